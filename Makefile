@@ -1,0 +1,68 @@
+# Every verb makes the environment that it needs, in .venv; none needs another to have been run before.
+#   make PYTHON=/path/to/python3.12 build   another Python
+#   make FASTCALL_BUILD=debug test          another build of the Cython core: release, debug, trace, sanitize
+
+PYTHON ?= python3
+FASTCALL_BUILD ?= release
+export FASTCALL_BUILD
+
+BIN := .venv/bin
+CORE := $(wildcard src/fastcall/_*.pyx)
+# The stamps bear the build and the Python: a change of either makes a new environment or a new core.
+ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
+CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
+
+.PHONY: help build demo serve test check bench gates clean
+
+help:
+	@echo "make build   the environment in .venv, with the core compiled"
+	@echo "make demo    a phone call on this machine: server, recogniser and caller"
+	@echo "make serve   the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up"
+	@echo "make test    all tests"
+	@echo "make check   style, types, stubs, floors"
+	@echo "make bench   the tables of the benchmarks"
+	@echo "make gates   the speed ratios that must hold"
+	@echo "make clean   away with .venv and everything built"
+
+build: $(CORE_STAMP)
+
+$(ENV_STAMP): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "fastcall cannot be built here: there is no $(PYTHON) on the PATH; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3 build" >&2; exit 1; }
+	@"$(PYTHON)" tools/preflight.py
+	@echo "building the environment in .venv, about a minute"
+	@test "$$(cat .venv/.python 2>/dev/null)" = "$(PYTHON)" || "$(PYTHON)" -m venv --clear .venv
+	@echo "$(PYTHON)" > .venv/.python
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[all,dev]'
+	@touch $@
+
+$(CORE_STAMP): $(ENV_STAMP) setup.py $(CORE)
+	@echo "compiling the core ($(FASTCALL_BUILD))"
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@rm -f .venv/.core-*
+	@touch $@
+
+demo: build
+	@$(BIN)/fastcall demo
+
+serve: build
+	@$(BIN)/fastcall serve
+
+test: build
+	$(BIN)/python -m pytest -q
+
+check: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest $(patsubst src/fastcall/%.pyx,fastcall.%,$(CORE))
+	$(BIN)/cython-lint src
+	$(BIN)/lint-imports
+
+bench: build
+	$(BIN)/python -m pytest benchmarks -q -s
+
+gates: build
+	$(BIN)/python -m pytest benchmarks -q -s -m gate
+
+clean:
+	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache
