@@ -1,0 +1,8 @@
+"""``python -m fastcall``."""
+
+import sys
+
+from fastcall.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The adapters: one foreign thing each; none imports another."""

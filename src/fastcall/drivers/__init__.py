@@ -1,0 +1,1 @@
+"""The drivers: what runs the rules on an event loop."""

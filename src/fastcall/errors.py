@@ -1,0 +1,49 @@
+"""What fastcall raises.
+
+::
+
+    FastcallError                  the base; never raised itself
+    ├── UsageError                 started or called wrongly: the message says what to do; a command exits with 2
+    ├── RecognizerError            the recogniser cannot be reached or refused, with its status
+    └── ClosedError                a call on something that was closed before
+
+Nothing from the wire raises out of fastcall: a peer's mistakes are counted, logged and answered
+(``fastcall.rules.twilio.Rejected``), because one caller's bad message must never touch another call.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ClosedError", "FastcallError", "RecognizerError", "UsageError"]
+
+
+class FastcallError(Exception):
+    """Base of all errors of fastcall. Catch it; it is not raised itself."""
+
+    def __init__(self, message: str) -> None:
+        if type(self) is FastcallError:
+            raise TypeError("FastcallError is the base class: raise one of its subclasses")
+        super().__init__(message)
+
+
+class UsageError(FastcallError):
+    """The program was started or a function was called in a way that cannot work.
+
+    The message is one sentence that says what to do about it. Commands print it and exit with status 2.
+    """
+
+
+class RecognizerError(FastcallError):
+    """The recogniser could not serve.
+
+    :param code: name of the gRPC status, such as ``"UNAVAILABLE"``
+    :param message: what the recogniser said
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class ClosedError(FastcallError):
+    """The object was closed; it takes nothing more."""

@@ -1,0 +1,201 @@
+"""What happens in a call, as plain values.
+
+Times of a call are *call time*: samples at 8 kHz since the first inbound frame (= 0). They become
+milliseconds only where they leave the process. The frozen classes may be shared between threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "SAMPLES_PER_MS",
+    "SAMPLE_RATE_HZ",
+    "CallStarted",
+    "CallStopped",
+    "Connected",
+    "DtmfPressed",
+    "MarkPlayed",
+    "MediaFrame",
+    "RecognitionEvent",
+    "Rejected",
+    "SessionClosed",
+    "SessionFailed",
+    "SessionStarted",
+    "SocketClosed",
+    "TranscriptEvent",
+    "TranscriptEventName",
+    "VoiceFrame",
+    "Word",
+]
+
+SAMPLE_RATE_HZ = 8000
+SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
+
+
+# --- from the telephone: Twilio Media Streams messages -----------------------------------------
+# https://www.twilio.com/docs/voice/media-streams/websocket-messages
+
+
+@dataclass(slots=True, frozen=True)
+class Connected:
+    """``connected``: the first message of a socket."""
+
+    protocol: str
+    version: str
+
+
+@dataclass(slots=True, frozen=True)
+class CallStarted:
+    """``start``: which call this socket carries."""
+
+    stream_sid: str
+    call_sid: str
+    account_sid: str
+    tracks: tuple[str, ...] = ("inbound",)
+    custom_parameters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MediaFrame:
+    """``media``: audio, as a rule 20 ms. Not frozen, because one is made 50 times a second a call."""
+
+    stream_sid: str
+    timestamp_ms: int
+    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact."""
+    mulaw: bytes
+    """G.711 mu-law, 8 kHz mono, one byte a sample."""
+
+
+@dataclass(slots=True, frozen=True)
+class DtmfPressed:
+    """``dtmf``: a key of the telephone."""
+
+    digit: str
+
+
+@dataclass(slots=True, frozen=True)
+class MarkPlayed:
+    """``mark``: the audio before our mark of this name was played, or cleared."""
+
+    name: str
+
+
+@dataclass(slots=True, frozen=True)
+class CallStopped:
+    """``stop``: the stream or the call has ended; the socket closes next."""
+
+
+@dataclass(slots=True, frozen=True)
+class SocketClosed:
+    """The WebSocket is gone; with or without ``stop`` before."""
+
+    code: int | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Rejected:
+    """A message that is not taken.
+
+    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is for people.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+# --- from the audio itself ---------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class VoiceFrame:
+    """What the voice activity detector says of the 20 ms that end at ``end_sample``."""
+
+    voiced: bool
+    end_sample: int
+
+
+# --- from the recogniser -----------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class Word:
+    """One recognised word and where in the call it was said."""
+
+    text: str
+    start_sample: int
+    end_sample: int
+
+
+@dataclass(slots=True, frozen=True)
+class RecognitionEvent:
+    """A result of any recogniser, in call time.
+
+    An ``interim`` replaces the interim before it and covers all speech since the last final; its text
+    may be empty (nothing is un-finalised). A ``final`` is settled text of the span
+    (end of the previous final, ``end_sample``].
+    """
+
+    kind: Literal["interim", "final"]
+    text: str
+    end_sample: int
+    source: str
+    """``google``, ``emulator``, ``whisper`` or ``fallback``."""
+    words: tuple[Word, ...] = ()
+    """With times, where the recogniser gives them; else empty."""
+
+
+@dataclass(slots=True, frozen=True)
+class SessionStarted:
+    """The call's recognition session was opened. Once a call."""
+
+    source: str
+
+
+@dataclass(slots=True, frozen=True)
+class SessionFailed:
+    """The session cannot go on; ``advice`` says what a person should do."""
+
+    code: str
+    message: str
+    advice: str
+
+
+@dataclass(slots=True, frozen=True)
+class SessionClosed:
+    """The session has ended and will give no more results. Once a call."""
+
+
+# --- to the world: the transcript stream -------------------------------------------------------
+
+TranscriptEventName = Literal[
+    "call_started",
+    "session_started",
+    "session_rotated",
+    "session_failed",
+    "utterance_begin",
+    "partial",
+    "final",
+    "utterance_end",
+    "amended",
+    "fallback",
+    "barge_in",
+    "agent_audio",
+    "first_response",
+    "session_closed",
+    "call_ended",
+]
+
+
+@dataclass(slots=True, frozen=True)
+class TranscriptEvent:
+    """One event of a call's transcript; the runner adds the call's ids and the time of day."""
+
+    event: TranscriptEventName
+    utterance_id: int | None = None
+    text: str | None = None
+    start_sample: int | None = None
+    end_sample: int | None = None
+    source: str | None = None

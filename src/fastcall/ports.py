@@ -1,0 +1,132 @@
+"""The ports: what the drivers need of the world, as protocols. Adapters fulfil them.
+
+Every method that a driver calls returns at once; what takes time is answered by a callback on the event loop's
+thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastcall.events import TranscriptEvent
+
+__all__ = [
+    "CallSocket",
+    "Recognizer",
+    "RecognizerStream",
+    "StreamConfig",
+    "StreamEnd",
+    "StreamListener",
+    "StreamResult",
+    "StreamWord",
+    "TranscriptSink",
+    "VoiceDetector",
+]
+
+
+@dataclass(slots=True, frozen=True)
+class StreamConfig:
+    """What a recogniser stream is asked for. Audio is LINEAR16, 8 kHz, mono."""
+
+    language: str
+    """BCP 47, such as ``he-IL``."""
+    model: str
+    phrases: tuple[str, ...] = ()
+    """Words and phrases to expect."""
+
+
+@dataclass(slots=True, frozen=True)
+class StreamWord:
+    """A word and its time in samples since the start of the stream."""
+
+    text: str
+    start_sample: int
+    end_sample: int
+
+
+@dataclass(slots=True, frozen=True)
+class StreamResult:
+    """One result of a response, as the recogniser gave it: in stream time, spaces not stripped."""
+
+    text: str
+    is_final: bool
+    end_sample: int
+    """Samples since the start of the stream."""
+    words: tuple[StreamWord, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class StreamEnd:
+    """How a stream ended: the gRPC status by name (``OK``, ``UNAVAILABLE`` …) and what the peer said."""
+
+    code: str
+    message: str = ""
+
+
+class StreamListener(Protocol):
+    """Who hears of a stream. Called on the event loop's thread, never from inside ``open`` or ``write``."""
+
+    def stream_results(self, results: Sequence[StreamResult]) -> None:
+        """One response: settled results first, then the interim ones for consecutive portions."""
+
+    def stream_writable(self) -> None:
+        """``RecognizerStream.writable`` has become true again."""
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        """The stream is over, by whichever side. Exactly once, and nothing comes after it."""
+
+
+class RecognizerStream(Protocol):
+    """One streaming recognition. All methods return at once and raise nothing."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether a ``write`` goes out now; false under back-pressure and while connecting for too long."""
+
+    def write(self, pcm: bytes) -> None:
+        """Send LINEAR16 audio, at most 15,000 bytes. Ignored after the stream has ended."""
+
+    def half_close(self) -> None:
+        """No more audio will come; remaining finals arrive, then the end."""
+
+    def cancel(self) -> None:
+        """Give the stream up; ``stream_ended`` comes with ``CANCELLED``."""
+
+
+class Recognizer(Protocol):
+    """A provider of streams, shared by all calls of an event loop."""
+
+    @property
+    def source(self) -> str:
+        """``google`` or ``emulator``: where results say that they come from."""
+
+    def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
+        """Begin a stream; connecting goes on in the background, and failing comes as ``stream_ended``."""
+
+    async def aclose(self) -> None:
+        """Close all connections. No stream may be open any more; those that are end with ``CANCELLED``."""
+
+
+class VoiceDetector(Protocol):
+    """Tells voice from other sound, frame by frame; it has a state, so each call has its own."""
+
+    def is_speech(self, pcm: bytes) -> bool:
+        """``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""
+
+
+class CallSocket(Protocol):
+    """The way back to the telephone."""
+
+    def send(self, message: str) -> None:
+        """Queue one text message; bounded, and a peer that does not read is closed, never waited for."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
+
+
+class TranscriptSink(Protocol):
+    """Who is told of transcript events; must return at once."""
+
+    def __call__(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None: ...

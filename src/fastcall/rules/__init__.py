@@ -1,0 +1,1 @@
+"""The rules: pure, and told the time."""

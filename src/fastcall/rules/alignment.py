@@ -1,0 +1,41 @@
+"""How many words of a new hypothesis repeat words that were given out before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["matching_prefix", "normalized"]
+
+# A recogniser that rewrites changes the count of words by a few, not by tens; this also bounds the work.
+BAND_WORDS = 16
+
+
+def normalized(word: str) -> str:
+    """The word without case and punctuation, as two recognisers' spellings are compared."""
+    return "".join(letter for letter in word.casefold() if letter.isalnum()) or word
+
+
+def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Length of the prefix of ``hypothesis`` that says what ``given`` says.
+
+    The prefix with the smallest edit distance in words; of equally good ones that whose length is nearest
+    to ``len(given)``. Cost: ``len(given)`` times 33 at most.
+
+    >>> matching_prefix(["won", "two"], ["one", "two", "three"])
+    2
+    """
+    wanted = [normalized(word) for word in given]
+    offered = [normalized(word) for word in hypothesis]
+    if offered[: len(wanted)] == wanted:
+        return len(wanted)
+    far = len(wanted) + len(offered) + 1
+    row = [j if j <= BAND_WORDS else far for j in range(len(offered) + 1)]
+    for i, word in enumerate(wanted, 1):
+        low, high = max(0, i - BAND_WORDS), min(len(offered), i + BAND_WORDS)
+        above, row = row, [far] * (len(offered) + 1)
+        for j in range(low, high + 1):
+            best = above[j] + 1
+            if j:
+                best = min(best, row[j - 1] + 1, above[j - 1] + (offered[j - 1] != word))
+            row[j] = best
+    return min(range(len(offered) + 1), key=lambda j: (row[j], abs(j - len(wanted))))

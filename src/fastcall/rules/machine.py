@@ -1,0 +1,298 @@
+"""One call's rules.
+
+Two rules of this file: everything that decides what happens in a call is decided here, and nothing here knows
+that sockets, clocks or recognisers exist. Events and ``now`` go in; commands come out; ``next_deadline`` says when
+to come back although nothing happened.
+
+The states of a call::
+
+    state      | start            | media            | stop / closed     | session closed | deadline
+    -----------+------------------+------------------+-------------------+----------------+----------------------
+    waiting    | -> live          | reject           | -> over           | -              | close 1008, -> over
+    live       | close 1008       | audio            | end utterance,    | note it        | endpointing, ledger
+               |                  |                  | close session     |                |
+               |                  |                  | -> ending         |                |
+    ending     | reject           | reject           | -                 | commit the     | ledger
+               |                  |                  |                   | rest, -> over  |
+    over       | -                | -                | -                 | -              | -
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastcall.events import (
+    CallStarted,
+    CallStopped,
+    Connected,
+    DtmfPressed,
+    MarkPlayed,
+    MediaFrame,
+    RecognitionEvent,
+    Rejected,
+    SessionClosed,
+    SessionFailed,
+    SessionStarted,
+    SocketClosed,
+    TranscriptEvent,
+    VoiceFrame,
+)
+from fastcall.rules.endpointing import Endpointer, SpeechBegan, SpeechEnded
+from fastcall.rules.ledger import TranscriptLedger
+from fastcall.rules.timeline import InboundTimeline
+from fastcall.settings import Settings
+
+__all__ = [
+    "CallMachine",
+    "CloseSession",
+    "CloseSocket",
+    "Command",
+    "OpenSession",
+    "PushAudio",
+    "Warn",
+]
+
+START_TIMEOUT_S = 10.0
+
+POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+
+
+@dataclass(slots=True, frozen=True)
+class OpenSession:
+    """Open the call's one recognition session."""
+
+    call: CallStarted
+
+
+@dataclass(slots=True)
+class PushAudio:
+    """Hand ``silence_samples`` of silence and then ``mulaw`` to the recogniser and to the voice detector."""
+
+    silence_samples: int
+    mulaw: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class CloseSession:
+    """No more audio will come: flush, collect the last finals, then report ``SessionClosed``."""
+
+
+@dataclass(slots=True, frozen=True)
+class CloseSocket:
+    """Close the WebSocket with this code; the reason is logged and sent."""
+
+    code: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Warn:
+    """Something that a person should read once."""
+
+    message: str
+
+
+Command = OpenSession | PushAudio | CloseSession | CloseSocket | Warn | TranscriptEvent | DtmfPressed | MarkPlayed
+
+Event = (
+    Connected
+    | CallStarted
+    | MediaFrame
+    | DtmfPressed
+    | MarkPlayed
+    | CallStopped
+    | SocketClosed
+    | Rejected
+    | VoiceFrame
+    | RecognitionEvent
+    | SessionStarted
+    | SessionFailed
+    | SessionClosed
+)
+
+State = Literal["waiting", "live", "ending", "over"]
+
+
+class CallMachine:
+    """The rules of one call, from the socket's opening to the last word. Pure; one thread.
+
+    :param settings: what can be set
+    :param now: when the socket was opened, in seconds of the clock that all later ``now`` come from
+    """
+
+    def __init__(self, settings: Settings, *, now: float) -> None:
+        self._state: State = "waiting"
+        self._start_by: float | None = now + START_TIMEOUT_S
+        self._call: CallStarted | None = None
+        self._session_open = False
+        self.timeline = InboundTimeline()
+        self.rejected: Counter[str] = Counter()
+        """Messages that were not taken, by reason."""
+        self._endpointer = Endpointer(
+            start_ms=settings.vad_start_ms,
+            hangover_ms=settings.vad_hangover_ms,
+            preroll_ms=settings.vad_preroll_ms,
+            max_s=settings.utterance_max_s,
+        )
+        self._ledger = TranscriptLedger(
+            commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.stt_partial_debounce_ms / 1000
+        )
+        self._commands: list[Command] = []
+
+    # --- what a runner asks -----------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """``waiting`` for the start, ``live``, ``ending`` (last words), ``over``."""
+        return self._state
+
+    @property
+    def call(self) -> CallStarted | None:
+        """Which call this is, once it has started."""
+        return self._call
+
+    def commands(self) -> list[Command]:
+        """What is to be done, in order; empties the list."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_deadline`` must be called, or None. It may lie in the past."""
+        if self._state == "over":
+            return None
+        times = (self._start_by, self._endpointer.next_deadline(), self._ledger.next_deadline())
+        return min((t for t in times if t is not None), default=None)
+
+    def handle_deadline(self, *, now: float) -> None:
+        """Time has passed."""
+        if self._start_by is not None and now >= self._start_by:
+            self._start_by = None
+            self._refuse(f"no start message within {START_TIMEOUT_S:g} s", now=now)
+            return
+        self._endpoint(self._endpointer.handle_deadline(now=now), now=now)
+        self._ledger.handle_deadline(now=now)
+        self._commands += self._ledger.take()
+
+    def receive(self, event: Event, *, now: float) -> None:
+        """Something has happened."""
+        _HANDLERS[type(event)](self, event, now)
+
+    # --- the telephone -----------------------------------------------------------------------------
+
+    def _connected(self, event: Connected, now: float) -> None:
+        pass  # carries nothing that a call needs; providers that leave it out are served too
+
+    def _start(self, event: CallStarted, now: float) -> None:
+        if self._state == "live":
+            self._reject(Rejected("second_start"), now)
+            self._refuse("a second start message on one socket", now=now)
+        elif self._state == "waiting":
+            self._state = "live"
+            self._start_by = None
+            self._call = event
+            self._session_open = True
+            self._commands += [TranscriptEvent("call_started"), OpenSession(event)]
+        else:
+            self._reject(Rejected("second_start"), now)
+
+    def _media(self, event: MediaFrame, now: float) -> None:
+        if self._state != "live" or self._call is None:
+            self._reject(Rejected("before_start", "media outside of start and stop"), now)
+        elif event.stream_sid != self._call.stream_sid:
+            self._reject(Rejected("wrong_stream", "media for another streamSid"), now)
+        else:
+            placement = self.timeline.place(event.timestamp_ms, len(event.mulaw))
+            if placement.taken:
+                self._commands.append(PushAudio(placement.silence_samples, event.mulaw))
+
+    def _pass_on(self, event: DtmfPressed | MarkPlayed, now: float) -> None:
+        if self._state == "live":
+            self._commands.append(event)
+        else:
+            self._reject(Rejected("before_start", "an event outside of start and stop"), now)
+
+    def _reject(self, event: Rejected, now: float) -> None:
+        self.rejected[event.reason] += 1
+        if self.rejected[event.reason] == 1:
+            detail = f" ({event.detail})" if event.detail else ""
+            self._commands.append(
+                Warn(f"message ignored: {event.reason}{detail}; further ones of this kind are counted only")
+            )
+
+    def _stop(self, event: CallStopped | SocketClosed, now: float) -> None:
+        self._start_by = None
+        if self._state == "waiting":
+            self._state = "over"
+        elif self._state == "live":
+            self._endpoint(self._endpointer.stop(), now=now)
+            self._state = "ending"
+            if self._session_open:
+                self._commands.append(CloseSession())
+            else:
+                self._finish(now)
+
+    def _refuse(self, reason: str, *, now: float) -> None:
+        self._commands.append(CloseSocket(POLICY_VIOLATION, reason))
+        self._stop(SocketClosed(POLICY_VIOLATION, reason), now)
+
+    # --- the audio -----------------------------------------------------------------------------------
+
+    def _voice(self, event: VoiceFrame, now: float) -> None:
+        change = self._endpointer.feed(event.voiced, event.end_sample, now=now)
+        if change is not None:
+            self._endpoint(change, now=now)
+
+    def _endpoint(self, change: SpeechBegan | SpeechEnded | None, *, now: float) -> None:
+        if change is None:
+            return
+        if isinstance(change, SpeechBegan):
+            self._ledger.begin(change.start_sample, now=now)
+        else:
+            self._ledger.end(change.end_sample, now=now)
+        self._commands += self._ledger.take()
+
+    # --- the recogniser ------------------------------------------------------------------------------
+
+    def _recognized(self, event: RecognitionEvent, now: float) -> None:
+        self._ledger.receive(event, now=now)
+        self._commands += self._ledger.take()
+
+    def _session_started(self, event: SessionStarted, now: float) -> None:
+        self._commands.append(TranscriptEvent("session_started", source=event.source))
+
+    def _session_failed(self, event: SessionFailed, now: float) -> None:
+        self._commands += [
+            TranscriptEvent("session_failed", text=f"{event.code}: {event.message}"),
+            Warn(f"recognition failed: {event.code}: {event.message}. {event.advice}"),
+        ]
+
+    def _session_closed(self, event: SessionClosed, now: float) -> None:
+        self._session_open = False
+        if self._state == "ending":
+            self._finish(now)
+
+    def _finish(self, now: float) -> None:
+        self._ledger.finish(now=now)
+        self._commands += self._ledger.take()
+        self._commands += [TranscriptEvent("session_closed"), TranscriptEvent("call_ended")]
+        self._state = "over"
+
+
+_HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
+    Connected: CallMachine._connected,
+    CallStarted: CallMachine._start,
+    MediaFrame: CallMachine._media,
+    DtmfPressed: CallMachine._pass_on,
+    MarkPlayed: CallMachine._pass_on,
+    Rejected: CallMachine._reject,
+    CallStopped: CallMachine._stop,
+    SocketClosed: CallMachine._stop,
+    VoiceFrame: CallMachine._voice,
+    RecognitionEvent: CallMachine._recognized,
+    SessionStarted: CallMachine._session_started,
+    SessionFailed: CallMachine._session_failed,
+    SessionClosed: CallMachine._session_closed,
+}

@@ -1,0 +1,80 @@
+"""Stream time to call time, piece by piece.
+
+A provider counts the samples of one stream; the call counts its own. Between the two lie silence that only the
+stream has (keep-alive) and, after a replay, audio that was said earlier. "Base plus offset" is wrong as soon
+as one such piece exists, so each stream keeps the list of its pieces.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+__all__ = ["StreamMap"]
+
+
+class StreamMap:
+    """The pieces of one stream, in stream order. Pure; one thread.
+
+    Adjoining audio is one piece, so the list grows with seams and not with time, and ``forget_before``
+    bounds it besides.
+    """
+
+    def __init__(self) -> None:
+        # Parallel lists: where a piece starts in the stream, where in the call, and whether it is audio.
+        self._stream_starts: list[int] = []
+        self._call_starts: list[int] = []
+        self._is_audio: list[bool] = []
+        self._length_samples = 0
+        self._call_end = 0
+
+    @property
+    def length_samples(self) -> int:
+        """Samples sent on the stream so far."""
+        return self._length_samples
+
+    def add_audio(self, call_start: int, samples: int) -> None:
+        """``samples`` samples that were said from ``call_start`` on go out next on the stream."""
+        if not samples:
+            return
+        if not (self._is_audio and self._is_audio[-1] and self._call_end == call_start):
+            self._open(call_start, audio=True)
+        self._length_samples += samples
+        self._call_end = call_start + samples
+
+    def add_keepalive(self, samples: int) -> None:
+        """``samples`` samples of silence go out next; the call knows nothing of them."""
+        if not samples:
+            return
+        if not self._is_audio or self._is_audio[-1]:
+            self._open(self._call_end, audio=False)
+        self._length_samples += samples
+
+    def to_call(self, stream_sample: int) -> int:
+        """The call time of a point of the stream.
+
+        A point inside keep-alive silence maps to the call time at which the silence was put in. Points
+        outside what was sent are clamped to it, because providers round.
+        """
+        if not self._stream_starts:
+            return 0
+        point = min(max(stream_sample, 0), self._length_samples)
+        # The end of a piece belongs to that piece, not to the next: an end time is the end of something said.
+        index = max(0, bisect_right(self._stream_starts, point - 1) - 1) if point else 0
+        if not self._is_audio[index]:
+            return self._call_starts[index]
+        return self._call_starts[index] + max(0, point - self._stream_starts[index])
+
+    def forget_before(self, stream_sample: int) -> None:
+        """Points before ``stream_sample`` will not be asked for any more."""
+        keep = max(0, bisect_right(self._stream_starts, stream_sample) - 1)
+        del self._stream_starts[:keep], self._call_starts[:keep], self._is_audio[:keep]
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces are kept."""
+        return len(self._stream_starts)
+
+    def _open(self, call_start: int, *, audio: bool) -> None:
+        self._stream_starts.append(self._length_samples)
+        self._call_starts.append(call_start)
+        self._is_audio.append(audio)

@@ -1,0 +1,104 @@
+"""The settings: one frozen value, read from a mapping once and checked once.
+
+``Settings.from_environ`` is pure; who reads the process's environment is the command line alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from fastcall.errors import UsageError
+
+__all__ = ["Settings"]
+
+DEFAULT_LANGUAGE = "he-IL"
+
+
+def _env(
+    name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False
+) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": name, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that can be set, with units in the names. Immutable; may be shared between threads.
+
+    :raises UsageError: a value is out of its range; the message names the variable
+    """
+
+    enable_streaming_stt: bool = _env("ENABLE_STREAMING_STT", True)
+    stt_batch_ms: int = _env("STT_BATCH_MS", 150, low=20, high=900)
+    stt_partial_debounce_ms: int = _env("STT_PARTIAL_DEBOUNCE_MS", 180, low=0, high=5000)
+    utterance_commit_ms: int = _env("UTTERANCE_COMMIT_MS", 300, low=0, high=10_000)
+    vad_mode: int = _env("VAD_MODE", 2, low=0, high=3)
+    vad_start_ms: int = _env("VAD_START_MS", 60, low=20, high=1000)
+    vad_hangover_ms: int = _env("VAD_HANGOVER_MS", 500, low=100, high=5000)
+    vad_preroll_ms: int = _env("VAD_PREROLL_MS", 300, low=0, high=2000)
+    utterance_max_s: float = _env("UTTERANCE_MAX_S", 60.0, low=1, high=3600)
+    language: str | None = _env("GCP_STT_LANGUAGE", None)
+    model: str = _env("GCP_STT_MODEL", "phone_call")
+    speech_emulator_host: str | None = _env("SPEECH_EMULATOR_HOST", None)
+    google_application_credentials: str | None = _env("GOOGLE_APPLICATION_CREDENTIALS", None)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            low, high = item.metadata["low"], item.metadata["high"]
+            value = getattr(self, item.name)
+            if low is not None and not low <= value <= high:
+                raise UsageError(f"{item.metadata['env']}={value}: must be from {low} to {high}")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings that ``environ`` describes; variables that are unset or empty keep their defaults.
+
+        :raises UsageError: a value cannot be read or is out of range
+        """
+        given: dict[str, Any] = {}
+        for item in fields(cls):
+            name = item.metadata["env"]
+            text = environ.get(name, "").strip()
+            if text:
+                given[item.name] = _READERS[str(item.type)](name, text)
+        return cls(**given)
+
+    def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
+        """The language to recognise (BCP 47), ``default`` where none was set."""
+        return self.language or default
+
+
+def _read_bool(name: str, text: str) -> bool:
+    value = {"true": True, "1": True, "yes": True, "on": True}.get(text.lower())
+    value = {"false": False, "0": False, "no": False, "off": False}.get(text.lower(), value)
+    if value is None:
+        raise UsageError(f"{name}={text!r}: say true or false")
+    return value
+
+
+def _read_int(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{name}={text!r}: must be a whole number") from None
+
+
+def _read_float(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{name}={text!r}: must be a number") from None
+
+
+def _read_str(name: str, text: str) -> str:
+    return text
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "bool": _read_bool,
+    "int": _read_int,
+    "float": _read_float,
+    "str": _read_str,
+    "str | None": _read_str,
+}
