@@ -37,8 +37,7 @@ from numpy.typing import NDArray
 
 __all__ = ["MIN_WORD_MS", "VOCABULARY", "ToneRecognizer", "ToneWord", "layout", "synthesize"]
 
-VOCABULARY: Final[tuple[str, ...]] = tuple(
-    """
+_WORDS: Final = """
     apple arrow autumn badge bamboo basket beacon blanket bottle bridge
     butter cabin camera candle canyon carpet castle cedar cherry circle
     cloud coffee copper coral cotton cradle crystal daisy desert diamond
@@ -49,8 +48,8 @@ VOCABULARY: Final[tuple[str, ...]] = tuple(
     needle nickel oasis ocean olive orange orchid oyster paddle panther
     pepper pillow planet pocket pumpkin quartz rabbit ribbon river rocket
     saddle salmon silver spider temple thunder tiger tulip velvet window
-    """.split()
-)
+"""
+VOCABULARY: Final[tuple[str, ...]] = tuple(_WORDS.split())
 _INDEX: Final = {word: index for index, word in enumerate(VOCABULARY)}
 
 MIN_WORD_MS: Final = 80
@@ -139,7 +138,7 @@ def synthesize(
     pcm = audio.astype("<i2").tobytes()
     if encoding == "mulaw":
         # Imported here: whoever needs linear PCM only needs no compiled codec.
-        from fastcall import g711
+        from fastcall import g711  # noqa: PLC0415
 
         return bytes(g711.lin2ulaw(pcm, 2))
     return pcm

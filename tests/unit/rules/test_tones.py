@@ -64,7 +64,7 @@ def test_every_word_is_itself(word_ms: int) -> None:
     level_db=st.floats(-12, 0),
     pieces=st.lists(st.integers(0, 2500), max_size=20),
 )
-def test_whole_words_are_found_once_at_any_alignment_level_and_chunking(
+def test_whole_words_are_found_once_at_any_alignment_level_and_chunking(  # noqa: PLR0917
     words: list[str], gap_ms: int, word_ms: int, offset: int, level_db: float, pieces: list[int]
 ) -> None:
     audio = through_mulaw(pcm(words, word_ms=word_ms, gap_ms=gap_ms, level_db=level_db))
@@ -87,7 +87,8 @@ def test_a_word_cut_in_two_is_never_found_in_both_pieces(
     audio = through_mulaw(pcm([neighbour, word, neighbour], word_ms=word_ms))
     at = min(word_ms + cut_ms, 2 * word_ms) * 8
     head, tail = hear(audio[:at]), hear(audio[at:])
-    assert head[:1] == [neighbour] and tail[-1:] == [neighbour]
+    assert head[:1] == [neighbour]
+    assert tail[-1:] == [neighbour]
     assert len(head) - 1 + len(tail) - 1 <= 1
     if cut_ms >= word_ms // 2 + 40:
         assert head[1:] == [word]

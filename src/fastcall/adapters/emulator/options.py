@@ -1,0 +1,57 @@
+"""What an emulator can be told. One frozen object, made once, read by all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["ENGINES", "GOOGLE_FINAL_DELAY_S", "Options"]
+
+ENGINES: Final = ("pocketsphinx", "tones", "script")
+
+GOOGLE_FINAL_DELAY_S: Final = (0.9, 1.6)
+"""How late Google's finals come, from the end of speech: median and 99th percentile, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the emulator behaves. Times are seconds; a limit of 0 means none.
+
+    The defaults are Google's limits, with results as early and as steady as the engine can give them (what
+    an embedded recogniser wants). The command line sets Google's delay and unsteadiness instead.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    """0 lets the system choose."""
+    engine: str = "tones"
+    grammar: str | None = None
+    """Path of a JSGF file (pocketsphinx)."""
+    script: str | None = None
+    """Path of the texts and times that the script engine tells."""
+    workers: int = 0
+    """Worker processes of the pocketsphinx engine; 0: one a core."""
+    seed: int = 0
+    """Of every random choice: delays, rewritten interims, faults with a probability."""
+
+    # What Google limits.
+    stream_limit_s: float = 305.0
+    idle_s: float = 10.0
+    max_speed: float = 5.0
+    """Audio faster than this many times real time is refused, beyond a burst of `max_burst_s`."""
+    max_burst_s: float = 15.0
+    max_chunk_bytes: int = 25_600
+    streams_per_connection: int = 100
+    max_streams: int = 300
+    requests_per_minute: int = 900
+
+    # How results come.
+    end_silence_s: float = 0.6
+    """Silence that ends an utterance."""
+    max_utterance_s: float = 60.0
+    """Speech without a pause gets a final after this time."""
+    final_delay_s: float = 0.0
+    """Median delay of a final after the end of speech; 0: as soon as the utterance has ended."""
+    final_delay_p99_s: float = 0.0
+    rewrite_rate: float = 0.0
+    """Share of interims whose newest words are wrong or missing, and put right by the next interim."""

@@ -1,0 +1,240 @@
+"""The rules of one stream: what Google's service takes, refuses and answers, and when.
+
+Pure: requests, what the engine hears, and `now` (seconds, monotonic) go in; responses and at last a status
+come out. Whoever drives it calls `receive`, `half_close`, `hear` and `handle_deadline`, arms one timer for
+`next_deadline`, and after each call sends what `take` returns. Not thread-safe.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from fastcall.adapters.emulator.engines.base import (
+    EngineEvent,
+    Failed,
+    Finished,
+    Heard,
+    SpeechBegan,
+    SpeechEnded,
+    UtteranceEnded,
+)
+from fastcall.adapters.emulator.messages import (
+    AudioRequest,
+    Code,
+    ConfigRequest,
+    EventType,
+    MalformedRequest,
+    Request,
+    Response,
+    Status,
+    StreamConfig,
+)
+from fastcall.adapters.emulator.results import ResultPolicy
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from fastcall.adapters.emulator.dialects import Dialect
+    from fastcall.adapters.emulator.options import Options
+
+__all__ = ["StreamRules"]
+
+_BYTES_PER_SAMPLE: Final = {"LINEAR16": 2, "MULAW": 1, "ALAW": 1}
+
+
+class StreamRules:
+    """One stream from its opening to its status."""
+
+    def __init__(
+        self,
+        options: Options,
+        dialect: Dialect,
+        random: Random,
+        *,
+        rates_hertz: tuple[int, ...],
+        now: float,
+    ) -> None:
+        self._options = options
+        self._dialect = dialect
+        self._random = random
+        self._rates_hertz = rates_hertz
+        self._opened = now
+        self._last_audio = now
+        self._bytes_per_second = 1.0
+        self._results: ResultPolicy | None = None
+        self._out: list[Response] = []
+        self._half_closed = False
+        self._engine_finished = False
+        self._speech_deadline: float | None = None  # voice activity timeout, in wall time
+        self._deaf = False  # single_utterance is over: audio is no longer taken
+        self.config: StreamConfig | None = None
+        self.status: Status | None = None
+        """How the stream ended; None while it is open."""
+        self.audio_s = 0.0
+        """Audio received, in seconds."""
+
+    # What comes in.
+
+    def receive(self, request: Request, *, now: float) -> bytes | None:
+        """Take a request. Returns the audio that the engine must be fed, if any."""
+        if self.status is not None:
+            return None
+        if isinstance(request, AudioRequest):
+            return self._receive_audio(request.audio, now)
+        if isinstance(request, ConfigRequest):
+            self._receive_config(request.config, now)
+        elif isinstance(request, MalformedRequest):
+            self._end(self._dialect.malformed())
+        else:
+            self._end(self._dialect.malordered())
+        return None
+
+    def half_close(self, *, now: float) -> None:
+        """The client sends nothing more. The driver must then call `finish` of the engine's stream, if any."""
+        self._half_closed = True
+        if self.config is None:
+            self._end(self._dialect.malordered() if self.status is None else self.status)
+        elif self._engine_finished:
+            self._complete()
+
+    def hear(self, event: EngineEvent, *, now: float) -> None:
+        """What the engine tells."""
+        results = self._results
+        if self.status is not None or results is None:
+            return
+        match event:
+            case Heard(words):
+                results.hear(words)
+            case UtteranceEnded():
+                results.end_utterance(event, audio_s=self.audio_s, now=now)
+            case SpeechBegan(at_s):
+                self._speech_began(at_s)
+            case SpeechEnded(at_s):
+                self._speech_ended(at_s, now)
+            case Failed(message, busy):
+                self._end(Status(Code.RESOURCE_EXHAUSTED if busy else Code.INTERNAL, message))
+            case Finished():
+                self._engine_finished = True
+                self._complete()
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `handle_deadline` wants to be called; None when nothing is awaited."""
+        if self.status is not None:
+            return None
+        options, deadlines = self._options, []
+        if options.stream_limit_s:
+            deadlines.append(self._opened + options.stream_limit_s)
+        if options.idle_s and not self._half_closed:
+            deadlines.append(self._last_audio + options.idle_s)
+        if self._results is not None and self._results.next_deadline is not None:
+            deadlines.append(self._results.next_deadline)
+        if self._speech_deadline is not None:
+            deadlines.append(self._speech_deadline)
+        return min(deadlines, default=None)
+
+    def handle_deadline(self, *, now: float) -> None:
+        """Do what is due by `now`; harmless when nothing is."""
+        if self.status is not None:
+            return
+        options = self._options
+        if self._results is not None:
+            self._out += self._results.finals(audio_s=self.audio_s, now=now)
+            if self._deaf and not self._results.has_waiting_final:
+                self._complete()
+                return
+        if options.stream_limit_s and now >= self._opened + options.stream_limit_s:
+            self._end(self._dialect.stream_limit(options.stream_limit_s))
+        elif options.idle_s and not self._half_closed and now >= self._last_audio + options.idle_s:
+            self._end(self._dialect.idle())
+        elif self._speech_deadline is not None and now >= self._speech_deadline:
+            self._activity_timeout()
+
+    def take(self) -> list[Response]:
+        """The responses to send now, in order. To be called after each of the above."""
+        if self._results is not None and self.status is None:
+            interim = self._results.interim(audio_s=self.audio_s)
+            if interim is not None:
+                self._out.append(interim)
+        out, self._out = self._out, []
+        return out
+
+    # What it means.
+
+    def _receive_config(self, config: StreamConfig, now: float) -> None:
+        if self.config is not None:
+            self._end(self._dialect.malordered())
+            return
+        refusal = self._dialect.refuse_config(config)
+        refusal = refusal or self._dialect.unsupported_audio(config, self._rates_hertz)
+        if refusal is not None:
+            self._end(refusal)
+            return
+        self.config = config
+        self._last_audio = now
+        self._bytes_per_second = _BYTES_PER_SAMPLE[config.encoding] * float(config.sample_rate_hertz)
+        self._results = ResultPolicy(self._options, config, self._random)
+        if config.speech_start_timeout_s:
+            self._speech_deadline = now + config.speech_start_timeout_s
+
+    def _receive_audio(self, audio: bytes, now: float) -> bytes | None:
+        options = self._options
+        if self.config is None:
+            self._end(self._dialect.malordered())
+            return None
+        if options.max_chunk_bytes and len(audio) > options.max_chunk_bytes:
+            self._end(self._dialect.chunk_too_large(len(audio), options.max_chunk_bytes))
+            return None
+        if not audio:
+            return None  # as if nothing had been sent: the idle limit goes on
+        self._last_audio = now
+        self.audio_s += len(audio) / self._bytes_per_second
+        if options.max_speed:
+            allowed_s = options.max_burst_s + options.max_speed * (now - self._opened)
+            if self.audio_s > allowed_s:
+                self._end(self._dialect.too_fast())
+                return None
+        if options.stream_limit_s and self.audio_s > options.stream_limit_s:
+            self._end(self._dialect.stream_limit(options.stream_limit_s))
+            return None
+        return None if self._deaf else audio
+
+    def _speech_began(self, at_s: float) -> None:
+        assert self.config is not None
+        self._speech_deadline = None
+        if self.config.voice_activity_events:
+            self._out.append(Response(event=EventType.SPEECH_ACTIVITY_BEGIN, event_s=at_s))
+
+    def _speech_ended(self, at_s: float, now: float) -> None:
+        assert self.config is not None
+        if self.config.voice_activity_events:
+            self._out.append(Response(event=EventType.SPEECH_ACTIVITY_END, event_s=at_s))
+        if self.config.speech_end_timeout_s:
+            self._speech_deadline = now + self.config.speech_end_timeout_s
+        if self.config.single_utterance and not self._deaf:
+            self._deaf = True
+            self._out.append(Response(event=EventType.END_OF_SINGLE_UTTERANCE, event_s=at_s))
+
+    def _activity_timeout(self) -> None:
+        """No speech for the time that the client set: v1 says so in an event, v2 just ends the stream."""
+        self._speech_deadline = None
+        event = self._dialect.activity_timeout_event
+        if event is not None:
+            self._out.append(Response(event=event, event_s=self.audio_s))
+        self._complete()
+
+    def _complete(self) -> None:
+        """A good end: the finals that still wait, the billed time with the last response, OK."""
+        if self.status is not None:
+            return
+        if self._results is not None:
+            self._out += self._results.finals(audio_s=self.audio_s, now=None)
+        billed_s = float(math.ceil(self.audio_s))
+        last = self._out.pop() if self._out and self._out[-1].results else Response()
+        self._out.append(Response(last.results, billed_s=billed_s))
+        self._end(Status(Code.OK))
+
+    def _end(self, status: Status) -> None:
+        if self.status is None:
+            self.status = status

@@ -1,0 +1,128 @@
+"""`fastcall emulator`: a local server that speaks Google's StreamingRecognize."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fastcall.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastcall.adapters.emulator.options import Options
+    from fastcall.adapters.emulator.server import Emulator
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "a local stand-in for Google's streaming speech-to-text, limits and errors included"
+
+_EXTRA = "pip install 'fastcall[emulator]'"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command. Times are seconds; 0 switches a limit off."""
+    parser.epilog = (
+        "Point a client at it with SPEECH_EMULATOR_HOST=127.0.0.1:50051 (fastcall), or with a plaintext gRPC "
+        "channel to that address (any Google client library). docs/emulator.md has the details."
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=50051, help="0: let the system choose (default: %(default)s)")
+    add(
+        "--engine",
+        choices=("pocketsphinx", "tones", "script"),
+        default="pocketsphinx",
+        help="what recognises: pocketsphinx (English speech), tones (fastcall's own test words), "
+        "script (a text from a file, whatever is said) (default: %(default)s)",
+    )
+    add("--grammar", metavar="FILE", help="JSGF grammar for pocketsphinx: nearly always right within it")
+    add("--workers", type=int, default=0, help="processes of the pocketsphinx engine (default: one a core)")
+    add("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
+    limits = parser.add_argument_group("limits, by default those of Google")
+    add = limits.add_argument
+    add("--stream-limit-s", type=float, default=305.0, help="longest stream (default: %(default)g)")
+    add("--idle-s", type=float, default=10.0, help="longest time without audio (default: %(default)g)")
+    add(
+        "--max-speed",
+        type=float,
+        default=5.0,
+        help="audio at most this much real time (default: %(default)g)",
+    )
+    add("--max-chunk-bytes", type=int, default=25_600, help="audio of one request (default: %(default)s)")
+    add("--streams-per-connection", type=int, default=100, help="beyond it they wait (default: %(default)s)")
+    add("--max-streams", type=int, default=300, help="open at once (default: %(default)s)")
+    add("--requests-per-minute", type=int, default=900, help="streams begun (default: %(default)s)")
+    results = parser.add_argument_group("results, by default like those of Google")
+    add = results.add_argument
+    add(
+        "--final-delay-s",
+        type=float,
+        default=0.9,
+        help="median, from the end of speech; 0: none (%(default)g)",
+    )
+    add("--final-delay-p99-s", type=float, default=1.6, help="99th percentile (default: %(default)g)")
+    add(
+        "--end-silence-s",
+        type=float,
+        default=0.6,
+        help="silence that ends an utterance (default: %(default)g)",
+    )
+    add("--rewrite-rate", type=float, default=0.1, help="share of interims later put right (%(default)g)")
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="end when standard input closes: for programs that start the emulator as a child",
+    )
+
+
+def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT (or the end of standard input, with --exit-with-parent)."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        from fastcall.adapters.emulator.server import Emulator
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the emulator needs the package {error.name}: {_EXTRA}") from error
+    return asyncio.run(_serve(Emulator(_options(args)), exit_with_parent=args.exit_with_parent))
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from dataclasses import fields
+
+    from fastcall.adapters.emulator.options import Options
+
+    values = vars(args)
+    options = Options(**{field.name: values[field.name] for field in fields(Options) if field.name in values})
+    for name, value in values.items():
+        if isinstance(value, int | float) and value < 0:
+            raise UsageError(f"--{name.replace('_', '-')} must not be negative")
+    if options.port > 65535:
+        raise UsageError("--port must be at most 65535")
+    if options.rewrite_rate > 1:
+        raise UsageError("--rewrite-rate is a share: at most 1")
+    return options
+
+
+async def _serve(emulator: Emulator, *, exit_with_parent: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with emulator:
+        if exit_with_parent:
+            await _watch_stdin(stop)
+        # Parents parse this line: its form is part of the contract.
+        print(f"emulator listening on {emulator.target} engine={emulator.options.engine}", flush=True)
+        await stop.wait()
+    return 0
+
+
+async def _watch_stdin(stop: asyncio.Event) -> None:
+    class Watcher(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stop.set()
+
+    await asyncio.get_running_loop().connect_read_pipe(Watcher, sys.stdin)
