@@ -8,6 +8,7 @@ export FASTCALL_BUILD
 
 BIN := .venv/bin
 CORE := $(wildcard src/fastcall/_*.pyx)
+CORE_PARTS := $(wildcard src/fastcall/_*.pxi)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
@@ -35,7 +36,7 @@ $(ENV_STAMP): pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[all,dev]'
 	@touch $@
 
-$(CORE_STAMP): $(ENV_STAMP) setup.py $(CORE)
+$(CORE_STAMP): $(ENV_STAMP) setup.py $(CORE) $(CORE_PARTS)
 	@echo "compiling the core ($(FASTCALL_BUILD))"
 	@$(BIN)/python setup.py -q build_ext --inplace
 	@rm -f .venv/.core-*

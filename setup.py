@@ -13,7 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILE = {
-    "release": ["-O3", "-DNDEBUG"],
+    "release": ["-O3", "-DNDEBUG", "-DFASTCALL_RELEASE"],
     "debug": ["-O0", "-g", "-UNDEBUG", "-Wextra", "-Wno-unused-parameter"],
     "trace": ["-O1", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
     "sanitize": ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
@@ -38,8 +38,8 @@ MODULES = [
     Extension(
         f"fastcall.{Path(path).stem}",
         [path],
-        define_macros=[("FASTCALL_BUILD", f'"{MODE}"')],
-        extra_compile_args=["-std=c11", "-Wall", *COMPILE[MODE]],
+        depends=glob("src/fastcall/_*.pxi"),
+        extra_compile_args=["-std=c11", "-Wall", f'-DFASTCALL_BUILD="{MODE}"', *COMPILE[MODE]],
         extra_link_args=COMPILE["sanitize"][-1:] if MODE == "sanitize" else [],
     )
     for path in sorted(glob("src/fastcall/_*.pyx"))

@@ -1,6 +1,202 @@
-"""The core of fastcall."""
+"""The core: G.711, the audio ring, the debouncer and the scan of Twilio's media messages.
+
+Every loop is a ``noexcept nogil`` function over plain pointers. Every public function takes the buffer, calls
+the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an exporter may move
+or free its memory as soon as nobody holds it. Buffers are taken by hand: typed memoryviews would double the
+generated C.
+
+LINEAR16 is signed 16-bit PCM in the byte order of the machine; the supported machines are little-endian.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT,
+    PyBUF_ND,
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.math cimport isfinite
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 cdef extern from *:
+    """
+    #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    #error "fastcall supports little-endian machines only: LINEAR16 on the wire is little-endian"
+    #endif
+    """
     const char* _BUILD "FASTCALL_BUILD"
 
 BUILD = _BUILD.decode("ascii")
+
+cdef enum:
+    # Below this the GIL stays taken. Letting it go costs as much as decoding a few frames, and getting it
+    # back can take another thread's whole switch interval (5 ms); benchmarks/bench_codec.py measures both.
+    RELEASE_SAMPLES = 65_536
+
+include "_codec_g711.pxi"
+
+
+cdef int run(Loop loop, const void* source, void* target, Py_ssize_t samples) except -1:
+    if samples >= RELEASE_SAMPLES:
+        with nogil:
+            loop(source, target, samples)
+    else:
+        loop(source, target, samples)
+    return 0
+
+
+cdef int hold(Py_buffer* view, object data, int flags, bint linear16) except -1:
+    """Takes the buffer of ``data``: bytes, or LINEAR16 as bytes or as 16-bit integers. The caller releases it."""
+    try:
+        PyObject_GetBuffer(data, view, PyBUF_ND | PyBUF_FORMAT | flags)
+    except ValueError as error:  # what numpy raises where the others raise BufferError
+        raise BufferError(str(error)) from None
+    if view.itemsize == 1:
+        return 0
+    cdef bytes form = view.format if view.format != NULL else b"?"
+    if linear16 and form.lstrip(b"@=<") == b"h":
+        return 0
+    PyBuffer_Release(view)
+    wanted = "bytes or 16-bit integers" if linear16 else "bytes"
+    raise TypeError(f"a buffer of {wanted} is needed, not of items of the format {form.decode('latin-1')!r}")
+
+
+cdef Py_ssize_t count_samples(Py_buffer* view, int width) except -1:
+    if view.len % width:
+        raise ValueError(f"{view.len} bytes are not a whole number of {width}-byte samples")
+    return view.len // width
+
+
+cdef bytes convert(object data, Loop loop, int width, int new_width):
+    cdef Py_buffer source
+    cdef bytes result
+    hold(&source, data, PyBUF_SIMPLE, width == 2)
+    try:
+        samples = count_samples(&source, width)
+        result = PyBytes_FromStringAndSize(NULL, samples * new_width)
+        run(loop, source.buf, PyBytes_AS_STRING(result), samples)
+    finally:
+        PyBuffer_Release(&source)
+    return result
+
+
+cdef Py_ssize_t convert_into(object data, object out, Loop loop, int width, int new_width) except -1:
+    cdef Py_buffer source, target
+    cdef Py_ssize_t samples
+    hold(&source, data, PyBUF_SIMPLE, width == 2)
+    try:
+        samples = count_samples(&source, width)
+        hold(&target, out, PyBUF_WRITABLE, new_width == 2)
+        try:
+            if target.len < samples * new_width:
+                raise ValueError(f"out has {target.len} bytes, but {samples} samples take {samples * new_width}")
+            if source.buf < target.buf + samples * new_width and target.buf < source.buf + source.len:
+                raise ValueError("data and out overlap")
+            run(loop, source.buf, target.buf, samples)
+        finally:
+            PyBuffer_Release(&target)
+    finally:
+        PyBuffer_Release(&source)
+    return samples * new_width
+
+
+def mulaw_decode(data, /):
+    """LINEAR16 of mu-law codes (G.711): 2 bytes for each of ``data``'s.
+
+    ``data`` is any C-contiguous buffer of bytes. Bit for bit ``audioop.ulaw2lin(data, 2)``.
+
+    :raises TypeError: not a buffer of bytes
+    :raises BufferError: not contiguous
+
+    Safe in any thread. Releases the GIL from 65,536 samples on.
+    """
+    return convert(data, mulaw_decode_loop, 1, 2)
+
+
+def mulaw_encode(pcm, /):
+    """mu-law codes (G.711) of LINEAR16: one byte for each sample of ``pcm``.
+
+    ``pcm`` is any C-contiguous buffer of bytes or of 16-bit integers.
+    Bit for bit ``audioop.lin2ulaw(pcm, 2)``.
+
+    :raises TypeError: not a buffer of bytes or 16-bit integers
+    :raises ValueError: an odd number of bytes
+    :raises BufferError: not contiguous
+
+    Safe in any thread. Releases the GIL from 65,536 samples on.
+    """
+    return convert(pcm, mulaw_encode_loop, 2, 1)
+
+
+def mulaw_decode_into(data, out, /):
+    """As :func:`mulaw_decode`, into the writable buffer ``out``. Returns the bytes written, 2 a sample.
+
+    What ``out`` holds beyond that stays as it is.
+
+    :raises ValueError: ``out`` is too small, or overlaps ``data``
+    :raises BufferError: ``out`` is read-only
+    """
+    return convert_into(data, out, mulaw_decode_loop, 1, 2)
+
+
+def mulaw_encode_into(pcm, out, /):
+    """As :func:`mulaw_encode`, into the writable buffer ``out``. Returns the bytes written, 1 a sample.
+
+    Raises as :func:`mulaw_decode_into`.
+    """
+    return convert_into(pcm, out, mulaw_encode_loop, 2, 1)
+
+
+def alaw_decode(data, /):
+    """LINEAR16 of A-law codes; otherwise as :func:`mulaw_decode`. Bit for bit ``audioop.alaw2lin(data, 2)``."""
+    return convert(data, alaw_decode_loop, 1, 2)
+
+
+def alaw_encode(pcm, /):
+    """A-law codes of LINEAR16; otherwise as :func:`mulaw_encode`. Bit for bit ``audioop.lin2alaw(pcm, 2)``."""
+    return convert(pcm, alaw_encode_loop, 2, 1)
+
+
+def alaw_decode_into(data, out, /):
+    """As :func:`alaw_decode`, into ``out``; see :func:`mulaw_decode_into`."""
+    return convert_into(data, out, alaw_decode_loop, 1, 2)
+
+
+def alaw_encode_into(pcm, out, /):
+    """As :func:`alaw_encode`, into ``out``; see :func:`mulaw_encode_into`."""
+    return convert_into(pcm, out, alaw_encode_loop, 2, 1)
+
+
+def resize_samples(pcm, int width, int new_width, /):
+    """PCM samples of ``width`` bytes (1 to 4) as samples of ``new_width``; the most significant bytes stay.
+
+    Signed, little-endian. Bit for bit ``audioop.lin2lin(pcm, width, new_width)``. Any contiguous buffer.
+
+    :raises ValueError: a width that is none, or not a whole number of samples
+
+    Safe in any thread. Keeps the GIL.
+    """
+    cdef Py_buffer source
+    cdef bytes result
+    if not (1 <= width <= 4 and 1 <= new_width <= 4):
+        raise ValueError(f"samples have 1 to 4 bytes, not {width} or {new_width}")
+    PyObject_GetBuffer(pcm, &source, PyBUF_SIMPLE)
+    try:
+        samples = count_samples(&source, width)
+        result = PyBytes_FromStringAndSize(NULL, samples * new_width)
+        target = <uint8_t*>PyBytes_AS_STRING(result)
+        resize_loop(<const uint8_t*>source.buf, width, target, new_width, samples)
+    finally:
+        PyBuffer_Release(&source)
+    return result
+
+
+include "_codec_ring.pxi"
+include "_codec_debounce.pxi"
+include "_codec_media.pxi"

@@ -1,0 +1,215 @@
+# The scan of a Twilio media message. Included by _codec.pyx.
+# https://www.twilio.com/docs/voice/media-streams/websocket-messages
+
+cdef enum:
+    PAYLOAD_LIMIT_BYTES = 16_384  # 2 s of audio in one message, where Twilio sends 20 ms
+    STREAM_SID_LIMIT_CHARS = 64
+    TIMESTAMP_LIMIT_DIGITS = 10
+
+# The keys of the message, then those of its object "media".
+cdef enum:
+    EVENT, SEQUENCE_NUMBER, STREAM_SID, MEDIA, TRACK, CHUNK, TIMESTAMP, PAYLOAD, KEYS
+
+cdef enum:
+    NEEDED = 1 << EVENT | 1 << STREAM_SID | 1 << MEDIA | 1 << TRACK | 1 << TIMESTAMP | 1 << PAYLOAD
+
+cdef struct Text:
+    const char* start
+    Py_ssize_t chars
+
+cdef Text* KEY_NAMES = [
+    Text(b"event", 5),
+    Text(b"sequenceNumber", 14),
+    Text(b"streamSid", 9),
+    Text(b"media", 5),
+    Text(b"track", 5),
+    Text(b"chunk", 5),
+    Text(b"timestamp", 9),
+    Text(b"payload", 7),
+]
+
+cdef struct Message:
+    Text values[KEYS]
+    unsigned int seen  # bit set of keys
+
+
+cdef const char* skip_space(const char* at, const char* end) noexcept nogil:
+    while at < end and (at[0] == b" " or at[0] == b"\t" or at[0] == b"\n" or at[0] == b"\r"):
+        at += 1
+    return at
+
+
+cdef const char* read_mark(const char* at, const char* end, char mark) noexcept nogil:
+    """Past ``mark`` and the space before it; NULL if something else is there. Takes and gives NULL."""
+    if at == NULL:
+        return NULL
+    at = skip_space(at, end)
+    return at + 1 if at < end and at[0] == mark else NULL
+
+
+cdef const char* read_string(const char* at, const char* end, Text* text) noexcept nogil:
+    """Past a JSON string. Its characters are looked at later; a backslash among them is never let pass."""
+    at = read_mark(at, end, b'"')
+    if at == NULL:
+        return NULL
+    cdef const char* quote = <const char*>memchr(at, b'"', end - at)
+    if quote == NULL:
+        return NULL
+    text.start = at
+    text.chars = quote - at
+    return quote + 1
+
+
+cdef bint text_is(const Text* text, const char* wanted, Py_ssize_t chars) noexcept nogil:
+    return text.chars == chars and memcmp(text.start, wanted, chars) == 0
+
+
+cdef bint is_plain(const Text* text) noexcept nogil:
+    """Printable ASCII without a backslash: what a JSON string holds as it stands."""
+    cdef Py_ssize_t i
+    for i in range(text.chars):
+        if not 0x20 <= text.start[i] <= 0x7E or text.start[i] == b"\\":
+            return False
+    return True
+
+
+cdef const char* read_object(
+    const char* at, const char* end, int first, int last, Message* message
+) noexcept nogil:
+    """Past a JSON object with only keys from ``first`` to ``last``, each once at most; else NULL."""
+    cdef Text name
+    cdef int key
+    at = read_mark(at, end, b"{")
+    while at != NULL:
+        at = read_mark(read_string(at, end, &name), end, b":")
+        if at == NULL:
+            return NULL
+        key = first
+        while key <= last and not text_is(&name, KEY_NAMES[key].start, KEY_NAMES[key].chars):
+            key += 1
+        if key > last or message.seen & (1 << key):
+            return NULL
+        message.seen |= 1 << key
+        if key == MEDIA:
+            at = read_object(at, end, TRACK, PAYLOAD, message)
+        else:
+            at = read_string(at, end, &message.values[key])
+        if at == NULL:
+            return NULL
+        at = skip_space(at, end)
+        if at < end and at[0] == b"}":
+            return at + 1
+        at = read_mark(at, end, b",")
+    return NULL
+
+
+cdef bint read_message(const char* at, const char* end, Message* message) noexcept nogil:
+    """Whether this is one inbound media message of the known form. Timestamp and payload are not looked at."""
+    message.seen = 0
+    at = read_object(at, end, EVENT, MEDIA, message)
+    if at == NULL or skip_space(at, end) != end or message.seen & NEEDED != NEEDED:
+        return False
+    if message.seen & (1 << SEQUENCE_NUMBER) and not is_plain(&message.values[SEQUENCE_NUMBER]):
+        return False
+    if message.seen & (1 << CHUNK) and not is_plain(&message.values[CHUNK]):
+        return False
+    return (
+        text_is(&message.values[EVENT], b"media", 5)
+        and text_is(&message.values[TRACK], b"inbound", 7)
+        and 1 <= message.values[STREAM_SID].chars <= STREAM_SID_LIMIT_CHARS
+        and is_plain(&message.values[STREAM_SID])
+    )
+
+
+cdef int64_t read_number(const Text* text) noexcept nogil:
+    """The number of 1 to 10 decimal digits; -1 if it is anything else."""
+    cdef int64_t number = 0
+    cdef Py_ssize_t i
+    if not 1 <= text.chars <= TIMESTAMP_LIMIT_DIGITS:
+        return -1
+    for i in range(text.chars):
+        if not b"0" <= text.start[i] <= b"9":
+            return -1
+        number = number * 10 + (text.start[i] - c'0')
+    return number
+
+
+cdef const char* ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+cdef uint8_t SEXTETS[256]  # of each base64 character its 6 bits; 0x80 for all others
+
+
+cdef void fill_sextets() noexcept nogil:
+    cdef int sextet
+    memset(SEXTETS, 0x80, sizeof(SEXTETS))
+    for sextet in range(64):
+        SEXTETS[<uint8_t>ALPHABET[sextet]] = sextet
+
+
+fill_sextets()
+
+
+cdef Py_ssize_t base64_bytes(const Text* text) noexcept nogil:
+    """How many bytes the base64 text stands for, by its length and padding; -1 if by these it is none."""
+    if text.chars < 4 or text.chars % 4:
+        return -1
+    cdef Py_ssize_t padding = 0
+    if text.start[text.chars - 1] == b"=":
+        padding = 2 if text.start[text.chars - 2] == b"=" else 1
+    return text.chars // 4 * 3 - padding
+
+
+cdef bint decode_base64(const Text* text, uint8_t* target, Py_ssize_t count) noexcept nogil:
+    """RFC 4648 section 4, canonical only: no other characters, and the bits left over by padding are zero."""
+    cdef const uint8_t* at = <const uint8_t*>text.start
+    cdef uint8_t wrong = 0
+    cdef uint32_t bits
+    cdef Py_ssize_t i
+    for i in range(count // 3):
+        wrong |= SEXTETS[at[0]] | SEXTETS[at[1]] | SEXTETS[at[2]] | SEXTETS[at[3]]
+        bits = SEXTETS[at[0]] << 18 | SEXTETS[at[1]] << 12 | SEXTETS[at[2]] << 6 | SEXTETS[at[3]]
+        target[0], target[1], target[2] = bits >> 16 & 0xFF, bits >> 8 & 0xFF, bits & 0xFF
+        at += 4
+        target += 3
+    if count % 3 == 1:
+        wrong |= SEXTETS[at[0]] | SEXTETS[at[1]] | (0x80 if SEXTETS[at[1]] & 0x0F else 0)
+        target[0] = (SEXTETS[at[0]] << 2 | SEXTETS[at[1]] >> 4) & 0xFF
+    elif count % 3 == 2:
+        wrong |= SEXTETS[at[0]] | SEXTETS[at[1]] | SEXTETS[at[2]] | (0x80 if SEXTETS[at[2]] & 0x03 else 0)
+        target[0] = (SEXTETS[at[0]] << 2 | SEXTETS[at[1]] >> 4) & 0xFF
+        target[1] = (SEXTETS[at[1]] << 4 | SEXTETS[at[2]] >> 2) & 0xFF
+    return wrong & 0x80 == 0
+
+
+def scan_media(message, /):
+    """Stream SID, timestamp in ms and mu-law payload of an inbound Twilio media message; else None.
+
+    ``message`` is the JSON text as bytes (any C-contiguous buffer). None is not a verdict: the message may be
+    of another kind, unusual or broken, and the caller then reads it with ``json``. What is given is what
+    ``json`` and ``base64`` would give. Taken are: printable ASCII without escapes; the documented keys in any
+    order, each once at most; track "inbound"; a timestamp of 1 to 10 digits; canonical base64 of 1 to 16,384
+    bytes; nothing after the object.
+
+    :raises TypeError: not a buffer of bytes
+    :raises BufferError: not contiguous
+
+    Safe in any thread. Keeps the GIL.
+    """
+    cdef Py_buffer source
+    cdef Message found
+    cdef Text* payload = &found.values[PAYLOAD]
+    cdef Text* stream_sid = &found.values[STREAM_SID]
+    cdef bytes audio
+    hold(&source, message, PyBUF_SIMPLE, False)
+    try:
+        if not read_message(<const char*>source.buf, <const char*>source.buf + source.len, &found):
+            return None
+        timestamp_ms = read_number(&found.values[TIMESTAMP])
+        count = base64_bytes(payload)
+        if timestamp_ms < 0 or not 1 <= count <= PAYLOAD_LIMIT_BYTES:
+            return None
+        audio = PyBytes_FromStringAndSize(NULL, count)
+        if not decode_base64(payload, <uint8_t*>PyBytes_AS_STRING(audio), count):
+            return None
+        return PyUnicode_DecodeASCII(stream_sid.start, stream_sid.chars, NULL), timestamp_ms, audio
+    finally:
+        PyBuffer_Release(&source)
