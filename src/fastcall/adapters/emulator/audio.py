@@ -20,9 +20,7 @@ def _mulaw_table() -> NDArray[np.int16]:
 def _alaw_table() -> NDArray[np.int16]:
     code = np.arange(256) ^ 0x55
     exponent, mantissa = (code >> 4) & 7, code & 15
-    magnitude = np.where(
-        exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent - 1, 0)
-    )
+    magnitude = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent - 1, 0))
     return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
 
 

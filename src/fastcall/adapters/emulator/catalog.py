@@ -51,8 +51,7 @@ V1_LIMITED_MODELS: Final[dict[str, frozenset[str]]] = {
 }
 
 _CHIRP_2: Final = _codes(
-    "cmn-hans-cn cmn-hant-tw yue-hant-hk en-au en-in en-gb en-us fr-ca fr-fr de-de it-it ja-jp ko-kr "
-    "pt-br es-es es-us"
+    "cmn-hans-cn cmn-hant-tw yue-hant-hk en-au en-in en-gb en-us fr-ca fr-fr de-de it-it ja-jp ko-kr pt-br es-es es-us"
 )
 _CHIRP_3_LOCATIONS: Final = _codes(
     "us eu asia-northeast1 asia-southeast1 asia-south1 europe-west2 europe-west3 northamerica-northeast1"

@@ -53,7 +53,7 @@ def _only_field(data: bytes, tag: int) -> bytes | None:
 
 
 def _seconds(duration: Any) -> float:
-    return float(duration.seconds) + duration.nanos / 1e9
+    return float(duration.seconds + duration.nanos / 1e9)
 
 
 def _set_seconds(duration: Any, seconds: float) -> None:

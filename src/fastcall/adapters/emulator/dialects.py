@@ -59,8 +59,7 @@ class Dialect:
 
     def chunk_too_large(self, size_bytes: int, limit_bytes: int) -> Status:
         return _invalid(  # seen (v2)
-            f"Audio chunk can be of a maximum of {limit_bytes} bytes. "
-            f"Received audio of {size_bytes} bytes instead."
+            f"Audio chunk can be of a maximum of {limit_bytes} bytes. Received audio of {size_bytes} bytes instead."
         )
 
     def malformed(self) -> Status:
@@ -88,14 +87,10 @@ class Dialect:
     def unsupported_audio(self, config: StreamConfig, rates_hertz: tuple[int, ...]) -> Status | None:
         """What this emulator cannot take though Google could. No text of Google's fits, so it says why."""
         if config.encoding not in ("LINEAR16", "MULAW", "ALAW"):
-            return _invalid(
-                f"The emulator takes LINEAR16, MULAW and ALAW; it cannot decode {config.encoding}."
-            )
+            return _invalid(f"The emulator takes LINEAR16, MULAW and ALAW; it cannot decode {config.encoding}.")
         if rates_hertz and config.sample_rate_hertz not in rates_hertz:
             rates = " or ".join(str(rate) for rate in rates_hertz)
-            return _invalid(
-                f"This engine of the emulator takes {rates} Hz, not {config.sample_rate_hertz} Hz."
-            )
+            return _invalid(f"This engine of the emulator takes {rates} Hz, not {config.sample_rate_hertz} Hz.")
         if config.channels != 1:
             return _invalid("The emulator takes one audio channel.")
         return None
@@ -114,8 +109,7 @@ class Version1(Dialect):
     def idle(self) -> Status:
         return Status(  # seen
             Code.OUT_OF_RANGE,
-            "Audio Timeout Error: Long duration elapsed without audio. "
-            "Audio should be sent close to real time.",
+            "Audio Timeout Error: Long duration elapsed without audio. Audio should be sent close to real time.",
         )
 
     def refuse_config(self, config: StreamConfig) -> Status | None:
@@ -161,8 +155,7 @@ class Version2(Dialect):
             return _invalid("Invalid resource field value in the request.")  # seen
         if not config.encoding or not 8000 <= config.sample_rate_hertz <= 48000:
             return _invalid(
-                "The audio encoding and sample rate must be set in explicit_decoding_config "
-                "for audio without a header."
+                "The audio encoding and sample rate must be set in explicit_decoding_config for audio without a header."
             )
         if not config.languages:
             return _invalid("language_codes must hold at least one language.")

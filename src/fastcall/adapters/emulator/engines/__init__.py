@@ -14,9 +14,19 @@ __all__ = ["make_engine"]
 
 
 def make_engine(options: Options) -> Engine:
-    """The engine that the options name; its packages are imported only here."""
+    """The engine that the options name. Raises UsageError when it cannot be had."""
+    # Imported here, each by itself: who uses tones needs no PocketSphinx.
     if options.engine == "tones":
         from fastcall.adapters.emulator.engines.tones import TonesEngine
 
         return TonesEngine(end_silence_s=options.end_silence_s, max_utterance_s=options.max_utterance_s)
+    if options.engine == "pocketsphinx":
+        try:
+            from fastcall.adapters.emulator.engines.pocketsphinx import PocketsphinxEngine
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"the pocketsphinx engine needs the package {error.name}: pip install 'fastcall[emulator]' "
+                "(where no wheel of it exists for this Python, use --engine tones)"
+            ) from error
+        return PocketsphinxEngine(options)
     raise UsageError(f"there is no engine {options.engine!r}; choose pocketsphinx, tones or script")

@@ -99,7 +99,7 @@ class TonesStream:
 class TonesEngine:
     """Makes `TonesStream`s; has no state of its own."""
 
-    sample_rates_hertz = (8000, 16000)
+    sample_rates_hertz: tuple[int, ...] = (8000, 16000)
 
     def __init__(self, *, end_silence_s: float, max_utterance_s: float) -> None:
         self._end_silence_s = end_silence_s
