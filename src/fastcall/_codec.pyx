@@ -51,12 +51,18 @@ cdef int run(Loop loop, const void* source, void* target, Py_ssize_t samples) ex
     return 0
 
 
-cdef int hold(Py_buffer* view, object data, int flags, bint linear16) except -1:
-    """Takes the buffer of ``data``: bytes, or LINEAR16 as bytes or as 16-bit integers. The caller releases it."""
+cdef int hold_any(Py_buffer* view, object data, int flags) except -1:
+    """Takes the buffer of ``data``, C-contiguous bytes. The caller releases it."""
     try:
-        PyObject_GetBuffer(data, view, PyBUF_ND | PyBUF_FORMAT | flags)
+        PyObject_GetBuffer(data, view, flags)
     except ValueError as error:  # what numpy raises where the others raise BufferError
         raise BufferError(str(error)) from None
+    return 0
+
+
+cdef int hold(Py_buffer* view, object data, int flags, bint linear16) except -1:
+    """As :func:`hold_any`, but of bytes only, or for ``linear16`` of bytes or 16-bit integers."""
+    hold_any(view, data, PyBUF_ND | PyBUF_FORMAT | flags)
     if view.itemsize == 1:
         return 0
     cdef bytes form = view.format if view.format != NULL else b"?"
@@ -67,13 +73,13 @@ cdef int hold(Py_buffer* view, object data, int flags, bint linear16) except -1:
     raise TypeError(f"a buffer of {wanted} is needed, not of items of the format {form.decode('latin-1')!r}")
 
 
-cdef Py_ssize_t count_samples(Py_buffer* view, int width) except -1:
+cdef Py_ssize_t count_samples(Py_buffer* view, Py_ssize_t width) except -1:
     if view.len % width:
         raise ValueError(f"{view.len} bytes are not a whole number of {width}-byte samples")
     return view.len // width
 
 
-cdef bytes convert(object data, Loop loop, int width, int new_width):
+cdef bytes convert(object data, Loop loop, Py_ssize_t width, Py_ssize_t new_width):
     cdef Py_buffer source
     cdef bytes result
     hold(&source, data, PyBUF_SIMPLE, width == 2)
@@ -86,7 +92,7 @@ cdef bytes convert(object data, Loop loop, int width, int new_width):
     return result
 
 
-cdef Py_ssize_t convert_into(object data, object out, Loop loop, int width, int new_width) except -1:
+cdef Py_ssize_t convert_into(object data, object out, Loop loop, Py_ssize_t width, Py_ssize_t new_width) except -1:
     cdef Py_buffer source, target
     cdef Py_ssize_t samples
     hold(&source, data, PyBUF_SIMPLE, width == 2)
@@ -173,30 +179,7 @@ def alaw_encode_into(pcm, out, /):
     return convert_into(pcm, out, alaw_encode_loop, 2, 1)
 
 
-def resize_samples(pcm, int width, int new_width, /):
-    """PCM samples of ``width`` bytes (1 to 4) as samples of ``new_width``; the most significant bytes stay.
-
-    Signed, little-endian. Bit for bit ``audioop.lin2lin(pcm, width, new_width)``. Any contiguous buffer.
-
-    :raises ValueError: a width that is none, or not a whole number of samples
-
-    Safe in any thread. Keeps the GIL.
-    """
-    cdef Py_buffer source
-    cdef bytes result
-    if not (1 <= width <= 4 and 1 <= new_width <= 4):
-        raise ValueError(f"samples have 1 to 4 bytes, not {width} or {new_width}")
-    PyObject_GetBuffer(pcm, &source, PyBUF_SIMPLE)
-    try:
-        samples = count_samples(&source, width)
-        result = PyBytes_FromStringAndSize(NULL, samples * new_width)
-        target = <uint8_t*>PyBytes_AS_STRING(result)
-        resize_loop(<const uint8_t*>source.buf, width, target, new_width, samples)
-    finally:
-        PyBuffer_Release(&source)
-    return result
-
-
+include "_codec_audioop.pxi"
 include "_codec_ring.pxi"
 include "_codec_debounce.pxi"
 include "_codec_media.pxi"

@@ -106,10 +106,10 @@ cdef void alaw_encode_loop "fastcall_alaw_encode"(
 
 
 cdef void resize_loop(
-    const uint8_t* source, int width, uint8_t* target, int new_width, Py_ssize_t samples
+    const char* source, Py_ssize_t width, char* target, Py_ssize_t new_width, Py_ssize_t samples
 ) noexcept nogil:
-    """Little-endian: the bytes that both widths share are the last ones of a sample."""
-    cdef int shared = min(width, new_width)
+    """PCM of ``width`` bytes a sample to ``new_width``. The bytes that both share are the high, the last ones."""
+    cdef Py_ssize_t shared = min(width, new_width)
     cdef Py_ssize_t i
     for i in range(samples):
         memset(target, 0, new_width)

@@ -34,9 +34,9 @@ cdef class AudioRing:
     cdef counter_t dropped
     cdef uint8_t* memory  # owned
     cdef readonly Py_ssize_t capacity_samples
-    cdef readonly int sample_bytes
+    cdef readonly Py_ssize_t sample_bytes
 
-    def __cinit__(self, Py_ssize_t capacity_samples, *, int sample_bytes=1):
+    def __cinit__(self, Py_ssize_t capacity_samples, *, Py_ssize_t sample_bytes=1):
         if not 1 <= capacity_samples <= RING_LIMIT_SAMPLES:
             raise ValueError(f"capacity_samples={capacity_samples}: must be from 1 to {RING_LIMIT_SAMPLES}")
         if not 1 <= sample_bytes <= 2:
@@ -138,7 +138,7 @@ cdef class AudioRing:
         cdef Py_ssize_t accepted = min(samples, self.capacity_samples - self.waiting())
         cdef Py_ssize_t start = pushed % <uint64_t>self.capacity_samples
         cdef Py_ssize_t first = min(accepted, self.capacity_samples - start)
-        cdef int width = self.sample_bytes
+        cdef Py_ssize_t width = self.sample_bytes
         if source == NULL:
             memset(self.memory + start * width, 0xFF if width == 1 else 0, first * width)
             memset(self.memory, 0xFF if width == 1 else 0, (accepted - first) * width)
@@ -164,7 +164,7 @@ cdef class AudioRing:
         cdef uint64_t taken = atomic_load_explicit(&self.taken, memory_order_relaxed)
         cdef Py_ssize_t start = taken % <uint64_t>self.capacity_samples
         cdef Py_ssize_t first = min(samples, self.capacity_samples - start)
-        cdef int width = self.sample_bytes
+        cdef Py_ssize_t width = self.sample_bytes
         if decode:
             mulaw_decode_loop(self.memory + start, target, first)
             mulaw_decode_loop(self.memory, target + 2 * first, samples - first)
