@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 
-from fastcall import __version__
+from fastcall import __version__, commands
 from fastcall.errors import FastcallError
 
 __all__ = ["main"]
-
-COMMANDS = ("serve", "emulator", "simulate", "demo")
 
 # The extra that brings each package, for a command whose package is missing.
 EXTRAS = {
@@ -40,10 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Begin with `fastcall demo`: it places a call on this machine and shows what was recognised.",
     )
     parser.add_argument("--version", action="version", version=f"fastcall {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in sorted(item.name for item in pkgutil.iter_modules(commands.__path__)):
         module = importlib.import_module(f"fastcall.commands.{name}")
-        sub = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        sub = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.configure(sub)
         sub.set_defaults(run=module.run)
     return parser
@@ -67,8 +66,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
             raise
         extra = EXTRAS[package]
         print(
-            f"fastcall {args.command}: the package {package!r} is not installed; "
-            f"run: pip install 'fastcall[{extra}]'",
+            f"fastcall {args.command}: the package {package!r} is not installed; run: pip install 'fastcall[{extra}]'",
             file=sys.stderr,
         )
         return 2

@@ -119,10 +119,10 @@ class VoiceDetector(Protocol):
 class CallSocket(Protocol):
     """The way back to the telephone."""
 
-    def send(self, message: str) -> None:
+    def send_soon(self, message: str) -> None:
         """Queue one text message; bounded, and a peer that does not read is closed, never waited for."""
 
-    def close(self, code: int, reason: str) -> None:
+    def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
 
 

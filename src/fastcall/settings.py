@@ -16,9 +16,7 @@ __all__ = ["Settings"]
 DEFAULT_LANGUAGE = "he-IL"
 
 
-def _env(
-    name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False
-) -> Any:
+def _env(name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
     return field(default=default, repr=not secret, metadata={"env": name, "low": low, "high": high})
 
 

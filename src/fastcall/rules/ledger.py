@@ -321,9 +321,7 @@ class TranscriptLedger:
         reach_back = self._final_end - ORPHAN_SAMPLES
         newest = self._utterances[-1:]
         kept = [
-            u
-            for u in self._utterances[:-1]
-            if u.committed is None or u.end_sample is None or u.end_sample > reach_back
+            u for u in self._utterances[:-1] if u.committed is None or u.end_sample is None or u.end_sample > reach_back
         ]
         self._utterances = (kept + newest)[-MAX_KEPT:]
 
@@ -340,7 +338,5 @@ class TranscriptLedger:
 
     def _emit(self, event: TranscriptEventName, utterance: _Utterance, text: str) -> None:
         self._out.append(
-            TranscriptEvent(
-                event, utterance.id, text, utterance.start_sample, utterance.end_sample, utterance.source
-            )
+            TranscriptEvent(event, utterance.id, text, utterance.start_sample, utterance.end_sample, utterance.source)
         )

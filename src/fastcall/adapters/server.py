@@ -1,0 +1,200 @@
+"""The WebSocket server, by the websockets package.
+
+Messages are taken in ``process_event``, in the loop turn in which their bytes arrive, never through ``recv()``: no
+queue, no task switch, and ``start``, ``media`` and ``stop`` keep their order. Handshake, ping and pong, close,
+fragments' framing and the size limit stay websockets' own.
+
+``compression=None``: Twilio offers none, and a context would cost 64 KiB a call. ``ping_timeout=None``: how Twilio
+answers pings is not documented, and a call must not die of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+
+__all__ = ["MediaConnection", "MessageReceiver", "start_server"]
+
+log = logging.getLogger("fastcall.server")
+
+MAX_MESSAGE_BYTES = 64 * 1024
+# What may wait for a peer that does not read: about two minutes of audio in base64.
+MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
+MAX_EARLY_FRAMES = 64
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 5.0
+
+INTERNAL_ERROR = 1011
+POLICY_VIOLATION = 1008
+
+
+class MessageReceiver(Protocol):
+    """Who takes a connection's messages; called on the loop, in order."""
+
+    def message_received(self, message: bytes) -> None:
+        """A whole text message."""
+
+    def binary_received(self) -> None:
+        """A whole binary message, not kept."""
+
+    def socket_closed(self, code: int | None, reason: str) -> None:
+        """The connection is gone; comes once and last."""
+
+    async def wait_over(self) -> None:
+        """Return when the receiver has nothing left to do."""
+
+
+class MediaConnection(ServerConnection):
+    """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._receiver: MessageReceiver | None = None
+        self._early: list[Frame] = []
+        self._fragments: list[bytes] = []
+        self._fragmented: Opcode | None = None
+        self._outbound: asyncio.Queue[str] = asyncio.Queue()
+        self._outbound_bytes = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    # --- inbound ----------------------------------------------------------------------------------------
+
+    def process_event(self, event: Any) -> None:
+        """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
+        if not isinstance(event, Frame) or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            super().process_event(event)
+        elif self._receiver is None:
+            # Frames may come in one read with the request; the receiver is made when the handshake is done.
+            self._early.append(event)
+            if len(self._early) > MAX_EARLY_FRAMES:
+                self._early.clear()
+                self.close_soon(POLICY_VIOLATION, "messages before the handshake was done")
+        else:
+            self._take(event, self._receiver)
+
+    def attach(self, receiver: MessageReceiver) -> None:
+        """The handshake is done: hand messages to ``receiver`` from now on."""
+        self._receiver = receiver
+        early, self._early = self._early, []
+        for frame in early:
+            self._take(frame, receiver)
+
+    def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
+        if self._closing is not None:
+            return
+        try:
+            if frame.opcode is Opcode.TEXT and frame.fin:
+                receiver.message_received(bytes(frame.data))
+            else:
+                self._take_fragment(frame, receiver)
+        except Exception:
+            # A defect of ours must end this call only, and be seen.
+            log.exception("internal error on a message; closing this call only")
+            self.close_soon(INTERNAL_ERROR, "internal error")
+
+    def _take_fragment(self, frame: Frame, receiver: MessageReceiver) -> None:
+        # websockets checks the order of fragments and the size of the whole.
+        if frame.opcode is not Opcode.CONT:
+            self._fragmented = frame.opcode
+        if self._fragmented is Opcode.TEXT:
+            self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            fragments, self._fragments = self._fragments, []
+            if self._fragmented is Opcode.TEXT:
+                receiver.message_received(b"".join(fragments))
+            else:
+                receiver.binary_received()
+
+    # --- outbound ---------------------------------------------------------------------------------------
+
+    def send_soon(self, message: str) -> None:
+        """Queue one message. A peer that lets more than 2 MiB wait is not reading and is closed with 1008."""
+        if self._closing is not None:
+            return
+        self._outbound_bytes += len(message)
+        if self._outbound_bytes > MAX_OUTBOUND_BYTES:
+            self.close_soon(POLICY_VIOLATION, "the peer does not read what it is sent")
+            return
+        self._outbound.put_nowait(message)
+
+    def close_soon(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; whatever still comes in is ignored."""
+        if self._closing is None:
+            self._closing = self.loop.create_task(self.close(code, reason[:120]))
+
+    async def send_queued(self) -> None:
+        """Send what is queued, as it comes, until the connection closes."""
+        try:
+            while True:
+                message = await self._outbound.get()
+                await self.send(message)
+                self._outbound_bytes -= len(message)
+        except ConnectionClosed:
+            return
+
+
+async def start_server(
+    make_receiver: Callable[[MediaConnection], MessageReceiver],
+    *,
+    host: str,
+    port: int,
+    path: str,
+    respond: Callable[[str], tuple[int, str] | None],
+    tls: ssl.SSLContext | None = None,
+) -> Server:
+    """Listen.
+
+    :param make_receiver: called for each connection when its handshake is done
+    :param path: where WebSockets are taken; other paths are ``respond``'s
+    :param respond: path to (status, body) for plain GET requests, or None for 404
+    :raises OSError: the address cannot be listened on
+    """
+
+    def process_request(connection: ServerConnection, request: Request) -> Response | None:
+        where = request.path.partition("?")[0]
+        if where.rstrip("/") == path.rstrip("/") and "upgrade" in request.headers.get("Connection", "").lower():
+            return None
+        answer = respond(where)
+        if answer is None and where.rstrip("/") == path.rstrip("/"):
+            answer = (
+                http.HTTPStatus.UPGRADE_REQUIRED,
+                "This is a WebSocket endpoint for Twilio Media Streams.\n",
+            )
+        status, body = answer or (http.HTTPStatus.NOT_FOUND, f"Nothing here; calls connect to {path}.\n")
+        return connection.respond(status, body)
+
+    async def handle(connection: ServerConnection) -> None:
+        assert isinstance(connection, MediaConnection)
+        receiver = make_receiver(connection)
+        connection.attach(receiver)
+        sender = asyncio.get_running_loop().create_task(connection.send_queued())
+        try:
+            await connection.wait_closed()
+        finally:
+            sender.cancel()
+            receiver.socket_closed(connection.close_code, connection.close_reason or "")
+        await receiver.wait_over()
+
+    return await serve(
+        handle,
+        host,
+        port,
+        create_connection=MediaConnection,
+        process_request=process_request,
+        compression=None,
+        ping_timeout=None,
+        open_timeout=OPEN_TIMEOUT_S,
+        close_timeout=CLOSE_TIMEOUT_S,
+        max_size=MAX_MESSAGE_BYTES,
+        server_header=None,
+        ssl=tls,
+    )

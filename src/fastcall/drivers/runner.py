@@ -1,0 +1,242 @@
+"""Runs one call: a ``CallMachine``, its session, its voice detector, its handler, and one timer.
+
+Everything happens on the event loop's thread, in the turn in which a message arrives; nothing is awaited on the way
+of the audio. The runner owns the session and the handler's task, and ends both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastcall._codec import mulaw_decode
+from fastcall.drivers.call import Call
+from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.events import DtmfPressed, MarkPlayed, Rejected, SocketClosed, TranscriptEvent, VoiceFrame
+from fastcall.ports import CallSocket, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.rules.machine import (
+    CallMachine,
+    CloseSession,
+    CloseSocket,
+    Command,
+    Event,
+    OpenSession,
+    PushAudio,
+    Warn,
+)
+from fastcall.rules.twilio import parse_message
+from fastcall.settings import Settings
+
+__all__ = ["CallRunner", "Handler"]
+
+log = logging.getLogger("fastcall.call")
+
+Handler = Callable[[Call], Awaitable[None]]
+
+VAD_FRAME_SAMPLES = 160
+MULAW_SILENCE = b"\xff"
+INVALID_DATA = 1007  # RFC 6455 section 8.1
+CLOSE_TIMEOUT_S = 5.0
+
+
+class CallRunner:
+    """One call from its socket's opening to its last word. Loop thread only.
+
+    :param recognizer: shared by all calls
+    :param voice: this call's own voice detector
+    :param sink: is told every transcript event
+    """
+
+    def __init__(
+        self,
+        socket: CallSocket,
+        *,
+        settings: Settings,
+        recognizer: Recognizer,
+        config: StreamConfig,
+        voice: VoiceDetector,
+        sink: TranscriptSink,
+        handler: Handler | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket
+        self._settings = settings
+        self._recognizer = recognizer
+        self._config = config
+        self._voice = voice
+        self._sink = sink
+        self._handler = handler
+        self._machine = CallMachine(settings, now=self._loop.time())
+        self._session: RecognitionSession | None = None
+        self._call: Call | None = None
+        self._handler_task: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unheard = b""
+        self._heard_samples = 0
+        self._running = False
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._arm()
+
+    # --- from the server ------------------------------------------------------------------------------
+
+    def message_received(self, message: bytes) -> None:
+        """One whole text message, as UTF-8 bytes."""
+        event = parse_message(message)
+        if isinstance(event, Rejected) and event.reason == "not_utf8":
+            self._step(event)
+            self._socket.close_soon(INVALID_DATA, "a text message that is not UTF-8")
+            return
+        self._step(event)
+
+    def binary_received(self) -> None:
+        """A binary message; Twilio sends none."""
+        self._step(Rejected("binary", "only text messages are understood"))
+
+    def socket_closed(self, code: int | None, reason: str) -> None:
+        """The socket is gone."""
+        self._step(SocketClosed(code, reason))
+        if self._machine.state == "over":
+            self._finish()
+
+    def on_over(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, when nothing of the call is left."""
+        self._over.add_done_callback(lambda _: callback())
+
+    async def wait_over(self) -> None:
+        """Return when the last words are out and nothing of the call is left."""
+        await asyncio.shield(self._over)
+
+    @property
+    def label(self) -> str:
+        """The call's id for log lines."""
+        call = self._machine.call
+        return call.call_sid if call is not None else "-"
+
+    # --- the machine -----------------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> None:
+        self._machine.receive(event, now=self._loop.time())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        """Do what the machine wants. What a command brings about (a voice frame, a session's event) may add
+        commands; they are done after those before them."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            while commands := self._machine.commands():
+                for command in commands:
+                    self._do(command)
+        finally:
+            self._running = False
+        self._arm()
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case PushAudio():
+                self._hear(command)
+            case TranscriptEvent():
+                self._publish(command)
+            case OpenSession():
+                self._open_session(command)
+            case CloseSession():
+                self._close_task = self._loop.create_task(self._close_session())
+            case CloseSocket(code, reason):
+                log.warning("closing the socket: %s (code %d) call=%s", reason, code, self.label)
+                self._socket.close_soon(code, reason)
+            case Warn(message):
+                log.warning("%s call=%s", message, self.label)
+            case DtmfPressed(digit):
+                log.debug("dtmf %s call=%s", digit, self.label)
+            case MarkPlayed(name):
+                log.debug("mark %s call=%s", name, self.label)
+
+    def _arm(self) -> None:
+        """Keep the one timer at or before the next deadline; an early one only looks again."""
+        due_at = self._machine.next_deadline()
+        if due_at is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due_at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due_at, self._timer_fired, due_at)
+
+    def _timer_fired(self, planned: float) -> None:
+        self._timer = None
+        # A loop's timer may fire a tick before its time; without the max it would spin until that time comes.
+        self._machine.handle_deadline(now=max(planned, self._loop.time()))
+        self._carry_out()
+
+    # --- audio ------------------------------------------------------------------------------------------
+
+    def _hear(self, audio: PushAudio) -> None:
+        session = self._session
+        if session is not None:
+            if audio.silence_samples:
+                session.feed_silence(audio.silence_samples)
+            session.push_audio(audio.mulaw)
+        unheard = self._unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
+        now = self._loop.time()
+        position = 0
+        while position + VAD_FRAME_SAMPLES <= len(unheard):
+            frame = mulaw_decode(unheard[position : position + VAD_FRAME_SAMPLES])
+            position += VAD_FRAME_SAMPLES
+            self._heard_samples += VAD_FRAME_SAMPLES
+            self._machine.receive(VoiceFrame(self._voice.is_speech(frame), self._heard_samples), now=now)
+        self._unheard = unheard[position:]
+
+    # --- session ------------------------------------------------------------------------------------------
+
+    def _open_session(self, command: OpenSession) -> None:
+        self._session = RecognitionSession(
+            self._recognizer,
+            self._config,
+            on_event=self._session_event,
+            batch_ms=self._settings.stt_batch_ms,
+            debounce_ms=self._settings.stt_partial_debounce_ms,
+        )
+        self._session.start()
+        if self._handler is not None:
+            self._call = Call(command.call, self._socket)
+            self._handler_task = self._loop.create_task(self._run_handler(self._handler, self._call))
+
+    def _session_event(self, event: SessionEvent) -> None:
+        self._machine.receive(event, now=self._loop.time())
+        self._carry_out()
+
+    async def _close_session(self) -> None:
+        try:
+            if self._session is not None:
+                await self._session.close(CLOSE_TIMEOUT_S)
+        finally:
+            self._finish()
+
+    # --- what comes out --------------------------------------------------------------------------------------
+
+    def _publish(self, event: TranscriptEvent) -> None:
+        call = self._machine.call
+        if call is None:
+            return
+        self._sink(event, call_sid=call.call_sid, stream_sid=call.stream_sid)
+        if event.event == "utterance_end" and self._call is not None:
+            self._call.deliver(event)
+
+    async def _run_handler(self, handler: Handler, call: Call) -> None:
+        try:
+            await handler(call)
+        except Exception:
+            # The handler is the user's code: its failure is told, and the call goes on.
+            log.exception("the handler failed; the call goes on without it call=%s", self.label)
+
+    def _finish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._call is not None:
+            self._call.finish()
+        if not self._over.done():
+            self._over.set_result(None)
