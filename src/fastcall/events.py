@@ -22,6 +22,7 @@ __all__ = [
     "Rejected",
     "SessionClosed",
     "SessionFailed",
+    "SessionRotated",
     "SessionStarted",
     "SocketClosed",
     "TranscriptEvent",
@@ -156,11 +157,23 @@ class SessionStarted:
 
 @dataclass(slots=True, frozen=True)
 class SessionFailed:
-    """The session cannot go on; ``advice`` says what a person should do."""
+    """The recogniser does not serve this call; ``advice`` says what a person should do.
+
+    Once an outage: while ``retrying``, a ``SessionRotated`` tells of its end; else the session is over.
+    """
 
     code: str
     message: str
     advice: str
+    retrying: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class SessionRotated:
+    """Another stream of the provider's carries the session on."""
+
+    reason: str
+    """``pause``, ``age``, ``limit``, ``model`` or ``reconnect``."""
 
 
 @dataclass(slots=True, frozen=True)

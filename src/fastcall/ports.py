@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastcall.events import TranscriptEvent
+from fastcall.rules.rollover import CircuitBreaker
 
 __all__ = [
     "CallSocket",
@@ -104,6 +105,16 @@ class Recognizer(Protocol):
 
     def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
         """Begin a stream; connecting goes on in the background, and failing comes as ``stream_ended``."""
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """Shared by all calls: what one learns of the provider's health serves the others."""
+
+    def model_for(self, config: StreamConfig) -> StreamConfig:
+        """``config``, with the model ``default`` where its own was found not to serve its language."""
+
+    def model_refused(self, config: StreamConfig) -> None:
+        """The provider does not have ``config``'s model for its language; remembered for the process."""
 
     async def aclose(self) -> None:
         """Close all connections. No stream may be open any more; those that are end with ``CANCELLED``."""

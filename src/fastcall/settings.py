@@ -31,6 +31,10 @@ class Settings:
     stt_batch_ms: int = _env("STT_BATCH_MS", 150, low=20, high=900)
     stt_partial_debounce_ms: int = _env("STT_PARTIAL_DEBOUNCE_MS", 180, low=0, high=5000)
     utterance_commit_ms: int = _env("UTTERANCE_COMMIT_MS", 300, low=0, high=10_000)
+    stt_rotate_after_s: float = _env("STT_ROTATE_AFTER_S", 240.0, low=2, high=300)
+    stt_rotate_by_s: float = _env("STT_ROTATE_BY_S", 285.0, low=2, high=300)
+    stt_replay_s: float = _env("STT_REPLAY_S", 90.0, low=5, high=600)
+    stt_replay_speed: float = _env("STT_REPLAY_SPEED", 3.0, low=1.5, high=5)
     vad_mode: int = _env("VAD_MODE", 2, low=0, high=3)
     vad_start_ms: int = _env("VAD_START_MS", 60, low=20, high=1000)
     vad_hangover_ms: int = _env("VAD_HANGOVER_MS", 500, low=100, high=5000)
@@ -47,6 +51,12 @@ class Settings:
             value = getattr(self, item.name)
             if low is not None and not low <= value <= high:
                 raise UsageError(f"{item.metadata['env']}={value}: must be from {low} to {high}")
+
+        if self.stt_rotate_by_s < self.stt_rotate_after_s:
+            raise UsageError(
+                f"STT_ROTATE_BY_S={self.stt_rotate_by_s:g}: must not be before "
+                f"STT_ROTATE_AFTER_S={self.stt_rotate_after_s:g}"
+            )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -188,12 +188,11 @@ class StreamingSTTSession:
         session = RecognitionSession(
             recognizer,
             StreamConfig(self._settings.language_or(), self._settings.model),
+            settings=self._settings,
             on_event=self._log_failure,
             on_partial=self._via_thread(self._on_partial),
             on_final=self._via_thread(self._on_final),
             encoding="linear16",
-            batch_ms=self._settings.stt_batch_ms,
-            debounce_ms=self._settings.stt_partial_debounce_ms,
         )
         session.start()
         return session

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import google.auth
@@ -25,6 +26,7 @@ from google.cloud.speech_v1p1beta1.services.speech.transports import SpeechGrpcA
 from fastcall.errors import UsageError
 from fastcall.events import SAMPLE_RATE_HZ
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener, StreamResult, StreamWord
+from fastcall.rules.rollover import CircuitBreaker
 
 __all__ = ["GoogleRecognizer", "audio_request", "config_request"]
 
@@ -38,14 +40,17 @@ STREAMS_PER_CHANNEL = 80
 # Batches that may wait in a stream before it is no longer writable: one on its way and one behind it.
 MAX_PENDING = 2
 
-# StreamingRecognizeRequest.audio_content is field 2, length-delimited.
-AUDIO_TAG = b"\x12"
+# Every language has it.
+DEFAULT_MODEL = "default"
 
 _Response = speech.StreamingRecognizeResponse.pb()
 
 
 def audio_request(pcm: bytes) -> bytes:
-    """A serialised ``StreamingRecognizeRequest`` that carries ``pcm`` (LINEAR16, under 2 MiB)."""
+    """A serialised ``StreamingRecognizeRequest`` that carries ``pcm`` (LINEAR16, under 2 MiB).
+
+    ``audio_content`` is field 2, length-delimited: tag 0x12, the length as a varint, the bytes.
+    """
     length = len(pcm)
     if length < 1 << 7:
         prefix = bytes((0x12, length))
@@ -89,11 +94,28 @@ class GoogleRecognizer:
         self._credentials = None if emulator_host else _default_credentials()
         self._channels: list[_Channel] = []
         self._streams: set[_Stream] = set()
+        self._breaker = CircuitBreaker()
+        self._refused_models: set[tuple[str, str]] = set()
 
     @property
     def source(self) -> str:
         """``google`` or ``emulator``."""
         return self._source
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """Shared by all calls."""
+        return self._breaker
+
+    def model_for(self, config: StreamConfig) -> StreamConfig:
+        """``config``, or the same with the model ``default``; see the port."""
+        if (config.model, config.language) in self._refused_models:
+            return replace(config, model=DEFAULT_MODEL)
+        return config
+
+    def model_refused(self, config: StreamConfig) -> None:
+        """Remember it; see the port."""
+        self._refused_models.add((config.model, config.language))
 
     @property
     def open_streams(self) -> int:
@@ -150,7 +172,9 @@ class _Channel:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.grpc = channel
         self.streams = 0
-        self.method: Any = channel.stream_stream(METHOD, request_serializer=None, response_deserializer=_Response.FromString)
+        self.method: Any = channel.stream_stream(
+            METHOD, request_serializer=None, response_deserializer=_Response.FromString
+        )
 
 
 class _Stream:

@@ -21,6 +21,7 @@ from fastcall.rules.machine import (
     CloseSocket,
     Command,
     Event,
+    NoteSpeech,
     OpenSession,
     PushAudio,
     Warn,
@@ -142,6 +143,9 @@ class CallRunner:
                 self._publish(command)
             case OpenSession():
                 self._open_session(command)
+            case NoteSpeech(speaking, sample):
+                if self._session is not None:
+                    self._session.note_speech(speaking, sample)
             case CloseSession():
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
@@ -195,9 +199,8 @@ class CallRunner:
         self._session = RecognitionSession(
             self._recognizer,
             self._config,
+            settings=self._settings,
             on_event=self._session_event,
-            batch_ms=self._settings.stt_batch_ms,
-            debounce_ms=self._settings.stt_partial_debounce_ms,
         )
         self._session.start()
         if self._handler is not None:

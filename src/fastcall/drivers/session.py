@@ -1,21 +1,25 @@
-"""One call's recognition, on an event loop.
+"""One call's recognition, on an event loop: one session to its caller, as many streams of the provider's as it takes.
 
-Strategy: the producer of audio only writes into the ring; ``pump`` moves batches from the ring to the stream, in the
-loop turn in which the completing frame arrived; results come back as calls on the loop and go out as events in call
-time. Nothing here waits, and there is no task or thread of a call's own.
+Strategy: the producer of audio only writes into the ring. The loop moves what is there into the call's history, and
+legs (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was accepted:
+what was said before it is settled, what was said after it is kept. A new leg owns everything after F and hears it, in
+replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one stream.
 
-Audio that does not fit into the ring is dropped at its newest end, counted, and sent as silence later, so that
-call time and what the recogniser hears stay in step.
+Nothing here waits, and there is no task or thread of a call's own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from fastcall._codec import AudioRing, Debouncer
+from fastcall._codec import AudioRing
+from fastcall.drivers.leg import StreamLeg
+from fastcall.drivers.partials import PartialTimer
 from fastcall.errors import ClosedError
 from fastcall.events import (
     SAMPLE_RATE_HZ,
@@ -23,36 +27,45 @@ from fastcall.events import (
     RecognitionEvent,
     SessionClosed,
     SessionFailed,
+    SessionRotated,
     SessionStarted,
     Word,
 )
-from fastcall.ports import Recognizer, RecognizerStream, StreamConfig, StreamEnd, StreamResult
-from fastcall.rules.outcomes import advice_for
-from fastcall.rules.streammap import StreamMap
+from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.history import AudioHistory
+from fastcall.rules.outcomes import Action, Outcome, outcome_of
+from fastcall.rules.rollover import Backoff, RotationPlan
+from fastcall.settings import Settings
 
 __all__ = ["RecognitionSession", "SessionEvent"]
 
-SessionEvent = SessionStarted | SessionFailed | SessionClosed | RecognitionEvent
+SessionEvent = SessionStarted | SessionFailed | SessionRotated | SessionClosed | RecognitionEvent
 
-# Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
-MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
-# Google gives up after about 10 s without audio.
-KEEPALIVE_AFTER_S = 5.0
-KEEPALIVE_SAMPLES = MAX_PIECE_SAMPLES
+log = logging.getLogger("fastcall.session")
+
 RING_S = 10
+# The caller is silent and the recogniser has nothing pending: for so long, before that counts as a pause.
+PAUSE_S = 1.0
+MIN_WATCH_S = 0.1
+PAUSE_MARGIN_SAMPLES = 500 * SAMPLES_PER_MS
+# Sound that the recogniser makes nothing of for so long after it ended was no speech.
+NO_SPEECH_S = 10.0
+# A stream that lived so long before it broke was a working one: its end is a new failure, not another of the last.
+PROVEN_S = 5.0
 
 
 class RecognitionSession:
-    """The one recognition session of a call. All methods but ``feed`` belong to the event loop's thread.
+    """The one recognition session of a call. All methods but ``feed`` and ``feed_silence`` belong to the loop's thread.
 
     :param recognizer: who opens streams
     :param config: language and model
+    :param settings: batch, debounce, rotation, replay
     :param on_event: called on the loop with every event, interims undebounced and in call time
     :param on_partial: called on the loop with the text since the last final, debounced: never unchanged, never
-        closer than ``debounce_ms``, never stale
+        closer than ``STT_PARTIAL_DEBOUNCE_MS``, never stale
     :param on_final: called on the loop with the text of each final
     :param encoding: what is fed: ``mulaw`` (one byte a sample) or ``linear16`` (two, little-endian); 8 kHz mono
-    :param batch_ms: audio that makes a request, counted in samples
+    :param rand: random numbers in [0, 1), for jitter
     """
 
     def __init__(
@@ -60,37 +73,45 @@ class RecognitionSession:
         recognizer: Recognizer,
         config: StreamConfig,
         *,
+        settings: Settings | None = None,
         on_event: Callable[[SessionEvent], None] | None = None,
         on_partial: Callable[[str], None] | None = None,
         on_final: Callable[[str], None] | None = None,
         encoding: Literal["mulaw", "linear16"] = "mulaw",
-        batch_ms: int = 150,
-        debounce_ms: int = 180,
+        rand: Callable[[], float] = random.random,
     ) -> None:
         self._recognizer = recognizer
         self._config = config
+        self._settings = settings or Settings()
         self._listeners = [on_event] if on_event else []
-        self._on_partial = on_partial
         self._on_final = on_final
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ring = AudioRing(RING_S * SAMPLE_RATE_HZ, sample_bytes=1 if encoding == "mulaw" else 2)
-        self._batch_samples = batch_ms * SAMPLES_PER_MS
+        self._rand = rand
+        sample_bytes = 1 if encoding == "mulaw" else 2
+        self._ring = AudioRing(RING_S * SAMPLE_RATE_HZ, sample_bytes=sample_bytes)
         # Places in the ring's count of samples at which audio is missing, and how much. Appended by the producer,
         # taken by the loop: the two ends of a deque are safe between two threads.
         self._holes: deque[tuple[int, int]] = deque()
-        self._stream: RecognizerStream | None = None
-        self._map = StreamMap()
-        self._call_cursor = 0
+        self._history = AudioHistory(
+            sample_bytes=sample_bytes, limit_samples=int(self._settings.stt_replay_s * SAMPLE_RATE_HZ)
+        )
+        self._batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
+        self._partials = PartialTimer(self._settings.stt_partial_debounce_ms / 1000, on_partial)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner: StreamLeg | None = None
+        self._outgoing: StreamLeg | None = None
+        self._outgoing_text = ""
         self._final_end = 0
         self._interim = ""
         self._interim_end = 0
-        self._debouncer = Debouncer(debounce_ms / 1000)
-        self._debounce_timer: asyncio.TimerHandle | None = None
-        self._keepalive_timer: asyncio.TimerHandle | None = None
-        self._last_write_at = 0.0
-        self._failed: SessionFailed | None = None
+        # Since when (by the clock, by the call) nobody speaks; None while somebody does, or if nobody told.
+        self._quiet_since: tuple[float, int] | None = None
+        self._backoff = Backoff()
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._outage: SessionFailed | None = None
+        self._failure: SessionFailed | None = None
         self._closing = False
-        self._ended: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -105,12 +126,17 @@ class RecognitionSession:
         return self._ring.dropped_samples
 
     @property
+    def lost_samples(self) -> int:
+        """Samples that outgrew the replay bound before a final had settled them."""
+        return self._history.lost_samples
+
+    @property
     def failure(self) -> SessionFailed | None:
-        """Why the session cannot go on, or None."""
-        return self._failed
+        """Why the session gives no results (any more, or for now), or None. Any thread."""
+        return self._failure or self._outage
 
     def feed(self, audio: bytes) -> bool:
-        """Take audio; never blocks and never raises for being full. One producer thread, which may be any.
+        """Take audio; never blocks, and a full ring drops the newest. One producer thread, which may be any.
 
         :param audio: in the session's encoding, any length in whole samples
         :return: whether a batch is due, so that the loop should ``pump``
@@ -119,15 +145,13 @@ class RecognitionSession:
         """
         if self._closing:
             raise ClosedError("the session is closed; it takes no more audio")
-        accepted = self._ring.push(audio)
-        samples = len(audio) // self._ring.sample_bytes
-        if accepted != samples:
-            self._holes.append((self._ring.pushed_samples, samples - accepted))
-        return self._ring.waiting_samples >= self._batch_samples
+        return self._fed(self._ring.push(audio), len(audio) // self._ring.sample_bytes)
 
     def feed_silence(self, samples: int) -> bool:
         """The same for ``samples`` samples of silence: a gap in what came from the telephone."""
-        accepted = self._ring.push_silence(samples)
+        return self._fed(self._ring.push_silence(samples), samples)
+
+    def _fed(self, accepted: int, samples: int) -> bool:
         if accepted != samples:
             self._holes.append((self._ring.pushed_samples, samples - accepted))
         return self._ring.waiting_samples >= self._batch_samples
@@ -138,44 +162,60 @@ class RecognitionSession:
             self.pump()
 
     def pump(self) -> None:
-        """Send all that waits if that makes a batch. Loop thread."""
-        self._send(self._batch_samples)
+        """Send what waits. Loop thread."""
+        self._drain_ring()
+        for leg in (self._owner, self._outgoing):
+            if leg is not None:
+                leg.pump()
+
+    def note_speech(self, speaking: bool, sample: int) -> None:
+        """What the endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
+        self._quiet_since = None if speaking or self._loop is None else (self._loop.time(), sample)
+
+    def _drain_ring(self) -> None:
+        ring, holes = self._ring, self._holes
+        while holes:
+            position, missing = holes.popleft()
+            self._history.append(ring.take(position - ring.taken_samples))
+            self._history.append_silence(missing)
+        self._history.append(ring.take(ring.waiting_samples))
 
     # --- life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the stream. Returns at once; a recogniser that cannot be reached comes as ``SessionFailed``."""
+        """Open the first stream. Returns at once; a recogniser that cannot be reached comes as ``SessionFailed``."""
         self._loop = asyncio.get_running_loop()
-        self._ended = self._loop.create_future()
-        self._stream = self._recognizer.open(self._config, self)
-        self._last_write_at = self._loop.time()
-        self._keepalive_timer = self._loop.call_later(KEEPALIVE_AFTER_S, self._keep_alive)
+        self._drained = self._loop.create_future()
         self._tell(SessionStarted(self._recognizer.source))
-        self.pump()
+        self._open()
+        self._watch()
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Send the rest, half-close, collect finals that still come, commit the remaining interim.
 
         :param timeout_s: after so long the stream is given up; what was recognised by then counts
         """
-        if self._closing or self._ended is None:
+        if self._closing or self._drained is None:
             return
         self._closing = True
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        if self._keepalive_timer is not None:
-            self._keepalive_timer.cancel()
-        if self._stream is not None:
-            self._send(0)
-            if not self._ring.waiting_samples and not self._holes:
-                self._stream.half_close()
+        self._drain_ring()
+        if self._owner is None and self._failure is None:
+            self._stop_timer("_retry_timer")
+            self._try_open()  # the last words are worth an attempt out of turn
+        if self._owner is not None:
+            self._owner.finish()
             try:
-                async with asyncio.timeout_at(deadline):
-                    await asyncio.shield(self._ended)
+                async with asyncio.timeout(timeout_s):
+                    await asyncio.shield(self._drained)
             except TimeoutError:
-                self._stream.cancel()
+                log.debug("gave up waiting for the last finals after %g s", timeout_s)
+        for leg in (self._owner, self._outgoing):
+            if leg is not None:
+                leg.cancel()
+        for timer in ("_retry_timer", "_watch_timer"):
+            self._stop_timer(timer)
         self._commit_interim()
-        if self._debounce_timer is not None:
-            self._debounce_timer.cancel()
+        self._partials.stop()
         self._tell(SessionClosed())
 
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
@@ -186,147 +226,218 @@ class RecognitionSession:
         """No longer tell ``listener``. Loop thread."""
         self._listeners.remove(listener)
 
-    # --- audio out ------------------------------------------------------------------------------------
+    # --- streams --------------------------------------------------------------------------------------
 
-    def _send(self, at_least_samples: int) -> None:
-        """Write everything that waits, in pieces, if it is ``at_least_samples`` or more."""
-        stream = self._stream
-        if stream is None or self._loop is None or self._ring.waiting_samples < at_least_samples:
-            return
-        while stream.writable:
-            piece = self._next_piece()
-            if piece is None:
-                break
-            stream.write(piece)
-            self._last_write_at = self._loop.time()
+    def _open(self, *, start: int | None = None) -> None:
+        """A new owner that hears everything from ``start`` (by default F) on."""
+        assert self._loop is not None
+        begin = self._final_end if start is None else start
+        self._owner = StreamLeg(
+            self._recognizer,
+            self._recognizer.model_for(self._config),
+            self._history,
+            self,
+            start=max(begin, self._history.start),
+            plan=RotationPlan.of(
+                after_s=self._settings.stt_rotate_after_s,
+                by_s=self._settings.stt_rotate_by_s,
+                now=self._loop.time(),
+                spread=self._rand(),
+            ),
+            batch_samples=self._batch_samples,
+            replay_speed=self._settings.stt_replay_speed,
+        )
+        self._owner.pump()
+        if self._closing:
+            self._owner.finish()
 
-    def _next_piece(self) -> bytes | None:
-        limit = MAX_PIECE_SAMPLES
-        if self._holes:
-            position, missing = self._holes[0]
-            limit = min(limit, position - self._ring.taken_samples)
-            if limit == 0:
-                samples = min(missing, MAX_PIECE_SAMPLES)
-                self._holes.popleft()
-                if samples < missing:
-                    self._holes.appendleft((position, missing - samples))
-                return self._account(bytes(2 * samples))
-        piece = self._ring.take_batch(1, limit)
-        return None if piece is None else self._account(piece)
+    def _try_open(self) -> None:
+        """An attempt after a failure, if the breaker that all calls share allows one."""
+        assert self._loop is not None
+        self._retry_timer = None
+        wait_s = self._recognizer.breaker.wait_s(now=self._loop.time())
+        if wait_s:
+            self._retry_timer = self._loop.call_later(wait_s * (1 + self._rand()), self._try_open)
+        else:
+            self._open()
 
-    def _account(self, pcm: bytes) -> bytes:
-        samples = len(pcm) // 2
-        self._map.add_audio(self._call_cursor, samples)
-        self._call_cursor += samples
-        return pcm
+    def _rotate(self, reason: str, *, start: int) -> None:
+        """Make before break: the next stream becomes the owner; the old one's interims serve until it caught up."""
+        if self._outgoing is not None:
+            self._outgoing.cancel()
+        self._outgoing, self._outgoing_text = self._owner, ""
+        self._open(start=start)
+        self._tell(SessionRotated(reason))
 
-    def _keep_alive(self) -> None:
+    def _watch(self) -> None:
+        """The session's clock: age of the stream and keep-alive."""
         assert self._loop is not None
         now = self._loop.time()
-        due_at = self._last_write_at + KEEPALIVE_AFTER_S
-        stream = self._stream
-        if now >= due_at and stream is not None:
-            if stream.writable and not self._ring.waiting_samples:
-                stream.write(bytes(2 * KEEPALIVE_SAMPLES))
-                self._map.add_keepalive(KEEPALIVE_SAMPLES)
-            else:
-                self._send(1)
-            due_at = now + KEEPALIVE_SAMPLES / SAMPLE_RATE_HZ
-        if stream is not None:
-            self._keepalive_timer = self._loop.call_at(due_at, self._keep_alive)
+        owner = self._owner
+        next_at = now + PAUSE_S
+        if owner is not None:
+            owner.keep_alive(now=now)
+            if self._outage is not None and now - owner.opened_at > PROVEN_S:
+                self._works()
+            pause = self._pause_start(now)
+            if pause is not None:
+                self._history.forget_before(min(pause, owner.cursor))
+            if owner.plan.is_due(now=now, in_pause=False):
+                self._rotate("age", start=self._final_end)
+            elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
+                self._rotate("pause", start=pause)
+            elif now < owner.plan.in_a_pause_from:
+                next_at = min(owner.next_keep_alive(), owner.plan.next_deadline(now=now))
+            next_at = min(next_at, owner.next_keep_alive(), owner.plan.at_the_latest)
+        self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
 
-    # --- StreamListener -------------------------------------------------------------------------------
+    def _pause_start(self, now: float) -> int | None:
+        """From where a stream that is opened in the present pause must hear; None if there is no pause.
 
-    def stream_writable(self) -> None:
-        """The stream takes audio again."""
-        if not self._closing:
-            self.pump()
-        elif self._stream is not None:
-            self._send(0)
-            if not self._ring.waiting_samples and not self._holes:
-                self._stream.half_close()
+        Everything that may hold speech which no final has settled is heard again; silence is not.
+        """
+        if self._interim or self._quiet_since is None:
+            return None
+        quiet_s, quiet_from = now - self._quiet_since[0], self._quiet_since[1]
+        if quiet_s < PAUSE_S:
+            return None
+        if self._final_end < quiet_from - PAUSE_MARGIN_SAMPLES and quiet_s < NO_SPEECH_S:
+            return self._final_end
+        return max(self._final_end, self._history.end - PAUSE_MARGIN_SAMPLES)
 
-    def stream_results(self, results: Sequence[StreamResult]) -> None:
+    # --- LegOwner -------------------------------------------------------------------------------------
+
+    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response: its finals, then the one hypothesis that all its interim results make together."""
         interims = [result for result in results if not result.is_final]
-        for result in results:
-            if result.is_final:
-                self._take_final(result)
+        if leg is self._owner:
+            self._works()
+            for result in results:
+                if result.is_final:
+                    self._take_final(leg, result)
+        elif leg is self._outgoing:
+            # Its finals are not taken, but their text is still the newest that is known of what follows F.
+            self._outgoing_text += "".join(f" {result.text.strip()}" for result in results if result.is_final)
+        else:
+            return
         if interims:
-            text = "".join(result.text for result in interims).strip()
-            end = self._map.to_call(max(result.end_sample for result in interims))
-            self._take_interim(text, max(end, self._final_end))
+            self._take_interims(leg, interims)
 
-    def stream_ended(self, end: StreamEnd) -> None:
-        """The stream is over."""
-        self._stream = None
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
-        if not (self._closing and end.code in ("OK", "CANCELLED")):
-            self._fail(end)
+    def leg_caught_up(self, leg: StreamLeg) -> None:
+        """The owner has heard all; the old stream is not needed any more."""
+        if leg is self._owner and self._outgoing is not None:
+            outgoing, self._outgoing = self._outgoing, None
+            outgoing.cancel()
 
-    # --- results ----------------------------------------------------------------------------------------
+    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
+        """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
+        if leg is self._outgoing:
+            self._outgoing = None
+        if leg is not self._owner:
+            return
+        self._owner = None
+        if self._closing and end.code in ("OK", "CANCELLED"):
+            self._is_drained()
+            return
+        outcome = outcome_of(end.code, end.message)
+        if self._closing and outcome.action is not Action.CHANGE_MODEL:
+            log.debug("the stream broke while closing: %s: %s", end.code, end.message)
+        self._act(leg, end, outcome)
 
-    def _take_final(self, result: StreamResult) -> None:
-        text = result.text.strip()
-        end_sample = max(self._map.to_call(result.end_sample), self._final_end)
-        to_call = self._map.to_call
+    def _act(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
+        assert self._loop is not None
+        config = self._recognizer.model_for(self._config)
+        if outcome.action is Action.ROTATE and self._loop.time() - leg.opened_at > PAUSE_S:
+            self._open()
+            self._tell(SessionRotated("limit"))
+        elif outcome.action is Action.CHANGE_MODEL and config.model != "default":
+            self._recognizer.model_refused(config)
+            log.warning(
+                "model %s does not serve language %s (%s): using the model default from now on. %s",
+                *(config.model, config.language, end.message, outcome.advice),
+            )
+            self._open()
+            self._tell(SessionRotated("model"))
+        elif outcome.action in (Action.RECONNECT, Action.BACK_OFF, Action.ROTATE):
+            self._back_off(leg, end, outcome)
+        else:
+            self._fail(end, outcome)
+
+    def _back_off(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
+        assert self._loop is not None
+        now = self._loop.time()
+        if now - leg.opened_at > PROVEN_S:
+            self._works()
+        else:
+            self._recognizer.breaker.failed(now=now)
+        if self._outage is None:
+            self._outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
+            self._tell(self._outage)
+        wait_s = self._backoff.failed(jitter=self._rand(), quota=outcome.action is Action.BACK_OFF)
+        self._retry_timer = self._loop.call_later(wait_s, self._try_open)
+
+    def _works(self) -> None:
+        """The owner gave a result, or lived: whatever was wrong is over."""
+        self._backoff.succeeded()
+        self._recognizer.breaker.succeeded()
+        if self._outage is not None:
+            self._outage = None
+            self._tell(SessionRotated("reconnect"))
+
+    def _fail(self, end: StreamEnd, outcome: Outcome) -> None:
+        self._failure = SessionFailed(end.code, end.message, outcome.advice)
+        self._stop_timer("_watch_timer")
+        self._commit_interim()
+        self._tell(self._failure)
+        self._is_drained()
+
+    def _is_drained(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # --- results --------------------------------------------------------------------------------------
+
+    def _take_final(self, leg: StreamLeg, result: StreamResult) -> None:
+        to_call = leg.map.to_call
+        end_sample = max(to_call(result.end_sample), self._final_end)
         words = tuple(Word(w.text, to_call(w.start_sample), to_call(w.end_sample)) for w in result.words)
-        self._map.forget_before(result.end_sample)
-        self._settle(RecognitionEvent("final", text, end_sample, self._recognizer.source, words))
+        leg.map.forget_before(result.end_sample)
+        self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._recognizer.source, words))
 
     def _settle(self, event: RecognitionEvent) -> None:
         self._final_end = event.end_sample
-        self._interim = ""
-        self._debouncer.reset()
+        self._history.forget_before(min(event.end_sample, self._owner.cursor if self._owner else event.end_sample))
+        self._interim = self._outgoing_text = ""
+        self._partials.reset()
         if event.text:
             self._tell(event)
             if self._on_final is not None:
                 self._on_final(event.text)
 
-    def _take_interim(self, text: str, end_sample: int) -> None:
-        assert self._loop is not None
+    def _take_interims(self, leg: StreamLeg, interims: list[StreamResult]) -> None:
+        text = "".join(result.text for result in interims).strip()
+        if leg is self._outgoing:
+            text = f"{self._outgoing_text} {text}".strip()
+        end_sample = max(leg.map.to_call(max(result.end_sample for result in interims)), self._final_end)
+        if leg is self._owner and not leg.caught_up and end_sample < self._interim_end:
+            return  # a replay that has not come as far as what is known already
         self._interim = text
         self._interim_end = end_sample
         self._tell(RecognitionEvent("interim", text, end_sample, self._recognizer.source))
-        if self._on_partial is not None and text:
-            out = self._debouncer.offer(text, now=self._loop.time())
-            if out is not None:
-                self._on_partial(out)
-            self._arm_debounce()
-
-    def _arm_debounce(self) -> None:
-        due_at = self._debouncer.deadline
-        if due_at is not None and self._debounce_timer is None and self._loop is not None:
-            self._debounce_timer = self._loop.call_at(due_at, self._fire_debounce)
-
-    def _fire_debounce(self) -> None:
-        assert self._loop is not None
-        self._debounce_timer = None
-        # A timer may fire a clock tick early; the planned time is then the truth.
-        now = max(self._loop.time(), self._debouncer.deadline or 0.0)
-        text = self._debouncer.fire(now=now) if self._debouncer.deadline is not None else None
-        if text is not None and self._on_partial is not None:
-            self._on_partial(text)
-        self._arm_debounce()
+        self._partials.offer(text)
 
     def _commit_interim(self) -> None:
         """What was heard and will not be settled any more counts as said."""
         if self._interim:
-            self._settle(RecognitionEvent("final", self._interim, self._interim_end, self._recognizer.source))
-
-    def _fail(self, end: StreamEnd) -> None:
-        if self._failed is not None:
-            return
-        code, message = end.code, end.message
-        if code == "OK":
-            code, message = "UNKNOWN", "the recogniser ended the stream although the call goes on"
-        self._failed = SessionFailed(code, message, advice_for(code, message))
-        if self._keepalive_timer is not None:
-            self._keepalive_timer.cancel()
-        self._commit_interim()
-        self._tell(self._failed)
+            end_sample = max(self._interim_end, self._final_end)
+            self._settle(RecognitionEvent("final", self._interim, end_sample, self._recognizer.source))
 
     def _tell(self, event: SessionEvent) -> None:
         for listener in tuple(self._listeners):
             listener(event)
+
+    def _stop_timer(self, name: str) -> None:
+        timer: asyncio.TimerHandle | None = getattr(self, name)
+        if timer is not None:
+            timer.cancel()
+            setattr(self, name, None)

@@ -35,6 +35,7 @@ from fastcall.events import (
     Rejected,
     SessionClosed,
     SessionFailed,
+    SessionRotated,
     SessionStarted,
     SocketClosed,
     TranscriptEvent,
@@ -50,6 +51,7 @@ __all__ = [
     "CloseSession",
     "CloseSocket",
     "Command",
+    "NoteSpeech",
     "OpenSession",
     "PushAudio",
     "Warn",
@@ -76,6 +78,14 @@ class PushAudio:
 
 
 @dataclass(slots=True, frozen=True)
+class NoteSpeech:
+    """Tell the session that somebody speaks since, or nobody speaks since ``sample``."""
+
+    speaking: bool
+    sample: int
+
+
+@dataclass(slots=True, frozen=True)
 class CloseSession:
     """No more audio will come: flush, collect the last finals, then report ``SessionClosed``."""
 
@@ -95,7 +105,17 @@ class Warn:
     message: str
 
 
-Command = OpenSession | PushAudio | CloseSession | CloseSocket | Warn | TranscriptEvent | DtmfPressed | MarkPlayed
+Command = (
+    OpenSession
+    | PushAudio
+    | NoteSpeech
+    | CloseSession
+    | CloseSocket
+    | Warn
+    | TranscriptEvent
+    | DtmfPressed
+    | MarkPlayed
+)
 
 Event = (
     Connected
@@ -110,6 +130,7 @@ Event = (
     | RecognitionEvent
     | SessionStarted
     | SessionFailed
+    | SessionRotated
     | SessionClosed
 )
 
@@ -194,7 +215,7 @@ class CallMachine:
             self._start_by = None
             self._call = event
             self._session_open = True
-            self._commands += [TranscriptEvent("call_started"), OpenSession(event)]
+            self._commands += [TranscriptEvent("call_started"), OpenSession(event), NoteSpeech(False, 0)]
         else:
             self._reject(Rejected("second_start"), now)
 
@@ -250,8 +271,10 @@ class CallMachine:
             return
         if isinstance(change, SpeechBegan):
             self._ledger.begin(change.start_sample, now=now)
+            self._commands.append(NoteSpeech(True, change.start_sample))
         else:
             self._ledger.end(change.end_sample, now=now)
+            self._commands.append(NoteSpeech(False, change.end_sample))
         self._commands += self._ledger.take()
 
     # --- the recogniser ------------------------------------------------------------------------------
@@ -264,10 +287,14 @@ class CallMachine:
         self._commands.append(TranscriptEvent("session_started", source=event.source))
 
     def _session_failed(self, event: SessionFailed, now: float) -> None:
+        what = f"{event.code}: {event.message}"
         self._commands += [
-            TranscriptEvent("session_failed", text=f"{event.code}: {event.message}"),
-            Warn(f"recognition failed: {event.code}: {event.message}. {event.advice}"),
+            TranscriptEvent("session_failed", text=what),
+            Warn(f"recognition {'is interrupted' if event.retrying else 'failed'}: {what.rstrip('.')}. {event.advice}"),
         ]
+
+    def _session_rotated(self, event: SessionRotated, now: float) -> None:
+        self._commands.append(TranscriptEvent("session_rotated", text=event.reason))
 
     def _session_closed(self, event: SessionClosed, now: float) -> None:
         self._session_open = False
@@ -294,5 +321,6 @@ _HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
     RecognitionEvent: CallMachine._recognized,
     SessionStarted: CallMachine._session_started,
     SessionFailed: CallMachine._session_failed,
+    SessionRotated: CallMachine._session_rotated,
     SessionClosed: CallMachine._session_closed,
 }

@@ -1,0 +1,181 @@
+"""One stream of a session: reads the call's history from a cursor of its own and sends it.
+
+A leg that begins at the end of the history is live at once; one that begins earlier replays, paced, until it has caught
+up. Both are the same code, so a replay can lose or double nothing that sending does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
+from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.history import AudioHistory
+from fastcall.rules.rollover import RotationPlan
+from fastcall.rules.streammap import StreamMap
+
+__all__ = ["LegOwner", "StreamLeg"]
+
+# Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
+MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
+REPLAY_PIECE_SAMPLES = 250 * SAMPLES_PER_MS
+# Further behind than this a leg is paced; nearer, it sends what there is. Back-pressure of a moment stays below it.
+LIVE_BACKLOG_SAMPLES = 1000 * SAMPLES_PER_MS
+# Google gives up after about 10 s without audio.
+KEEPALIVE_AFTER_S = 5.0
+
+
+class LegOwner(Protocol):
+    """The session, as its legs see it."""
+
+    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response of this leg's stream."""
+
+    def leg_caught_up(self, leg: StreamLeg) -> None:
+        """All that the call has said was sent. Once a leg."""
+
+    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
+        """The stream is over. Once a leg, and last."""
+
+
+class StreamLeg:
+    """One stream, its cursor, and its map from stream time to call time. Loop thread only.
+
+    :param start: the first sample of the call that this stream is to hear
+    :param replay_speed: pace of catching up, as a multiple of real time
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        config: StreamConfig,
+        history: AudioHistory,
+        owner: LegOwner,
+        *,
+        start: int,
+        plan: RotationPlan,
+        batch_samples: int,
+        replay_speed: float,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._history = history
+        self._owner = owner
+        self._batch_samples = batch_samples
+        self._replay_speed = replay_speed
+        self._cursor = start
+        self._next_piece_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._finishing = False
+        self.map = StreamMap()
+        self.plan = plan
+        self.opened_at = self._loop.time()
+        self.caught_up = False
+        self.start = start
+        """The first sample of the call that this stream heard."""
+        self._paced = history.end - start > LIVE_BACKLOG_SAMPLES
+        self._last_write_at = self.opened_at
+        self._stream = recognizer.open(config, self)
+
+    @property
+    def cursor(self) -> int:
+        """The next sample of the call to be sent."""
+        return self._cursor
+
+    # --- sending --------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what is due: a batch or more when live, a piece at its time when catching up."""
+        backlog = self._history.end - self._cursor
+        if not self._paced and backlog > LIVE_BACKLOG_SAMPLES:
+            self._paced = True
+        if self._paced:
+            self._replay()
+        elif backlog >= (1 if self._finishing or not self.caught_up else self._batch_samples):
+            self._send_all()
+        self._after_sending()
+
+    def finish(self) -> None:
+        """No more audio will come: half-close once all that the history has was sent."""
+        self._finishing = True
+        self.pump()
+
+    def cancel(self) -> None:
+        """Give the stream up."""
+        self._stop_timer()
+        self._stream.cancel()
+
+    def keep_alive(self, *, now: float) -> None:
+        """Send silence if nothing was sent for 5 s; the call's time does not move."""
+        if now < self._last_write_at + KEEPALIVE_AFTER_S or self._finishing or not self._stream.writable:
+            return
+        if self._history.end > self._cursor:
+            self._send_all()
+        else:
+            self._stream.write(bytes(2 * MAX_PIECE_SAMPLES))
+            self.map.add_keepalive(MAX_PIECE_SAMPLES)
+            # The next is due when this one is over, not after 5 s again.
+            self._last_write_at = now - KEEPALIVE_AFTER_S + MAX_PIECE_SAMPLES / SAMPLE_RATE_HZ
+
+    def next_keep_alive(self) -> float:
+        """When ``keep_alive`` has something to do."""
+        return self._last_write_at + KEEPALIVE_AFTER_S
+
+    def _send_all(self) -> None:
+        while self._history.end > self._cursor and self._stream.writable:
+            self._send(MAX_PIECE_SAMPLES)
+
+    def _send(self, limit: int) -> None:
+        # Audio that the history had to forget keeps its time: the map jumps with the cursor.
+        self._cursor = max(self._cursor, self._history.start)
+        pcm = self._history.read(self._cursor, limit)
+        samples = len(pcm) // 2
+        self._stream.write(pcm)
+        self.map.add_audio(self._cursor, samples)
+        self._cursor += samples
+        self._last_write_at = self._loop.time()
+
+    def _replay(self) -> None:
+        if not self._stream.writable:
+            return  # stream_writable comes back to it
+        now = self._loop.time()
+        if now >= self._next_piece_at:
+            self._send(REPLAY_PIECE_SAMPLES)
+            self._next_piece_at = now + REPLAY_PIECE_SAMPLES / SAMPLE_RATE_HZ / self._replay_speed
+        if self._history.end - self._cursor <= self._batch_samples:
+            self._paced = False
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._next_piece_at, self._timer_fired)
+
+    def _after_sending(self) -> None:
+        if not self.caught_up and not self._paced and self._history.end - self._cursor < self._batch_samples:
+            self.caught_up = True
+            self._owner.leg_caught_up(self)
+        if self._finishing and self._cursor >= self._history.end:
+            self._stop_timer()
+            self._stream.half_close()
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self.pump()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- StreamListener -------------------------------------------------------------------------------
+
+    def stream_writable(self) -> None:
+        """The stream takes audio again."""
+        self.pump()
+
+    def stream_results(self, results: Sequence[StreamResult]) -> None:
+        """A response."""
+        self._owner.leg_results(self, results)
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        """The stream is over."""
+        self._stop_timer()
+        self._owner.leg_ended(self, end)
