@@ -1,9 +1,9 @@
 """One call's recognition, on an event loop: one session to its caller, as many streams of the provider's as it takes.
 
 Strategy: the producer of audio only writes into the ring. The loop moves what is there into the call's history, and
-legs (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was accepted:
-what was said before it is settled, what was said after it is kept. A new leg owns everything after F and hears it, in
-replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one stream.
+legs (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was
+accepted: what was said before it is settled, what was said after it is kept. A new leg owns everything after F and hears
+it, in replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one stream.
 
 Nothing here waits, and there is no task or thread of a call's own.
 """
@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from fastcall._codec import AudioRing
+from fastcall.drivers.intake import AudioIntake
 from fastcall.drivers.leg import StreamLeg
 from fastcall.drivers.partials import PartialTimer
 from fastcall.errors import ClosedError
@@ -43,7 +42,6 @@ SessionEvent = SessionStarted | SessionFailed | SessionRotated | SessionClosed |
 
 log = logging.getLogger("fastcall.session")
 
-RING_S = 10
 # The caller is silent and the recogniser has nothing pending: for so long, before that counts as a pause.
 PAUSE_S = 1.0
 MIN_WATCH_S = 0.1
@@ -87,13 +85,10 @@ class RecognitionSession:
         self._on_final = on_final
         self._rand = rand
         sample_bytes = 1 if encoding == "mulaw" else 2
-        self._ring = AudioRing(RING_S * SAMPLE_RATE_HZ, sample_bytes=sample_bytes)
-        # Places in the ring's count of samples at which audio is missing, and how much. Appended by the producer,
-        # taken by the loop: the two ends of a deque are safe between two threads.
-        self._holes: deque[tuple[int, int]] = deque()
         self._history = AudioHistory(
             sample_bytes=sample_bytes, limit_samples=int(self._settings.stt_replay_s * SAMPLE_RATE_HZ)
         )
+        self._intake = AudioIntake(self._history, sample_bytes=sample_bytes)
         self._batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
         self._partials = PartialTimer(self._settings.stt_partial_debounce_ms / 1000, on_partial)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,12 +113,12 @@ class RecognitionSession:
     @property
     def call_samples(self) -> int:
         """The session's call time: samples that were fed so far, dropped ones included. Any thread."""
-        return self._ring.pushed_samples + self._ring.dropped_samples
+        return self._intake.fed_samples
 
     @property
     def dropped_samples(self) -> int:
         """Samples that did not fit into the ring and are sent as silence. Any thread."""
-        return self._ring.dropped_samples
+        return self._intake.dropped_samples
 
     @property
     def lost_samples(self) -> int:
@@ -145,16 +140,13 @@ class RecognitionSession:
         """
         if self._closing:
             raise ClosedError("the session is closed; it takes no more audio")
-        return self._fed(self._ring.push(audio), len(audio) // self._ring.sample_bytes)
+        self._intake.feed(audio)
+        return self._intake.waiting_samples >= self._batch_samples
 
     def feed_silence(self, samples: int) -> bool:
         """The same for ``samples`` samples of silence: a gap in what came from the telephone."""
-        return self._fed(self._ring.push_silence(samples), samples)
-
-    def _fed(self, accepted: int, samples: int) -> bool:
-        if accepted != samples:
-            self._holes.append((self._ring.pushed_samples, samples - accepted))
-        return self._ring.waiting_samples >= self._batch_samples
+        self._intake.feed_silence(samples)
+        return self._intake.waiting_samples >= self._batch_samples
 
     def push_audio(self, audio: bytes) -> None:
         """``feed`` and, if a batch is due, ``pump``: for producers on the loop's own thread."""
@@ -163,7 +155,7 @@ class RecognitionSession:
 
     def pump(self) -> None:
         """Send what waits. Loop thread."""
-        self._drain_ring()
+        self._intake.drain()
         for leg in (self._owner, self._outgoing):
             if leg is not None:
                 leg.pump()
@@ -171,14 +163,6 @@ class RecognitionSession:
     def note_speech(self, speaking: bool, sample: int) -> None:
         """What the endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
         self._quiet_since = None if speaking or self._loop is None else (self._loop.time(), sample)
-
-    def _drain_ring(self) -> None:
-        ring, holes = self._ring, self._holes
-        while holes:
-            position, missing = holes.popleft()
-            self._history.append(ring.take(position - ring.taken_samples))
-            self._history.append_silence(missing)
-        self._history.append(ring.take(ring.waiting_samples))
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -198,7 +182,7 @@ class RecognitionSession:
         if self._closing or self._drained is None:
             return
         self._closing = True
-        self._drain_ring()
+        self._intake.drain()
         if self._owner is None and self._failure is None:
             self._stop_timer("_retry_timer")
             self._try_open()  # the last words are worth an attempt out of turn
