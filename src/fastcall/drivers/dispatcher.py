@@ -67,8 +67,9 @@ class UtteranceDispatcher:
         :param partial_cb: called on this loop with the utterance's text so far, debounced
         :return: the utterance's id
         """
-        start = max(self._floor_sample, self._now_sample() - self._preroll_samples, 0)
-        utterance_id = self._ledger.begin(start, now=self._loop.time())
+        now_sample = self._now_sample()
+        start = max(self._floor_sample, now_sample - self._preroll_samples, 0)
+        utterance_id = self._ledger.begin(start, now=self._loop.time(), voice_sample=max(start, now_sample))
         if partial_cb is not None:
             self._partial_cbs[utterance_id] = partial_cb
         self._step()

@@ -39,6 +39,7 @@ RECENT_INTERIMS = 16
 class _Utterance:
     id: int
     start_sample: int
+    voice_sample: int
     end_sample: int | None = None
     source: str | None = None
     settled: list[str] = field(default_factory=list)
@@ -78,24 +79,36 @@ class TranscriptLedger:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def begin(self, start_sample: int, *, now: float) -> int:
+    def begin(self, start_sample: int, *, now: float, voice_sample: int | None = None) -> int:
         """An utterance begins at ``start_sample`` (call time).
 
+        :param voice_sample: where its voice was first heard, after the pre-roll; by default ``start_sample``
         :return: its id, counted from 1 in the order in which they begin
         """
         before = self._utterances[-1] if self._utterances else None
         if before is not None and before.end_sample is None:
             self.end(start_sample, now=now)
-        utterance = self._new(start_sample)
+        # What waits is the utterance's before, and the new one may say the same again.
+        self._debouncer.reset()
+        utterance = self._new(start_sample, start_sample if voice_sample is None else voice_sample)
         if before is not None and before.claim:
-            # Words that came in an interim which reached past this onset may be this utterance's.
-            known = [n for end, n in self._recent if end <= start_sample + ONSET_SLACK_SAMPLES]
-            others = sum(len(u.claim) for u in self._open_for_text() if u not in (before, utterance))
-            if known:
-                del before.claim[max(0, known[-1] - others) :]
+            del before.claim[self._claimed_before(before, utterance) :]
         self._deal_interim()
         self._offer_partial(now)
         return utterance.id
+
+    def _claimed_before(self, before: _Utterance, utterance: _Utterance) -> int:
+        """How many words of ``before``'s claim stay with it when ``utterance`` begins.
+
+        Words that came in an interim which reached past the onset may be the new utterance's.
+        """
+        if self._is_covered(before):
+            return 0
+        known = [n for end, n in self._recent if end <= utterance.voice_sample + ONSET_SLACK_SAMPLES]
+        if known:
+            others = sum(len(u.claim) for u in self._open_for_text() if u not in (before, utterance))
+            return max(0, known[-1] - others)
+        return round(len(before.claim) * self._speech_share([before, utterance], self._interim_end))
 
     def end(self, end_sample: int, *, now: float) -> int | None:
         """The newest utterance's speech ended at ``end_sample``; it is committed when finals cover that, or
@@ -196,6 +209,7 @@ class TranscriptLedger:
         tokens = event.text.split()
         for utterance, words in self._share_out(event, tokens):
             if words:
+                utterance.claim = utterance.claim[matching_prefix(words, utterance.claim) :]
                 utterance.settled += words
                 utterance.source = event.source
                 self._out.append(
@@ -214,12 +228,9 @@ class TranscriptLedger:
             self._interim = self._interim[matching_prefix(tokens, self._interim) :]
         self._recent.clear()
         self._final_end = max(self._final_end, event.end_sample)
-        covered_to = self._final_end + COVER_TOLERANCE_SAMPLES
         for utterance in self._utterances:
-            if utterance.end_sample is not None and utterance.end_sample <= covered_to:
+            if self._is_covered(utterance):
                 utterance.claim = []
-            else:
-                utterance.claim = utterance.claim[matching_prefix(tokens, utterance.claim) :]
         self._deal_interim(event.source)
 
     def _share_out(self, event: RecognitionEvent, tokens: list[str]) -> list[tuple[_Utterance, list[str]]]:
@@ -288,7 +299,7 @@ class TranscriptLedger:
 
     def _orphan(self, start_sample: int, end_sample: int) -> _Utterance:
         """Text in no utterance becomes an utterance of its own, begun and ended at once."""
-        utterance = self._new(start_sample, keep_order=True)
+        utterance = self._new(start_sample, start_sample, keep_order=True)
         utterance.end_sample = end_sample
         utterance.commit_at = float("-inf")
         return utterance
@@ -297,11 +308,17 @@ class TranscriptLedger:
 
     def _commit_covered(self, now: float) -> None:
         for utterance in self._utterances:
-            if utterance.commit_at is None or utterance.end_sample is None:
+            if utterance.commit_at is None:
                 continue
-            covered = self._final_end >= utterance.end_sample - COVER_TOLERANCE_SAMPLES
-            if covered or now >= utterance.commit_at:
+            if self._is_covered(utterance) or now >= utterance.commit_at:
                 self._commit(utterance)
+
+    def _is_covered(self, utterance: _Utterance) -> bool:
+        """Whether finals reach its end of speech; of one shorter than the tolerance, at least its voice."""
+        if utterance.end_sample is None:
+            return False
+        reached_to = utterance.end_sample - COVER_TOLERANCE_SAMPLES
+        return self._final_end >= utterance.end_sample or self._final_end > max(reached_to, utterance.voice_sample)
 
     def _commit(self, utterance: _Utterance) -> None:
         utterance.commit_at = None
@@ -325,8 +342,8 @@ class TranscriptLedger:
         ]
         self._utterances = (kept + newest)[-MAX_KEPT:]
 
-    def _new(self, start_sample: int, *, keep_order: bool = False) -> _Utterance:
-        utterance = _Utterance(self._next_id, start_sample)
+    def _new(self, start_sample: int, voice_sample: int, *, keep_order: bool = False) -> _Utterance:
+        utterance = _Utterance(self._next_id, start_sample, voice_sample)
         self._next_id += 1
         position = len(self._utterances)
         if keep_order:

@@ -270,7 +270,7 @@ class CallMachine:
         if change is None:
             return
         if isinstance(change, SpeechBegan):
-            self._ledger.begin(change.start_sample, now=now)
+            self._ledger.begin(change.start_sample, now=now, voice_sample=change.voice_sample)
             self._commands.append(NoteSpeech(True, change.start_sample))
         else:
             self._ledger.end(change.end_sample, now=now)
