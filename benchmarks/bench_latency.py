@@ -1,7 +1,7 @@
-"""From the arrival of the frame that completes a batch to the request written to gRPC: ours against the replaced design.
+"""From the arrival of the frame that completes a batch to the request written to gRPC, against the replaced design.
 
-Both sides serve the same calls, paced as Twilio paces them, against one real emulator process. The sides take turns, and
-the best round of each counts: a shared machine is slower at times, never faster than it is.
+Both sides serve the same calls, paced as Twilio paces them, against one real emulator process. The sides take turns,
+and the best round of each counts: a shared machine is slower at times, never faster than it is.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
-from replaced_design import ReplacedSession
 
 from fastcall import _codec
 from fastcall.adapters.google import GoogleRecognizer
 from fastcall.drivers.session import RecognitionSession
 from fastcall.ports import StreamConfig
+from replaced_design import ReplacedSession
 
 CALLS = 20
 SECONDS = 2.0

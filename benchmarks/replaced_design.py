@@ -1,8 +1,8 @@
 """The design that fastcall replaces, its bugs mended, to be measured against.
 
 A ``queue.Queue`` and two threads a call: one collects frames into batches, the other is inside the blocking client of
-google-cloud-speech, which takes requests from a generator. The bugs that are mended: the generator does not end the stream
-at the first 50 ms without audio, and the session lasts for the whole call.
+google-cloud-speech, which takes requests from a generator. The bugs that are mended: the generator does not end the
+stream at the first 50 ms without audio, and the session lasts for the whole call.
 """
 
 from __future__ import annotations

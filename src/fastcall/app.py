@@ -185,7 +185,7 @@ class Server:
         server = getattr(self, "_server", None)
         if server is not None:
             if self._calls:
-                log.info("stopping: %d live calls are closed, their last words still come", len(self._calls))
+                log.info("stopping: closing the live calls (%d); their last words still come", len(self._calls))
             server.close(code=GOING_AWAY, reason="the server is stopping")
             try:
                 async with asyncio.timeout(SHUTDOWN_S):

@@ -16,8 +16,8 @@ RING_S = 10
 class AudioIntake:
     """A ring between one producer thread and the loop, which keeps time when it overflows.
 
-    A full ring drops its newest audio. The place and length of each hole are kept, and the history gets silence there, so
-    that call time and what the recogniser hears stay in step.
+    A full ring drops its newest audio. The place and length of each hole are kept, and the history gets silence there,
+    so that call time and what the recogniser hears stay in step.
 
     :param sample_bytes: 1 for mu-law, 2 for LINEAR16
     """

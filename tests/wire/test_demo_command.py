@@ -1,0 +1,62 @@
+"""`fastcall demo` and the example, run as a newcomer runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FASTCALL = [sys.executable, "-m", "fastcall"]
+
+
+def test_the_demo_in_tones_recognises_every_word() -> None:
+    done = subprocess.run([*FASTCALL, "demo", "--engine", "tones"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    wanted = ["[CFG] ENABLE_STREAMING_STT=True", "[STT] Streaming session started", "🟡 Partial: ", "🟢 Final: "]
+    wanted.append("[STT] Streaming session closed")
+    first = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in wanted]
+    assert first == sorted(first)
+    assert sum(line.startswith("🟢 Final: ") for line in lines) == 5
+    assert sum(line.startswith("[STT] Streaming session started") for line in lines) == 1
+    assert done.stderr == ""
+
+
+def test_the_example_finds_the_utterances_itself() -> None:
+    """The users' threaded media loop against an emulator: callbacks arrive, the last words are flushed."""
+    emulator = subprocess.Popen(
+        [*FASTCALL, "emulator", "--engine", "tones", "--port", "0", "--exit-with-parent"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with emulator:
+        assert emulator.stdout is not None
+        found = re.search(r"listening on (\S+)", emulator.stdout.readline())
+        assert found
+        environ = os.environ | {"SPEECH_EMULATOR_HOST": found[1], "GCP_STT_LANGUAGE": "en-US"}
+        example = subprocess.Popen(
+            [sys.executable, str(ROOT / "examples" / "media_ws_ai.py")],
+            env=environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with example:
+            assert example.stdout is not None
+            assert "listening" in example.stdout.readline()
+            tones = "apple arrow autumn [1200] badge bamboo"
+            subprocess.run(
+                [*FASTCALL, "simulate", "ws://127.0.0.1:8081/media", "--tones", tones],
+                check=True,
+                capture_output=True,
+                timeout=60,
+            )
+            example.terminate()
+            heard = example.stdout.read()
+        emulator.terminate()
+    finals = re.findall(r"🟢 Final: (.*)", heard)
+    assert finals == ["apple arrow autumn", "badge bamboo"]
+    assert "🟡 Partial: apple arrow" in heard
