@@ -13,7 +13,9 @@ FASTCALL = [sys.executable, "-m", "fastcall"]
 
 
 def test_the_demo_in_tones_recognises_every_word() -> None:
-    done = subprocess.run([*FASTCALL, "demo", "--engine", "tones"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*FASTCALL, "demo", "--engine", "tones"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     wanted = ["[CFG] ENABLE_STREAMING_STT=True", "[STT] Streaming session started", "🟡 Partial: ", "🟢 Final: "]
