@@ -3,7 +3,8 @@
 Strategy: the producer of audio only writes into the ring. The loop moves what is there into the call's history, and
 legs (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was
 accepted: what was said before it is settled, what was said after it is kept. A new leg owns everything after F and
-hears it, in replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one stream.
+hears it, in replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one
+stream.
 
 Nothing here waits, and there is no task or thread of a call's own.
 """
