@@ -1,0 +1,226 @@
+"""A simulated Twilio's side of a call: which messages it sends, and when.
+
+Strategy: what costs is done once. The base64 of each 20 ms of audio is prebuilt and shared by all calls that
+say the same; a message is then one string format, and a call has no audio of its own. Messages have the
+members, the order of members and the types (numbers as texts) of Twilio's real ones.
+
+Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages, and public captures of real calls.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = [
+    "FRAME_BYTES",
+    "FRAME_S",
+    "KEYS",
+    "SILENCE_BYTE",
+    "CallIds",
+    "CallerMessages",
+    "Lateness",
+    "PhoneAudio",
+    "check_key",
+    "sign_url",
+    "timestamp_ms",
+]
+
+FRAME_MS = 20
+KEYS = "0123456789*#ABCD"
+FRAME_S = FRAME_MS / 1000
+FRAME_BYTES = 8 * FRAME_MS
+SILENCE_BYTE = 0xFF
+"""Mu-law zero: what a line carries when nobody speaks."""
+
+# Real timestamps stray from the multiple of 20 ms by up to 2 ms, slowly. Each value holds for 32 frames.
+_DRIFT_MS = (0, 0, -1, -1, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 1, 1)
+_DRIFT_FRAMES_LOG2 = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CallIds:
+    """Who a call is. Twilio's are two letters and 32 hexadecimal digits."""
+
+    call_sid: str
+    stream_sid: str
+    account_sid: str = "AC" + "0" * 32
+
+    @classmethod
+    def derive(cls, seed: str, index: int) -> CallIds:
+        """The ids of call ``index`` of a run; another seed gives others."""
+        call, stream = (
+            hashlib.blake2b(f"{seed} {kind} {index}".encode(), digest_size=16).hexdigest() for kind in ("CA", "MZ")
+        )
+        return cls(f"CA{call}", f"MZ{stream}")
+
+
+class PhoneAudio:
+    """What a caller says, in messages' payloads of 20 ms. Immutable: share it between calls and threads.
+
+    :param mulaw: G.711 mu-law, 8 kHz mono; the last frame is filled up with silence
+    :param passes: how often it is said; None: without end
+    :param tail_s: silence that follows, in seconds, so that the server can finish
+    :raises ValueError: a number is negative, or there is no audio to say without end
+    """
+
+    def __init__(self, mulaw: bytes, *, passes: int | None = 1, tail_s: float = 2.0) -> None:
+        if tail_s < 0 or (passes is not None and passes < 0):
+            raise ValueError("passes and tail_s must not be negative")
+        if passes is None and not mulaw:
+            raise ValueError("there is no audio to repeat")
+        silence = bytes([SILENCE_BYTE]) * FRAME_BYTES
+        self._payloads = [
+            _base64((mulaw[at : at + FRAME_BYTES] + silence)[:FRAME_BYTES]) for at in range(0, len(mulaw), FRAME_BYTES)
+        ]
+        self._silence = _base64(silence)
+        self._spoken = None if passes is None else len(self._payloads) * passes
+        self.frames = None if self._spoken is None else self._spoken + round(tail_s / FRAME_S)
+        """Frames of 20 ms altogether, the tail included; None: without end."""
+
+    def payload(self, frame: int) -> str:
+        """The base64 of frame ``frame``, counted from 0: 216 characters."""
+        if self._spoken is not None and frame >= self._spoken:
+            return self._silence
+        return self._payloads[frame % len(self._payloads)]
+
+
+def timestamp_ms(frame: int, first_ms: int) -> int:
+    """``media.timestamp`` of frame ``frame`` (from 0): 20 ms apart, with the drift of real calls (up to 2 ms).
+
+    :param first_ms: that of frame 0; real calls have 100 to 200
+    """
+    return first_ms + FRAME_MS * frame + _DRIFT_MS[(frame >> _DRIFT_FRAMES_LOG2) & 15]
+
+
+class CallerMessages:
+    """Builds the messages of one call and counts them: ``sequenceNumber`` is one counter for all kinds.
+
+    One thread. Costs about a microsecond a message.
+    """
+
+    def __init__(self, ids: CallIds, first_timestamp_ms: int = 155) -> None:
+        self._ids = ids
+        self._first_ms = first_timestamp_ms
+        self._sequence = 0
+        self._chunk = 0
+
+    @property
+    def count(self) -> int:
+        """Messages built that bear a sequence number (all but ``connected``)."""
+        return self._sequence
+
+    def connected(self) -> str:
+        """The first message."""
+        return '{"event":"connected","protocol":"Call","version":"1.0.0"}'
+
+    def start(self, parameters: Mapping[str, str]) -> str:
+        """The second message. ``parameters``: ``customParameters``, from TwiML's ``<Parameter>``."""
+        ids = self._ids
+        return _dump(
+            {
+                "event": "start",
+                "sequenceNumber": self._next(),
+                "start": {
+                    "accountSid": ids.account_sid,
+                    "streamSid": ids.stream_sid,
+                    "callSid": ids.call_sid,
+                    "tracks": ["inbound"],
+                    "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+                    "customParameters": dict(parameters),
+                },
+                "streamSid": ids.stream_sid,
+            }
+        )
+
+    def media(self, frame: int, payload: str) -> str:
+        """20 ms of audio. ``frame`` (from 0) gives the timestamp; chunks count what is sent."""
+        self._sequence += 1
+        self._chunk += 1
+        return (
+            f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"inbound",'
+            f'"chunk":"{self._chunk}","timestamp":"{timestamp_ms(frame, self._first_ms)}",'
+            f'"payload":"{payload}"}},"streamSid":"{self._ids.stream_sid}"}}'
+        )
+
+    def dtmf(self, digit: str) -> str:
+        """A key of the telephone: one of ``KEYS``."""
+        dtmf = {"track": "inbound_track", "digit": digit}
+        return _dump({"event": "dtmf", "streamSid": self._ids.stream_sid, "sequenceNumber": self._next(), "dtmf": dtmf})
+
+    def mark(self, name: str) -> str:
+        """The echo of a mark: what the server sent before it was played, or cleared."""
+        return _dump(
+            {
+                "event": "mark",
+                "sequenceNumber": self._next(),
+                "streamSid": self._ids.stream_sid,
+                "mark": {"name": name},
+            }
+        )
+
+    def stop(self) -> str:
+        """The last message."""
+        stop = {"accountSid": self._ids.account_sid, "callSid": self._ids.call_sid}
+        return _dump({"event": "stop", "sequenceNumber": self._next(), "stop": stop, "streamSid": self._ids.stream_sid})
+
+    def _next(self) -> str:
+        self._sequence += 1
+        return str(self._sequence)
+
+
+@dataclass(slots=True)
+class Lateness:
+    """How late messages were sent, as a histogram of 0.1 ms steps up to 1 s. One thread; 80 kB."""
+
+    counts: array[int] = field(default_factory=lambda: array("Q", bytes(8 * 10_001)))
+
+    def add(self, late_s: float) -> None:
+        """Count one message; negative is 0, above 1 s counts as 1 s."""
+        self.counts[min(10_000, max(0, int(late_s * 10_000)))] += 1
+
+    @property
+    def total(self) -> int:
+        """Messages counted."""
+        return sum(self.counts)
+
+    def percentile_s(self, percent: float) -> float | None:
+        """The upper edge of the step in which that percentile lies, in seconds; None: nothing was counted."""
+        wanted = max(1.0, self.total * percent / 100)
+        seen = 0
+        for step, count in enumerate(self.counts):
+            seen += count
+            if seen >= wanted:
+                return (step + 1) / 10_000
+        return None
+
+
+def check_key(digit: str) -> str:
+    """``digit``, if it is one key of a telephone.
+
+    :raises ValueError: it is not
+    """
+    if len(digit) != 1 or digit not in KEYS:
+        raise ValueError(f"{digit!r} is not a key of a telephone: one of {KEYS}")
+    return digit
+
+
+def sign_url(auth_token: str, url: str) -> str:
+    """``X-Twilio-Signature`` of a WebSocket upgrade: base64 of HMAC-SHA1 over the URL as in TwiML, no parameters.
+
+    Source: https://www.twilio.com/docs/usage/security
+    """
+    return base64.b64encode(hmac.digest(auth_token.encode(), url.encode(), "sha1")).decode("ascii")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _dump(message: Mapping[str, object]) -> str:
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False)

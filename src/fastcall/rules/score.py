@@ -1,0 +1,102 @@
+"""Said against recognised: which words are right, wrong, missing or too many.
+
+The usual measure of speech recognition: words are aligned with the fewest edits (Levenshtein), and the word
+error rate is edits divided by words said. Case and punctuation do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Literal
+
+__all__ = ["Cadence", "Edit", "Score", "align", "cadence", "score", "words"]
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One pair of the alignment. ``said`` is empty where a word is too many, ``heard`` where one is missing."""
+
+    kind: Literal["right", "wrong", "missing", "extra"]
+    said: str
+    heard: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The counts of an alignment, in words."""
+
+    said: int
+    wrong: int
+    missing: int
+    extra: int
+
+    @property
+    def errors(self) -> int:
+        """Edits that turn what was said into what was heard."""
+        return self.wrong + self.missing + self.extra
+
+    @property
+    def word_error_rate(self) -> float:
+        """Errors divided by words said; above 1 is possible. Of nothing said: 0, or 1 if anything was heard."""
+        return self.errors / self.said if self.said else float(self.errors > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """The spacing of events. None where there were fewer than two."""
+
+    count: int
+    median_s: float | None
+    min_s: float | None
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
+def align(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
+    """The alignment with the fewest edits. Takes time and memory of ``len(said) * len(heard)``.
+
+    :return: edits in the order of the texts
+    """
+    cost = [[row + column for column in range(len(heard) + 1)] for row in range(len(said) + 1)]
+    for i, word in enumerate(said, 1):
+        for j, other in enumerate(heard, 1):
+            same = cost[i - 1][j - 1] + (word != other)
+            cost[i][j] = min(same, cost[i - 1][j] + 1, cost[i][j - 1] + 1)
+    edits: list[Edit] = []
+    i, j = len(said), len(heard)
+    while i or j:
+        if i and j and cost[i][j] == cost[i - 1][j - 1] + (said[i - 1] != heard[j - 1]):
+            i, j = i - 1, j - 1
+            edits.append(Edit("right" if said[i] == heard[j] else "wrong", said[i], heard[j]))
+        elif i and cost[i][j] == cost[i - 1][j] + 1:
+            i -= 1
+            edits.append(Edit("missing", said[i], ""))
+        else:
+            j -= 1
+            edits.append(Edit("extra", "", heard[j]))
+    return edits[::-1]
+
+
+def score(said: str, heard: str) -> Score:
+    """Align two texts and count."""
+    expected = words(said)
+    kinds = [edit.kind for edit in align(expected, words(heard))]
+    return Score(len(expected), kinds.count("wrong"), kinds.count("missing"), kinds.count("extra"))
+
+
+def cadence(times_s: Sequence[float]) -> Cadence:
+    """How far apart events are.
+
+    :param times_s: when they happened, in order
+    """
+    gaps = [later - earlier for earlier, later in pairwise(times_s)]
+    return Cadence(len(times_s), median(gaps) if gaps else None, min(gaps) if gaps else None)

@@ -1,0 +1,108 @@
+"""rules/wav.py: every file gets its audio or one sentence that says what to do."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcall import g711
+from fastcall.errors import UsageError
+from fastcall.rules.wav import read_audio, read_wav, write_wav
+
+
+def wav(
+    audio: bytes, *, codec: int = 1, channels: int = 1, rate: int = 8000, bits: int = 16, extra: bytes = b""
+) -> bytes:
+    """A WAV file of any format, written independently of the module's own writer."""
+    block = channels * bits // 8
+    form = struct.pack("<HHIIHH", codec, channels, rate, rate * block, block, bits) + extra
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(audio)) + audio
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+PCM = struct.pack("<6h", 0, 1000, -1000, 32767, -32768, 5)
+MULAW = bytes(g711.lin2ulaw(PCM, 2))
+
+
+def test_pcm_becomes_mulaw() -> None:
+    assert read_wav(wav(PCM)) == MULAW
+
+
+def test_mulaw_is_taken_as_it_is() -> None:
+    assert read_wav(wav(b"\x00\x7f\xff", codec=7, bits=8)) == b"\x00\x7f\xff"
+
+
+def test_extensible_format_names_its_codec_in_the_guid() -> None:
+    guid = struct.pack("<H", 1) + bytes.fromhex("000000001000800000aa00389b71")
+    extra = struct.pack("<HHI", 22, 16, 4) + guid
+    assert read_wav(wav(PCM, codec=0xFFFE, extra=extra)) == MULAW
+
+
+def test_chunks_before_and_bytes_after_the_audio_are_passed_over() -> None:
+    whole = wav(PCM)
+    at = whole.index(b"data")
+    odd_chunk = b"LIST" + struct.pack("<I", 3) + b"abc\0"
+    assert read_wav(whole[:at] + odd_chunk + whole[at:] + b"LIST\xff\xff\xff\xfftrailing") == MULAW
+
+
+@pytest.mark.parametrize("unknown", [0xFFFF_FFFF, 0x7FFF_F000, 0x8000_0000])
+def test_length_unknown_because_it_was_written_to_a_pipe(unknown: int) -> None:
+    whole = wav(PCM)
+    at = whole.index(b"data") + 4
+    assert read_wav(whole[:at] + struct.pack("<I", unknown) + whole[at + 4 :]) == MULAW
+
+
+def test_a_file_cut_anywhere_is_an_error_and_never_less_audio() -> None:
+    whole = wav(PCM)
+    for length in range(len(whole)):
+        with pytest.raises(UsageError, match=r"is cut off|is not a WAV file"):
+            read_wav(whole[:length])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (wav(PCM, rate=16000), r"16-bit PCM, 1 channel, 16000 Hz.*ffmpeg -i INPUT -ar 8000"),
+        (wav(PCM, channels=2), r"2 channels, 8000 Hz"),
+        (wav(b"\0" * 9, bits=24), r"24-bit PCM"),
+        (wav(PCM, codec=3, bits=32), r"32-bit codec 3"),
+        (wav(PCM, codec=6, bits=8), r"codec 6"),
+        (wav(b""), r"has no audio in it"),
+        (wav(b"\x01"), r"has no audio in it"),
+        (b"RIFF\0\0\0\0WAVEdata\x02\0\0\0ab", r"before it says of which format"),
+        (b"RIFF\0\0\0\0AVI LIST", r"is not a WAV file"),
+        (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", r"damaged"),
+    ],
+)
+def test_what_cannot_be_used_says_why(data: bytes, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_wav(data, "hello.wav")
+
+
+@given(st.binary(min_size=1, max_size=400))
+def test_written_files_are_read_back(mulaw: bytes) -> None:
+    written = write_wav(mulaw)
+    assert len(written) % 2 == 0
+    assert int.from_bytes(written[4:8], "little") == len(written) - 8
+    assert read_wav(written) == mulaw
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_give_audio_or_a_usage_error(data: bytes, headed: bool) -> None:
+    try:
+        audio = read_wav(b"RIFF\0\0\0\0WAVE" + data if headed else data)
+    except UsageError:
+        return
+    assert 0 < len(audio) <= len(data)
+
+
+def test_headerless_audio_is_known_by_its_name() -> None:
+    assert read_audio(b"\xff\x00", "hello.ulaw") == b"\xff\x00"
+    assert read_audio(write_wav(b"\xff"), "hello.ulaw") == b"\xff"
+    with pytest.raises(UsageError, match="is empty"):
+        read_audio(b"", "hello.ulaw")
+    with pytest.raises(UsageError, match=r"not a WAV file; headerless mu-law must be named"):
+        read_audio(b"ID3", "hello.mp3")

@@ -1,0 +1,381 @@
+"""The simulated Twilio against real WebSocket servers on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from fastcall.adapters.simulator import CallReport, TwilioCaller, check_url, place_calls
+from fastcall.errors import UsageError
+from fastcall.rules.caller import CallIds, Lateness, PhoneAudio, sign_url
+from fastcall.rules.playback import Clear, Mark, Media
+from fastcall.rules.twilio import clear_message, mark_message, media_message
+
+Handler = Callable[[ServerConnection], Awaitable[None]]
+
+IDS = CallIds.derive("tests", 0)
+SID = IDS.stream_sid
+
+
+@contextlib.asynccontextmanager
+async def listening(handler: Handler, **options: Any) -> AsyncIterator[str]:
+    async with serve(handler, "127.0.0.1", 0, compression=None, **options) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/media"
+
+
+class Recorder:
+    """A server that keeps what it is sent, with times, and answers through ``answer``."""
+
+    def __init__(self, answer: Callable[[ServerConnection, dict[str, Any]], Awaitable[None]] | None = None) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.connections: list[ServerConnection] = []
+        self._answer = answer
+
+    async def __call__(self, connection: ServerConnection) -> None:
+        self.connections.append(connection)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                raw = await connection.recv()
+                assert isinstance(raw, str)
+                self.times.append(time.monotonic())
+                self.messages.append(json.loads(raw))
+                if self._answer is not None:
+                    await self._answer(connection, self.messages[-1])
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["event"] == event]
+
+
+def audio(frames: int, tail_frames: int = 0) -> PhoneAudio:
+    return PhoneAudio(bytes(frame % 256 for frame in range(frames) for _ in range(160)), tail_s=tail_frames * 0.02)
+
+
+async def test_a_call_from_connected_to_stop() -> None:
+    recorder = Recorder()
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(10, 2), ids=IDS, parameters={"k": "v"}).run()
+    assert report.ok
+    assert (report.frames_sent, report.messages_sent, report.close_code) == (12, 15, 1000)
+    events = [message["event"] for message in recorder.messages]
+    assert events == ["connected", "start", *["media"] * 12, "stop"]
+    assert recorder.messages[1]["start"]["customParameters"] == {"k": "v"}
+    numbers = [int(message["sequenceNumber"]) for message in recorder.messages[1:]]
+    assert numbers == list(range(1, 15))
+    media = [message["media"] for message in recorder.of("media")]
+    assert [int(one["chunk"]) for one in media] == list(range(1, 13))
+    assert [int(one["timestamp"]) for one in media] == list(range(155, 155 + 12 * 20, 20))
+    heard = [base64.b64decode(one["payload"]) for one in media]
+    assert heard == [bytes([frame]) * 160 for frame in range(10)] + [b"\xff" * 160] * 2
+
+
+async def test_the_upgrade_request_is_that_of_twilio() -> None:
+    recorder = Recorder()
+    async with listening(recorder) as url:
+        await TwilioCaller(url, audio(1), auth_token="12345").run()
+        request = recorder.connections[0].request
+    assert request is not None
+    headers = request.headers
+    assert headers["User-Agent"] == "Twilio.TmeWs/1.0"
+    assert headers["X-Twilio-Signature"] == sign_url("12345", url)
+    assert headers["Accept-Encoding"] == "gzip"
+    for absent in ("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Origin"):
+        assert absent not in headers
+
+
+async def test_frames_keep_to_the_schedule_of_the_call_and_never_before_it() -> None:
+    recorder, lateness = Recorder(), Lateness()
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(40), lateness=lateness).run()
+    assert report.first_frame_at is not None
+    arrivals = [
+        at for at, message in zip(recorder.times, recorder.messages, strict=True) if message["event"] == "media"
+    ]
+    assert all(at >= report.first_frame_at + 0.02 * frame for frame, at in enumerate(arrivals))
+    assert lateness.total == 40
+
+
+async def test_after_a_stall_what_is_due_comes_as_a_burst_and_the_schedule_holds() -> None:
+    stalled = asyncio.Event()
+
+    async def stall(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media" and message["media"]["chunk"] == "3":
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop itself must stand still, and the caller with it
+            stalled.set()
+
+    recorder = Recorder(stall)
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(25)).run()
+    assert stalled.is_set()
+    assert report.ok
+    assert [int(message["media"]["chunk"]) for message in recorder.of("media")] == list(range(1, 26))
+    arrivals = [
+        at for at, message in zip(recorder.times, recorder.messages, strict=True) if message["event"] == "media"
+    ]
+    assert sum(later - earlier < 0.01 for earlier, later in pairwise(arrivals)) >= 5  # the burst
+    assert report.first_frame_at is not None
+    assert all(at >= report.first_frame_at + 0.02 * frame for frame, at in enumerate(arrivals))
+
+
+async def test_marks_come_back_when_the_audio_before_them_was_played() -> None:
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            await connection.send(mark_message(SID, "nothing waits"))
+            await connection.send(media_message(SID, b"\x00" * 1600))
+            await connection.send(mark_message(SID, "played"))
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(25), ids=IDS).run()
+    assert report.ok
+    assert [one.message for one in report.received] == [Mark("nothing waits"), Media(b"\x00" * 1600), Mark("played")]
+    assert [mark["mark"]["name"] for mark in recorder.of("mark")] == ["nothing waits", "played"]
+    echoed_at = recorder.times[recorder.messages.index(recorder.of("mark")[1])]
+    assert echoed_at >= report.received[1].at + 0.2
+    numbers = [int(message["sequenceNumber"]) for message in recorder.messages[1:]]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_clear_returns_the_outstanding_marks_at_once() -> None:
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            await connection.send(media_message(SID, b"\x00" * 80_000))
+            await connection.send(mark_message(SID, "a"))
+            await connection.send(mark_message(SID, "b"))
+        if message["event"] == "media" and message["media"]["chunk"] == "3":
+            await connection.send(clear_message(SID))
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(15), ids=IDS).run()
+    assert report.ok
+    assert Clear() in [one.message for one in report.received]
+    assert [mark["mark"]["name"] for mark in recorder.of("mark")] == ["a", "b"]
+
+
+async def test_what_twilio_would_refuse_is_recorded_and_changes_nothing() -> None:
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            await connection.send(b"binary")
+            await connection.send(json.dumps(json.loads(mark_message(SID, "x")) | {"extra": 1}))
+            await connection.send(mark_message("MZother", "x"))
+            await connection.send(mark_message(SID, "good"))
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(5), ids=IDS).run()
+    assert [violation.code for violation in report.violations] == [31950, 31951, 31951]
+    assert (report.violation_count, report.messages_received, report.twilio_code) == (3, 4, 31950)
+    assert report.error is None
+    assert not report.ok
+    assert [mark["mark"]["name"] for mark in recorder.of("mark")] == ["good"]
+
+
+async def test_keys_are_pressed_during_the_call() -> None:
+    caller: TwilioCaller
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media" and message["media"]["chunk"] == "2":
+            caller.press("4")
+            caller.press("#")
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        caller = TwilioCaller(url, audio(6), ids=IDS)
+        assert (await caller.run()).ok
+        with pytest.raises(ValueError, match="is not a key"):
+            caller.press("no")
+    assert [message["dtmf"] for message in recorder.of("dtmf")] == [
+        {"track": "inbound_track", "digit": "4"},
+        {"track": "inbound_track", "digit": "#"},
+    ]
+    numbers = [int(message["sequenceNumber"]) for message in recorder.messages[1:]]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_hanging_up_ends_audio_that_has_no_end() -> None:
+    caller: TwilioCaller
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media" and message["media"]["chunk"] == "5":
+            caller.hang_up()
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        caller = TwilioCaller(url, PhoneAudio(b"\x01" * 320, passes=None))
+        report = await caller.run()
+    assert report.ok
+    assert recorder.messages[-1]["event"] == "stop"
+    assert 5 <= report.frames_sent <= 7
+
+
+async def test_a_lost_connection_has_neither_stop_nor_close() -> None:
+    caller: TwilioCaller
+    gone = asyncio.Event()
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media":
+            caller.drop()
+
+    class Watcher(Recorder):
+        async def __call__(self, connection: ServerConnection) -> None:
+            await super().__call__(connection)
+            gone.set()
+
+    recorder = Watcher(answer)
+    async with listening(recorder) as url:
+        caller = TwilioCaller(url, audio(50))
+        report = await caller.run()
+        await gone.wait()
+    assert recorder.messages[-1]["event"] == "media"
+    assert recorder.connections[0].close_code == 1006
+    assert report.error == "dropped by the caller"
+
+
+async def test_a_server_that_closes_the_call_early() -> None:
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media" and message["media"]["chunk"] == "4":
+            await connection.close(1008, "not today")
+
+    async with listening(Recorder(answer)) as url:
+        report = await TwilioCaller(url, audio(100)).run()
+    assert not report.ok
+    assert (report.twilio_code, report.close_code) == (31921, 1008)
+    assert report.error is not None
+    assert "not today" in report.error
+
+
+async def test_a_server_that_breaks_the_connection() -> None:
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media":
+            connection.transport.abort()
+
+    async with listening(Recorder(answer)) as url:
+        report = await TwilioCaller(url, audio(100)).run()
+    assert not report.ok
+    assert (report.twilio_code, report.close_code) == (31903, 1006)
+
+
+async def test_a_server_that_does_not_read_loses_audio_and_the_call_ends_on_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastcall.adapters.simulator.caller.DISCARD_AFTER_S", 0.1)
+    monkeypatch.setattr("fastcall.adapters.simulator.caller.CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("fastcall.adapters.simulator.caller.WRITE_BUFFER_BYTES", -1)  # as if it were always full
+    over = asyncio.Event()
+
+    async def deaf(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await over.wait()
+        connection.transport.abort()
+
+    async with listening(deaf) as url:
+        began = time.monotonic()
+        report = await TwilioCaller(url, audio(10)).run()
+        took_s = time.monotonic() - began
+        over.set()
+    assert not report.ok
+    assert (report.frames_sent, report.frames_discarded, report.twilio_code) == (0, 10, 31930)
+    assert took_s < 5
+
+
+async def test_many_calls_at_once_each_with_its_own_ids_and_audio() -> None:
+    recorder = Recorder()
+    async with listening(recorder) as url:
+        callers = [
+            TwilioCaller(url, PhoneAudio(bytes([index]) * 160 * 5, tail_s=0), ids=CallIds.derive("many", index))
+            for index in range(20)
+        ]
+        reports = await place_calls(callers, ramp_s=0.2)
+    assert [report.ids for report in reports] == [CallIds.derive("many", index) for index in range(20)]
+    assert all(report.ok for report in reports)
+    begun = [report.first_frame_at or 0.0 for report in reports]
+    assert begun[-1] - begun[0] >= 0.18
+    for index, report in enumerate(reports):
+        of_call = [message for message in recorder.of("media") if message["streamSid"] == report.ids.stream_sid]
+        assert [base64.b64decode(message["media"]["payload"]) for message in of_call] == [bytes([index]) * 160] * 5
+
+
+async def failed(url: str) -> CallReport:
+    report = await TwilioCaller(url, audio(1)).run()
+    assert not report.ok
+    assert report.frames_sent == 0
+    return report
+
+
+async def test_nothing_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        report = await failed(f"ws://127.0.0.1:{unused.getsockname()[1]}/media")
+    assert report.twilio_code == 31902
+    assert "start the server first" in (report.error or "")
+
+
+async def test_a_server_that_refuses_the_upgrade() -> None:
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        return connection.respond(HTTPStatus.FORBIDDEN, "no\n")
+
+    async with listening(Recorder(), process_request=refuse) as url:
+        report = await failed(url)
+    assert report.twilio_code == 31920
+    assert "answered HTTP 403" in (report.error or "")
+
+
+async def test_redirects_are_not_followed() -> None:
+    def redirect(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(HTTPStatus.FOUND, "there\n")
+        response.headers["Location"] = "/elsewhere"
+        return response
+
+    async with listening(Recorder(), process_request=redirect) as url:
+        report = await failed(url)
+    assert "answered HTTP 302" in (report.error or "")
+
+
+@pytest.mark.parametrize("answer", [b"hello\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_a_server_that_is_none(answer: bytes) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    async with server:
+        report = await failed(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/media")
+    assert report.twilio_code in (31903, 31920)
+
+
+async def test_tls_with_a_server_that_has_none() -> None:
+    async with listening(Recorder()) as url:
+        report = await failed(url.replace("ws://", "wss://"))
+    assert report.twilio_code == 31910
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://localhost/media", "not a WebSocket URL"),
+        ("localhost:8080", "not a WebSocket URL"),
+        ("ws:///media", "not a WebSocket URL"),
+        ("ws://host:port/", "not a URL"),
+        ("ws://[::1/media", "not a URL"),
+        ("ws://host/media?token=1", "no query string"),
+    ],
+)
+def test_urls_that_cannot_be_called(url: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_url(url)
