@@ -29,9 +29,8 @@ def missing_venv():
         try:
             __import__(module)
         except ImportError:
-            return "This Python has no %s module, which makes environments. On Debian or Ubuntu: apt-get install python3-venv." % (
-                module
-            )
+            hint = "On Debian or Ubuntu: apt-get install python3-venv."
+            return "This Python has no %s module, which makes environments. %s" % (module, hint)
     return None
 
 
@@ -46,7 +45,11 @@ def missing_compiler(environ):
         return None
     for other in ("cc", "gcc", "clang"):
         if shutil.which(other, path=environ.get("PATH")):
-            return "The C compiler %s is not on the PATH, but %s is; use it: make CC=%s build" % (command[0], other, other)
+            return "The C compiler %s is not on the PATH, but %s is; use it: make CC=%s build" % (
+                command[0],
+                other,
+                other,
+            )
     return "No C compiler was found (looked for %s, cc, gcc, clang). " % command[0] + INSTALL_HINT % (
         "build-essential",
         "gcc",
@@ -56,7 +59,9 @@ def missing_compiler(environ):
 def missing_headers(include):
     if os.path.exists(os.path.join(include, "Python.h")):
         return None
-    return "The C header Python.h of this Python is missing (no %s). " % os.path.join(include, "Python.h") + INSTALL_HINT % (
+    return "The C header Python.h of this Python is missing (no %s). " % os.path.join(
+        include, "Python.h"
+    ) + INSTALL_HINT % (
         "python3-dev",
         "python3-devel",
     )

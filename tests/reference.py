@@ -1,0 +1,148 @@
+"""Slow and obvious twins of the compiled core: they exist only to judge it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+
+# The upper ends of the segments of ITU-T G.711, on 14-bit magnitudes plus the bias of 33, and on 13-bit ones.
+MULAW_ENDS = [0x3F, 0x7F, 0xFF, 0x1FF, 0x3FF, 0x7FF, 0xFFF, 0x1FFF]
+ALAW_ENDS = [0x1F, 0x3F, 0x7F, 0xFF, 0x1FF, 0x3FF, 0x7FF, 0xFFF]
+
+
+def mulaw_to_linear(code: int) -> int:
+    code = ~code & 0xFF
+    segment, step = code >> 4 & 7, code & 15
+    magnitude = ((step << 3) + 0x84 << segment) - 0x84
+    return -magnitude if code & 0x80 else magnitude
+
+
+def linear_to_mulaw(sample: int) -> int:
+    value = sample >> 2
+    mask = 0x7F if value < 0 else 0xFF
+    value = min(abs(value), 8158) + 33
+    segment = next(i for i, end in enumerate(MULAW_ENDS) if value <= end)
+    return (segment << 4 | value >> segment + 1 & 15) ^ mask
+
+
+def alaw_to_linear(code: int) -> int:
+    code ^= 0x55
+    segment, step = code >> 4 & 7, code & 15
+    magnitude = (step << 4) + 8 if segment == 0 else (step << 4) + 0x108 << segment - 1
+    return magnitude if code & 0x80 else -magnitude
+
+
+def linear_to_alaw(sample: int) -> int:
+    value = sample >> 3
+    mask = 0xD5
+    if value < 0:
+        mask, value = 0x55, -value - 1
+    segment = next(i for i, end in enumerate(ALAW_ENDS) if value <= end)
+    return (segment << 4 | value >> max(segment, 1) & 15) ^ mask
+
+
+def pcm_bytes(samples: list[int]) -> bytes:
+    return b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples)
+
+
+def pcm_samples(pcm: bytes) -> list[int]:
+    return [int.from_bytes(pcm[i : i + 2], "little", signed=True) for i in range(0, len(pcm), 2)]
+
+
+def mulaw_decode(codes: bytes) -> bytes:
+    return pcm_bytes([mulaw_to_linear(code) for code in codes])
+
+
+def mulaw_encode(pcm: bytes) -> bytes:
+    return bytes(linear_to_mulaw(sample) for sample in pcm_samples(pcm))
+
+
+def alaw_decode(codes: bytes) -> bytes:
+    return pcm_bytes([alaw_to_linear(code) for code in codes])
+
+
+def alaw_encode(pcm: bytes) -> bytes:
+    return bytes(linear_to_alaw(sample) for sample in pcm_samples(pcm))
+
+
+@dataclass
+class Ring:
+    """A list of samples, each as its bytes."""
+
+    capacity_samples: int
+    sample_bytes: int
+    waiting: list[bytes] = field(default_factory=list)
+    pushed_samples: int = 0
+    taken_samples: int = 0
+    dropped_samples: int = 0
+
+    def push(self, data: bytes) -> int:
+        samples = [data[i : i + self.sample_bytes] for i in range(0, len(data), self.sample_bytes)]
+        accepted = samples[: self.capacity_samples - len(self.waiting)]
+        self.waiting += accepted
+        self.pushed_samples += len(accepted)
+        self.dropped_samples += len(samples) - len(accepted)
+        return len(accepted)
+
+    def push_silence(self, samples: int) -> int:
+        return self.push((b"\xff" if self.sample_bytes == 1 else b"\x00\x00") * samples)
+
+    def take(self, max_samples: int) -> bytes:
+        taken, self.waiting = self.waiting[:max_samples], self.waiting[max_samples:]
+        self.taken_samples += len(taken)
+        return b"".join(taken)
+
+    def take_batch(self, min_samples: int, max_samples: int) -> bytes | None:
+        if len(self.waiting) < min_samples:
+            return None
+        taken = self.take(max_samples)
+        return mulaw_decode(taken) if self.sample_bytes == 1 else taken
+
+    def clear(self) -> int:
+        return len(self.take(len(self.waiting))) // self.sample_bytes
+
+
+@dataclass
+class Debouncer:
+    interval_s: float
+    emitted_at_s: float | None = None
+    last: str | None = None
+    held: str | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        if self.held is None or self.emitted_at_s is None:
+            return None
+        return self.emitted_at_s + self.interval_s
+
+    def offer(self, text: str, *, now: float) -> str | None:
+        self.held = text
+        if text == self.last:
+            self.held = None
+        return self.fire(now=now)
+
+    def fire(self, *, now: float) -> str | None:
+        if self.emitted_at_s is not None and now < self.emitted_at_s:
+            self.emitted_at_s = now
+        if self.held is None:
+            return None
+        if self.emitted_at_s is not None and now < self.emitted_at_s + self.interval_s:
+            return None
+        self.last, self.held, self.emitted_at_s = self.held, None, now
+        return self.last
+
+    def reset(self) -> None:
+        self.last = self.held = None
+
+
+def scan_media(message: bytes) -> tuple[str, int, bytes] | None:
+    """What ``json`` and ``base64`` make of an inbound media message; None if they make none of it."""
+    try:
+        fields = json.loads(message)
+        media = fields["media"]
+        if fields["event"] != "media" or media["track"] != "inbound":
+            return None
+        return fields["streamSid"], int(media["timestamp"]), base64.b64decode(media["payload"], validate=True)
+    except (ValueError, KeyError, TypeError):
+        return None
