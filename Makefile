@@ -12,6 +12,7 @@ CORE_PARTS := $(wildcard src/fastcall/_*.pxi)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
+BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 .PHONY: help build demo serve test check bench gates clean
 
@@ -56,14 +57,14 @@ check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest $(patsubst src/fastcall/%.pyx,fastcall.%,$(CORE))
-	$(BIN)/cython-lint src
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src
 	$(BIN)/lint-imports
 
 bench: build
-	$(BIN)/python -m pytest benchmarks -q -s
+	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json
 
 gates: build
-	$(BIN)/python -m pytest benchmarks -q -s -m gate
+	$(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache
