@@ -102,8 +102,6 @@ class TranscriptLedger:
 
         Words that came in an interim which reached past the onset may be the new utterance's.
         """
-        if self._is_covered(before):
-            return 0
         known = [n for end, n in self._recent if end <= utterance.voice_sample + ONSET_SLACK_SAMPLES]
         if known:
             others = sum(len(u.claim) for u in self._open_for_text() if u not in (before, utterance))
@@ -173,7 +171,7 @@ class TranscriptLedger:
 
     def _open_for_text(self) -> list[_Utterance]:
         """The utterances that may own words after F, in order."""
-        return [u for u in self._utterances if u.end_sample is None or u.end_sample > self._final_end]
+        return [u for u in self._utterances if not self._is_covered(u)]
 
     def _deal_interim(self, source: str | None = None) -> None:
         """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest."""
@@ -222,11 +220,14 @@ class TranscriptLedger:
                         event.source,
                     )
                 )
+        known = len(self._interim)
         if event.end_sample >= self._interim_end - COVER_TOLERANCE_SAMPLES:
             self._interim = []
         else:
             self._interim = self._interim[matching_prefix(tokens, self._interim) :]
-        self._recent.clear()
+        settled = known - len(self._interim)
+        recent = [(end, max(0, count - settled)) for end, count in self._recent if end > event.end_sample]
+        self._recent = deque(recent, maxlen=RECENT_INTERIMS)
         self._final_end = max(self._final_end, event.end_sample)
         for utterance in self._utterances:
             if self._is_covered(utterance):
@@ -322,6 +323,8 @@ class TranscriptLedger:
 
     def _commit(self, utterance: _Utterance) -> None:
         utterance.commit_at = None
+        if self._is_covered(utterance):
+            utterance.claim = []
         utterance.committed = utterance.text
         if utterance is self._utterances[-1]:
             self._debouncer.reset()

@@ -251,7 +251,7 @@ def tell_interims(
     lag_s = 0.0 if steady else draw(st.sampled_from([0.0, 0.2, 0.6]))
     at = 0.0
     while (at := at + (0.1 if steady else draw(st.sampled_from([0.05, 0.2, 0.4])))) <= over_s:
-        settled_to = max((event.end_sample for arrives_at, event in finals if arrives_at <= at), default=0)
+        settled_to = max((event.end_sample for arrives_at, event in finals if arrives_at < at), default=0)
         heard = [w.text for w in words if w.end_sample > settled_to and w.end_sample <= at_sample(at - lag_s)]
         if not steady and heard and draw(st.integers(0, 5)) == 0:
             heard = draw(st.sampled_from([heard[:-1], [*heard[:-1], "wrong"], [*heard, "wrong"]]))
@@ -266,7 +266,9 @@ def scripts(draw: st.DrawFn, *, word_times: bool, steady: bool, may_be_missed: b
     finals = cut_into_finals(draw, spoken, word_times=word_times, orderly=steady)
     over_s = max(finals[-1][0], spoken[-1].end_s + 0.5)
     interims = tell_interims(draw, words, finals, over_s=over_s, steady=steady)
-    return Script(spoken, finals, interims, over_s)
+    # In the end the recogniser has put right what was wrong: nothing is un-finalised.
+    interims.append((over_s + 0.01, interim("", over_s)))
+    return Script(spoken, finals, interims, over_s + 0.01)
 
 
 def in_order_of_time(observer: Observer) -> list[str]:
@@ -527,6 +529,32 @@ def test_a_final_takes_nothing_from_an_utterance_that_it_does_not_reach() -> Non
     observer.end(4.0, 3.5)
     observer.advance(4.5)
     assert observer.of("utterance_end") == [(1, "yes"), (2, "yes")]
+
+
+def test_what_the_recogniser_hears_after_a_covering_final_is_not_committed_to_the_utterance() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(2.3, final("one", 2.05))
+    observer.receive(2.4, interim("noise", 2.4))
+    observer.end(2.5, 2.0)
+    observer.receive(2.6, interim("noise noise", 2.6))
+    observer.receive(2.7, interim("", 2.7))
+    observer.receive(3.9, final("", 3.9))
+    assert observer.of("utterance_end") == [(1, "one")]
+    assert observer.of("amended") == []
+
+
+def test_a_final_does_not_make_the_onset_be_forgotten() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7, 0.94)
+    observer.receive(4.0, interim("one two three four", 4.0))
+    observer.end(4.1, 3.6)
+    observer.receive(4.2, final("one", 1.5))
+    observer.begin(4.3, 4.0, 4.24)
+    observer.receive(4.6, interim("two three four five", 4.6))
+    observer.end(5.0, 4.5)
+    observer.advance(6.0)
+    assert observer.of("utterance_end") == [(1, "one two three four"), (2, "five")]
 
 
 def test_nothing_was_recognised() -> None:
