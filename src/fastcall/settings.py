@@ -44,13 +44,15 @@ class Settings:
     model: str = _env("GCP_STT_MODEL", "phone_call")
     speech_emulator_host: str | None = _env("SPEECH_EMULATOR_HOST", None)
     google_application_credentials: str | None = _env("GOOGLE_APPLICATION_CREDENTIALS", None)
+    start_timeout_s: float = field(default=10.0, metadata={"env": None, "low": 0, "high": 3600})
+    """How long a socket may be open without a ``start``. For embedding programs; no variable sets it."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
             low, high = item.metadata["low"], item.metadata["high"]
             value = getattr(self, item.name)
             if low is not None and not low <= value <= high:
-                raise UsageError(f"{item.metadata['env']}={value}: must be from {low} to {high}")
+                raise UsageError(f"{item.metadata['env'] or item.name}={value}: must be from {low} to {high}")
 
         if self.stt_rotate_by_s < self.stt_rotate_after_s:
             raise UsageError(
@@ -67,7 +69,7 @@ class Settings:
         given: dict[str, Any] = {}
         for item in fields(cls):
             name = item.metadata["env"]
-            text = environ.get(name, "").strip()
+            text = environ.get(name, "").strip() if name else ""
             if text:
                 given[item.name] = _READERS[str(item.type)](name, text)
         return cls(**given)

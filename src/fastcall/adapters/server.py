@@ -60,7 +60,7 @@ class MediaConnection(ServerConnection):
         super().__init__(*args, **kwargs)
         self._receiver: MessageReceiver | None = None
         self._early: list[Frame] = []
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._fragmented: Opcode | None = None
         self._outbound: asyncio.Queue[str] = asyncio.Queue()
         self._outbound_bytes = 0
@@ -106,13 +106,19 @@ class MediaConnection(ServerConnection):
         if frame.opcode is not Opcode.CONT:
             self._fragmented = frame.opcode
         if self._fragmented is Opcode.TEXT:
-            self._fragments.append(bytes(frame.data))
+            self._fragments += frame.data
         if frame.fin:
-            fragments, self._fragments = self._fragments, []
+            message, self._fragments = bytes(self._fragments), bytearray()
             if self._fragmented is Opcode.TEXT:
-                receiver.message_received(b"".join(fragments))
+                receiver.message_received(message)
             else:
                 receiver.binary_received()
+
+    def how_it_ended(self) -> tuple[int | None, str]:
+        """Code and reason of the side that closed first; 1006 if neither did."""
+        protocol = self.protocol
+        close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        return (close.code, close.reason) if close is not None else (self.close_code, self.close_reason or "")
 
     # --- outbound ---------------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ async def start_server(
             await connection.wait_closed()
         finally:
             sender.cancel()
-            receiver.socket_closed(connection.close_code, connection.close_reason or "")
+            receiver.socket_closed(*connection.how_it_ended())
         await receiver.wait_over()
 
     return await serve(

@@ -26,6 +26,7 @@ from fastcall.rules.machine import (
     PushAudio,
     Warn,
 )
+from fastcall.rules.records import one_line
 from fastcall.rules.twilio import parse_message
 from fastcall.settings import Settings
 
@@ -37,8 +38,9 @@ Handler = Callable[[Call], Awaitable[None]]
 
 VAD_FRAME_SAMPLES = 160
 MULAW_SILENCE = b"\xff"
-INVALID_DATA = 1007  # RFC 6455 section 8.1
 CLOSE_TIMEOUT_S = 5.0
+# What a handler has for its own clean-up after the call's end.
+HANDLER_GRACE_S = 5.0
 
 
 class CallRunner:
@@ -84,12 +86,7 @@ class CallRunner:
 
     def message_received(self, message: bytes) -> None:
         """One whole text message, as UTF-8 bytes."""
-        event = parse_message(message)
-        if isinstance(event, Rejected) and event.reason == "not_utf8":
-            self._step(event)
-            self._socket.close_soon(INVALID_DATA, "a text message that is not UTF-8")
-            return
-        self._step(event)
+        self._step(parse_message(message))
 
     def binary_received(self) -> None:
         """A binary message; Twilio sends none."""
@@ -113,7 +110,7 @@ class CallRunner:
     def label(self) -> str:
         """The call's id for log lines."""
         call = self._machine.call
-        return call.call_sid if call is not None else "-"
+        return one_line(call.call_sid) if call is not None else "-"
 
     # --- the machine -----------------------------------------------------------------------------------
 
@@ -152,7 +149,7 @@ class CallRunner:
                 log.warning("closing the socket: %s (code %d) call=%s", reason, code, self.label)
                 self._socket.close_soon(code, reason)
             case Warn(message):
-                log.warning("%s call=%s", message, self.label)
+                log.warning("%s call=%s", one_line(message), self.label)
             case DtmfPressed(digit):
                 log.debug("dtmf %s call=%s", digit, self.label)
             case MarkPlayed(name):
@@ -241,5 +238,7 @@ class CallRunner:
             self._timer = None
         if self._call is not None:
             self._call.finish()
+        if self._handler_task is not None and not self._handler_task.done():
+            self._loop.call_later(HANDLER_GRACE_S, self._handler_task.cancel)
         if not self._over.done():
             self._over.set_result(None)

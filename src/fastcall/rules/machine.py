@@ -15,6 +15,8 @@ The states of a call::
     ending     | reject           | reject           | -                 | commit the     | ledger
                |                  |                  |                   | rest, -> over  |
     over       | -                | -                | -                 | -              | -
+
+``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``.
 """
 
 from __future__ import annotations
@@ -57,9 +59,17 @@ __all__ = [
     "Warn",
 ]
 
-START_TIMEOUT_S = 10.0
+# RFC 6455 section 7.4.1
+INVALID_DATA = 1007
+POLICY_VIOLATION = 1008
 
-POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+# What a person should know of a socket that was closed without `stop`, by its code.
+_LOSSES: dict[int | None, str] = {
+    1002: "the peer does not speak the WebSocket protocol correctly",
+    1006: "the network between Twilio and this server failed, or a proxy cut the connection",
+    1009: "a message of over 64 KiB; Twilio's have about 400 bytes, so this is another kind of client",
+}
+_ORDERLY = (1000, 1001, 1005)
 
 
 @dataclass(slots=True, frozen=True)
@@ -146,7 +156,8 @@ class CallMachine:
 
     def __init__(self, settings: Settings, *, now: float) -> None:
         self._state: State = "waiting"
-        self._start_by: float | None = now + START_TIMEOUT_S
+        self._start_timeout_s = settings.start_timeout_s
+        self._start_by: float | None = now + settings.start_timeout_s
         self._call: CallStarted | None = None
         self._session_open = False
         self.timeline = InboundTimeline()
@@ -191,15 +202,16 @@ class CallMachine:
         """Time has passed."""
         if self._start_by is not None and now >= self._start_by:
             self._start_by = None
-            self._refuse(f"no start message within {START_TIMEOUT_S:g} s", now=now)
+            self._refuse(f"no start message within {self._start_timeout_s:g} s", now=now)
             return
         self._endpoint(self._endpointer.handle_deadline(now=now), now=now)
         self._ledger.handle_deadline(now=now)
         self._commands += self._ledger.take()
 
     def receive(self, event: Event, *, now: float) -> None:
-        """Something has happened."""
-        _HANDLERS[type(event)](self, event, now)
+        """Something has happened. When the call is over nothing counts any more."""
+        if self._state != "over":
+            _HANDLERS[type(event)](self, event, now)
 
     # --- the telephone -----------------------------------------------------------------------------
 
@@ -208,7 +220,7 @@ class CallMachine:
 
     def _start(self, event: CallStarted, now: float) -> None:
         if self._state == "live":
-            self._reject(Rejected("second_start"), now)
+            self.rejected["second_start"] += 1
             self._refuse("a second start message on one socket", now=now)
         elif self._state == "waiting":
             self._state = "live"
@@ -237,11 +249,19 @@ class CallMachine:
 
     def _reject(self, event: Rejected, now: float) -> None:
         self.rejected[event.reason] += 1
-        if self.rejected[event.reason] == 1:
+        if event.reason == "not_utf8":
+            self._refuse("a text message that is not UTF-8", now=now, code=INVALID_DATA)
+        elif self.rejected[event.reason] == 1:
             detail = f" ({event.detail})" if event.detail else ""
             self._commands.append(
                 Warn(f"message ignored: {event.reason}{detail}; further ones of this kind are counted only")
             )
+
+    def _socket_closed(self, event: SocketClosed, now: float) -> None:
+        if self._state != "ending" and event.code not in _ORDERLY:
+            why = _LOSSES.get(event.code or 1006) or event.reason or "no reason given"
+            self._commands.append(Warn(f"the socket was closed without a stop message, code {event.code}: {why}"))
+        self._stop(event, now)
 
     def _stop(self, event: CallStopped | SocketClosed, now: float) -> None:
         self._start_by = None
@@ -255,9 +275,10 @@ class CallMachine:
             else:
                 self._finish(now)
 
-    def _refuse(self, reason: str, *, now: float) -> None:
-        self._commands.append(CloseSocket(POLICY_VIOLATION, reason))
-        self._stop(SocketClosed(POLICY_VIOLATION, reason), now)
+    def _refuse(self, reason: str, *, now: float, code: int = POLICY_VIOLATION) -> None:
+        if self._state in ("waiting", "live"):
+            self._commands.append(CloseSocket(code, reason))
+            self._stop(SocketClosed(code, reason), now)
 
     # --- the audio -----------------------------------------------------------------------------------
 
@@ -316,7 +337,7 @@ _HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
     MarkPlayed: CallMachine._pass_on,
     Rejected: CallMachine._reject,
     CallStopped: CallMachine._stop,
-    SocketClosed: CallMachine._stop,
+    SocketClosed: CallMachine._socket_closed,
     VoiceFrame: CallMachine._voice,
     RecognitionEvent: CallMachine._recognized,
     SessionStarted: CallMachine._session_started,
