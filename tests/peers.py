@@ -1,0 +1,345 @@
+"""The other sides that tests need: recognisers as processes or by script, a server in this loop, a caller byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from fastcall.app import ServeOptions, Server
+from fastcall.events import TranscriptEvent
+from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener, StreamResult
+from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
+from fastcall.rules.rollover import CircuitBreaker
+from fastcall.rules.tones import VOCABULARY, synthesize
+from fastcall.settings import Settings
+
+PATIENCE_S = 30.0
+"""How long a test waits for an event that should come: far longer than it takes, so that only a defect is slow."""
+
+
+# --- processes -------------------------------------------------------------------------------------------------
+
+
+class Process:
+    """A child that says on stdout when it is ready, and keeps what it says. ``stop`` is owed."""
+
+    def __init__(self, arguments: Sequence[str], *, ready: str, environ: dict[str, str] | None = None) -> None:
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "fastcall", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+        )
+        self.stderr = ""
+        self._readers = [threading.Thread(target=self._read_out), threading.Thread(target=self._read_error)]
+        for reader in self._readers:
+            reader.start()
+        self.ready = self.wait_for(ready)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first line on stdout that matches, now or later."""
+        found: list[re.Match[str]] = []
+
+        def is_there() -> bool:
+            found[:] = [match for line in self.lines if (match := re.search(pattern, line))]
+            return bool(found) or self._child.poll() is not None
+
+        with self._changed:
+            self._changed.wait_for(is_there, PATIENCE_S)
+        if not found:
+            self.stop()
+            raise AssertionError(f"no line like {pattern!r}; stdout: {self.lines}; stderr: {self.stderr}")
+        return found[0]
+
+    def send_signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit status; all that it said has been read then."""
+        status = self._child.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        return status
+
+    def stop(self) -> None:
+        """End it, if it has not ended."""
+        if self._child.poll() is None:
+            self._child.terminate()
+        try:
+            self._child.wait(10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+        self.wait()
+        for pipe in (self._child.stdout, self._child.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _read_out(self) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _read_error(self) -> None:
+        assert self._child.stderr is not None
+        self.stderr = self._child.stderr.read()
+
+
+def start_emulator(*arguments: str, port: int = 0) -> Process:
+    """``fastcall emulator`` with the tones engine and no limit on how often; ``ready[1]`` is its address."""
+    return Process(
+        ["emulator", "--engine", "tones", "--port", str(port), "--requests-per-minute", "0", *arguments],
+        ready=r"emulator listening on (\S+)",
+    )
+
+
+# --- a server in this loop ---------------------------------------------------------------------------------------
+
+
+class Transcripts:
+    """The transcript stream of a server, as it comes."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+
+    def write(self, line: str) -> None:
+        self.records.append(json.loads(line))
+        self._news.set()
+
+    def of(self, call_sid: str, *events: str) -> list[dict[str, Any]]:
+        return [r for r in self.records if r["call_sid"] == call_sid and (not events or r["event"] in events)]
+
+    async def wait_for(self, call_sid: str, event: str, count: int = 1) -> dict[str, Any]:
+        """The ``count``-th such event of the call, now or later."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found := self.of(call_sid, event)) < count:
+                self._news.clear()
+                await self._news.wait()
+        return found[count - 1]
+
+    def utterances(self, call_sid: str) -> list[str]:
+        """The text that each utterance of the call has in the end, in order of time."""
+        texts: dict[int, str] = {}
+        starts: dict[int, int] = {}
+        for record in self.of(call_sid, "utterance_begin", "utterance_end", "amended"):
+            if record["event"] == "utterance_begin":
+                starts[record["utterance_id"]] = record["start_ms"]
+            else:
+                texts[record["utterance_id"]] = record["text"]
+        return [texts[utterance_id] for utterance_id in sorted(texts, key=lambda each: starts[each])]
+
+
+@dataclass
+class Served:
+    """A running server: where, and what it says."""
+
+    server: Server
+    port: int
+    transcripts: Transcripts
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/media"
+
+
+@contextlib.asynccontextmanager
+async def serving(recognizer: str, *, handler: str | None = None, **settings: Any) -> AsyncIterator[Served]:
+    """A server on this loop that uses the recogniser at ``recognizer``."""
+    transcripts = Transcripts()
+    server = Server(
+        Settings(speech_emulator_host=recognizer, language="en-US", **settings),
+        ServeOptions(port=0, handler=handler),
+        on_transcript=transcripts.write,
+    )
+    port = await server.start()
+    try:
+        yield Served(server, port, transcripts)
+    finally:
+        await server.stop()
+
+
+# --- a caller ----------------------------------------------------------------------------------------------------
+
+
+def tones(text: str, **options: Any) -> bytes:
+    """The text in the tones language, as mu-law."""
+    return synthesize(text, encoding="mulaw", **options)
+
+
+def words_of_call(number: int, count: int, *, start: int = 0) -> list[str]:
+    """Words that differ from call to call."""
+    return [VOCABULARY[(number * 7 + (start + index) * (3 + number % 11)) % 100] for index in range(count)]
+
+
+class Phone:
+    """A caller whose every message the test decides. ``async with Phone(url) as phone``."""
+
+    def __init__(self, url: str, name: str = "phone") -> None:
+        self.ids = CallIds.derive(name, 0)
+        self.messages = CallerMessages(self.ids)
+        self._url = url
+        self._frame = 0
+        self.socket: ClientConnection
+
+    async def __aenter__(self) -> Phone:
+        self.socket = await connect(self._url, compression=None, ping_interval=None, max_size=None, proxy=None)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.socket.close()
+
+    @property
+    def call_sid(self) -> str:
+        return self.ids.call_sid
+
+    async def start(self) -> None:
+        await self.socket.send(self.messages.connected())
+        await self.socket.send(self.messages.start({}))
+
+    def media(self, mulaw: bytes) -> list[str]:
+        """The messages that carry ``mulaw``, in pieces of 20 ms."""
+        audio = PhoneAudio(mulaw, tail_s=0.0)
+        made = []
+        for frame in range(audio.frames or 0):
+            made.append(self.messages.media(self._frame, audio.payload(frame)))
+            self._frame += 1
+        return made
+
+    async def say(self, mulaw: bytes) -> None:
+        """All at once; as after a stall of the network."""
+        for message in self.media(mulaw):
+            await self.socket.send(message)
+
+    async def speak(self, mulaw: bytes) -> None:
+        """At the pace of speech."""
+        loop = asyncio.get_running_loop()
+        begins_at = loop.time()
+        for number, message in enumerate(self.media(mulaw)):
+            await asyncio.sleep(begins_at + 0.02 * number - loop.time())
+            await self.socket.send(message)
+
+    async def stop(self) -> None:
+        await self.socket.send(self.messages.stop())
+
+    async def closed(self) -> tuple[int | None, str | None]:
+        """Code and reason with which the server closes."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.socket.wait_closed()
+        return self.socket.close_code, self.socket.close_reason
+
+
+def media_message_of(stream_sid: str, payload: str, timestamp_ms: int = 155) -> str:
+    """A media message with any payload."""
+    media = {"track": "inbound", "chunk": "1", "timestamp": str(timestamp_ms), "payload": payload}
+    return json.dumps({"event": "media", "sequenceNumber": "2", "media": media, "streamSid": stream_sid})
+
+
+def client_frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
+    """A WebSocket frame of a client, masked with zeros (RFC 6455 section 5.2)."""
+    head = bytes([opcode | (0x80 if fin else 0)])
+    length = len(payload)
+    if length < 126:
+        return head + bytes([0x80 | length]) + bytes(4) + payload
+    if length < 1 << 16:
+        return head + bytes([0x80 | 126]) + length.to_bytes(2, "big") + bytes(4) + payload
+    return head + bytes([0x80 | 127]) + length.to_bytes(8, "big") + bytes(4) + payload
+
+
+def upgrade_request(port: int, path: str = "/media") -> bytes:
+    """The request that opens a WebSocket, as bytes."""
+    key = base64.b64encode(b"0123456789abcdef").decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    ).encode()
+
+
+# --- a recogniser by script --------------------------------------------------------------------------------------
+
+
+@dataclass
+class ScriptedStream:
+    """A stream that a test plays the provider of. Fulfils ``RecognizerStream``."""
+
+    config: StreamConfig
+    listener: StreamListener
+    written: list[bytes] = field(default_factory=list)
+    half_closed: bool = False
+    ended: bool = False
+    writable: bool = True
+
+    def write(self, pcm: bytes) -> None:
+        self.written.append(pcm)
+
+    def half_close(self) -> None:
+        self.half_closed = True
+
+    def cancel(self) -> None:
+        asyncio.get_running_loop().call_soon(self.end, StreamEnd("CANCELLED"))
+
+    @property
+    def samples(self) -> int:
+        return sum(map(len, self.written)) // 2
+
+    def results(self, *results: StreamResult) -> None:
+        self.listener.stream_results(results)
+
+    def end(self, end: StreamEnd) -> None:
+        if not self.ended:
+            self.ended = True
+            self.listener.stream_ended(end)
+
+
+class ScriptedRecognizer:
+    """Keeps the streams that are opened; ``on_open`` may act on each. Fulfils ``Recognizer``."""
+
+    source = "emulator"
+
+    def __init__(self, on_open: Callable[[ScriptedStream], None] | None = None) -> None:
+        self.streams: list[ScriptedStream] = []
+        self.breaker = CircuitBreaker()
+        self._on_open = on_open
+
+    def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
+        stream = ScriptedStream(config, listener)
+        self.streams.append(stream)
+        if self._on_open is not None:
+            asyncio.get_running_loop().call_soon(self._on_open, stream)
+        return stream
+
+    def model_for(self, config: StreamConfig) -> StreamConfig:
+        return config
+
+    def model_refused(self, config: StreamConfig) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        for stream in self.streams:
+            stream.end(StreamEnd("CANCELLED"))
+
+
+def names(events: Iterable[TranscriptEvent]) -> list[str]:
+    """What the events are."""
+    return [event.event for event in events]
