@@ -1,0 +1,22 @@
+"""Where things are, for the tests of the house rules."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SRC = ROOT / "src" / "fastcall"
+TESTS = ROOT / "tests"
+
+MODULES = sorted(SRC.rglob("*.py"))
+CORE = sorted([*SRC.glob("_*.pyx"), *SRC.glob("_*.pxi")])
+TEST_FILES = sorted([*TESTS.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))

@@ -1,0 +1,67 @@
+"""The verbs of the Makefile, and the commands that the README tells people to type."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from fastcall.cli import build_parser
+from house import ROOT
+
+VERBS = {"help", "build", "demo", "serve", "test", "check", "bench", "gates", "clean"}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def targets() -> set[str]:
+    phony = re.search(r"^\.PHONY:(.*)$", MAKEFILE, re.MULTILINE)
+    rules = {name for line in re.findall(r"^([a-z][\w -]*):", MAKEFILE, re.MULTILINE) for name in line.split()}
+    assert phony
+    assert set(phony[1].split()) == rules, "each verb is phony, and has a rule"
+    return rules
+
+
+def shell_lines(name: str) -> list[str]:
+    """The lines of the ```sh blocks of a document, continuation lines joined."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^[ ]*```sh\n(.*?)^[ ]*```", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip().split(" #")[0] for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def commands() -> dict[str, str]:
+    """Of each command its help."""
+    action = next(action for action in build_parser()._actions if action.dest == "command")
+    return {name: parser.format_help() for name, parser in action.choices.items()}
+
+
+def test_verbs_exist():
+    assert targets() >= VERBS
+
+
+def test_help_names_every_verb():
+    assert set(re.findall(r'@echo "make (\w+)', MAKEFILE)) == targets() - {"help"}
+
+
+def test_continuous_integration_runs_the_verbs():
+    script = ROOT / ".ci" / "run"
+    text = script.read_text(encoding="utf-8")
+    assert os.access(script, os.X_OK)
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in text
+    assert {"check", "test", "gates"} <= set(re.findall(r"\w+", " ".join(re.findall(r"^make .*$", text, re.MULTILINE))))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_commands_in_documents_exist(document):
+    lines = shell_lines(document)
+    assert lines, f"{document} shows no command"
+    known = commands()
+    for line in lines:
+        for verb in re.findall(r"(?:^|&& |; )make (?:\w+=\S+ )*([a-z]\w*)", line):
+            assert verb in targets(), line
+        for name, rest in re.findall(r"(?:^|[/ ])fastcall ([a-z][\w-]*)([^&|;]*)", line):
+            assert name in known, line
+            for option in re.findall(r"(?<=\s)--[a-z][\w-]*", rest):
+                assert re.search(rf"{option}\b", known[name]), f"{option} in: {line}"
