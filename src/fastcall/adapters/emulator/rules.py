@@ -62,6 +62,7 @@ class StreamRules:
         self._opened = now
         self._last_audio = now
         self._bytes_per_second = 1.0
+        self._audio_bytes = 0
         self._results: ResultPolicy | None = None
         self._out: list[Response] = []
         self._half_closed = False
@@ -189,7 +190,9 @@ class StreamRules:
         if not audio:
             return None  # as if nothing had been sent: the idle limit goes on
         self._last_audio = now
-        self.audio_s += len(audio) / self._bytes_per_second
+        # Bytes are counted, not seconds: a sum of floats would bill a second too many.
+        self._audio_bytes += len(audio)
+        self.audio_s = self._audio_bytes / self._bytes_per_second
         if options.max_speed:
             allowed_s = options.max_burst_s + options.max_speed * (now - self._opened)
             if self.audio_s > allowed_s:
