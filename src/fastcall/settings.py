@@ -74,6 +74,15 @@ class Settings:
                 given[item.name] = _READERS[str(item.type)](name, text)
         return cls(**given)
 
+    @property
+    def partial_debounce_s(self) -> float:
+        """``STT_PARTIAL_DEBOUNCE_MS`` as a rule's interval, in seconds.
+
+        2 ms longer: an event loop's clock has whole milliseconds and stands still within a turn, so two partials
+        that it holds to be 180 ms apart may be 2 ms closer.
+        """
+        return self.stt_partial_debounce_ms / 1000 + 0.002
+
     def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
         """The language to recognise (BCP 47), ``default`` where none was set."""
         return self.language or default

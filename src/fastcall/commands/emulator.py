@@ -34,10 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--port", type=int, default=50051, help="0: let the system choose (default: %(default)s)")
     add(
         "--engine",
-        choices=("pocketsphinx", "tones", "script"),
+        choices=("pocketsphinx", "tones"),
         default="pocketsphinx",
-        help="what recognises: pocketsphinx (English speech), tones (fastcall's own test words), "
-        "script (a text from a file, whatever is said) (default: %(default)s)",
+        help="what recognises: pocketsphinx (English speech) or tones (fastcall's own test words) "
+        "(default: %(default)s)",
     )
     add("--grammar", metavar="FILE", help="JSGF grammar for pocketsphinx: nearly always right within it")
     add("--workers", type=int, default=0, help="processes of the pocketsphinx engine (default: one a core)")

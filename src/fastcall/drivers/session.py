@@ -91,7 +91,7 @@ class RecognitionSession:
         )
         self._intake = AudioIntake(self._history, sample_bytes=sample_bytes)
         self._batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
-        self._partials = PartialTimer(self._settings.stt_partial_debounce_ms / 1000, on_partial)
+        self._partials = PartialTimer(self._settings.partial_debounce_s, on_partial)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner: StreamLeg | None = None
         self._outgoing: StreamLeg | None = None

@@ -170,7 +170,7 @@ class CallMachine:
             max_s=settings.utterance_max_s,
         )
         self._ledger = TranscriptLedger(
-            commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.stt_partial_debounce_ms / 1000
+            commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.partial_debounce_s
         )
         self._commands: list[Command] = []
 

@@ -138,7 +138,7 @@ def synthesize(
     pcm = audio.astype("<i2").tobytes()
     if encoding == "mulaw":
         # Imported here: whoever needs linear PCM only needs no compiled codec.
-        from fastcall import g711  # noqa: PLC0415
+        from fastcall import g711
 
         return bytes(g711.lin2ulaw(pcm, 2))
     return pcm

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["ENGINES", "GOOGLE_FINAL_DELAY_S", "Options"]
 
-ENGINES: Final = ("pocketsphinx", "tones", "script")
+ENGINES: Final = ("pocketsphinx", "tones")
 
 GOOGLE_FINAL_DELAY_S: Final = (0.9, 1.6)
 """How late Google's finals come, from the end of speech: median and 99th percentile, in seconds."""
@@ -27,8 +27,6 @@ class Options:
     engine: str = "tones"
     grammar: str | None = None
     """Path of a JSGF file (pocketsphinx)."""
-    script: str | None = None
-    """Path of the texts and times that the script engine tells."""
     workers: int = 0
     """Worker processes of the pocketsphinx engine; 0: one a core."""
     seed: int = 0

@@ -29,4 +29,4 @@ def make_engine(options: Options) -> Engine:
                 "(where no wheel of it exists for this Python, use --engine tones)"
             ) from error
         return PocketsphinxEngine(options)
-    raise UsageError(f"there is no engine {options.engine!r}; choose pocketsphinx, tones or script")
+    raise UsageError(f"there is no engine {options.engine!r}; choose pocketsphinx or tones")
