@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 
 from fastcall._codec import mulaw_decode
@@ -49,6 +50,7 @@ class CallRunner:
     :param recognizer: shared by all calls
     :param voice: this call's own voice detector
     :param sink: is told every transcript event
+    :param rand: random numbers in [0, 1), for the session's jitter
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class CallRunner:
         voice: VoiceDetector,
         sink: TranscriptSink,
         handler: Handler | None = None,
+        rand: Callable[[], float] = random.random,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
@@ -70,6 +73,7 @@ class CallRunner:
         self._voice = voice
         self._sink = sink
         self._handler = handler
+        self._rand = rand
         self._machine = CallMachine(settings, now=self._loop.time())
         self._session: RecognitionSession | None = None
         self._call: Call | None = None
@@ -198,6 +202,7 @@ class CallRunner:
             self._config,
             settings=self._settings,
             on_event=self._session_event,
+            rand=self._rand,
         )
         self._session.start()
         if self._handler is not None:
