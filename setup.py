@@ -12,11 +12,12 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 COMPILE = {
     "release": ["-O3", "-DNDEBUG", "-DFASTCALL_RELEASE"],
     "debug": ["-O0", "-g", "-UNDEBUG", "-Wextra", "-Wno-unused-parameter"],
     "trace": ["-O1", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
-    "sanitize": ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
+    "sanitize": ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS],
 }
 MODE = os.environ.get("FASTCALL_BUILD") or "release"
 if MODE not in COMPILE:
@@ -25,26 +26,25 @@ if MODE not in COMPILE:
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": MODE in ("debug", "sanitize"),
-    "wraparound": False,
-    "cdivision": MODE not in ("debug", "sanitize"),
+    "cdivision": True,
     "initializedcheck": False,
+    "wraparound": False,
+    **dict.fromkeys(("embedsignature", "autotestdict", "auto_pickle"), False),
     "binding": True,
-    "embedsignature": False,
-    "autotestdict": False,
-    "auto_pickle": False,
     "linetrace": MODE == "trace",
 }
+C_FILES = None if MODE == "trace" else f"build/{MODE}"  # coverage looks for them beside the sources
 MODULES = [
     Extension(
         f"fastcall.{Path(path).stem}",
         [path],
         depends=glob("src/fastcall/_*.pxi"),
         extra_compile_args=["-std=c11", "-Wall", f'-DFASTCALL_BUILD="{MODE}"', *COMPILE[MODE]],
-        extra_link_args=COMPILE["sanitize"][-1:] if MODE == "sanitize" else [],
+        extra_link_args=SANITIZERS if MODE == "sanitize" else [],
     )
     for path in sorted(glob("src/fastcall/_*.pyx"))
 ]
 setup(
-    ext_modules=cythonize(MODULES, build_dir=f"build/{MODE}", compiler_directives=DIRECTIVES, force=True),
+    ext_modules=cythonize(MODULES, build_dir=C_FILES, compiler_directives=DIRECTIVES, force=True),
     options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"force": True}},
 )
