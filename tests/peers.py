@@ -1,4 +1,4 @@
-"""The other sides that tests need: recognisers as processes or by script, a server in this loop, a caller byte by byte."""
+"""The other sides that tests need: recognisers as processes and by script, a server in this loop, a caller."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ import logging
 from itertools import pairwise
 
 import pytest
-from peers import Phone, serving, tones, words_of_call
 
 from fastcall.adapters.simulator import TwilioCaller, place_calls
 from fastcall.rules.caller import CallIds, PhoneAudio
+from peers import Phone, serving, tones, words_of_call
 
 
 def sentences_of_call(number: int) -> list[str]:

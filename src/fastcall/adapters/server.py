@@ -60,6 +60,7 @@ class MediaConnection(ServerConnection):
         super().__init__(*args, **kwargs)
         self._receiver: MessageReceiver | None = None
         self._early: list[Frame] = []
+        self._too_early = False
         self._fragments = bytearray()
         self._fragmented: Opcode | None = None
         self._outbound: asyncio.Queue[str] = asyncio.Queue()
@@ -74,10 +75,10 @@ class MediaConnection(ServerConnection):
             super().process_event(event)
         elif self._receiver is None:
             # Frames may come in one read with the request; the receiver is made when the handshake is done.
-            self._early.append(event)
-            if len(self._early) > MAX_EARLY_FRAMES:
-                self._early.clear()
-                self.close_soon(POLICY_VIOLATION, "messages before the handshake was done")
+            if len(self._early) < MAX_EARLY_FRAMES:
+                self._early.append(event)
+            else:
+                self._too_early = True
         else:
             self._take(event, self._receiver)
 
@@ -85,6 +86,9 @@ class MediaConnection(ServerConnection):
         """The handshake is done: hand messages to ``receiver`` from now on."""
         self._receiver = receiver
         early, self._early = self._early, []
+        if self._too_early:
+            self.close_soon(POLICY_VIOLATION, f"more than {MAX_EARLY_FRAMES} messages before the handshake was done")
+            return
         for frame in early:
             self._take(frame, receiver)
 
@@ -136,6 +140,15 @@ class MediaConnection(ServerConnection):
         """Begin the closing handshake; whatever still comes in is ignored."""
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason[:120]))
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """The closing handshake; a peer that does not take part in it is cut off after 5 s."""
+        try:
+            # websockets' own close waits for a write that is under way, and that for a peer that does not read.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await super().close(code, reason)
+        except TimeoutError:
+            self.transport.abort()
 
     async def send_queued(self) -> None:
         """Send what is queued, as it comes, until the connection closes."""

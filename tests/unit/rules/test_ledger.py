@@ -135,7 +135,7 @@ class Spoken:
     utterance_id: int = 0
 
 
-@dataclass(repr=False)
+@dataclass
 class Script:
     """One call: what is said, and what the recogniser makes of it."""
 
@@ -144,16 +144,6 @@ class Script:
     interims: list[tuple[float, RecognitionEvent]]
     over_s: float
     observer: Observer = field(default_factory=Observer)
-
-    def __repr__(self) -> str:
-        said = [(one.start_s, one.end_s, " ".join(w.text for w in one.words)) for one in self.spoken]
-        finals = [(at, event.end_sample / 8000, event.text) for at, event in self.finals]
-        interims = [
-            (round(at, 3), event.text)
-            for (_, before), (at, event) in pairwise([(0.0, interim("", 0.0)), *self.interims])
-            if event.text != before.text
-        ]
-        return f"{said=}\n{finals=}\n{interims=}\nevents={[(at, e.event, e.utterance_id, e.text) for at, e in self.observer.events]}"
 
     @property
     def final_words(self) -> list[str]:
@@ -246,7 +236,7 @@ def _is_orderly_cut(spoken: list[Spoken], words: list[Word], done: int) -> bool:
 def tell_interims(
     draw: st.DrawFn, words: list[Word], finals: list[tuple[float, RecognitionEvent]], *, over_s: float, steady: bool
 ) -> list[tuple[float, RecognitionEvent]]:
-    """Interims, 50 to 400 ms apart: the words after the newest final that has come. Not steady: late, and partly wrong."""
+    """Interims, 50 to 400 ms apart: the words after the newest final. Not steady: late, and partly wrong."""
     told = []
     lag_s = 0.0 if steady else draw(st.sampled_from([0.0, 0.2, 0.6]))
     at = 0.0
