@@ -5,7 +5,7 @@
 
 A caller books a table in six turns, with pauses between them as people make them. The voice is flite's
 ``rms`` (CMU Arctic, free of restrictions), a little slower than its default; it leaves the synthesiser at 16 kHz,
-is limited to the telephone's band, brought down to 8 kHz and encoded as G.711 mu-law over a faint, constant noise,
+is filtered and brought down to 8 kHz and encoded as G.711 mu-law over a faint, constant noise,
 because a real line is never digitally silent. Running it twice gives the same bytes.
 
 The wording was chosen by trial: each turn must be recognised word for word by PocketSphinx with booking.gram
@@ -39,7 +39,7 @@ TURNS = (  # what is said, and the pause after it in ms
     ("there will be four people", 1200),
     ("on friday at eight in the evening", 1600),
     ("my name is michael", 1300),
-    ("yes that is correct", 2000),
+    ("yes that is right", 2000),
     ("that is all goodbye", 1000),
 )
 
@@ -64,9 +64,9 @@ def speak(text: str) -> NDArray[np.float64]:
 
 
 def halve_rate(audio: NDArray[np.float64]) -> NDArray[np.float64]:
-    """16 kHz to 8 kHz: a windowed sinc that passes up to 3.5 kHz, then each second sample."""
+    """16 kHz to 8 kHz: a windowed sinc with its edge at 3.8 kHz, then each second sample."""
     at = np.arange(-96, 97)
-    share = 3600 / 8000  # of the band of 16 kHz audio
+    share = 3800 / 8000  # of the band of 16 kHz audio
     taps = share * np.sinc(share * at) * np.kaiser(len(at), 8.0)
     low: NDArray[np.float64] = np.convolve(audio, taps, "same")[::2]
     return low
