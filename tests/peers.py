@@ -169,7 +169,7 @@ async def serving(recognizer: str, *, handler: str | None = None, **settings: An
     """A server on this loop that uses the recogniser at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
-        Settings(speech_emulator_host=recognizer, language="en-US", **settings),
+        Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
         ServeOptions(port=0, handler=handler),
         on_transcript=transcripts.write,
     )

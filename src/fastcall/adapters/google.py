@@ -224,21 +224,16 @@ class _Stream:
     def cancel(self) -> None:
         """Give up; see the port."""
         self._cancelled = True
+        # Before the task's first step there is no call; it will see the flag, and tell the end.
         if self._call is not None:
             self._call.cancel()
-        else:
-            self.task.cancel()
 
     async def _run(self) -> None:
         end = StreamEnd("CANCELLED", "given up before it was connected")
         try:
-            self._call = self._channel.method(timeout=None)
-            writer = asyncio.get_running_loop().create_task(self._write_all())
-            try:
-                end = await self._read_all()
-            finally:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
+            if not self._cancelled:
+                self._call = self._channel.method(timeout=None)
+                end = await self._converse()
         except asyncio.CancelledError:
             if not self._cancelled:
                 end = StreamEnd("CANCELLED", "the event loop is closing")
@@ -249,6 +244,15 @@ class _Stream:
             self._channel.streams -= 1
             self._on_end(self)
             self._listener.stream_ended(end)
+
+    async def _converse(self) -> StreamEnd:
+        """Write and read until the call is over."""
+        writer = asyncio.get_running_loop().create_task(self._write_all())
+        try:
+            return await self._read_all()
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
 
     async def _write_all(self) -> None:
         """Ends with the stream: after the half-close, or when gRPC says that the call is over.

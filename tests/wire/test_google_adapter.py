@@ -1,0 +1,285 @@
+"""Recognisers that are down, that refuse, that come back: what the call says of it, and what becomes of its words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.cloud import speech_v1p1beta1 as speech
+
+from fastcall import mulaw_decode_fast
+from fastcall.adapters.google import GoogleRecognizer, audio_request, config_request
+from fastcall.errors import UsageError
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from peers import PATIENCE_S, Phone, serving, start_emulator, tones
+
+METHOD = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """A StreamingRecognize that answers each call with the same status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        self._code, self._message = code, message
+        self.metadata: list[dict[str, Any]] = []
+
+    def service(self, details: Any) -> Any:
+        def refuse(requests: Any, context: Any) -> Iterator[bytes]:
+            self.metadata.append(dict(context.invocation_metadata()))
+            context.abort(self._code, self._message)
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+@contextlib.contextmanager
+def refusing(code: grpc.StatusCode, message: str) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((Refusing(code, message),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name.startswith("fastcall")
+    ]
+
+
+async def test_words_that_were_said_while_the_recogniser_was_down_come_out_when_it_is_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    async with serving(f"127.0.0.1:{port}") as served, Phone(served.url, "down") as phone:
+        await phone.start()
+        await phone.speak(tones("[300] apple arrow [900]"))
+        failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
+        assert failed["text"].startswith("UNAVAILABLE: ")
+        await phone.speak(tones("autumn badge [900]"))
+        emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", port=port)
+        try:
+            await served.transcripts.wait_for(phone.call_sid, "session_rotated")
+            await phone.speak(tones("[200] basket [900]"))
+            await phone.stop()
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        finally:
+            await asyncio.to_thread(emulator.stop)
+    names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
+    assert names.count("session_started") == names.count("session_closed") == 1
+    assert names.count("session_failed") == names.count("session_rotated") == 1
+    assert [r["text"] for r in served.transcripts.of(phone.call_sid, "session_rotated")] == ["reconnect"]
+    assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge", "basket"]
+    (line,) = warnings_of(caplog)
+    assert line.startswith("recognition is interrupted: UNAVAILABLE: ")
+    assert "Check the network, or that SPEECH_EMULATOR_HOST names a running emulator" in line
+
+
+async def test_a_recogniser_that_dies_in_mid_call_is_replaced_and_no_word_is_lost() -> None:
+    first = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
+    port = int(first.ready[1].rpartition(":")[2])
+    async with serving(first.ready[1]) as served, Phone(served.url, "dies") as phone:
+        await phone.start()
+        await phone.speak(tones("[300] apple arrow [900]"))
+        await served.transcripts.wait_for(phone.call_sid, "final")
+        await phone.speak(tones("autumn badge"))
+        await asyncio.to_thread(first.stop)
+        await phone.speak(tones("basket [900]"))
+        second = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", port=port)
+        try:
+            await served.transcripts.wait_for(phone.call_sid, "session_rotated")
+            await phone.speak(tones("[200] beacon [900]"))
+            await phone.stop()
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        finally:
+            await asyncio.to_thread(second.stop)
+    assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge basket", "beacon"]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, "set GOOGLE_APPLICATION_CREDENTIALS"),
+        (grpc.StatusCode.PERMISSION_DENIED, "enable the API in its project"),
+        (grpc.StatusCode.UNIMPLEMENTED, "check its address"),
+        (grpc.StatusCode.DATA_LOSS, "This status is not expected"),
+    ],
+)
+async def test_a_refusal_that_no_retry_can_mend_is_told_once_and_the_call_goes_on(
+    code: grpc.StatusCode, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refusing(code, "go away") as address:
+        async with serving(address) as served, Phone(served.url, "refused") as phone:
+            await phone.start()
+            await phone.speak(tones("[300] apple [900]"))
+            failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
+            assert failed["text"] == f"{code.name}: go away"
+            await phone.speak(tones("arrow [900]"))
+            await phone.stop()
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+    names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
+    assert names.count("session_failed") == 1
+    assert names.count("utterance_begin") == names.count("utterance_end") == 2
+    (line,) = warnings_of(caplog)
+    assert line.startswith(f"recognition failed: {code.name}: go away. ")
+    assert advice in line
+
+
+async def test_a_model_that_the_language_does_not_have_is_replaced_once_for_all_calls(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
+    try:
+        async with serving(emulator.ready[1], language="he-IL", model="phone_call") as served:
+            for name in ("first", "second"):
+                async with Phone(served.url, name) as phone:
+                    await phone.start()
+                    await phone.speak(tones("[300] apple arrow [500]"))
+                    await phone.stop()
+                    await served.transcripts.wait_for(phone.call_sid, "call_ended")
+                assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+    finally:
+        await asyncio.to_thread(emulator.stop)
+    (line,) = warnings_of(caplog)
+    assert line.startswith("model phone_call does not serve language he-IL")
+    assert "GCP_STT_MODEL=default" in line
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}", '{"type": "service_account"}'])
+def test_credentials_that_cannot_be_used_are_told_in_one_line(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with pytest.raises(
+        UsageError, match=r"^no usable Google credentials \(.*\): set GOOGLE_APPLICATION_CREDENTIALS"
+    ) as e:
+        GoogleRecognizer()
+    assert "\n" not in str(e.value)
+
+
+# --- the wire --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 2400, 14_400, 16_383, 16_384, 1 << 20])
+def test_ready_made_requests_are_what_googles_types_read(length: int) -> None:
+    pcm = bytes(range(256)) * (length // 256) + bytes(length % 256)
+    assert speech.StreamingRecognizeRequest.deserialize(audio_request(pcm)).audio_content == pcm
+
+
+def test_the_first_request_asks_for_interims_word_times_and_the_telephones_audio() -> None:
+    request = speech.StreamingRecognizeRequest.deserialize(
+        config_request(StreamConfig("he-IL", "phone_call", phrases=("yes", "no")))
+    )
+    streaming = request.streaming_config
+    assert (streaming.interim_results, streaming.single_utterance) == (True, False)
+    config = streaming.config
+    assert (config.encoding.name, config.sample_rate_hertz, config.language_code) == ("LINEAR16", 8000, "he-IL")
+    assert (config.model, config.enable_word_time_offsets) == ("phone_call", True)
+    assert list(config.speech_contexts[0].phrases) == ["yes", "no"]
+
+
+class Listener:
+    """Keeps what a stream tells."""
+
+    def __init__(self) -> None:
+        self.results: list[StreamResult] = []
+        self.ends: list[StreamEnd] = []
+        self.over = asyncio.Event()
+
+    def stream_results(self, results: Any) -> None:
+        assert not self.ends, "a result after the end"
+        self.results += results
+
+    def stream_writable(self) -> None:
+        pass
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        self.ends.append(end)
+        self.over.set()
+
+    async def wait_over(self) -> StreamEnd:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.over.wait()
+        return self.ends[0]
+
+
+@contextlib.asynccontextmanager
+async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
+    recognizer = GoogleRecognizer(emulator_host=address)
+    try:
+        yield recognizer
+    finally:
+        await recognizer.aclose()
+
+
+async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) -> None:
+    config = StreamConfig("en-US", "default")
+    async with recognizer_at(prompt_emulator) as recognizer:
+        listeners = [Listener() for _ in range(81)]
+        streams = [recognizer.open(config, listener) for listener in listeners]
+        assert (recognizer.open_streams, recognizer.connections) == (81, 2)
+        for stream in streams:
+            stream.write(bytes(3200))
+            stream.half_close()
+        assert {(await listener.wait_over()).code for listener in listeners} == {"OK"}
+        assert recognizer.open_streams == 0
+        assert [len(listener.ends) for listener in listeners] == [1] * 81
+
+
+async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulator: str) -> None:
+    config = StreamConfig("en-US", "default")
+    async with recognizer_at(prompt_emulator) as recognizer:
+        early, late = Listener(), Listener()
+        recognizer.open(config, early).cancel()
+        stream = recognizer.open(config, late)
+        stream.write(bytes(3200))
+        await asyncio.sleep(0)
+        stream.cancel()
+        stream.cancel()
+        assert (await early.wait_over()).code == "CANCELLED"
+        assert (await late.wait_over()).code == "CANCELLED"
+        stream.write(bytes(3200))
+        stream.half_close()
+    assert (len(early.ends), len(late.ends)) == (1, 1)
+
+
+async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
+    pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
+    listener = Listener()
+    async with recognizer_at(prompt_emulator) as recognizer:
+        stream = recognizer.open(StreamConfig("en-US", "default"), listener)
+        for at in range(0, len(pcm), 3200):
+            stream.write(pcm[at : at + 3200])
+        stream.half_close()
+        assert (await listener.wait_over()).code == "OK"
+    final = next(result for result in listener.results if result.is_final)
+    assert final.text == "apple arrow"
+    assert [word.text for word in final.words] == ["apple", "arrow"]
+    assert [word.start_sample for word in final.words] == pytest.approx([8000, 11_200], abs=200)
+    assert final.end_sample >= final.words[-1].end_sample
