@@ -310,6 +310,22 @@ async def test_many_calls_at_once_each_with_its_own_ids_and_audio() -> None:
         assert [base64.b64decode(message["media"]["payload"]) for message in of_call] == [bytes([index]) * 160] * 5
 
 
+async def test_calls_that_wait_for_their_start_are_not_placed_after_hanging_up() -> None:
+    callers: list[TwilioCaller] = []
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media":
+            for caller in callers:
+                caller.hang_up()
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url, asyncio.timeout(10):
+        callers += [TwilioCaller(url, PhoneAudio(b"\x01", passes=None)) for _ in range(2)]
+        reports = await place_calls(callers, ramp_s=3600)
+    assert [report.error for report in reports] == [None, "hung up before the call was placed"]
+    assert len(recorder.connections) == 1
+
+
 async def failed(url: str) -> CallReport:
     report = await TwilioCaller(url, audio(1)).run()
     assert not report.ok

@@ -137,9 +137,17 @@ class TwilioCaller:
         self._ending = "drop"
         self._wake.set()
 
-    async def run(self) -> CallReport:
-        """Place the call and see it through. Failures are in the report; nothing is raised for them."""
+    async def run(self, at: float = 0.0) -> CallReport:
+        """Place the call and see it through. Failures are in the report; nothing is raised for them.
+
+        :param at: when to place it, by ``time.monotonic()``; the past means now
+        """
         report = self.report
+        while self._ending is None and at > time.monotonic():
+            await self._sleep_until(at)
+        if self._ending is not None:
+            report.error = "hung up before the call was placed"
+            return report
         try:
             socket_ = await self._open()
         except (OSError, InvalidHandshake, InvalidURI, EOFError, TimeoutError) as error:
@@ -269,9 +277,5 @@ async def place_calls(callers: Iterable[TwilioCaller], *, ramp_s: float = 0.0) -
     waiting = list(callers)
     begins_at = time.monotonic()
 
-    async def place(index: int, caller: TwilioCaller) -> CallReport:
-        at = begins_at + ramp_s * index / len(waiting)
-        await asyncio.sleep(max(0.0, at - time.monotonic()))
-        return await caller.run()
-
-    return list(await asyncio.gather(*(place(index, caller) for index, caller in enumerate(waiting))))
+    starts = (begins_at + ramp_s * index / len(waiting) for index in range(len(waiting)))
+    return list(await asyncio.gather(*(caller.run(at) for caller, at in zip(waiting, starts, strict=True))))

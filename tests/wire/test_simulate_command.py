@@ -1,0 +1,183 @@
+"""`fastcall simulate` as a person runs it, against a real server on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import signal
+import socket
+import struct
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from fastcall import g711
+from fastcall.rules.tones import ToneRecognizer
+from fastcall.rules.wav import write_wav
+
+
+@dataclass
+class Listener:
+    """Keeps the audio and the parameters of each call."""
+
+    audio: dict[str, bytes] = field(default_factory=lambda: defaultdict(bytes))
+    parameters: list[dict[str, str]] = field(default_factory=list)
+    call_sids: set[str] = field(default_factory=set)
+    stopped: int = 0
+    answer: bytes | None = None
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                message = json.loads(await connection.recv())
+                if message["event"] == "start":
+                    self.parameters.append(message["start"]["customParameters"])
+                    self.call_sids.add(message["start"]["callSid"])
+                    if self.answer is not None:
+                        await connection.send(self.answer)
+                elif message["event"] == "media":
+                    self.audio[message["streamSid"]] += base64.b64decode(message["media"]["payload"])
+                    self.heard.set()
+                self.stopped += message["event"] == "stop"
+
+    @property
+    def texts(self) -> list[str]:
+        """What each call said, in tones."""
+        texts = []
+        for mulaw in self.audio.values():
+            recognizer = ToneRecognizer()
+            words = recognizer.accept(g711.ulaw2lin(mulaw, 2)) + recognizer.finish()
+            texts.append(" ".join(word.text for word in words))
+        return texts
+
+
+@contextlib.asynccontextmanager
+async def listening(listener: Listener) -> AsyncIterator[str]:
+    async with serve(listener, "127.0.0.1", 0, compression=None) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/media"
+
+
+async def begin(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fastcall", "simulate", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def end(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def simulate(*arguments: str) -> tuple[int, str, str]:
+    return await end(await begin(*arguments))
+
+
+async def test_calls_in_tones_arrive_word_for_word() -> None:
+    listener = Listener()
+    async with listening(listener) as url:
+        status, out, err = await simulate(
+            *(url, "--calls", "3", "--ramp-s", "0.1", "--tones", "apple [300] arrow badge", "--word-ms", "100"),
+            *("--repeat", "2", "--tail-s", "0.1", "--param", "name=Jane", "--param", "eq=a=b"),
+        )
+    assert status == 0, out + err
+    assert listener.texts == ["apple arrow badge apple arrow badge"] * 3
+    assert {len(mulaw) for mulaw in listener.audio.values()} == {2 * 8 * 600 + 800}
+    assert listener.parameters == [{"name": "Jane", "eq": "a=b"}] * 3
+    assert (len(listener.call_sids), listener.stopped) == (3, 3)
+    assert "calls: 3 went through, 0 did not" in out
+    assert f"messages: {3 * (3 + 65)} sent, 0 back" in out
+    assert "close codes: 1000 (3 x)" in out
+    assert "frames sent late by: p50 " in out
+    assert "messages that Twilio would refuse: 0" in out
+    assert err == ""
+
+
+async def test_audio_of_a_file(tmp_path: Path) -> None:
+    said = bytes(range(160)) * 2
+    (tmp_path / "hello.wav").write_bytes(write_wav(said))
+    listener = Listener()
+    async with listening(listener) as url:
+        status, out, err = await simulate(url, "--audio", str(tmp_path / "hello.wav"), "--tail-s", "0")
+    assert status == 0, out + err
+    assert list(listener.audio.values()) == [said]
+
+
+async def test_what_twilio_would_refuse_fails_the_run() -> None:
+    async with listening(Listener(answer=b"binary")) as url:
+        status, out, _ = await simulate(url, "--tones", "apple", "--tail-s", "0")
+    assert status == 1
+    assert "1 x 31950: a binary frame" in out
+    assert "messages that Twilio would refuse: 1" in out
+
+
+async def test_interrupted_it_hangs_up_and_sums_up() -> None:
+    listener = Listener()
+    async with listening(listener) as url:
+        process = await begin(url, "--tones", "apple", "--repeat", "0", "--calls", "2")
+        async with asyncio.timeout(30):
+            while len(listener.audio) < 2:
+                listener.heard.clear()
+                await listener.heard.wait()
+        process.send_signal(signal.SIGINT)
+        status, out, err = await end(process)
+    assert status == 0, out + err
+    assert listener.stopped == 2
+    assert "calls: 2 went through, 0 did not" in out
+
+
+async def test_a_server_that_is_down() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{unused.getsockname()[1]}/media"
+        status, out, _ = await simulate(url, "--tones", "apple", "--calls", "2")
+    assert status == 1
+    assert "calls: 0 went through, 2 did not" in out
+    assert "2 x 31902: nothing listens at 127.0.0.1:" in out
+    assert "start the server first" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["http://localhost/media"], "is not a WebSocket URL"),
+        (["ws://localhost/media?a=b"], "no query string"),
+        (["ws://localhost/", "--audio", "/nowhere/hello.wav"], "cannot read /nowhere/hello.wav: No such file"),
+        (["ws://localhost/", "--tones", "hello"], "--tones: not a word of the tones vocabulary: 'hello'"),
+        (["ws://localhost/", "--tones", ""], "there are no words"),
+        (["ws://localhost/", "--tones", "apple", "--word-ms", "5"], "word_ms must be at least"),
+        (["ws://localhost/", "--param", "name"], "say NAME=VALUE"),
+        (["ws://localhost/", "--calls", "0"], "--calls must be from 1"),
+        (["ws://localhost/", "--tail-s", "-1"], "must not be negative"),
+        (["ws://localhost/", "--ramp-s", "nan"], "must not be negative"),
+    ],
+)
+async def test_wrong_use_is_told_in_one_line(arguments: list[str], said: str) -> None:
+    status, out, err = await simulate(*arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.startswith("fastcall simulate: ")
+    assert err.count("\n") == 1
+
+
+async def test_a_wav_of_another_rate_is_told_how_to_be_converted(tmp_path: Path) -> None:
+    form = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data\x02\0\0\0\0\0"
+    path = tmp_path / "wide.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    status, _, err = await simulate("ws://localhost/", "--audio", str(path))
+    assert status == 2
+    assert "16000 Hz" in err
+    assert "ffmpeg" in err
