@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
     :return: the exit status: 0 done, 1 the command says no, 2 used wrongly or not set up, 130 interrupted
     """
+    # gRPC's C core writes its own notes to stderr; what matters of them comes as a status, and is told by us.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     args = build_parser().parse_args(argv)
     try:
         status: int = args.run(args, os.environ if environ is None else environ)

@@ -42,6 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--grammar", metavar="FILE", help="JSGF grammar for pocketsphinx: nearly always right within it")
     add("--workers", type=int, default=0, help="processes of the pocketsphinx engine (default: one a core)")
     add("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
+    _add_limits(parser)
+    _add_results(parser)
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="end when standard input closes: for programs that start the emulator as a child",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits, by default those of Google")
     add = limits.add_argument
     add("--stream-limit-s", type=float, default=305.0, help="longest stream (default: %(default)g)")
@@ -56,6 +66,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--streams-per-connection", type=int, default=100, help="beyond it they wait (default: %(default)s)")
     add("--max-streams", type=int, default=300, help="open at once (default: %(default)s)")
     add("--requests-per-minute", type=int, default=900, help="streams begun (default: %(default)s)")
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
     results = parser.add_argument_group("results, by default like those of Google")
     add = results.add_argument
     add(
@@ -72,11 +85,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="silence that ends an utterance (default: %(default)g)",
     )
     add("--rewrite-rate", type=float, default=0.1, help="share of interims later put right (%(default)g)")
-    parser.add_argument(
-        "--exit-with-parent",
-        action="store_true",
-        help="end when standard input closes: for programs that start the emulator as a child",
-    )
 
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -34,7 +34,7 @@ from fastcall.events import (
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.outcomes import Action, Outcome, outcome_of
-from fastcall.rules.rollover import Backoff, RotationPlan
+from fastcall.rules.rollover import PAUSE_S, Backoff, PauseRule, RotationPlan
 from fastcall.settings import Settings
 
 __all__ = ["RecognitionSession", "SessionEvent"]
@@ -43,12 +43,7 @@ SessionEvent = SessionStarted | SessionFailed | SessionRotated | SessionClosed |
 
 log = logging.getLogger("fastcall.session")
 
-# The caller is silent and the recogniser has nothing pending: for so long, before that counts as a pause.
-PAUSE_S = 1.0
 MIN_WATCH_S = 0.1
-PAUSE_MARGIN_SAMPLES = 500 * SAMPLES_PER_MS
-# Sound that the recogniser makes nothing of for so long after it ended was no speech.
-NO_SPEECH_S = 10.0
 # A stream that lived so long before it broke was a working one: its end is a new failure, not another of the last.
 PROVEN_S = 5.0
 
@@ -99,8 +94,7 @@ class RecognitionSession:
         self._final_end = 0
         self._interim = ""
         self._interim_end = 0
-        # Since when (by the clock, by the call) nobody speaks; None while somebody does, or if nobody told.
-        self._quiet_since: tuple[float, int] | None = None
+        self._pauses = PauseRule()
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -157,13 +151,13 @@ class RecognitionSession:
     def pump(self) -> None:
         """Send what waits. Loop thread."""
         self._intake.drain()
-        for leg in (self._owner, self._outgoing):
-            if leg is not None:
-                leg.pump()
+        for leg in filter(None, (self._owner, self._outgoing)):
+            leg.pump()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
         """What the endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
-        self._quiet_since = None if speaking or self._loop is None else (self._loop.time(), sample)
+        if self._loop is not None:
+            self._pauses.note_speech(speaking, sample, now=self._loop.time())
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -194,11 +188,10 @@ class RecognitionSession:
                     await asyncio.shield(self._drained)
             except TimeoutError:
                 log.debug("gave up waiting for the last finals after %g s", timeout_s)
-        for leg in (self._owner, self._outgoing):
-            if leg is not None:
-                leg.cancel()
-        for timer in ("_retry_timer", "_watch_timer"):
-            self._stop_timer(timer)
+        for leg in filter(None, (self._owner, self._outgoing)):
+            leg.cancel()
+        self._stop_timer("_retry_timer")
+        self._stop_timer("_watch_timer")
         self._commit_interim()
         self._partials.stop()
         self._tell(SessionClosed())
@@ -206,10 +199,6 @@ class RecognitionSession:
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
         """Also tell ``listener`` every event. Loop thread."""
         self._listeners.append(listener)
-
-    def remove_listener(self, listener: Callable[[SessionEvent], None]) -> None:
-        """No longer tell ``listener``. Loop thread."""
-        self._listeners.remove(listener)
 
     # --- streams --------------------------------------------------------------------------------------
 
@@ -264,7 +253,8 @@ class RecognitionSession:
             owner.keep_alive(now=now)
             if self._outage is not None and now - owner.opened_at > PROVEN_S:
                 self._works()
-            pause = self._pause_start(now)
+            pause = self._pauses.pause_start(final_end=self._final_end, call_end=self._history.end, now=now)
+            pause = None if self._interim else pause
             if pause is not None:
                 self._history.forget_before(min(pause, owner.cursor))
             if owner.plan.is_due(now=now, in_pause=False):
@@ -275,20 +265,6 @@ class RecognitionSession:
                 next_at = min(owner.next_keep_alive(), owner.plan.next_deadline(now=now))
             next_at = min(next_at, owner.next_keep_alive(), owner.plan.at_the_latest)
         self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
-
-    def _pause_start(self, now: float) -> int | None:
-        """From where a stream that is opened in the present pause must hear; None if there is no pause.
-
-        Everything that may hold speech which no final has settled is heard again; silence is not.
-        """
-        if self._interim or self._quiet_since is None:
-            return None
-        quiet_s, quiet_from = now - self._quiet_since[0], self._quiet_since[1]
-        if quiet_s < PAUSE_S:
-            return None
-        if self._final_end < quiet_from - PAUSE_MARGIN_SAMPLES and quiet_s < NO_SPEECH_S:
-            return self._final_end
-        return max(self._final_end, self._history.end - PAUSE_MARGIN_SAMPLES)
 
     # --- LegOwner -------------------------------------------------------------------------------------
 
@@ -325,8 +301,6 @@ class RecognitionSession:
             self._is_drained()
             return
         outcome = outcome_of(end.code, end.message)
-        if self._closing and outcome.action is not Action.CHANGE_MODEL:
-            log.debug("the stream broke while closing: %s: %s", end.code, end.message)
         self._act(leg, end, outcome)
 
     def _act(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:

@@ -12,10 +12,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "CircuitBreaker", "RotationPlan"]
+from fastcall.events import SAMPLES_PER_MS
+
+__all__ = ["Backoff", "CircuitBreaker", "PauseRule", "RotationPlan"]
 
 # How much of the time between the two ages the calls' rotations are spread over.
 SPREAD = 0.4
+
+# The caller is silent and the recogniser has nothing pending: for so long, before that counts as a pause.
+PAUSE_S = 1.0
+PAUSE_MARGIN_SAMPLES = 500 * SAMPLES_PER_MS
+# Sound that the recogniser makes nothing of for so long after it ended was no speech.
+NO_SPEECH_S = 10.0
 
 FIRST_BACKOFF_S = 0.2
 QUOTA_BACKOFF_S = 2.0
@@ -43,6 +51,32 @@ class RotationPlan:
     def next_deadline(self, *, now: float) -> float:
         """When ``is_due`` may change by time alone."""
         return self.at_the_latest if now >= self.in_a_pause_from else self.in_a_pause_from
+
+
+class PauseRule:
+    """When nobody speaks and nothing is pending, and from where a stream that is opened then must hear. Pure."""
+
+    def __init__(self) -> None:
+        # Since when (by the clock, by the call) nobody speaks; None while somebody does, or if nobody told.
+        self._quiet_since: tuple[float, int] | None = None
+
+    def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
+        """The endpointer says: someone speaks since, or nobody speaks since ``sample`` of the call."""
+        self._quiet_since = None if speaking else (now, sample)
+
+    def pause_start(self, *, final_end: int, call_end: int, now: float) -> int | None:
+        """The first sample that a new stream must hear; None if there is no pause.
+
+        Everything that may hold speech which no final has settled is heard again; silence is not.
+        """
+        if self._quiet_since is None:
+            return None
+        quiet_s, quiet_from = now - self._quiet_since[0], self._quiet_since[1]
+        if quiet_s < PAUSE_S:
+            return None
+        if final_end < quiet_from - PAUSE_MARGIN_SAMPLES and quiet_s < NO_SPEECH_S:
+            return final_end
+        return max(final_end, call_end - PAUSE_MARGIN_SAMPLES)
 
 
 class Backoff:

@@ -1,0 +1,57 @@
+"""How much of a hypothesis repeats what was given."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcall.rules.alignment import matching_prefix, normalized
+
+WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
+
+
+def distance(a: list[str], b: list[str]) -> int:
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        above, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y)))
+    return row[-1]
+
+
+@pytest.mark.parametrize(
+    ("given_", "hypothesis", "count"),
+    [
+        ("one two", "one two three", 2),
+        ("one two", "won two three", 2),
+        ("one two", "one", 1),
+        ("", "one two", 0),
+        ("one", "", 0),
+        ("One, two.", "one two", 2),
+        ("I scream now", "ice cream now please", 3),
+    ],
+)
+def test_examples(given_: str, hypothesis: str, count: int) -> None:
+    assert matching_prefix(given_.split(), hypothesis.split()) == count
+
+
+@given(WORDS, WORDS)
+def test_no_prefix_is_nearer(given_: list[str], hypothesis: list[str]) -> None:
+    count = matching_prefix(given_, hypothesis)
+    best = min(distance(given_, hypothesis[:n]) for n in range(len(hypothesis) + 1))
+    assert distance(given_, hypothesis[:count]) == best
+
+
+@given(WORDS, WORDS)
+def test_what_was_given_whole_is_found_whole(given_: list[str], more: list[str]) -> None:
+    assert matching_prefix(given_, [*given_, *more]) == len(given_)
+
+
+def test_a_long_text_is_bounded_work() -> None:
+    assert matching_prefix(["a"] * 3000, ["a"] * 2999 + ["b", "c"]) in range(2990, 3002)
+
+
+def test_spelling_does_not_count() -> None:
+    assert normalized("Don't!") == normalized("dont")
+    assert normalized("...") == "..."

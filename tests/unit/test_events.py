@@ -1,0 +1,23 @@
+"""The values: what may be shared between threads cannot be changed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fastcall import events
+
+
+@pytest.mark.parametrize("name", sorted(set(events.__all__) - {"MediaFrame", "VoiceFrame", "TranscriptEventName"}))
+def test_events_cannot_be_changed(name: str) -> None:
+    kind = getattr(events, name)
+    if isinstance(kind, int):
+        return
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert "__slots__" in vars(kind)
+
+
+def test_the_rate_is_that_of_the_telephone() -> None:
+    assert events.SAMPLE_RATE_HZ == 1000 * events.SAMPLES_PER_MS == 8000

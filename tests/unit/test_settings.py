@@ -1,0 +1,59 @@
+"""Settings: from a mapping, checked once, wrong ones named."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from fastcall.errors import UsageError
+from fastcall.settings import Settings
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    s = Settings.from_environ({})
+    assert s.enable_streaming_stt is True
+    assert (s.stt_batch_ms, s.stt_partial_debounce_ms, s.utterance_commit_ms) == (150, 180, 300)
+    assert (s.stt_rotate_after_s, s.stt_rotate_by_s, s.stt_replay_s, s.stt_replay_speed) == (240, 285, 90, 3)
+    assert (s.vad_mode, s.vad_start_ms, s.vad_hangover_ms, s.vad_preroll_ms, s.utterance_max_s) == (2, 60, 500, 300, 60)
+    assert (s.language_or(), s.language_or("en-US"), s.model) == ("he-IL", "en-US", "phone_call")
+
+
+@pytest.mark.parametrize("text", ["false", "0", "no", "off", "FALSE"])
+def test_ways_to_say_no(text: str) -> None:
+    assert Settings.from_environ({"ENABLE_STREAMING_STT": text}).enable_streaming_stt is False
+
+
+def test_values_are_read_and_empty_ones_are_none() -> None:
+    given = {"STT_BATCH_MS": " 100 ", "GCP_STT_LANGUAGE": "en-US", "SPEECH_EMULATOR_HOST": "", "STT_REPLAY_S": "12.5"}
+    s = Settings.from_environ(given)
+    assert (s.stt_batch_ms, s.language_or(), s.speech_emulator_host, s.stt_replay_s) == (100, "en-US", None, 12.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("STT_BATCH_MS", "many"),
+        ("STT_BATCH_MS", "5"),
+        ("STT_BATCH_MS", "1.5"),
+        ("VAD_MODE", "4"),
+        ("ENABLE_STREAMING_STT", "perhaps"),
+        ("STT_REPLAY_SPEED", "fast"),
+        ("STT_ROTATE_BY_S", "100"),
+        ("UTTERANCE_MAX_S", "nan"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        Settings.from_environ({name: text})
+
+
+def test_partials_are_never_closer_than_set_by_a_coarse_clock() -> None:
+    assert Settings(stt_partial_debounce_ms=180).partial_debounce_s == pytest.approx(0.182)
+
+
+def test_settings_cannot_be_changed_and_each_has_a_variable() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().vad_mode = 3  # type: ignore[misc]
+    names = [item.metadata["env"] for item in fields(Settings)]
+    assert len(set(names)) == len(names)
