@@ -38,7 +38,7 @@ MODULES = [
     Extension(
         f"fastcall.{Path(path).stem}",
         [path],
-        depends=glob("src/fastcall/_*.pxi"),
+        depends=glob("src/fastcall/_*.p*x*"),
         extra_compile_args=["-std=c11", "-Wall", f'-DFASTCALL_BUILD="{MODE}"', *COMPILE[MODE]],
         extra_link_args=SANITIZERS if MODE == "sanitize" else [],
     )

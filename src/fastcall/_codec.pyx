@@ -81,6 +81,7 @@ cdef Py_ssize_t count_samples(Py_buffer* view, Py_ssize_t width) except -1:
 
 cdef bytes convert(object data, Loop loop, Py_ssize_t width, Py_ssize_t new_width):
     cdef Py_buffer source
+    cdef Py_ssize_t samples
     cdef bytes result
     hold(&source, data, PyBUF_SIMPLE, width == 2)
     try:

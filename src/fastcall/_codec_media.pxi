@@ -198,6 +198,8 @@ def scan_media(message, /):
     cdef Message found
     cdef Text* payload = &found.values[PAYLOAD]
     cdef Text* stream_sid = &found.values[STREAM_SID]
+    cdef int64_t timestamp_ms
+    cdef Py_ssize_t count
     cdef bytes audio
     hold(&source, message, PyBUF_SIMPLE, False)
     try:

@@ -1,0 +1,63 @@
+"""What leaves the house: a source distribution from which the wheel can be built, and a wheel with the core in it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+from house import CORE, ROOT, SRC
+
+
+def run(*command: str, cwd) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """(names in the source distribution, names in the wheel that was built from it)."""
+    place = tmp_path_factory.mktemp("distribution")
+    tree = place / "tree"
+    unwanted = shutil.ignore_patterns("*.so", "*.c", "__pycache__", "*.egg-info")
+    shutil.copytree(SRC, tree / "src" / "fastcall", ignore=unwanted)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    run(sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(place), cwd=tree)
+    source = next(place.glob("*.tar.gz"))
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index"]
+    run(*pip, "-w", str(place), str(source), cwd=place)
+    wheel = next(place.glob("*.whl"))
+    with tarfile.open(source) as archive:
+        in_source = {name.partition("/")[2] for name in archive.getnames()}
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = set(archive.namelist())
+    return in_source, in_wheel
+
+
+def test_the_source_distribution_holds_the_core(distributions):
+    in_source, _ = distributions
+    wanted = {path.relative_to(ROOT).as_posix() for path in CORE} | {"setup.py", "pyproject.toml", "LICENSE"}
+    assert wanted <= in_source
+
+
+def test_the_wheel_holds_the_compiled_core_and_not_its_sources(distributions):
+    _, in_wheel = distributions
+    for path in SRC.glob("_*.pyx"):
+        assert [name for name in in_wheel if name.startswith(f"fastcall/{path.stem}.") and name.endswith(".so")]
+    assert {name for name in in_wheel if name.endswith((".pyx", ".pxi", ".c", ".h"))} == set()
+
+
+def test_the_wheel_holds_all_modules_stubs_and_data(distributions):
+    _, in_wheel = distributions
+    kinds = (".py", ".pyi", ".typed")
+    wanted = {
+        path for path in SRC.rglob("*") if path.suffix in kinds or path.name in kinds or path.parent.name == "data"
+    }
+    wanted |= {SRC / "py.typed"}
+    names = {path.relative_to(SRC.parent).as_posix() for path in wanted if path.is_file()}
+    assert names - in_wheel == set()
