@@ -74,7 +74,8 @@ def failing_compile(environ, include):
         source = os.path.join(folder, "trial.c")
         with open(source, "w") as trial:
             trial.write("#include <Python.h>\n#include <stdatomic.h>\nint trial(void) { return PY_MAJOR_VERSION; }\n")
-        command = [*compiler_command(environ), "-std=c11", "-I" + include, "-c", source, "-o", source + ".o"]
+        options = ["-std=c11", "-I" + include, "-c", source, "-o", source + ".o"]
+        command = compiler_command(environ) + options
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return None
