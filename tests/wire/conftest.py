@@ -1,12 +1,19 @@
-"""Fixtures of the wire tests: a recogniser process that they share, because starting one takes a second."""
+"""Fixtures of the wire tests: recogniser processes that they share, and the long call that runs beside them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from peers import start_emulator
+from peers import Process, start_emulator
+
+HERE = Path(__file__).parent
+LONG_CALL_TIMEOUT_S = 180.0
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +30,58 @@ def prompt_emulator() -> Iterator[str]:
     process = start_emulator("--final-delay-s", "0", "--rewrite-rate", "0")
     yield process.ready[1]
     process.stop()
+
+
+class LongCall:
+    """A call of over 100 s in processes of its own, so that the other tests need not wait for it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fastcall-long-call-")
+        self.transcripts = f"{self._folder.name}/transcripts.ndjson"
+        self._emulator: Process = start_emulator()
+        self._child = subprocess.Popen(
+            [sys.executable, str(HERE / "long_call.py"), self._emulator.ready[1], self.transcripts],
+            env={"PYTHONPATH": str(HERE.parent), "PATH": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def result(self) -> tuple[int, str]:
+        """Wait for its end: exit status and output."""
+        output, _ = self._child.communicate(timeout=LONG_CALL_TIMEOUT_S)
+        return self._child.returncode, output
+
+    def stop(self) -> None:
+        if self._child.poll() is None:
+            self._child.terminate()
+            self._child.communicate()
+        self._emulator.stop()
+        self._folder.cleanup()
+
+
+_LONG_CALL = pytest.StashKey[LongCall]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long call is judged when all else is done."""
+    items.sort(key=lambda item: item.path.name == "test_long_call.py")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """It begins before all else."""
+    chosen = any(item.path.name == "test_long_call.py" for item in session.items)
+    if chosen and not session.config.option.collectonly:
+        session.config.stash[_LONG_CALL] = LongCall()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """And it ends with the tests, however they end."""
+    if _LONG_CALL in config.stash:
+        config.stash[_LONG_CALL].stop()
+
+
+@pytest.fixture
+def long_call(request: pytest.FixtureRequest) -> LongCall:
+    """The call that was placed when the tests began."""
+    return request.config.stash[_LONG_CALL]

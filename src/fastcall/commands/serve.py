@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
+from fastcall.errors import UsageError
 from fastcall.settings import Settings
 
 HELP = "the server: Twilio calls in, transcripts out"
@@ -47,6 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.from_environ(environ)
+    if not 0 <= args.port <= 65535:
+        raise UsageError(f"--port {args.port}: must be from 0 to 65535")
     from fastcall.app import ServeOptions, serve
 
     options = ServeOptions(
