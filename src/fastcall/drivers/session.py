@@ -4,9 +4,7 @@ Strategy: the producer of audio only writes into the ring. The loop moves what i
 legs (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was
 accepted: what was said before it is settled, what was said after it is kept. A new leg owns everything after F and
 hears it, in replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one
-stream.
-
-Nothing here waits, and there is no task or thread of a call's own.
+stream. Nothing here waits, and there is no task or thread of a call's own.
 """
 
 from __future__ import annotations
@@ -117,12 +115,12 @@ class RecognitionSession:
 
     @property
     def lost_samples(self) -> int:
-        """Samples that outgrew the replay bound before a final had settled them."""
+        """Samples that outgrew the replay bound unsettled."""
         return self._history.lost_samples
 
     @property
     def failure(self) -> SessionFailed | None:
-        """Why the session gives no results (any more, or for now), or None. Any thread."""
+        """Why the session gives no results (for now, or any more), or None. Any thread."""
         return self._failure or self._outage
 
     def feed(self, audio: bytes) -> bool:
@@ -155,7 +153,7 @@ class RecognitionSession:
             leg.pump()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
-        """What the endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
+        """The endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
         if self._loop is not None:
             self._pauses.note_speech(speaking, sample, now=self._loop.time())
 
@@ -187,7 +185,7 @@ class RecognitionSession:
                 async with asyncio.timeout(timeout_s):
                     await asyncio.shield(self._drained)
             except TimeoutError:
-                log.debug("gave up waiting for the last finals after %g s", timeout_s)
+                log.info("gave up waiting for the last finals after %g s", timeout_s)
         for leg in filter(None, (self._owner, self._outgoing)):
             leg.cancel()
         self._stop_timer("_retry_timer")
@@ -254,7 +252,8 @@ class RecognitionSession:
             if self._outage is not None and now - owner.opened_at > PROVEN_S:
                 self._works()
             pause = self._pauses.pause_start(final_end=self._final_end, call_end=self._history.end, now=now)
-            pause = None if self._interim else pause
+            if self._interim:
+                pause = None
             if pause is not None:
                 self._history.forget_before(min(pause, owner.cursor))
             if owner.plan.is_due(now=now, in_pause=False):
@@ -277,7 +276,7 @@ class RecognitionSession:
                 if result.is_final:
                     self._take_final(leg, result)
         elif leg is self._outgoing:
-            # Its finals are not taken, but their text is still the newest that is known of what follows F.
+            # Its finals are not taken; their text is still the newest that is known of what follows F.
             self._outgoing_text += "".join(f" {result.text.strip()}" for result in results if result.is_final)
         else:
             return
@@ -298,7 +297,7 @@ class RecognitionSession:
             return
         self._owner = None
         if self._closing and end.code in ("OK", "CANCELLED"):
-            self._is_drained()
+            self._drain_is_over()
             return
         outcome = outcome_of(end.code, end.message)
         self._act(leg, end, outcome)
@@ -348,9 +347,9 @@ class RecognitionSession:
         self._stop_timer("_watch_timer")
         self._commit_interim()
         self._tell(self._failure)
-        self._is_drained()
+        self._drain_is_over()
 
-    def _is_drained(self) -> None:
+    def _drain_is_over(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 

@@ -28,7 +28,7 @@ def run(made: Endpointer, frames: list[bool]) -> list[tuple[int, SpeechBegan | S
 
 
 def test_speech_begins_with_the_third_voiced_of_five_frames_and_takes_its_preroll() -> None:
-    (at, change), = run(endpointer(), [False] * 50 + [True, False, True, True])
+    ((at, change),) = run(endpointer(), [False] * 50 + [True, False, True, True])
     assert at == 53
     assert change == SpeechBegan(50 * FRAME - 300 * 8, 50 * FRAME)
 

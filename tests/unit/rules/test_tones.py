@@ -64,7 +64,7 @@ def test_every_word_is_itself(word_ms: int) -> None:
     level_db=st.floats(-12, 0),
     pieces=st.lists(st.integers(0, 2500), max_size=20),
 )
-def test_whole_words_are_found_once_at_any_alignment_level_and_chunking(  # noqa: PLR0917
+def test_whole_words_are_found_once_at_any_alignment_level_and_chunking(
     words: list[str], gap_ms: int, word_ms: int, offset: int, level_db: float, pieces: list[int]
 ) -> None:
     audio = through_mulaw(pcm(words, word_ms=word_ms, gap_ms=gap_ms, level_db=level_db))
@@ -81,9 +81,7 @@ def test_the_same_word_in_a_row_without_gap_is_counted(word: str, count: int, of
 
 @settings(max_examples=60, deadline=None)
 @given(word=WORDS, neighbour=WORDS, cut_ms=st.integers(0, 200), word_ms=st.sampled_from([100, 200]))
-def test_a_word_cut_in_two_is_never_found_in_both_pieces(
-    word: str, neighbour: str, cut_ms: int, word_ms: int
-) -> None:
+def test_a_word_cut_in_two_is_never_found_in_both_pieces(word: str, neighbour: str, cut_ms: int, word_ms: int) -> None:
     audio = through_mulaw(pcm([neighbour, word, neighbour], word_ms=word_ms))
     at = min(word_ms + cut_ms, 2 * word_ms) * 8
     head, tail = hear(audio[:at]), hear(audio[at:])
@@ -188,9 +186,7 @@ def test_webrtcvad_takes_continuous_text_for_speech(level_db: float, word_ms: in
         [silence(1000), through_mulaw(pcm(words, word_ms=word_ms, gap_ms=gap_ms, level_db=level_db))]
     )
     vad = webrtcvad.Vad(2)
-    voiced = [
-        vad.is_speech(audio[at : at + FRAME].tobytes(), 8000) for at in range(0, len(audio) - 159, FRAME)
-    ]
+    voiced = [vad.is_speech(audio[at : at + FRAME].tobytes(), 8000) for at in range(0, len(audio) - 159, FRAME)]
     assert not any(voiced[:50])
     assert any(voiced[50:52]), "speech must be noticed within 40 ms"
     assert sum(voiced[50:]) / len(voiced[50:]) >= 0.95
@@ -200,9 +196,7 @@ def test_webrtcvad_takes_every_single_word_for_speech_within_40_ms() -> None:
     for word in VOCABULARY:
         vad = webrtcvad.Vad(2)
         audio = through_mulaw(pcm(f"[500] {word} [400]"))
-        voiced = [
-            vad.is_speech(audio[at : at + FRAME].tobytes(), 8000) for at in range(0, len(audio) - 159, FRAME)
-        ]
+        voiced = [vad.is_speech(audio[at : at + FRAME].tobytes(), 8000) for at in range(0, len(audio) - 159, FRAME)]
         assert not any(voiced[:25])
         assert all(voiced[26:35]), word
         assert not any(voiced[45:]), f"{word}: speech must end soon after the word"

@@ -1,0 +1,168 @@
+"""One call by its runner: messages in, commands carried out in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from fastcall.drivers.call import Call
+from fastcall.drivers.runner import CallRunner, Handler
+from fastcall.events import TranscriptEvent
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
+from fastcall.settings import Settings
+from peers import ScriptedRecognizer
+
+
+class Socket:
+    def __init__(self) -> None:
+        self.closed: list[tuple[int, str]] = []
+        self.sent: list[str] = []
+
+    def send_soon(self, message: str) -> None:
+        self.sent.append(message)
+
+    def close_soon(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+
+class Ear:
+    """Voice is what is not silence."""
+
+    def is_speech(self, pcm: bytes) -> bool:
+        assert len(pcm) == 320
+        return any(pcm)
+
+
+class Stage:
+    def __init__(self, handler: Handler | None = None) -> None:
+        self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
+        self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
+        self.runner = CallRunner(
+            self.socket,
+            settings=Settings(),
+            recognizer=self.recognizer,
+            config=StreamConfig("en-US", "default"),
+            voice=Ear(),
+            sink=self.take,
+            handler=handler,
+        )
+        self.frame = 0
+
+    def take(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
+        assert (call_sid, stream_sid) == ("CA1", "MZ1")
+        self.events.append(event)
+
+    def start(self) -> None:
+        self.runner.message_received(self.messages.connected().encode())
+        self.runner.message_received(self.messages.start({}).encode())
+
+    def say(self, mulaw: bytes) -> None:
+        audio = PhoneAudio(mulaw, tail_s=0)
+        assert audio.frames is not None
+        for index in range(audio.frames):
+            self.runner.message_received(self.messages.media(self.frame, audio.payload(index)).encode())
+            self.frame += 1
+
+    def names(self) -> list[str]:
+        return [event.event for event in self.events]
+
+    async def hang_up(self, *last: StreamResult) -> None:
+        self.runner.message_received(self.messages.stop().encode())
+        self.runner.socket_closed(1000, "")
+        await asyncio.sleep(0)
+        for stream in self.recognizer.streams:
+            if last:
+                stream.results(*last)
+            stream.end(StreamEnd("OK"))
+        await asyncio.wait_for(self.runner.wait_over(), 5)
+
+
+VOICE, SILENCE = b"\x10" * 8000, b"\xff" * 8000
+
+
+async def test_a_call_from_start_to_end() -> None:
+    stage = Stage()
+    stage.start()
+    stage.say(SILENCE[:1600] + VOICE + SILENCE)
+    stage.recognizer.streams[0].results(StreamResult("hello", True, 9600))
+    await stage.hang_up()
+    assert stage.names() == [
+        "call_started", "session_started", "utterance_begin", "final", "utterance_end", "session_closed", "call_ended",
+    ]  # fmt: skip
+    end = stage.events[4]
+    assert (end.text, end.start_sample, end.end_sample) == ("hello", 0, 9600)
+    assert stage.recognizer.streams[0].samples == 17600
+
+
+async def test_a_gap_in_the_timestamps_is_silence_for_recogniser_and_ear() -> None:
+    stage = Stage()
+    stage.start()
+    stage.say(SILENCE[:1600])
+    stage.frame += 10
+    stage.say(VOICE[:1600])
+    await stage.hang_up()
+    assert stage.recognizer.streams[0].samples == 1600 + 1600 + 1600
+    (begin,) = [event for event in stage.events if event.event == "utterance_begin"]
+    assert begin.start_sample == 3200 - 2400
+
+
+async def test_frames_of_any_size_reach_the_ear_in_20_ms() -> None:
+    stage = Stage()
+    stage.start()
+    data = SILENCE[:1600] + VOICE[:4000]
+    position = 0
+    for index, size in enumerate((1, 159, 161, 80, 320, 1000, 3879)):
+        payload = PhoneAudio(data[position : position + size], tail_s=0)
+        del payload
+        import base64
+        import json
+
+        message = json.loads(stage.messages.media(0, ""))
+        message["media"]["payload"] = base64.b64encode(data[position : position + size]).decode()
+        message["media"]["timestamp"] = str(155 + position // 8)
+        stage.runner.message_received(json.dumps(message).encode())
+        position += size
+        assert index < 7
+    await stage.hang_up()
+    assert "utterance_begin" in stage.names()
+
+
+async def test_text_that_is_not_utf8_closes_with_1007() -> None:
+    stage = Stage()
+    stage.start()
+    stage.runner.message_received(b"\xff")
+    assert [code for code, _ in stage.socket.closed] == [1007]
+    await stage.hang_up()
+
+
+async def test_a_handler_hears_utterances_and_its_failure_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[str] = []
+
+    async def handler(call: Call) -> None:
+        async for utterance in call.utterances():
+            heard.append(utterance.text)
+            call.say(b"\xff" * 160)
+            raise RuntimeError("no more")
+
+    stage = Stage(handler)
+    stage.start()
+    stage.say(SILENCE[:1600] + VOICE + SILENCE)
+    stage.recognizer.streams[0].results(StreamResult("hello", True, 9600))
+    with caplog.at_level(logging.ERROR, logger="fastcall"):
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await stage.hang_up()
+    assert heard == ["hello"]
+    assert len(stage.socket.sent) == 1
+    assert stage.names()[-1] == "call_ended"
+    assert "the handler failed" in caplog.text
+
+
+async def test_a_socket_that_closes_before_its_start_is_over_at_once() -> None:
+    stage = Stage()
+    stage.runner.socket_closed(1006, "")
+    await asyncio.wait_for(stage.runner.wait_over(), 5)
+    assert stage.events == []

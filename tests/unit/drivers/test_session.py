@@ -1,0 +1,238 @@
+"""One session of many streams, against a provider that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastcall import g711
+from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.errors import ClosedError
+from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, SessionRotated, SessionStarted, Word
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
+from fastcall.settings import Settings
+from peers import ScriptedRecognizer, ScriptedStream
+
+CONFIG = StreamConfig("en-US", "default")
+FRAME = bytes(range(160))
+OK = StreamEnd("OK")
+
+
+def interim(text: str, end_s: float) -> StreamResult:
+    return StreamResult(text, False, int(end_s * 8000))
+
+
+def final(text: str, end_s: float, words: tuple[StreamWord, ...] = ()) -> StreamResult:
+    return StreamResult(text, True, int(end_s * 8000), words)
+
+
+class Stage:
+    """A started session and all that it told."""
+
+    def __init__(self, settings: Settings | None = None, **options: Any) -> None:
+        self.recognizer = ScriptedRecognizer()
+        self.events: list[SessionEvent] = []
+        self.partials: list[str] = []
+        self.finals: list[str] = []
+        self.session = RecognitionSession(
+            self.recognizer,
+            CONFIG,
+            settings=settings,
+            on_event=self.events.append,
+            on_partial=self.partials.append,
+            on_final=self.finals.append,
+            rand=lambda: 0.5,
+            **options,
+        )
+        self.session.start()
+
+    @property
+    def stream(self) -> ScriptedStream:
+        return self.recognizer.streams[-1]
+
+    def say(self, frames: int) -> None:
+        for _ in range(frames):
+            self.session.push_audio(FRAME)
+
+    def results(self) -> list[tuple[str, str]]:
+        return [(e.kind, e.text) for e in self.events if isinstance(e, RecognitionEvent)]
+
+    async def close(self, *last: StreamResult) -> None:
+        closing = asyncio.create_task(self.session.close(5))
+        stream = self.stream
+        await until(lambda: stream.half_closed or stream.ended)
+        if last:
+            stream.results(*last)
+        stream.end(OK)
+        await closing
+
+
+async def until(is_true: Callable[[], bool], turns: int = 100_000) -> None:
+    for _ in range(turns):
+        if is_true():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it did not come")
+
+
+async def test_a_batch_goes_out_with_the_frame_that_completes_it_decoded() -> None:
+    stage = Stage()
+    stage.say(7)
+    assert stage.stream.written == []
+    stage.say(1)
+    assert stage.stream.written == [g711.ulaw2lin(FRAME * 8, 2)]
+    await stage.close()
+
+
+async def test_back_pressure_leaves_audio_and_it_goes_out_in_pieces_under_15000_bytes() -> None:
+    stage = Stage()
+    stage.stream.writable = False
+    stage.say(49)
+    assert stage.stream.written == []
+    stage.stream.writable = True
+    stage.session.pump()
+    assert b"".join(stage.stream.written) == g711.ulaw2lin(FRAME * 49, 2)
+    assert max(map(len, stage.stream.written)) < 15_000
+    await stage.close()
+
+
+async def test_the_hypothesis_is_all_results_together_and_finals_are_stripped() -> None:
+    stage = Stage()
+    stage.say(80)
+    stage.stream.results(interim("hello", 0.5), interim(" wor", 0.6))
+    stage.stream.results(final(" hello world ", 0.8), interim(" and", 1.0))
+    assert stage.results() == [("interim", "hello wor"), ("final", "hello world"), ("interim", "and")]
+    assert stage.finals == ["hello world"]
+    assert stage.partials[0] == "hello wor"
+    await stage.close()
+
+
+async def test_close_flushes_the_rest_half_closes_and_takes_the_last_final() -> None:
+    stage = Stage()
+    stage.say(3)
+    await stage.close(final("bye", 0.06))
+    assert stage.stream.samples == 480
+    assert stage.finals == ["bye"]
+    assert isinstance(stage.events[-1], SessionClosed)
+    with pytest.raises(ClosedError):
+        stage.session.push_audio(FRAME)
+    await stage.session.close()  # twice is once
+    assert sum(isinstance(e, SessionClosed) for e in stage.events) == 1
+
+
+async def test_an_interim_that_no_final_came_for_is_committed_at_the_end() -> None:
+    stage = Stage()
+    stage.say(16)
+    stage.stream.results(interim("good bye", 0.3))
+    await stage.close()
+    assert stage.finals == ["good bye"]
+
+
+async def test_a_provider_that_never_ends_is_given_up_in_time() -> None:
+    stage = Stage()
+    stage.say(8)
+    stage.stream.results(interim("hm", 0.1))
+    await asyncio.wait_for(stage.session.close(0.05), 5)
+    assert stage.finals == ["hm"]
+
+
+async def test_a_limit_opens_the_next_stream_with_everything_after_the_last_final() -> None:
+    stage = Stage(Settings(stt_rotate_after_s=2, stt_rotate_by_s=2))
+    loop = asyncio.get_running_loop()
+    stage.say(104)
+    words = (StreamWord("one", 0, 4000), StreamWord("two", 4000, 8000))
+    stage.stream.results(final("one two", 1.0, words), interim(" three", 1.5))
+    first = stage.stream
+    began = loop.time()
+    await asyncio.wait_for(_next_stream(stage, 2), 10)
+    assert 1.5 < loop.time() - began < 3.5
+    second = stage.stream
+    await asyncio.sleep(0)
+    await until(lambda: second.samples == 8640)
+    assert b"".join(second.written) == g711.ulaw2lin((FRAME * 104)[8000:], 2)
+    first.results(final(" three", 2.0))  # not the owner any more
+    second.results(final("three", 0.75, (StreamWord("three", 0, 6000),)))
+    event = stage.events[-1]
+    assert isinstance(event, RecognitionEvent)
+    assert (event.text, event.end_sample, event.words) == ("three", 14000, (Word("three", 8000, 14000),))
+    assert stage.finals == ["one two", "three"]
+    assert SessionRotated("age") in stage.events
+    await stage.close()
+
+
+async def _next_stream(stage: Stage, count: int) -> None:
+    opened = asyncio.Event()
+    real = stage.recognizer.open
+
+    def open_(*args: Any) -> Any:
+        stream = real(*args)
+        if len(stage.recognizer.streams) >= count:
+            opened.set()
+        return stream
+
+    stage.recognizer.open = open_  # type: ignore[method-assign]
+    await opened.wait()
+    await asyncio.sleep(0)
+
+
+async def test_a_broken_stream_is_told_once_and_replayed_into_the_next() -> None:
+    stage = Stage()
+    stage.say(16)
+    stage.stream.results(interim("hel", 0.2))
+    stage.stream.end(StreamEnd("UNAVAILABLE", "gone"))
+    stage.say(16)
+    (failed,) = [e for e in stage.events if isinstance(e, SessionFailed)]
+    assert failed.retrying
+    assert stage.session.failure == failed
+    await asyncio.wait_for(_next_stream(stage, 2), 10)
+    await until(lambda: stage.stream.samples == 32 * 160)
+    stage.stream.results(final("hello", 0.5))
+    assert stage.finals == ["hello"]
+    assert stage.session.failure is None
+    assert SessionRotated("reconnect") in stage.events
+    await stage.close()
+
+
+async def test_a_refused_model_is_replaced_and_nothing_of_the_audio_is_missing() -> None:
+    stage = Stage()
+    refused: list[StreamConfig] = []
+    stage.recognizer.model_refused = refused.append  # type: ignore[method-assign]
+    stage.recognizer.model_for = lambda config: StreamConfig("he-IL", "default" if refused else "phone_call")  # type: ignore[method-assign]
+    stage.say(16)
+    stage.stream.end(StreamEnd("INVALID_ARGUMENT", "The phone_call model is currently not supported for language : x"))
+    assert [c.model for c in refused] == ["phone_call"]
+    assert stage.stream.config.model == "default"
+    assert stage.stream.samples == 16 * 160
+    assert SessionRotated("model") in stage.events
+    await stage.close()
+
+
+async def test_what_cannot_be_mended_fails_loudly_and_keeps_the_words() -> None:
+    stage = Stage()
+    stage.say(16)
+    stage.stream.results(interim("hello", 0.2))
+    stage.stream.end(StreamEnd("UNAUTHENTICATED", "who?"))
+    assert stage.finals == ["hello"]
+    assert isinstance(stage.events[-1], SessionFailed)
+    assert not stage.events[-1].retrying
+    stage.say(16)  # taken, and of no use
+    await asyncio.wait_for(stage.session.close(5), 5)
+    assert len(stage.recognizer.streams) == 1
+
+
+async def test_the_first_event_is_the_start() -> None:
+    stage = Stage()
+    assert stage.events == [SessionStarted("emulator")]
+    await stage.close()
+
+
+async def test_nothing_is_left_on_the_loop_after_many_sessions() -> None:
+    before = asyncio.all_tasks()
+    for _ in range(200):
+        stage = Stage()
+        stage.say(9)
+        await stage.close(final("a", 0.1))
+    assert asyncio.all_tasks() == before

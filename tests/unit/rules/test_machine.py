@@ -1,0 +1,181 @@
+"""One call's rules: each state meets each event; what comes out, and in which order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastcall.events import (
+    CallStarted,
+    CallStopped,
+    Connected,
+    DtmfPressed,
+    MarkPlayed,
+    MediaFrame,
+    RecognitionEvent,
+    Rejected,
+    SessionClosed,
+    SessionFailed,
+    SessionRotated,
+    SessionStarted,
+    SocketClosed,
+    TranscriptEvent,
+    VoiceFrame,
+)
+from fastcall.rules.machine import CallMachine, CloseSession, CloseSocket, NoteSpeech, OpenSession, PushAudio, Warn
+from fastcall.settings import Settings
+
+CALL = CallStarted("MZ1", "CA1", "AC1")
+FRAME = MediaFrame("MZ1", 155, bytes(160))
+EVENTS: list[Any] = [
+    Connected("Call", "1.0.0"), CALL, FRAME, MediaFrame("MZ2", 155, bytes(160)), DtmfPressed("1"), MarkPlayed("m"),
+    CallStopped(), SocketClosed(1000), Rejected("not_json"), VoiceFrame(True, 160),
+    RecognitionEvent("interim", "hi", 100, "emulator"), RecognitionEvent("final", "hi", 100, "emulator"),
+    SessionStarted("emulator"), SessionFailed("UNAVAILABLE", "down", "Wait.", retrying=True),
+    SessionRotated("age"), SessionClosed(),
+]  # fmt: skip
+
+
+def machine(state: str) -> CallMachine:
+    made = CallMachine(Settings(), now=0.0)
+    if state != "waiting":
+        made.receive(CALL, now=0.0)
+    if state in ("ending", "over"):
+        made.receive(CallStopped(), now=1.0)
+    if state == "over":
+        made.receive(SessionClosed(), now=2.0)
+    made.commands()
+    assert made.state == state
+    return made
+
+
+def kinds(made: CallMachine) -> list[str]:
+    return [c.event if isinstance(c, TranscriptEvent) else type(c).__name__ for c in made.commands()]
+
+
+@pytest.mark.parametrize("state", ["waiting", "live", "ending", "over"])
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
+def test_each_state_takes_each_event(state: str, event: Any) -> None:
+    made = machine(state)
+    made.receive(event, now=3.0)
+    made.commands()
+    assert made.state in ("waiting", "live", "ending", "over")
+    if state == "over":
+        assert made.next_deadline() is None
+
+
+def test_a_start_opens_the_session() -> None:
+    made = CallMachine(Settings(), now=0.0)
+    made.receive(CALL, now=0.0)
+    assert made.commands() == [TranscriptEvent("call_started"), OpenSession(CALL), NoteSpeech(False, 0)]
+    assert made.call == CALL
+
+
+def test_a_second_start_closes_the_socket_with_1008() -> None:
+    made = machine("live")
+    made.receive(CALL, now=1.0)
+    (close,) = [c for c in made.commands() if isinstance(c, CloseSocket)]
+    assert close.code == 1008
+    assert made.state == "ending"
+
+
+def test_a_connection_that_never_starts_is_closed() -> None:
+    made = CallMachine(Settings(), now=5.0)
+    due = made.next_deadline()
+    assert due is not None
+    made.handle_deadline(now=due)
+    (close,) = [c for c in made.commands() if isinstance(c, CloseSocket)]
+    assert close.code == 1008
+    assert "start" in close.reason
+    assert made.state == "over"
+
+
+def test_a_started_call_has_no_start_deadline() -> None:
+    assert machine("live").next_deadline() is None
+
+
+def test_audio_goes_on_with_the_silence_of_its_gap() -> None:
+    made = machine("live")
+    made.receive(FRAME, now=1.0)
+    made.receive(MediaFrame("MZ1", 275, b"x" * 160), now=1.1)
+    made.receive(MediaFrame("MZ1", 275, b"y" * 160), now=1.1)
+    assert made.commands() == [PushAudio(0, FRAME.mulaw), PushAudio(800, b"x" * 160)]
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "reason"),
+    [
+        ("waiting", FRAME, "before_start"),
+        ("waiting", DtmfPressed("1"), "before_start"),
+        ("live", MediaFrame("MZ2", 155, bytes(160)), "wrong_stream"),
+        ("ending", FRAME, "before_start"),
+        ("ending", CALL, "second_start"),
+        ("live", Rejected("not_json", "x"), "not_json"),
+    ],
+)
+def test_what_is_rejected_is_counted_and_told_once(state: str, event: Any, reason: str) -> None:
+    made = machine(state)
+    for _ in range(3):
+        made.receive(event, now=1.0)
+    assert made.rejected == {reason: 3}
+    (warning,) = made.commands()
+    assert isinstance(warning, Warn)
+    assert reason in warning.message
+
+
+def speak(made: CallMachine, begin: int, frames: list[bool], now: float) -> float:
+    for index, voiced in enumerate(frames):
+        now += 0.02
+        made.receive(VoiceFrame(voiced, begin + 160 * (index + 1)), now=now)
+    return now
+
+
+def test_an_utterance_from_its_begin_to_its_end() -> None:
+    made = machine("live")
+    now = speak(made, 0, [False] * 20 + [True] * 50, 1.0)
+    made.receive(RecognitionEvent("interim", "hello world", 70 * 160, "emulator"), now=now)
+    now = speak(made, 70 * 160, [False] * 30, now)
+    out = made.commands()
+    assert [c.event for c in out if isinstance(c, TranscriptEvent)] == ["utterance_begin", "partial"]
+    assert [c.speaking for c in out if isinstance(c, NoteSpeech)] == [True, False]
+    due = made.next_deadline()
+    assert due is not None
+    made.handle_deadline(now=due)
+    (end,) = made.commands()
+    assert isinstance(end, TranscriptEvent)
+    assert (end.event, end.text, end.end_sample) == ("utterance_end", "hello world", 70 * 160)
+    made.receive(RecognitionEvent("final", "hello word", 72 * 160, "emulator"), now=due + 1)
+    assert kinds(made) == ["final", "amended"]
+
+
+def test_the_end_of_a_call_ends_the_utterance_then_the_session_then_the_call() -> None:
+    made = machine("live")
+    now = speak(made, 0, [False] * 20 + [True] * 50, 1.0)
+    made.commands()
+    made.receive(CallStopped(), now=now)
+    assert kinds(made) == ["NoteSpeech", "CloseSession"]
+    made.receive(SocketClosed(1000), now=now)
+    made.receive(RecognitionEvent("final", "good bye", 70 * 160, "emulator"), now=now + 0.1)
+    assert kinds(made) == ["final", "utterance_end"]
+    made.receive(SessionClosed(), now=now + 0.2)
+    assert kinds(made) == ["session_closed", "call_ended"]
+    assert made.state == "over"
+
+
+def test_a_session_in_trouble_says_so_with_advice_and_tells_of_its_return() -> None:
+    made = machine("live")
+    made.receive(SessionFailed("UNAVAILABLE", "no route.", "Check the network.", retrying=True), now=1.0)
+    event, warning = made.commands()
+    assert event == TranscriptEvent("session_failed", text="UNAVAILABLE: no route.")
+    assert isinstance(warning, Warn)
+    assert warning.message == "recognition is interrupted: UNAVAILABLE: no route. Check the network."
+    made.receive(SessionRotated("reconnect"), now=2.0)
+    assert made.commands() == [TranscriptEvent("session_rotated", text="reconnect")]
+
+
+def test_close_session_comes_once() -> None:
+    made = machine("live")
+    made.receive(CallStopped(), now=1.0)
+    made.receive(SocketClosed(1000), now=1.0)
+    assert sum(isinstance(c, CloseSession) for c in made.commands()) == 1

@@ -1,0 +1,139 @@
+"""The wire grammar: every message whole, cut anywhere, with more behind it; the fast way against the slow."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcall import _codec
+from fastcall.events import CallStarted, CallStopped, Connected, DtmfPressed, MarkPlayed, MediaFrame, Rejected
+from fastcall.rules import twilio
+from fastcall.rules.twilio import parse_message
+
+MEDIA_FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+START: dict[str, Any] = {
+    "event": "start",
+    "sequenceNumber": "1",
+    "start": {
+        "accountSid": "AC1",
+        "streamSid": "MZ1",
+        "callSid": "CA1",
+        "tracks": ["inbound"],
+        "mediaFormat": MEDIA_FORMAT,
+        "customParameters": {"name": "Jane"},
+    },
+    "streamSid": "MZ1",
+}
+PAYLOAD = bytes(range(160))
+
+
+def media(**changes: Any) -> dict[str, Any]:
+    inner = {"track": "inbound", "chunk": "1", "timestamp": "155", "payload": base64.b64encode(PAYLOAD).decode()}
+    return {"event": "media", "sequenceNumber": "2", "media": inner | changes, "streamSid": "MZ1"}
+
+
+MESSAGES: list[tuple[dict[str, Any], object]] = [
+    ({"event": "connected", "protocol": "Call", "version": "1.0.0"}, Connected("Call", "1.0.0")),
+    (START, CallStarted("MZ1", "CA1", "AC1", ("inbound",), {"name": "Jane"})),
+    (media(), MediaFrame("MZ1", 155, PAYLOAD)),
+    ({"event": "dtmf", "streamSid": "MZ1", "dtmf": {"track": "inbound_track", "digit": "1"}}, DtmfPressed("1")),
+    ({"event": "mark", "streamSid": "MZ1", "mark": {"name": "my label"}}, MarkPlayed("my label")),
+    ({"event": "stop", "stop": {"accountSid": "AC1", "callSid": "CA1"}, "streamSid": "MZ1"}, CallStopped()),
+]
+
+
+def dumps(message: Any) -> bytes:
+    return json.dumps(message).encode()
+
+
+@pytest.mark.parametrize(("message", "event"), MESSAGES, ids=lambda value: str(value)[:24])
+def test_each_message_whole_cut_and_with_more_behind_it(message: dict[str, Any], event: object) -> None:
+    data = dumps(message)
+    assert parse_message(data) == event
+    assert parse_message(b" " + data + b"\r\n") == event
+    for length in range(len(data)):
+        assert parse_message(data[:length]) == Rejected("not_json", parse_message(data[:length]).detail)  # type: ignore[union-attr]
+    for trailing in (b"x", b"{}", data):
+        assert isinstance(parse_message(data + trailing), Rejected)
+
+
+def change(path: str, value: Any) -> dict[str, Any]:
+    copy = json.loads(dumps(START))
+    inner = copy
+    *way, last = path.split(".")
+    for step in way:
+        inner = inner[step]
+    inner[last] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"\xff\xfe", "not_utf8"),
+        (b"{", "not_json"),
+        (b"[" * 100_000, "not_json"),
+        (b"[1]", "not_an_object"),
+        (b'"media"', "not_an_object"),
+        (dumps({"event": "hello"}), "unknown_event"),
+        (dumps({"event": 7}), "unknown_event"),
+        (dumps({}), "unknown_event"),
+        (dumps(media(payload="????")), "bad_payload"),
+        (dumps(media(payload="AAA")), "bad_payload"),
+        (dumps(media(payload="")), "bad_payload"),
+        (dumps(media(payload=7)), "bad_field"),
+        (dumps(media(timestamp="soon")), "bad_field"),
+        (dumps(media(timestamp=-1)), "bad_field"),
+        (dumps(media(timestamp="²")), "bad_field"),
+        (dumps(media(track="outbound")), "other_track"),
+        (dumps({"event": "media", "streamSid": "MZ1"}), "bad_field"),
+        (dumps(change("start.callSid", 7)), "bad_field"),
+        (dumps(change("start.callSid", "C" * 129)), "bad_field"),
+        (dumps(change("start.tracks", "inbound")), "bad_field"),
+        (dumps(change("start.mediaFormat.sampleRate", 16000)), "bad_field"),
+        (dumps(change("start.mediaFormat", "mulaw")), "bad_field"),
+        (dumps(change("start.customParameters", [1])), "bad_field"),
+        (dumps(change("start.customParameters", {"a": "b" * 500})), "bad_field"),
+        (dumps(change("start.customParameters", {str(i): "" for i in range(101)})), "bad_field"),
+        (dumps({"event": "dtmf", "dtmf": {}}), "bad_field"),
+    ],
+)
+def test_what_is_not_taken_is_rejected_with_its_reason(message: bytes, reason: str) -> None:
+    event = parse_message(message)
+    assert isinstance(event, Rejected)
+    assert event.reason == reason
+    assert reason in twilio.REASONS
+
+
+def test_providers_that_send_numbers_are_served() -> None:
+    assert parse_message(dumps(media(timestamp=155, chunk=1))) == MediaFrame("MZ1", 155, PAYLOAD)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_an_answer(data: bytes) -> None:
+    parse_message(data)
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_a_changed_byte_never_makes_the_fast_way_lie(position: int, value: int) -> None:
+    data = bytearray(dumps(media()))
+    data[position % len(data)] = value
+    fast = _codec.scan_media(bytes(data))
+    if fast is not None:
+        slow = json.loads(bytes(data))
+        assert fast[0] == slow["streamSid"]
+        assert fast[1] == int(slow["media"]["timestamp"])
+        assert fast[2] == base64.b64decode(slow["media"]["payload"], validate=True)
+
+
+def test_what_goes_back_has_the_exact_fields() -> None:
+    assert json.loads(twilio.media_message("MZ1", b"\xff\x00")) == {
+        "event": "media", "streamSid": "MZ1", "media": {"payload": "/wA="}
+    }  # fmt: skip
+    assert json.loads(twilio.mark_message("MZ1", "a")) == {"event": "mark", "streamSid": "MZ1", "mark": {"name": "a"}}
+    assert json.loads(twilio.clear_message("MZ1")) == {"event": "clear", "streamSid": "MZ1"}

@@ -1,0 +1,33 @@
+"""The ports: what fulfils them does, and their values cannot be changed."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from fastcall import ports
+from fastcall.adapters.google import GoogleRecognizer
+from fastcall.adapters.server import MediaConnection
+from fastcall.adapters.vad import WebRtcVoiceDetector
+from fastcall.drivers.leg import StreamLeg
+
+
+@pytest.mark.parametrize(
+    ("port", "adapter"),
+    [
+        (ports.Recognizer, GoogleRecognizer),
+        (ports.CallSocket, MediaConnection),
+        (ports.VoiceDetector, WebRtcVoiceDetector),
+        (ports.StreamListener, StreamLeg),
+    ],
+)
+def test_adapters_have_what_their_port_says(port: type, adapter: type) -> None:
+    wanted = {name for name in vars(port) if not name.startswith("_")}
+    assert wanted
+    assert wanted <= set(dir(adapter))
+
+
+def test_values_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        ports.StreamEnd("OK").code = "x"  # type: ignore[misc]
