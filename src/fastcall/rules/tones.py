@@ -58,12 +58,11 @@ MIN_WORD_MS: Final = 80
 _PILOT_HZ: Final = (350, 500)
 _LOW_HZ: Final = tuple(range(700, 1700, 100))
 _HIGH_HZ: Final = tuple(range(1800, 3300, 150))
-_TONES_HZ: Final = (*_PILOT_HZ, *_LOW_HZ, *_HIGH_HZ)
 _AMPLITUDE: Final = 5000.0  # of each tone; three of them peak below half of full scale
 _FADE_MS: Final = 5  # keeps the spectrum narrow; far too short for a voice activity detector to notice
 
 _WINDOW_MS: Final = 20
-_HOP_MS: Final = 10
+_HOP_MS: Final = 10  # half the window: each hop is correlated once, for the two windows that it is in
 _MIN_FRAMES: Final = 2  # of each half
 _MAX_GAP_FRAMES: Final = 3  # unclear frames tolerated inside a word (a change of the pilot, a splice)
 _MIN_RMS: Final = 250.0  # below: silence. A word at -12 dB has about 1500
@@ -72,6 +71,7 @@ _MIN_WINNER: Final = 0.65  # share of the strongest tone in its group
 _MIN_BALANCE: Final = 0.08  # share of the weakest of the three tones
 
 _UNCLEAR: Final = -1
+_LABEL_OF_GROUPS: Final = np.array([1, 20, 2])  # pilot, low, high
 _PAUSE_TOKEN: Final = re.compile(r"\[(\d{1,6})\]")
 
 
@@ -168,19 +168,36 @@ def _chord(index: int, samples: int, rate: int) -> NDArray[np.float64]:
     return result
 
 
-@lru_cache(maxsize=8)
-def _bank(rate: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """Goertzel as a matrix: (window x 2*tones) of windowed cosines and sines, the window, the scale.
+@dataclass(frozen=True, slots=True)
+class _Bank:
+    """Goertzel as a matrix. A window is two hops, so it is the sum of what its two halves correlate to."""
 
-    `scale` turns squared correlations into the energy of the windowed tone, so that a pure tone's share of
-    the energy of its frame is 1.
-    """
-    samples = rate * _WINDOW_MS // 1000
+    halves: NDArray[np.float32]
+    """(hop x 2 * columns): windowed cosines and sines as the first, then as the second half of a window."""
+    squares: NDArray[np.float32]
+    """(hop x 2): the squared window, for the energy of a hop as the first and as the second half."""
+    loud: float
+    """Energy of a window at the quietest level that counts."""
+
+
+_GROUP: Final = 10  # columns of a group of tones; the pilots' group is padded with silence
+_COLUMNS: Final = 2 * 3 * _GROUP  # cosines, then sines
+
+
+@lru_cache(maxsize=8)
+def _bank(rate: int) -> _Bank:
+    samples, hop = rate * _WINDOW_MS // 1000, rate * _HOP_MS // 1000
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(samples) + 0.5) / samples)
-    phase = 2 * np.pi * np.outer(np.arange(samples) / rate, np.array(_TONES_HZ))
-    basis = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) * window[:, None]
-    scale = 2 * float((window**2).sum()) / float(window.sum()) ** 2
-    return basis.astype(np.float32), window.astype(np.float32), scale
+    hertz = np.array([*_PILOT_HZ, *[0] * (_GROUP - len(_PILOT_HZ)), *_LOW_HZ, *_HIGH_HZ])
+    phase = 2 * np.pi * np.outer(np.arange(samples) / rate, hertz)
+    # Scaled so that the squared correlation of a tone is the energy of its windowed samples.
+    scale = np.sqrt(2 * (window**2).sum()) / window.sum() * (hertz > 0)
+    basis = np.concatenate([np.cos(phase) * scale, np.sin(phase) * scale], axis=1) * window[:, None]
+    return _Bank(
+        np.concatenate([basis[:hop], basis[hop:]], axis=1).astype(np.float32),
+        np.stack([window[:hop] ** 2, window[hop:] ** 2], axis=1).astype(np.float32),
+        _MIN_RMS**2 * float((window**2).sum()),
+    )
 
 
 class ToneRecognizer:
@@ -191,10 +208,10 @@ class ToneRecognizer:
 
     def __init__(self, sample_rate_hertz: int = 8000) -> None:
         _check_rate(sample_rate_hertz)
-        self._basis, self._window, self._scale = _bank(sample_rate_hertz)
+        self._bank = _bank(sample_rate_hertz)
         self._window_samples = sample_rate_hertz * _WINDOW_MS // 1000
         self._hop = sample_rate_hertz * _HOP_MS // 1000
-        self._rest = np.zeros(0, dtype=np.float32)
+        self._rest = np.zeros(0, dtype=np.int16)
         self._odd = b""
         self._frame = 0  # index of the next frame; frame k starts at sample k * hop
         self.samples = 0
@@ -219,14 +236,14 @@ class ToneRecognizer:
             self._odd = data[cut:]
             pcm = np.frombuffer(data, dtype="<i2", count=cut // 2)
         self.samples += len(pcm)
-        audio = np.concatenate([self._rest, pcm.astype(np.float32)])
-        count = (len(audio) - self._window_samples) // self._hop + 1
-        if count <= 0:
+        audio = np.concatenate([self._rest, pcm])
+        hops = len(audio) // self._hop
+        if hops < 2:
             self._rest = audio
             return []
-        self._rest = audio[count * self._hop :]
+        self._rest = audio[(hops - 1) * self._hop :]
         words: list[ToneWord] = []
-        for label in self._labels(audio, count):
+        for label in self._labels(audio[: hops * self._hop].reshape(hops, self._hop)):
             self._step(label, words)
         return words
 
@@ -238,28 +255,24 @@ class ToneRecognizer:
         self.samples = samples
         return [ToneWord(word.text, word.start, min(word.end, samples)) for word in words]
 
-    def _labels(self, audio: NDArray[np.float32], count: int) -> Sequence[int]:
-        """Name the chord of each frame: 2 * word + half, or _UNCLEAR."""
-        if float(np.abs(audio).max()) < _MIN_RMS:
+    def _labels(self, hops: NDArray[np.int16]) -> Sequence[int]:
+        """Name the chord of each window of two hops: 2 * word + half, or _UNCLEAR."""
+        count, bank = len(hops) - 1, self._bank
+        if int(hops.max()) < _MIN_RMS:  # silence, without arithmetic
             return [_UNCLEAR] * count
-        frames = np.lib.stride_tricks.as_strided(
-            audio, (count, self._window_samples), (audio.strides[0] * self._hop, audio.strides[0])
-        )
-        tones = len(_TONES_HZ)
-        spectrum = frames @ self._basis
+        audio = hops.astype(np.float32)
+        energies = np.square(audio) @ bank.squares
+        energy = energies[:-1, 0] + energies[1:, 1]
+        halves = audio @ bank.halves
+        spectrum = halves[:-1, :_COLUMNS] + halves[1:, _COLUMNS:]
         np.square(spectrum, out=spectrum)
-        power = (spectrum[:, :tones] + spectrum[:, tones:]) * self._scale
-        weighted = frames * self._window
-        energy = np.einsum("ij,ij->i", weighted, weighted)
-        groups = (power[:, :2], power[:, 2:12], power[:, 12:])
-        pilot, low, high = (group.argmax(axis=1) for group in groups)
-        tops = np.stack([group.max(axis=1) for group in groups])
-        sums = np.stack([group.sum(axis=1) for group in groups])
-        tonal = tops.sum(axis=0)
-        loud = energy > _MIN_RMS**2 * float(self._window @ self._window)
-        clear = loud & (tonal >= _MIN_TONAL * energy) & (tops.min(axis=0) >= _MIN_BALANCE * tonal)
-        clear &= (tops >= _MIN_WINNER * sums).all(axis=0)
-        labels: list[int] = np.where(clear, 20 * low + 2 * high + pilot, _UNCLEAR).tolist()
+        power = (spectrum[:, : _COLUMNS // 2] + spectrum[:, _COLUMNS // 2 :]).reshape(count, 3, _GROUP)
+        tops = power.max(axis=2)
+        tonal = tops.sum(axis=1)
+        clear = (tops >= _MIN_WINNER * power.sum(axis=2)).all(axis=1)
+        clear &= tops.min(axis=1) >= _MIN_BALANCE * tonal
+        clear &= (tonal >= _MIN_TONAL * energy) & (energy > bank.loud)
+        labels: list[int] = np.where(clear, power.argmax(axis=2) @ _LABEL_OF_GROUPS, _UNCLEAR).tolist()
         return labels
 
     def _step(self, label: int, words: list[ToneWord]) -> None:

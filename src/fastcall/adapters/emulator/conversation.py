@@ -67,16 +67,13 @@ class Conversation:
             rates_hertz=host.engine.sample_rates_hertz,
             now=now,
         )
-        refusal = host.admission.open(now=now)
-        self._admitted = refusal is None
-        if refusal is not None:
-            self._refuse(refusal)
-        else:
+        self._refusal = host.admission.open(now=now)
+        if self._refusal is None:
             self._settle()
 
     def message(self, data: bytes) -> None:
         """A request message from the client."""
-        if self._over:
+        if self._over or self._is_refused():
             return
         now = self._loop.time()
         request = self._codec.decode(data)
@@ -90,7 +87,7 @@ class Conversation:
 
     def half_closed(self) -> None:
         """The client has sent all."""
-        if self._over:
+        if self._over or self._is_refused():
             return
         self._busy = True
         self._rules.half_close(now=self._loop.time())
@@ -144,20 +141,28 @@ class Conversation:
         assert config is not None  # there is no response before a configuration
         self._peer.send(self._codec.encode(response, config, self.number))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _is_refused(self) -> bool:
+        """Answer the first request of a stream that no quota had room for.
+
+        Not before the first request: gRPC's Python client reports an internal error of its own when a stream
+        ends while it begins to write.
+        """
+        if self._refusal is None:
+            return False
         quota = (
             self._dialect.requests_per_minute()
-            if refusal is Refusal.REQUESTS_PER_MINUTE
+            if self._refusal is Refusal.REQUESTS_PER_MINUTE
             else self._dialect.concurrent_streams()
         )
         self._release()
         self._peer.finish(quota)
+        return True
 
     def _release(self) -> None:
         if self._over:
             return
         self._over = True
-        if self._admitted:
+        if self._refusal is None:
             self._host.admission.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -1,65 +1,42 @@
-"""The gRPC service: streams of bytes in and out of `Conversation`s. No behaviour of its own."""
+"""The gRPC service: routes calls to `Conversation`s. No behaviour of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from fastcall.adapters.emulator.conversation import Conversation, Host
 from fastcall.adapters.emulator.dialects import DIALECTS
-from fastcall.adapters.emulator.messages import Status
+from fastcall.adapters.emulator.http2.connection import Connection
+from fastcall.adapters.emulator.http2.stream import CallHandler, GrpcStream
+from fastcall.adapters.emulator.messages import Code, Status
 
-__all__ = ["handlers"]
+__all__ = ["SpeechService"]
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class _QueuePeer:
-    """Carries a conversation's answers to the coroutine that may write them."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[bytes | Status] = asyncio.Queue()
-
-    def send(self, message: bytes) -> None:
-        self.queue.put_nowait(message)
-
-    def finish(self, status: Status) -> None:
-        self.queue.put_nowait(status)
+_PATHS = {f"/{dialect.service}/StreamingRecognize": version for version, dialect in DIALECTS.items()}
 
 
-def handlers(host: Host) -> list[grpc.GenericRpcHandler]:
-    """One generic handler a version. Messages stay bytes: grpc is given no serialisers."""
-    return [
-        grpc.method_handlers_generic_handler(
-            dialect.service,
-            {"StreamingRecognize": grpc.stream_stream_rpc_method_handler(_behaviour(host, version))},
-        )
-        for version, dialect in DIALECTS.items()
-    ]
+class SpeechService:
+    """StreamingRecognize of all versions, for all connections of a server."""
 
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.streams_per_connection = host.options.streams_per_connection
+        self.connections: set[Connection] = set()
 
-def _behaviour(host: Host, version: str) -> Any:
-    async def streaming_recognize(requests: AsyncIterator[bytes], context: Any) -> None:
-        peer = _QueuePeer()
-        conversation = Conversation(host, version, peer)
-        reader = asyncio.ensure_future(_read(requests, conversation))
-        try:
-            while not isinstance(item := await peer.queue.get(), Status):
-                await context.write(item)
-            if item.code:
-                context.set_code(_CODES[int(item.code)])
-                context.set_details(item.message)
-        finally:
-            conversation.cancelled()
-            reader.cancel()
+    def connected(self, connection: Connection) -> None:
+        self.connections.add(connection)
 
-    return streaming_recognize
+    def disconnected(self, connection: Connection) -> None:
+        self.connections.discard(connection)
 
+    def call(self, path: str, stream: GrpcStream) -> CallHandler | None:
+        version = _PATHS.get(path)
+        if version is None:
+            # What Google's servers say for what they do not know, and what the emulator has not: Recognize, ...
+            stream.finish(Status(Code.UNIMPLEMENTED, f"The emulator has no method {path[:200]}"))
+            return None
+        stream.send_headers()
+        return Conversation(self._host, version, stream)
 
-async def _read(requests: AsyncIterator[bytes], conversation: Conversation) -> None:
-    async for data in requests:
-        conversation.message(data)
-    conversation.half_closed()
+    def http1(self, connection: Connection, data: bytes) -> asyncio.Protocol | None:
+        return None
