@@ -183,7 +183,7 @@ async def serving(recognizer: str, *, handler: str | None = None, **settings: An
 # --- a caller ----------------------------------------------------------------------------------------------------
 
 
-def tones(text: str, **options: Any) -> bytes:
+def tones(text: str | Iterable[str], **options: Any) -> bytes:
     """The text in the tones language, as mu-law."""
     return synthesize(text, encoding="mulaw", **options)
 

@@ -6,6 +6,8 @@ import asyncio
 
 from fastcall.drivers.call import Call
 
+ended_calls: list[str] = []
+
 
 async def talk_without_end(call: Call) -> None:
     """Queue more audio than a peer that does not read can be sent."""
@@ -33,8 +35,11 @@ async def hang_up(call: Call) -> None:
 
 
 async def hang(call: Call) -> None:
-    """Never return."""
-    await asyncio.Event().wait()
+    """Never return; ``ended_calls`` tells when it was made to."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended_calls.append(call.call_sid)
 
 
 def not_a_coroutine(call: Call) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from itertools import pairwise
 
 import pytest
+from websockets.exceptions import ConnectionClosedOK
 
+import talkers
 from fastcall.adapters.simulator import TwilioCaller, place_calls
 from fastcall.rules.caller import CallIds, PhoneAudio
-from peers import Phone, serving, tones, words_of_call
+from peers import PATIENCE_S, Phone, serving, tones, words_of_call
 
 
 def sentences_of_call(number: int) -> list[str]:
@@ -101,6 +105,31 @@ async def test_the_last_words_before_the_hang_up_are_in_the_transcript(emulator:
         await phone.socket.close()
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow autumn badge"]
+
+
+async def test_a_handler_that_hangs_up_ends_the_call_with_1000(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator, handler="talkers:hang_up") as served, Phone(served.url, "hung up") as phone:
+        await phone.start()
+        with contextlib.suppress(ConnectionClosedOK):
+            await phone.speak(tones("[300] apple [2000]"))
+        assert await phone.closed() == (1000, "the handler hung up")
+        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+    assert served.transcripts.utterances(phone.call_sid) == ["apple"]
+
+
+async def test_a_handler_that_never_returns_is_ended_some_time_after_its_call(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastcall.drivers.runner.HANDLER_GRACE_S", 0.05)
+    async with serving(prompt_emulator, handler="talkers:hang") as served, Phone(served.url, "hanging") as phone:
+        await phone.start()
+        await served.transcripts.wait_for(phone.call_sid, "session_started")
+        (task,) = (task for task in asyncio.all_tasks() if "_run_handler" in repr(task))
+        await phone.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait([task])
+    assert task.cancelled()
+    assert talkers.ended_calls == [phone.call_sid]
 
 
 async def test_frames_that_come_as_a_burst_after_a_stall_are_all_heard(emulator: str) -> None:
