@@ -161,6 +161,25 @@ class MediaConnection(ServerConnection):
             return
 
 
+def _router(
+    path: str, respond: Callable[[str], tuple[int, str] | None]
+) -> Callable[[ServerConnection, Request], Response | None]:
+    """Upgrades of ``path`` go on to the handshake; everything else is answered here."""
+
+    def process_request(connection: ServerConnection, request: Request) -> Response | None:
+        where = request.path.partition("?")[0]
+        is_media = where.rstrip("/") == path.rstrip("/")
+        if is_media and "upgrade" in request.headers.get("Connection", "").lower():
+            return None
+        answer = respond(where)
+        if answer is None and is_media:
+            answer = http.HTTPStatus.UPGRADE_REQUIRED, "This is a WebSocket endpoint for Twilio Media Streams.\n"
+        status, body = answer or (http.HTTPStatus.NOT_FOUND, f"Nothing here; calls connect to {path}.\n")
+        return connection.respond(status, body)
+
+    return process_request
+
+
 async def start_server(
     make_receiver: Callable[[MediaConnection], MessageReceiver],
     *,
@@ -177,19 +196,6 @@ async def start_server(
     :param respond: path to (status, body) for plain GET requests, or None for 404
     :raises OSError: the address cannot be listened on
     """
-
-    def process_request(connection: ServerConnection, request: Request) -> Response | None:
-        where = request.path.partition("?")[0]
-        if where.rstrip("/") == path.rstrip("/") and "upgrade" in request.headers.get("Connection", "").lower():
-            return None
-        answer = respond(where)
-        if answer is None and where.rstrip("/") == path.rstrip("/"):
-            answer = (
-                http.HTTPStatus.UPGRADE_REQUIRED,
-                "This is a WebSocket endpoint for Twilio Media Streams.\n",
-            )
-        status, body = answer or (http.HTTPStatus.NOT_FOUND, f"Nothing here; calls connect to {path}.\n")
-        return connection.respond(status, body)
 
     async def handle(connection: ServerConnection) -> None:
         assert isinstance(connection, MediaConnection)
@@ -208,7 +214,7 @@ async def start_server(
         host,
         port,
         create_connection=MediaConnection,
-        process_request=process_request,
+        process_request=_router(path, respond),
         compression=None,
         ping_timeout=None,
         open_timeout=OPEN_TIMEOUT_S,

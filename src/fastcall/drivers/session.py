@@ -252,8 +252,7 @@ class RecognitionSession:
             if self._outage is not None and now - owner.opened_at > PROVEN_S:
                 self._works()
             pause = self._pauses.pause_start(final_end=self._final_end, call_end=self._history.end, now=now)
-            if self._interim:
-                pause = None
+            pause = None if self._interim else pause
             if pause is not None:
                 self._history.forget_before(min(pause, owner.cursor))
             if owner.plan.is_due(now=now, in_pause=False):

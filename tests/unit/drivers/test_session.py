@@ -70,12 +70,11 @@ class Stage:
         await closing
 
 
-async def until(is_true: Callable[[], bool], turns: int = 100_000) -> None:
-    for _ in range(turns):
-        if is_true():
-            return
-        await asyncio.sleep(0)
-    pytest.fail("it did not come")
+async def until(is_true: Callable[[], bool]) -> None:
+    """Turn the loop until it is true; a test that waits for what never comes fails after 10 s."""
+    async with asyncio.timeout(10):
+        while not is_true():
+            await asyncio.sleep(0)
 
 
 async def test_a_batch_goes_out_with_the_frame_that_completes_it_decoded() -> None:
@@ -150,9 +149,8 @@ async def test_a_limit_opens_the_next_stream_with_everything_after_the_last_fina
     await asyncio.wait_for(_next_stream(stage, 2), 10)
     assert 1.5 < loop.time() - began < 3.5
     second = stage.stream
-    await asyncio.sleep(0)
-    await until(lambda: second.samples == 8640)
-    assert b"".join(second.written) == g711.ulaw2lin((FRAME * 104)[8000:], 2)
+    await until(lambda: second.samples > 8640 - 1200)  # all but what is less than a batch
+    assert g711.ulaw2lin((FRAME * 104)[8000:], 2).startswith(b"".join(second.written))
     first.results(final(" three", 2.0))  # not the owner any more
     second.results(final("three", 0.75, (StreamWord("three", 0, 6000),)))
     event = stage.events[-1]
