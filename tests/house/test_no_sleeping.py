@@ -8,23 +8,24 @@ import pytest
 
 from house import TEST_FILES, name_of, tree_of
 
-# Here the sleep is not a wait but the very thing that is tested: a loop that stands still, or the pace of a source.
-SUBJECT = {
-    ("tests/peers.py", "speak"),
-    ("tests/talkers.py", "talk_without_end"),
-    ("tests/wire/test_simulator.py", "stall"),
-}
+# Here the sleep is not a wait but the very thing that is tested: a loop that stands still, a source that never ends.
+SUBJECT = {("tests/talkers.py", "talk_without_end"), ("tests/wire/test_simulator.py", "stall")}
+
+
+def is_wait(call: ast.Call) -> bool:
+    """``sleep(0)`` is one turn of the loop. A time computed from the clock is the pace of speech: until a moment."""
+    argument = ast.unparse(call.args[0])
+    return argument != "0" and not any(clock in argument for clock in (".time()", ".monotonic()"))
 
 
 def sleeps(tree: ast.Module):
-    """(function, line) of each call of something called sleep; ``asyncio.sleep(0)``, one turn of the loop, is none."""
+    """(function, line) of each call of something called sleep that waits."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
-            if not (isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"):
-                continue
-            if [ast.unparse(argument) for argument in node.args] != ["0"]:
+            is_sleep = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
+            if is_sleep and is_wait(node):
                 yield function.name, node.lineno
 
 
@@ -36,5 +37,14 @@ def test_no_sleep(path):
     assert [(name, line) for name, line in found if line not in lines] == []
 
 
-def test_the_check_can_fail():
-    assert list(sleeps(ast.parse("async def f():\n    await asyncio.sleep(0.1)\n    await asyncio.sleep(0)")))
+@pytest.mark.parametrize(
+    ("statement", "waits"),
+    [
+        ("await asyncio.sleep(0.1)", True),
+        ("time.sleep(PATIENCE_S)", True),
+        ("await asyncio.sleep(0)", False),
+        ("time.sleep(begins_at + 0.02 * number - time.monotonic())", False),
+    ],
+)
+def test_the_check(statement, waits):
+    assert bool(list(sleeps(ast.parse(f"async def f():\n    {statement}")))) is waits
