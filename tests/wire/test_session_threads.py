@@ -13,6 +13,7 @@ import pytest
 
 from fastcall import StreamingSTTSession, UtteranceDispatcher
 from fastcall.errors import ClosedError
+from fastcall.events import SessionFailed
 from fastcall.rules.tones import synthesize
 from fastcall.settings import Settings
 from peers import PATIENCE_S, start_emulator, words_of_call
@@ -32,13 +33,20 @@ class Callbacks:
     """Keeps what a session calls back, with the thread and the time."""
 
     def __init__(self) -> None:
+        self._changed = threading.Condition()
         self.partials: list[tuple[float, str]] = []
         self.finals: queue.Queue[str] = queue.Queue()
         self.threads: set[int] = set()
 
     def on_partial(self, text: str) -> None:
         self.threads.add(threading.get_ident())
-        self.partials.append((time.monotonic(), text))
+        with self._changed:
+            self.partials.append((time.monotonic(), text))
+            self._changed.notify()
+
+    def wait_for_partial(self, text: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.partials and self.partials[-1][1] == text, PATIENCE_S)
 
     def on_final(self, text: str) -> None:
         self.threads.add(threading.get_ident())
@@ -52,12 +60,18 @@ def frames(pcm: bytes) -> list[bytes]:
     return [pcm[at : at + FRAME_BYTES] for at in range(0, len(pcm), FRAME_BYTES)]
 
 
-def speak(session: StreamingSTTSession, pcm: bytes) -> None:
+def speak_together(sessions: list[StreamingSTTSession], audio: list[list[bytes]]) -> None:
     """At the pace of speech, from this thread."""
     begins_at = time.monotonic()
-    for number, frame in enumerate(frames(pcm)):
+    for number, together in enumerate(zip(*audio, strict=True)):
         time.sleep(max(0.0, begins_at + 0.02 * number - time.monotonic()))
-        session.push_audio(frame)
+        for session, frame in zip(sessions, together, strict=True):
+            session.push_audio(frame)
+
+
+def speak(session: StreamingSTTSession, pcm: bytes) -> None:
+    """The same for one session."""
+    speak_together([session], [frames(pcm)])
 
 
 def test_partials_and_finals_come_on_one_thread_that_is_not_the_callers(prompt_emulator: str) -> None:
@@ -99,10 +113,7 @@ def test_close_does_not_wait_longer_for_a_recogniser_that_hangs() -> None:
     try:
         session = StreamingSTTSession(heard.on_partial, heard.on_final, settings=settings_for(emulator.ready[1]))
         speak(session, synthesize("[200] apple arrow autumn [100]"))
-        deadline = time.monotonic() + PATIENCE_S
-        while not heard.partials or heard.partials[-1][1] != "apple arrow autumn":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        heard.wait_for_partial("apple arrow autumn")
         emulator.send_signal(19)  # SIGSTOP: it neither answers nor breaks the connection
         began = time.monotonic()
         session.close()
@@ -121,11 +132,7 @@ def test_twenty_sessions_share_two_threads_and_keep_their_words_apart(prompt_emu
     said = [words_of_call(number, 4) for number in range(20)]
     audio = [frames(synthesize(["[200]", *words, "[900]"])) for words in said]
     assert {"fastcall-loop", "fastcall-callbacks"} == fastcall_threads()
-    begins_at = time.monotonic()
-    for number, together in enumerate(zip(*audio, strict=True)):
-        time.sleep(max(0.0, begins_at + 0.02 * number - time.monotonic()))
-        for session, frame in zip(sessions, together, strict=True):
-            session.push_audio(frame)
+    speak_together(sessions, audio)
     assert {"fastcall-loop", "fastcall-callbacks"} == fastcall_threads()
     # gRPC has threads of its own, as many for one session as for twenty.
     assert threading.active_count() - before <= 4
@@ -195,11 +202,11 @@ def test_close_may_be_called_from_a_callback_and_from_many_threads(prompt_emulat
 
 def test_a_recogniser_that_is_down_is_told_and_closing_still_ends(caplog: pytest.LogCaptureFixture) -> None:
     session = StreamingSTTSession(settings=settings_for("127.0.0.1:1"))
+    failed = threading.Event()
+    session.add_listener(lambda event: failed.set() if isinstance(event, SessionFailed) else None)
     speak(session, bytes(320 * 20))
-    deadline = time.monotonic() + PATIENCE_S
-    while session.failure is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert failed.wait(PATIENCE_S)
+    assert session.failure is not None
     assert session.failure.code == "UNAVAILABLE"
     began = time.monotonic()
     session.close()
