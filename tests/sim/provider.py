@@ -1,4 +1,4 @@
-"""A model of Google's StreamingRecognize behind the recogniser port: what it hears, when it says what, how it breaks."""
+"""A model of Google's StreamingRecognize behind the recogniser port: what it hears, says, and how it breaks."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Stage:
 async def until(is_true: Callable[[], bool]) -> None:
     """Turn the loop until it is true; a test that waits for what never comes fails after 10 s."""
     async with asyncio.timeout(10):
-        while not is_true():
+        while not is_true():  # noqa: ASYNC110 - what is waited for are the timers of the session itself
             await asyncio.sleep(0)
 
 
