@@ -144,7 +144,7 @@ class StreamingSTTSession:
         """Why the session gives no more results, or None. Any thread."""
         return self._session.failure
 
-    def push_audio(self, pcm: bytes) -> None:
+    def push_audio(self, pcm: bytes | bytearray | memoryview) -> None:
         """Hand audio to the recogniser. Never blocks.
 
         :param pcm: LINEAR16 (little-endian), 8 kHz mono, any length in whole samples, any bytes-like object
