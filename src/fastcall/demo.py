@@ -21,7 +21,7 @@ from fastcall.app import ServeOptions, Server
 from fastcall.embedded import EmbeddedRecognizer
 from fastcall.errors import UsageError
 from fastcall.rules.caller import PhoneAudio
-from fastcall.rules.score import words
+from fastcall.rules.score import score, words
 from fastcall.rules.tones import synthesize
 from fastcall.rules.wav import read_wav
 from fastcall.settings import Settings
@@ -32,6 +32,7 @@ MULAW_SILENCE = b"\xff"
 LEAD_MS = 800
 PAUSE_MS = 1400
 TAIL_S = 2.5
+END_TIMEOUT_S = 15.0
 
 TONES_LINES = (
     "apple arrow autumn badge",
@@ -157,6 +158,11 @@ def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
             f"committed text: {median(commits):.0f} ms (median) after the end of speech, at most {max(commits):.0f} ms "
             "(the silence that tells the end included)"
         )
+    scores = [score(o.line.text, o.recognised) for o in outcomes] + [score("", text) for text in extra]
+    table.append(
+        f"words: {sum(s.said for s in scores)} said, {sum(s.wrong for s in scores)} wrong, "
+        f"{sum(s.missing for s in scores)} missing, {sum(s.extra for s in scores)} too many"
+    )
     right = sum(o.right for o in outcomes)
     verdict = "all right" if right == len(outcomes) and not extra else "NOT all right"
     return [*table, f"{right} of {len(outcomes)} sentences word for word: {verdict}"]
@@ -182,7 +188,11 @@ async def _place_call(engine: str, script: Script, settings: Settings) -> tuple[
         )
         report = await caller.run()
         if report.error is None:
-            await ended.wait()
+            try:
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await ended.wait()
+            except TimeoutError:
+                report.error = f"the server did not end the call within {END_TIMEOUT_S:.0f} s after the caller hung up"
     finally:
         await server.stop()
         await recogniser.stop()

@@ -58,6 +58,12 @@ def test_words_where_nothing_was_said_spoil_the_verdict() -> None:
     assert "NOT all right" in render_table(outcomes, ["ghost"])[-1]
 
 
+def test_the_words_are_counted() -> None:
+    events = [dict(e, text="one") if e["utterance_id"] == 1 else e for e in RIGHT]
+    table = render_table(compare(SCRIPT, events, began_at=100.0), ["ghost word"])
+    assert "words: 3 said, 0 wrong, 1 missing, 2 too many" in table
+
+
 def test_the_tones_script_says_where_its_lines_are() -> None:
     script = load_script("tones")
     for line in script.lines:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 from typing import Literal
 
-__all__ = ["Cadence", "Edit", "Score", "align", "cadence", "score", "words"]
+__all__ = ["Edit", "Score", "align", "score", "words"]
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
@@ -45,15 +43,6 @@ class Score:
     def word_error_rate(self) -> float:
         """Errors divided by words said; above 1 is possible. Of nothing said: 0, or 1 if anything was heard."""
         return self.errors / self.said if self.said else float(self.errors > 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """The spacing of events. None where there were fewer than two."""
-
-    count: int
-    median_s: float | None
-    min_s: float | None
 
 
 def words(text: str) -> list[str]:
@@ -91,12 +80,3 @@ def score(said: str, heard: str) -> Score:
     expected = words(said)
     kinds = [edit.kind for edit in align(expected, words(heard))]
     return Score(len(expected), kinds.count("wrong"), kinds.count("missing"), kinds.count("extra"))
-
-
-def cadence(times_s: Sequence[float]) -> Cadence:
-    """How far apart events are.
-
-    :param times_s: when they happened, in order
-    """
-    gaps = [later - earlier for earlier, later in pairwise(times_s)]
-    return Cadence(len(times_s), median(gaps) if gaps else None, min(gaps) if gaps else None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.score import Cadence, Score, align, cadence, score, words
+from fastcall.rules.score import Score, align, score, words
 
 TEXTS = st.lists(st.sampled_from("abc"), max_size=7)
 
@@ -61,9 +61,3 @@ def test_alignment_keeps_both_texts_and_has_the_fewest_edits(said: list[str], he
         kinds |= {(True, False): "missing", (False, True): "extra"}
         assert edit.kind == kinds[bool(edit.said), bool(edit.heard)]
     assert sum(edit.kind != "right" for edit in edits) == distance(said, heard)
-
-
-def test_cadence() -> None:
-    assert cadence([]) == Cadence(0, None, None)
-    assert cadence([5.0]) == Cadence(1, None, None)
-    assert cadence([0.0, 0.25, 1.0, 1.5]) == Cadence(4, 0.5, 0.25)
