@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from random import Random
 from typing import Protocol
 
-from fastcall.adapters.emulator.admission import Admission, Refusal
+from fastcall.adapters.emulator.admission import Refusal
 from fastcall.adapters.emulator.audio import AudioDecoder
 from fastcall.adapters.emulator.codec import Codec, codec_for
 from fastcall.adapters.emulator.dialects import DIALECTS, Dialect
-from fastcall.adapters.emulator.engines.base import Engine, EngineEvent, EngineStream
+from fastcall.adapters.emulator.engines.base import EngineEvent, EngineStream
+from fastcall.adapters.emulator.faults import Fault, Kind, StreamFaults
+from fastcall.adapters.emulator.host import Host
 from fastcall.adapters.emulator.messages import ConfigRequest, Response, Status, StreamConfig
-from fastcall.adapters.emulator.options import Options
+from fastcall.adapters.emulator.record import StreamRecord
 from fastcall.adapters.emulator.rules import StreamRules
 
-__all__ = ["Conversation", "Host", "Peer"]
-
-log = logging.getLogger("fastcall.emulator")
+__all__ = ["Conversation", "Peer"]
 
 
 class Peer(Protocol):
     """The transport's side of a stream. Calls are made on the event loop and never block."""
 
+    def accept(self) -> None:
+        """Tell the client that the stream is taken."""
+
     def send(self, message: bytes) -> None:
         """Send one response message."""
 
     def finish(self, status: Status) -> None:
-        """End the stream after what was sent. Called once."""
+        """End the stream after what was sent. Called at most once."""
 
+    def reset_connection(self) -> None:
+        """Cut the connection under the stream."""
 
-class Host:
-    """What the streams of one server share."""
-
-    def __init__(self, options: Options, engine: Engine) -> None:
-        self.options = options
-        self.engine = engine
-        self.admission = Admission(options)
-        self.opened = 0
-        """Streams opened since the start; numbers them."""
+    def leave_connection(self) -> None:
+        """Announce that the connection takes no more streams (GOAWAY)."""
 
 
 class Conversation:
@@ -57,38 +54,69 @@ class Conversation:
         self._timer_at = 0.0
         self._busy = False  # inside a step: events that the engine tells at once belong to that step
         self._over = False
-        host.opened += 1
-        self.number = host.opened
+        self.number = host.began(self)
         now = self._loop.time()
+        self._record: StreamRecord | None = None
+        if host.recorder is not None:
+            self._record = host.recorder.open(self.number, version, now=now)
+        faults = StreamFaults(host.faults.choose(self.number))
+        self._early: list[bytes | None] | None = None  # what came before a slow accept; None: the half-close
         self._rules = StreamRules(
             host.options,
             self._dialect,
             Random(f"{host.options.seed}/{self.number}"),
             rates_hertz=host.engine.sample_rates_hertz,
             now=now,
+            faults=faults,
         )
         self._refusal = host.admission.open(now=now)
-        if self._refusal is None:
-            self._settle()
+        if faults.accept_delay_s:
+            self._early = []
+            faults.fired.append(Kind.SLOW_ACCEPT)
+            self._arm(now + faults.accept_delay_s)
+        else:
+            self._accept()
+
+    @property
+    def audio_s(self) -> float:
+        """Audio received, in seconds."""
+        return self._rules.audio_s
 
     def message(self, data: bytes) -> None:
         """A request message from the client."""
-        if self._over or self._is_refused():
+        if self._over:
+            return
+        if self._early is not None:
+            self._early.append(data)
+            return
+        if self._is_refused():
             return
         now = self._loop.time()
         request = self._codec.decode(data)
+        if self._record is not None:
+            self._record.request(request, now=now)
         self._busy = True
         audio = self._rules.receive(request, now=now)
-        if isinstance(request, ConfigRequest) and self._rules.status is None:
+        if isinstance(request, ConfigRequest) and self._rules.status is None and self._ear is None:
             self._open_ear(request.config)
         if audio and self._ear is not None and self._decoder is not None:
-            self._ear.feed(self._decoder.decode(audio))
+            pcm = self._decoder.decode(audio)
+            if self._record is not None:
+                self._record.audio(pcm)
+            self._ear.feed(pcm)
         self._settle()
 
     def half_closed(self) -> None:
         """The client has sent all."""
-        if self._over or self._is_refused():
+        if self._over:
             return
+        if self._early is not None:
+            self._early.append(None)
+            return
+        if self._is_refused():
+            return
+        if self._record is not None:
+            self._record.half_close(now=self._loop.time())
         self._busy = True
         self._rules.half_close(now=self._loop.time())
         if self._rules.status is None and self._ear is not None:
@@ -97,7 +125,27 @@ class Conversation:
 
     def cancelled(self) -> None:
         """The client or the connection is gone. Harmless after the end."""
-        self._release()
+        self._release("CANCELLED")
+
+    def strike(self, fault: Fault) -> None:
+        """Let a fault happen now, by a control call."""
+        if not self._over:
+            self._rules.strike(fault, now=self._loop.time())
+            self._settle()
+
+    def _accept(self) -> None:
+        self._peer.accept()
+        if self._refusal is None:
+            self._settle()
+
+    def _accept_late(self) -> None:
+        early, self._early = self._early, None
+        self._accept()
+        for data in early or ():
+            if data is None:
+                self.half_closed()
+            else:
+                self.message(data)
 
     def _open_ear(self, config: StreamConfig) -> None:
         self._decoder = AudioDecoder(config.encoding)
@@ -112,34 +160,63 @@ class Conversation:
 
     def _on_timer(self) -> None:
         self._timer = None
+        if self._early is not None:
+            self._accept_late()
+            return
         self._rules.handle_deadline(now=max(self._loop.time(), self._timer_at))
         self._settle()
 
     def _settle(self) -> None:
         """Send what the rules say, and arm the timer for what they wait for."""
         self._busy = False
+        now = self._loop.time()
         for response in self._rules.take():
-            self._send(response)
+            self._send(response, now)
+        self._tell_faults(now)
+        if self._over:  # the connection was cut
+            return
         status = self._rules.status
         if status is not None:
-            self._release()
+            if self._record is not None:
+                self._record.status(status, now=now)
+            self._release(status.code.name)
             self._peer.finish(status)
             return
         deadline = self._rules.next_deadline
-        if deadline is None:
-            return
+        if deadline is not None:
+            self._arm(deadline)
+
+    def _arm(self, deadline: float) -> None:
         # A timer that fires too early only looks again: deadlines that move out with each request cost nothing.
-        if self._timer is not None and self._timer_at <= deadline:
-            return
         if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
             self._timer.cancel()
         self._timer_at = deadline
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response: Response, now: float) -> None:
         config = self._rules.config
         assert config is not None  # there is no response before a configuration
+        if self._record is not None:
+            self._record.response(response, now=now)
         self._peer.send(self._codec.encode(response, config, self.number))
+
+    def _tell_faults(self, now: float) -> None:
+        fired = self._rules.faults.take_fired()
+        if not fired:
+            return
+        self._host.count_faults(fired)
+        if self._record is not None:
+            for kind in fired:
+                self._record.fault(kind.value, now=now)
+        cuts, self._rules.cuts = self._rules.cuts, []
+        for kind in cuts:
+            if kind is Kind.RESET:
+                self._release("RESET")
+                self._peer.reset_connection()
+            else:
+                self._peer.leave_connection()
 
     def _is_refused(self) -> bool:
         """Answer the first request of a stream that no quota had room for.
@@ -154,14 +231,15 @@ class Conversation:
             if self._refusal is Refusal.REQUESTS_PER_MINUTE
             else self._dialect.concurrent_streams()
         )
-        self._release()
+        self._release(quota.code.name)
         self._peer.finish(quota)
         return True
 
-    def _release(self) -> None:
+    def _release(self, ended: str) -> None:
         if self._over:
             return
         self._over = True
+        self._host.over(self.number, ended, self._rules.audio_s)
         if self._refusal is None:
             self._host.admission.close()
         if self._timer is not None:
@@ -169,3 +247,5 @@ class Conversation:
             self._timer = None
         if self._ear is not None:
             self._ear.close()
+        if self._record is not None:
+            self._record.close()

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["ENGINES", "GOOGLE_FINAL_DELAY_S", "Options"]
 
-ENGINES: Final = ("pocketsphinx", "tones")
+ENGINES: Final = ("pocketsphinx", "tones", "script")
 
 GOOGLE_FINAL_DELAY_S: Final = (0.9, 1.6)
 """How late Google's finals come, from the end of speech: median and 99th percentile, in seconds."""
@@ -27,10 +27,20 @@ class Options:
     engine: str = "tones"
     grammar: str | None = None
     """Path of a JSGF file (pocketsphinx)."""
+    script: str | None = None
+    """Path of the YAML file of texts and times that the script engine tells."""
     workers: int = 0
     """Worker processes of the pocketsphinx engine; 0: one a core."""
     seed: int = 0
     """Of every random choice: delays, rewritten interims, faults with a probability."""
+
+    scenario: str | None = None
+    """Path of a YAML file of faults."""
+    record: str | None = None
+    """Directory in which every stream's audio and messages are kept."""
+    tls_cert: str | None = None
+    """Path of a certificate chain (PEM); with `tls_key` the server speaks TLS."""
+    tls_key: str | None = None
 
     # What Google limits.
     stream_limit_s: float = 305.0

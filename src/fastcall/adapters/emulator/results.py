@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from fastcall.adapters.emulator.engines.base import UtteranceEnded
+    from fastcall.adapters.emulator.faults import StreamFaults
     from fastcall.adapters.emulator.options import Options
 
 __all__ = ["ResultPolicy"]
@@ -32,13 +33,16 @@ class _Final:
 
     utterance: UtteranceEnded
     due: float
+    waits_for_next: bool = False
+    """A fault: it comes after the next utterance has begun."""
 
 
 class ResultPolicy:
     """Turns what the engine hears on one stream into responses. Not thread-safe."""
 
-    def __init__(self, options: Options, config: StreamConfig, random: Random) -> None:
+    def __init__(self, options: Options, config: StreamConfig, faults: StreamFaults, random: Random) -> None:
         self._config = config
+        self._faults = faults
         self._random = random
         self._rewrite_rate = options.rewrite_rate
         self._delay_median_s = options.final_delay_s
@@ -50,23 +54,31 @@ class ResultPolicy:
         self._truth_since_s = 0.0  # audio position of the newest rewritten interim
         self._is_true = True
         self._any_final = False
+        self._ended = 0  # utterances
 
     def hear(self, words: tuple[Word, ...]) -> None:
         """The engine's newest words of the utterance that is being spoken."""
         self._current = words
+        if words and self._waiting and self._waiting[0].waits_for_next:
+            # Due at once, which is after the interim that these words make.
+            self._waiting[0].waits_for_next, self._waiting[0].due = False, 0.0
 
     def end_utterance(self, utterance: UtteranceEnded, *, audio_s: float, now: float) -> None:
         """The utterance is settled; its final comes after the delay, counted from the end of speech."""
         self._current = ()
+        self._ended += 1
+        if self._faults.swallows_final(self._ended):
+            self._shown, self._is_true = (), True
+            return
         speech_ended = now - max(0.0, audio_s - utterance.speech_end_s)
         due = max(now, speech_ended + self._delay_s())
         if self._waiting:
             due = max(due, self._waiting[-1].due)
-        self._waiting.append(_Final(utterance, due))
+        self._waiting.append(_Final(utterance, due, self._faults.delays_final(self._ended)))
 
     @property
     def next_deadline(self) -> float | None:
-        return self._waiting[0].due if self._waiting else None
+        return self._waiting[0].due if self._waiting and not self._waiting[0].waits_for_next else None
 
     @property
     def has_waiting_final(self) -> bool:
@@ -75,7 +87,7 @@ class ResultPolicy:
     def finals(self, *, audio_s: float, now: float | None) -> list[Response]:
         """The finals that are due by `now`, all of them when it is None."""
         responses = []
-        while self._waiting and (now is None or self._waiting[0].due <= now):
+        while self._waiting and (now is None or self._is_due(self._waiting[0], now)):
             final = self._final(self._waiting.popleft().utterance)
             rest = self._interim_results(audio_s) if self._config.interim_results else ()
             responses.append(Response(results=(final, *rest)))
@@ -95,6 +107,10 @@ class ResultPolicy:
                 return Response(results=self._split(wrong, audio_s))
         self._is_true = True
         return Response(results=self._split(truth, audio_s))
+
+    @staticmethod
+    def _is_due(final: _Final, now: float) -> bool:
+        return not final.waits_for_next and final.due <= now
 
     def _delay_s(self) -> float:
         if not self._delay_median_s:

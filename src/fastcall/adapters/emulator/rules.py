@@ -19,6 +19,7 @@ from fastcall.adapters.emulator.engines.base import (
     SpeechEnded,
     UtteranceEnded,
 )
+from fastcall.adapters.emulator.faults import Fault, Kind, StreamFaults
 from fastcall.adapters.emulator.messages import (
     AudioRequest,
     Code,
@@ -54,11 +55,17 @@ class StreamRules:
         *,
         rates_hertz: tuple[int, ...],
         now: float,
+        faults: StreamFaults | None = None,
     ) -> None:
         self._options = options
         self._dialect = dialect
         self._random = random
         self._rates_hertz = rates_hertz
+        self.faults = faults if faults is not None else StreamFaults()
+        self.cuts: list[Kind] = []
+        """Faults that the driver must do to the connection: RESET or GOAWAY. It empties the list."""
+        self._mute_until: float | None = None  # a stall: everything is heard, nothing is said
+        self._unsaid: Status | None = None  # how the stream ended meanwhile
         self._opened = now
         self._last_audio = now
         self._bytes_per_second = 1.0
@@ -79,7 +86,7 @@ class StreamRules:
 
     def receive(self, request: Request, *, now: float) -> bytes | None:
         """Take a request. Returns the audio that the engine must be fed, if any."""
-        if self.status is not None:
+        if self._is_over:
             return None
         if isinstance(request, AudioRequest):
             return self._receive_audio(request.audio, now)
@@ -95,14 +102,14 @@ class StreamRules:
         """The client sends nothing more. The driver must then call `finish` of the engine's stream, if any."""
         self._half_closed = True
         if self.config is None:
-            self._end(self._dialect.malordered() if self.status is None else self.status)
+            self._end(self._dialect.malordered())
         elif self._engine_finished:
             self._complete()
 
     def hear(self, event: EngineEvent, *, now: float) -> None:
         """What the engine tells."""
         results = self._results
-        if self.status is not None or results is None:
+        if self._is_over or results is None:
             return
         match event:
             case Heard(words):
@@ -125,6 +132,10 @@ class StreamRules:
         if self.status is not None:
             return None
         options, deadlines = self._options, []
+        if self._mute_until is not None and self._mute_until < math.inf:
+            deadlines.append(self._mute_until)
+        if self._unsaid is not None:
+            return min(deadlines, default=None)
         if options.stream_limit_s:
             deadlines.append(self._opened + options.stream_limit_s)
         if options.idle_s and not self._half_closed:
@@ -137,7 +148,10 @@ class StreamRules:
 
     def handle_deadline(self, *, now: float) -> None:
         """Do what is due by `now`; harmless when nothing is."""
-        if self.status is not None:
+        if self._mute_until is not None and now >= self._mute_until:
+            self._mute_until = None
+            self.status, self._unsaid = self._unsaid, None
+        if self._is_over:
             return
         options = self._options
         if self._results is not None:
@@ -154,18 +168,45 @@ class StreamRules:
 
     def take(self) -> list[Response]:
         """The responses to send now, in order. To be called after each of the above."""
+        if self._mute_until is not None:
+            return []
         if self._results is not None and self.status is None:
             interim = self._results.interim(audio_s=self.audio_s)
             if interim is not None:
                 self._out.append(interim)
         out, self._out = self._out, []
+        if self.faults.duplicates and any(response.results for response in out):
+            self.faults.fired.append(Kind.DUPLICATE)
+            out = [copy for response in out for copy in ([response] * 2 if response.results else [response])]
         return out
+
+    def strike(self, fault: Fault, *, now: float) -> None:
+        """Let a fault happen now: a status, a reset or GOAWAY of the connection, a stall."""
+        if self._is_over:
+            return
+        self.faults.fired.append(fault.fault)
+        match fault.fault:
+            case Kind.STATUS:
+                assert fault.code is not None
+                self._end(Status(Code[fault.code], fault.message or ""))
+            case Kind.RESET | Kind.GOAWAY:
+                self.cuts.append(fault.fault)
+            case Kind.STALL:
+                self._mute_until = math.inf if fault.for_s is None else now + fault.for_s
+
+    @property
+    def _is_over(self) -> bool:
+        return self.status is not None or self._unsaid is not None
 
     # What it means.
 
     def _receive_config(self, config: StreamConfig, now: float) -> None:
         if self.config is not None:
             self._end(self._dialect.malordered())
+            return
+        if self.faults.has_no_quota:
+            self.faults.fired.append(Kind.QUOTA)
+            self._end(self._dialect.requests_per_minute())
             return
         refusal = self._dialect.refuse_config(config)
         refusal = refusal or self._dialect.unsupported_audio(config, self._rates_hertz)
@@ -175,9 +216,10 @@ class StreamRules:
         self.config = config
         self._last_audio = now
         self._bytes_per_second = _BYTES_PER_SAMPLE[config.encoding] * float(config.sample_rate_hertz)
-        self._results = ResultPolicy(self._options, config, self._random)
+        self._results = ResultPolicy(self._options, config, self.faults, self._random)
         if config.speech_start_timeout_s:
             self._speech_deadline = now + config.speech_start_timeout_s
+        self._strike_due(now)
 
     def _receive_audio(self, audio: bytes, now: float) -> bytes | None:
         options = self._options
@@ -201,7 +243,12 @@ class StreamRules:
         if options.stream_limit_s and self.audio_s > options.stream_limit_s:
             self._end(self._dialect.stream_limit(options.stream_limit_s))
             return None
-        return None if self._deaf else audio
+        self._strike_due(now)
+        return None if self._deaf or self._is_over else audio
+
+    def _strike_due(self, now: float) -> None:
+        for fault in self.faults.due(self.audio_s):
+            self.strike(fault, now=now)
 
     def _speech_began(self, at_s: float) -> None:
         assert self.config is not None
@@ -229,7 +276,7 @@ class StreamRules:
 
     def _complete(self) -> None:
         """A good end: the finals that still wait, the billed time with the last response, OK."""
-        if self.status is not None:
+        if self._is_over:
             return
         if self._results is not None:
             self._out += self._results.finals(audio_s=self.audio_s, now=None)
@@ -239,5 +286,9 @@ class StreamRules:
         self._end(Status(Code.OK))
 
     def _end(self, status: Status) -> None:
-        if self.status is None:
+        if self._is_over:
+            return
+        if self._mute_until is not None:
+            self._unsaid = status
+        else:
             self.status = status

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from fastcall.adapters.emulator.conversation import Conversation, Host
+from fastcall.adapters.emulator.conversation import Conversation
 from fastcall.adapters.emulator.dialects import DIALECTS
+from fastcall.adapters.emulator.host import Host
 from fastcall.adapters.emulator.http2.connection import Connection
 from fastcall.adapters.emulator.http2.stream import CallHandler, GrpcStream
 from fastcall.adapters.emulator.messages import Code, Status
@@ -18,8 +20,10 @@ _PATHS = {f"/{dialect.service}/StreamingRecognize": version for version, dialect
 class SpeechService:
     """StreamingRecognize of all versions, for all connections of a server."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, other: Callable[[], asyncio.Protocol]) -> None:
+        """`other` makes the protocol of clients that speak HTTP/1.1."""
         self._host = host
+        self._other = other
         self.streams_per_connection = host.options.streams_per_connection
         self.connections: set[Connection] = set()
 
@@ -35,8 +39,8 @@ class SpeechService:
             # What Google's servers say for what they do not know, and what the emulator has not: Recognize, ...
             stream.finish(Status(Code.UNIMPLEMENTED, f"The emulator has no method {path[:200]}"))
             return None
-        stream.send_headers()
         return Conversation(self._host, version, stream)
 
     def http1(self, connection: Connection, data: bytes) -> asyncio.Protocol | None:
-        return None
+        # Every method of HTTP/1.1 is upper-case letters; what does not begin so is dropped.
+        return self._other() if data[:1].isalpha() and data[:1].isupper() else None

@@ -20,6 +20,13 @@ def make_engine(options: Options) -> Engine:
         from fastcall.adapters.emulator.engines.tones import TonesEngine
 
         return TonesEngine(end_silence_s=options.end_silence_s, max_utterance_s=options.max_utterance_s)
+    if options.engine == "script":
+        from fastcall.adapters.emulator.engines.script import ScriptEngine, parse_script
+        from fastcall.adapters.emulator.files import read_yaml
+
+        if options.script is None:
+            raise UsageError("the script engine needs a file of texts and times: --script FILE")
+        return ScriptEngine(read_yaml(options.script, parse_script), end_silence_s=options.end_silence_s)
     if options.engine == "pocketsphinx":
         try:
             from fastcall.adapters.emulator.engines.pocketsphinx import PocketsphinxEngine
@@ -29,4 +36,4 @@ def make_engine(options: Options) -> Engine:
                 "(where no wheel of it exists for this Python, use --engine tones)"
             ) from error
         return PocketsphinxEngine(options)
-    raise UsageError(f"there is no engine {options.engine!r}; choose pocketsphinx or tones")
+    raise UsageError(f"there is no engine {options.engine!r}; choose pocketsphinx, tones or script")

@@ -166,6 +166,7 @@ class Connection(asyncio.Protocol):
     def _take_preface(self, data: bytes) -> bool:
         if not PREFACE.startswith(data[: len(PREFACE)]):
             assert self._transport is not None
+            self._service.disconnected(self)
             other = self._service.http1(self, data)
             if other is None:
                 self._transport.close()

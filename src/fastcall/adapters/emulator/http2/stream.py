@@ -122,8 +122,8 @@ class GrpcStream:
 
     # To the client.
 
-    def send_headers(self) -> None:
-        """Send the initial metadata, once; `send` and `finish` do it when it was not done."""
+    def accept(self) -> None:
+        """Send the initial metadata, once; `send` does it when it was not done."""
         if not self._headers_sent and not self._over:
             self._headers_sent = True
             self.connection.write(frame(FrameType.HEADERS, Flag.END_HEADERS, self.stream_id, _INITIAL_METADATA))
@@ -131,7 +131,7 @@ class GrpcStream:
     def send(self, message: bytes) -> None:
         if self._over or self._trailers is not None:
             return
-        self.send_headers()
+        self.accept()
         data = b"\0" + len(message).to_bytes(4, "big") + message
         self._unsent.append(data)
         self._unsent_bytes += len(data)
@@ -151,6 +151,14 @@ class GrpcStream:
         else:  # gRPC's "Trailers-Only"
             self._trailers = _INITIAL_METADATA + encode(trailers)
         self.pump()
+
+    def reset_connection(self) -> None:
+        """Cut the whole connection with a TCP reset."""
+        self.connection.abort()
+
+    def leave_connection(self) -> None:
+        """Send GOAWAY: open calls go on, new ones need another connection."""
+        self.connection.go_away()
 
     def reset(self, code: ErrorCode) -> None:
         """Cut this call with RST_STREAM."""
