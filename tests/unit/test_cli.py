@@ -41,7 +41,7 @@ def test_help_needs_no_extra(command: tuple[str, ...]) -> None:
     [
         (("serve",), "uvloop", "server"),
         (("simulate", "ws://127.0.0.1:1/media"), "websockets", "server"),
-        (("emulator", "--engine", "tones"), "grpc", "emulator"),
+        (("emulator", "--engine", "tones"), "numpy", "emulator"),
         (("emulator", "--engine", "pocketsphinx"), "pocketsphinx", "emulator"),
     ],
 )

@@ -205,13 +205,14 @@ def test_a_recogniser_that_is_down_is_told_and_closing_still_ends(caplog: pytest
     failed = threading.Event()
     session.add_listener(lambda event: failed.set() if isinstance(event, SessionFailed) else None)
     speak(session, bytes(320 * 20))
-    assert failed.wait(PATIENCE_S)
+    # It may have failed before it had the listener, which it has by now.
+    assert session.failure is not None or failed.wait(PATIENCE_S)
     assert session.failure is not None
     assert session.failure.code == "UNAVAILABLE"
     began = time.monotonic()
     session.close()
     assert time.monotonic() - began <= 2.3
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("fastcall")]
+    told = [r.getMessage() for r in caplog.records if r.name.startswith("fastcall") and r.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "UNAVAILABLE" in told[0]
 
