@@ -43,6 +43,10 @@ __all__ = ["StreamRules"]
 
 _BYTES_PER_SAMPLE: Final = {"LINEAR16": 2, "MULAW": 1, "ALAW": 1}
 
+# After a single utterance the client is expected to half-close; one that does not is left when it is quiet, or at last.
+_QUIET_S: Final = 0.5
+_MAX_DEAF_S: Final = 5.0
+
 
 class StreamRules:
     """One stream from its opening to its status."""
@@ -75,7 +79,8 @@ class StreamRules:
         self._half_closed = False
         self._engine_finished = False
         self._speech_deadline: float | None = None  # voice activity timeout, in wall time
-        self._deaf = False  # single_utterance is over: audio is no longer taken
+        self._deaf_since: float | None = None  # single_utterance is over: audio is no longer taken
+        self._is_settled = False  # ... and its words are known
         self.config: StreamConfig | None = None
         self.status: Status | None = None
         """How the stream ended; None while it is open."""
@@ -116,6 +121,7 @@ class StreamRules:
                 results.hear(words)
             case UtteranceEnded():
                 results.end_utterance(event, audio_s=self.audio_s, now=now)
+                self._is_settled = self._deaf_since is not None
             case SpeechBegan(at_s):
                 self._speech_began(at_s)
             case SpeechEnded(at_s):
@@ -144,6 +150,8 @@ class StreamRules:
             deadlines.append(self._results.next_deadline)
         if self._speech_deadline is not None:
             deadlines.append(self._speech_deadline)
+        if self._leave_at is not None:
+            deadlines.append(self._leave_at)
         return min(deadlines, default=None)
 
     def handle_deadline(self, *, now: float) -> None:
@@ -156,7 +164,7 @@ class StreamRules:
         options = self._options
         if self._results is not None:
             self._out += self._results.finals(audio_s=self.audio_s, now=now)
-            if self._deaf and not self._results.has_waiting_final:
+            if self._leave_at is not None and now >= self._leave_at:
                 self._complete()
                 return
         if options.stream_limit_s and now >= self._opened + options.stream_limit_s:
@@ -193,6 +201,14 @@ class StreamRules:
                 self.cuts.append(fault.fault)
             case Kind.STALL:
                 self._mute_until = math.inf if fault.for_s is None else now + fault.for_s
+
+    @property
+    def _leave_at(self) -> float | None:
+        """When a single utterance's stream ends though the client has not half-closed it: once it is quiet."""
+        if self._deaf_since is None or self._results is None or self._results.has_waiting_final:
+            return None
+        at_last = self._deaf_since + _MAX_DEAF_S
+        return min(self._last_audio + _QUIET_S, at_last) if self._is_settled else at_last
 
     @property
     def _is_over(self) -> bool:
@@ -244,7 +260,7 @@ class StreamRules:
             self._end(self._dialect.stream_limit(options.stream_limit_s))
             return None
         self._strike_due(now)
-        return None if self._deaf or self._is_over else audio
+        return None if self._deaf_since is not None or self._is_over else audio
 
     def _strike_due(self, now: float) -> None:
         for fault in self.faults.due(self.audio_s):
@@ -262,8 +278,8 @@ class StreamRules:
             self._out.append(Response(event=EventType.SPEECH_ACTIVITY_END, event_s=at_s))
         if self.config.speech_end_timeout_s:
             self._speech_deadline = now + self.config.speech_end_timeout_s
-        if self.config.single_utterance and not self._deaf:
-            self._deaf = True
+        if self.config.single_utterance and self._deaf_since is None:
+            self._deaf_since = now
             self._out.append(Response(event=EventType.END_OF_SINGLE_UTTERANCE, event_s=at_s))
 
     def _activity_timeout(self) -> None:

@@ -250,6 +250,20 @@ def test_single_utterance_tells_its_end_and_is_deaf_after_it() -> None:
     stream.hear(UtteranceEnded((word("one", 0.5),), 1.0, 1.6), now=now)
     stream.handle_deadline(now=now)
     assert [result.transcript for response in stream.take() for result in response.results] == ["one"]
+    assert stream.status is None  # the client may half-close first
+    assert stream.next_deadline == now + 0.5
+    stream.handle_deadline(now=now + 0.5)
+    assert ended(stream)[0] is Code.OK
+
+
+def test_a_single_utterance_waits_for_its_words_but_not_for_ever() -> None:
+    config = StreamConfig("LINEAR16", 8000, languages=("en-US",), single_utterance=True)
+    stream = rules(config=config, idle_s=0.0)
+    now = feed(stream, 2)
+    stream.hear(SpeechEnded(1.0), now=now)
+    stream.handle_deadline(now=now + 4.99)  # the engine is slow
+    assert stream.status is None
+    stream.handle_deadline(now=now + 5.0)
     assert ended(stream)[0] is Code.OK
 
 
