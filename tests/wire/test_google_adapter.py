@@ -19,7 +19,7 @@ from fastcall import mulaw_decode_fast
 from fastcall.adapters.google import GoogleRecognizer, audio_request, config_request
 from fastcall.errors import UsageError
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from peers import PATIENCE_S, Phone, serving, start_emulator, tones
+from peers import PATIENCE_S, Phone, Transcripts, serving, start_emulator, tones
 
 METHOD = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
 
@@ -59,12 +59,28 @@ def refusing(code: grpc.StatusCode, message: str) -> Iterator[str]:
         server.stop(None).wait()
 
 
+# grpc.aio may lose the status of a call that the server ends while a request is being written, and says this instead
+# (grpc/grpc#36066). The session takes it for a passing failure and tries again, so the true status comes next.
+LOST_STATUS = "INTERNAL: Internal error from Core"
+
+
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.levelno >= logging.WARNING and record.name.startswith("fastcall")
+        if record.levelno >= logging.WARNING
+        and record.name.startswith("fastcall")
+        and LOST_STATUS not in record.getMessage()
     ]
+
+
+async def true_failure(transcripts: Transcripts, call_sid: str) -> str:
+    """The text of the call's first ``session_failed`` that bears a status of the server's."""
+    for count in (1, 2, 3):
+        record = await transcripts.wait_for(call_sid, "session_failed", count)
+        if record["text"] != LOST_STATUS:
+            return str(record["text"])
+    raise AssertionError(f"{LOST_STATUS} three times")
 
 
 async def test_words_that_were_said_while_the_recogniser_was_down_come_out_when_it_is_up(
@@ -132,13 +148,13 @@ async def test_a_refusal_that_no_retry_can_mend_is_told_once_and_the_call_goes_o
         async with serving(address) as served, Phone(served.url, "refused") as phone:
             await phone.start()
             await phone.speak(tones("[300] apple [900]"))
-            failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
-            assert failed["text"] == f"{code.name}: go away"
+            assert await true_failure(served.transcripts, phone.call_sid) == f"{code.name}: go away"
             await phone.speak(tones("arrow [900]"))
             await phone.stop()
             await served.transcripts.wait_for(phone.call_sid, "call_ended")
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
-    assert names.count("session_failed") == 1
+    failures = [record["text"] for record in served.transcripts.of(phone.call_sid, "session_failed")]
+    assert [text for text in failures if text != LOST_STATUS] == [f"{code.name}: go away"]
     assert names.count("utterance_begin") == names.count("utterance_end") == 2
     (line,) = warnings_of(caplog)
     assert line.startswith(f"recognition failed: {code.name}: go away. ")
