@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -161,7 +162,8 @@ class HeldStream:
         self.seen = Conversation()
 
     async def __aenter__(self) -> HeldStream:
-        await self._call.write(self._first)
+        with contextlib.suppress(grpc.aio.AioRpcError):  # `end` tells it
+            await self._call.write(self._first)
         return self
 
     async def __aexit__(self, *_: object) -> None:

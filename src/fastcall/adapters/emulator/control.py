@@ -129,6 +129,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._data = bytearray()
         self._timeout: asyncio.TimerHandle | None = None
+        self._is_answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -141,7 +142,7 @@ class HttpConnection(asyncio.Protocol):
             self._timeout.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._is_answered:
             return
         self._data += data
         try:
@@ -192,5 +193,10 @@ class HttpConnection(asyncio.Protocol):
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         )
+        self._is_answered = True
         self._transport.write(head.encode() + body)
-        self._transport.close()
+        if self._transport.can_write_eof():
+            # Closing with input unread would reset the connection before the answer is read: the client closes.
+            self._transport.write_eof()
+        else:  # TLS
+            self._transport.close()
