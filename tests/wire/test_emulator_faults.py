@@ -70,34 +70,42 @@ async def test_no_quota() -> None:
 
 async def test_a_reset_ends_all_streams_of_the_connection() -> None:
     async with emulating({"fault": "reset", "stream": 2, "at_s": 0.5}) as emulator:
-        async with channel_to(emulator) as channel, channel_to(emulator) as other:
-            async with HeldStream(channel) as first, HeldStream(channel) as second, HeldStream(other) as third:
-                await first.say(synthesize("apple [300]"))
-                await first.read()
-                await second.say(synthesize("arrow [300]"))  # the last of it is at 0.5 s
-                for stream in (first, second):
-                    code, text = await stream.end()
-                    assert code == "UNAVAILABLE"
-                    assert "reset" in text.lower()
-                await third.say(synthesize("badge [700]"))
-                await third.half_close()
-                assert await third.end() == ("OK", "")
+        async with (
+            channel_to(emulator) as channel,
+            channel_to(emulator) as other,
+            HeldStream(channel) as first,
+            HeldStream(channel) as second,
+            HeldStream(other) as third,
+        ):
+            await first.say(synthesize("apple [300]"))
+            await first.read()
+            await second.say(synthesize("arrow [300]"))  # the last of it is at 0.5 s
+            for stream in (first, second):
+                code, text = await stream.end()
+                assert code == "UNAVAILABLE"
+                assert "reset" in text.lower()
+            await third.say(synthesize("badge [700]"))
+            await third.half_close()
+            assert await third.end() == ("OK", "")
         assert emulator.host.ended == {"RESET": 1, "CANCELLED": 1, "OK": 1}
         assert emulator.host.admission.open_streams == 0
 
 
 async def test_goaway_lets_streams_go_on_and_sends_new_ones_elsewhere() -> None:
-    async with emulating({"fault": "goaway", "stream": 1}) as emulator, channel_to(emulator) as channel:
-        async with HeldStream(channel) as first:
-            await first.say(synthesize("apple [700]"))
-            await first.read_until(lambda seen: seen.finals == ["apple"])
-            _, end = await whole(channel)  # of another connection, which the client made by itself
-            assert end == ("OK", "")
-            assert emulator.host.faults.fired == {"goaway": 1}
-            await first.say(synthesize("arrow [700]"))
-            await first.half_close()
-            assert await first.end() == ("OK", "")
-            assert first.seen.finals == ["apple", "arrow"]
+    async with (
+        emulating({"fault": "goaway", "stream": 1}) as emulator,
+        channel_to(emulator) as channel,
+        HeldStream(channel) as first,
+    ):
+        await first.say(synthesize("apple [700]"))
+        await first.read_until(lambda seen: seen.finals == ["apple"])
+        _, end = await whole(channel)  # of another connection, which the client made by itself
+        assert end == ("OK", "")
+        assert emulator.host.faults.fired == {"goaway": 1}
+        await first.say(synthesize("arrow [700]"))
+        await first.half_close()
+        assert await first.end() == ("OK", "")
+        assert first.seen.finals == ["apple", "arrow"]
 
 
 async def test_a_stall_says_nothing_and_takes_everything() -> None:
@@ -252,15 +260,19 @@ async def test_faults_are_armed_and_disarmed_while_it_runs() -> None:
 
 
 async def test_faults_happen_at_once_to_open_streams() -> None:
-    async with emulating() as emulator, channel_to(emulator) as channel:
-        async with HeldStream(channel) as first, HeldStream(channel) as second:
-            for stream in (first, second):
-                await stream.say(synthesize("apple [300]"))
-                await stream.read()
-            fault = {"fault": "status", "code": "UNAVAILABLE", "message": "now"}
-            assert await http(emulator, "POST", "/faults/now", fault) == (200, '{"streams": 2}\n')
-            for stream in (first, second):
-                assert await stream.end() == ("UNAVAILABLE", "now")
+    async with (
+        emulating() as emulator,
+        channel_to(emulator) as channel,
+        HeldStream(channel) as first,
+        HeldStream(channel) as second,
+    ):
+        for stream in (first, second):
+            await stream.say(synthesize("apple [300]"))
+            await stream.read()
+        fault = {"fault": "status", "code": "UNAVAILABLE", "message": "now"}
+        assert await http(emulator, "POST", "/faults/now", fault) == (200, '{"streams": 2}\n')
+        for stream in (first, second):
+            assert await stream.end() == ("UNAVAILABLE", "now")
 
 
 async def test_the_status_tells_streams_audio_and_faults() -> None:

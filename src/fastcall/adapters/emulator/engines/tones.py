@@ -16,7 +16,7 @@ from fastcall.adapters.emulator.engines.base import (
     UtteranceEnded,
 )
 from fastcall.adapters.emulator.messages import StreamConfig, Word
-from fastcall.rules.tones import ToneRecognizer
+from fastcall.rules.tones import ToneRecognizer, ToneWord
 
 __all__ = ["TonesEngine", "TonesStream"]
 
@@ -50,12 +50,7 @@ class TonesStream:
     def _feed(self, pcm: NDArray[np.int16]) -> None:
         recognizer = self._recognizer
         for word in recognizer.accept(pcm):
-            if self._began is not None and word.start - self._last_end >= self._end_silence:
-                self._end_utterance(self._last_end + self._end_silence)
-            self._begin(word.start)
-            self._add(word.text, word.start, word.end)
-            if self._began is not None and word.end - self._began >= self._max_utterance:
-                self._end_utterance(word.end)
+            self._take(word)
         speaking = recognizer.word_start
         if speaking is not None:
             self._begin(speaking)
@@ -63,24 +58,32 @@ class TonesStream:
             self._end_utterance(recognizer.samples)
 
     def finish(self) -> None:
+        speaking = self._recognizer.word_start
         for word in self._recognizer.finish():
-            self._begin(word.start)
-            self._add(word.text, word.start, word.end)
-        self._end_utterance(self._recognizer.samples)
+            self._take(word)
+            speaking = None
+        # A word of which only the beginning has come is not settled: whoever sends it again must get it.
+        self._end_utterance(self._recognizer.samples if speaking is None else speaking)
         self._tell(Finished())
 
     def close(self) -> None:
         self._listener = None
 
+    def _take(self, word: ToneWord) -> None:
+        self._begin(word.start)
+        self._words.append(Word(word.text, word.start / self._rate, word.end / self._rate))
+        self._last_end = word.end
+        self._tell(Heard(tuple(self._words)))
+        if self._began is not None and word.end - self._began >= self._max_utterance:
+            self._end_utterance(word.end)
+
     def _begin(self, at: int) -> None:
+        """Speech at `at`: of this utterance, or of a new one when the silence before it was long enough."""
+        if self._began is not None and at - self._last_end >= self._end_silence:
+            self._end_utterance(self._last_end + self._end_silence)
         if self._began is None:
             self._began = self._last_end = at
             self._tell(SpeechBegan(at / self._rate))
-
-    def _add(self, text: str, start: int, end: int) -> None:
-        self._words.append(Word(text, start / self._rate, end / self._rate))
-        self._last_end = end
-        self._tell(Heard(tuple(self._words)))
 
     def _end_utterance(self, at: int) -> None:
         if self._began is None:
