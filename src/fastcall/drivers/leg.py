@@ -25,6 +25,14 @@ REPLAY_PIECE_SAMPLES = 250 * SAMPLES_PER_MS
 LIVE_BACKLOG_SAMPLES = 1000 * SAMPLES_PER_MS
 # Google gives up after about 10 s without audio.
 KEEPALIVE_AFTER_S = 5.0
+# Once no more audio comes, catching up may go near to the 5 times real time that Google takes: `close()` has a bound.
+CLOSING_SPEED = 4.5
+# A stream that takes nothing for so long, while audio waits, will not take any more.
+STUCK_S = 8.0
+# Once no more audio comes, catching up may go near to the 5 times real time that Google takes: `close()` has a bound.
+CLOSING_SPEED = 4.5
+# A stream that takes nothing for so long, while audio waits, will not take any more.
+STUCK_S = 8.0
 
 
 class LegOwner(Protocol):
@@ -32,9 +40,6 @@ class LegOwner(Protocol):
 
     def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response of this leg's stream."""
-
-    def leg_caught_up(self, leg: StreamLeg) -> None:
-        """All that the call has said was sent. Once a leg."""
 
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """The stream is over. Once a leg, and last."""
@@ -65,16 +70,19 @@ class StreamLeg:
         self._batch_samples = batch_samples
         self._replay_speed = replay_speed
         self._cursor = start
+        self._is_paced = False
         self._next_piece_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._finishing = False
+        self._is_finishing = False
         self.map = StreamMap()
         self.plan = plan
         self.opened_at = self._loop.time()
-        self.caught_up = False
-        self.start = start
-        """The first sample of the call that this stream heard."""
-        self._paced = history.end - start > LIVE_BACKLOG_SAMPLES
+        self.abreast_since: float | None = None
+        """Since when the stream has had all that the call has said, but for a batch; None while it has not."""
+        self.has_answered = False
+        """Whether there was a result."""
+        self.half_closed = False
+        """Whether all was sent and the stream was told so."""
         self._last_write_at = self.opened_at
         self._stream = recognizer.open(config, self)
 
@@ -86,19 +94,25 @@ class StreamLeg:
     # --- sending --------------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Send what is due: a batch or more when live, a piece at its time when catching up."""
-        backlog = self._history.end - self._cursor
-        if not self._paced and backlog > LIVE_BACKLOG_SAMPLES:
-            self._paced = True
-        if self._paced:
-            self._replay()
-        elif backlog >= (1 if self._finishing or not self.caught_up else self._batch_samples):
-            self._send_all()
-        self._after_sending()
+        """Send what is due: a batch or more when abreast, a piece at its time when catching up."""
+        self._pump(self._loop.time())
+
+    def _pump(self, now: float) -> None:
+        if self.half_closed:
+            return
+        if self._backlog() > LIVE_BACKLOG_SAMPLES:
+            self._is_paced = True
+            self.abreast_since = None
+        if self._is_paced:
+            self._replay(now)
+        is_live = self.abreast_since is not None and not self._is_finishing
+        if not self._is_paced and self._backlog() >= (self._batch_samples if is_live else 1):
+            self._send_all(now)
+        self._after_sending(now)
 
     def finish(self) -> None:
         """No more audio will come: half-close once all that the history has was sent."""
-        self._finishing = True
+        self._is_finishing = True
         self.pump()
 
     def cancel(self) -> None:
@@ -108,10 +122,10 @@ class StreamLeg:
 
     def keep_alive(self, *, now: float) -> None:
         """Send silence if nothing was sent for 5 s; the call's time does not move."""
-        if now < self._last_write_at + KEEPALIVE_AFTER_S or self._finishing or not self._stream.writable:
+        if now < self.next_keep_alive() or self._is_finishing or not self._stream.writable:
             return
-        if self._history.end > self._cursor:
-            self._send_all()
+        if self._backlog():
+            self._send_all(now)
         else:
             self._stream.write(bytes(2 * MAX_PIECE_SAMPLES))
             self.map.add_keepalive(MAX_PIECE_SAMPLES)
@@ -122,11 +136,18 @@ class StreamLeg:
         """When ``keep_alive`` has something to do."""
         return self._last_write_at + KEEPALIVE_AFTER_S
 
-    def _send_all(self) -> None:
-        while self._history.end > self._cursor and self._stream.writable:
-            self._send(MAX_PIECE_SAMPLES)
+    def is_stuck(self, *, now: float) -> bool:
+        """Whether the stream takes no audio, although more and more of it waits."""
+        return self._is_paced and now - self._last_write_at > STUCK_S and not self._stream.writable
 
-    def _send(self, limit: int) -> None:
+    def _backlog(self) -> int:
+        return self._history.end - max(self._cursor, self._history.start)
+
+    def _send_all(self, now: float) -> None:
+        while self._backlog() > 0 and self._stream.writable:
+            self._send(MAX_PIECE_SAMPLES, now)
+
+    def _send(self, limit: int, now: float) -> None:
         # Audio that the history had to forget keeps its time: the map jumps with the cursor.
         self._cursor = max(self._cursor, self._history.start)
         pcm = self._history.read(self._cursor, limit)
@@ -134,31 +155,32 @@ class StreamLeg:
         self._stream.write(pcm)
         self.map.add_audio(self._cursor, samples)
         self._cursor += samples
-        self._last_write_at = self._loop.time()
+        self._last_write_at = now
 
-    def _replay(self) -> None:
+    def _replay(self, now: float) -> None:
         if not self._stream.writable:
             return  # stream_writable comes back to it
-        now = self._loop.time()
         if now >= self._next_piece_at:
-            self._send(REPLAY_PIECE_SAMPLES)
-            self._next_piece_at = now + REPLAY_PIECE_SAMPLES / SAMPLE_RATE_HZ / self._replay_speed
-        if self._history.end - self._cursor <= self._batch_samples:
-            self._paced = False
+            self._send(REPLAY_PIECE_SAMPLES, now)
+            speed = max(self._replay_speed, CLOSING_SPEED) if self._is_finishing else self._replay_speed
+            self._next_piece_at = now + REPLAY_PIECE_SAMPLES / SAMPLE_RATE_HZ / speed
+        if self._backlog() <= self._batch_samples:
+            self._is_paced = False
         elif self._timer is None:
-            self._timer = self._loop.call_at(self._next_piece_at, self._timer_fired)
+            self._timer = self._loop.call_at(self._next_piece_at, self._timer_fired, self._next_piece_at)
 
-    def _after_sending(self) -> None:
-        if not self.caught_up and not self._paced and self._history.end - self._cursor < self._batch_samples:
-            self.caught_up = True
-            self._owner.leg_caught_up(self)
-        if self._finishing and self._cursor >= self._history.end:
+    def _after_sending(self, now: float) -> None:
+        if self.abreast_since is None and not self._is_paced and self._backlog() < self._batch_samples:
+            self.abreast_since = now
+        if self._is_finishing and self._backlog() <= 0:
             self._stop_timer()
+            self.half_closed = True
             self._stream.half_close()
 
-    def _timer_fired(self) -> None:
+    def _timer_fired(self, planned: float) -> None:
         self._timer = None
-        self.pump()
+        # A loop's timer may fire a tick before its time.
+        self._pump(max(planned, self._loop.time()))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -173,6 +195,7 @@ class StreamLeg:
 
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """A response."""
+        self.has_answered = True
         self._owner.leg_results(self, results)
 
     def stream_ended(self, end: StreamEnd) -> None:

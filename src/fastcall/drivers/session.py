@@ -1,16 +1,15 @@
 """One call's recognition, on an event loop: one session to its caller, as many streams of the provider's as it takes.
 
 Strategy: the producer of audio only writes into the ring. The loop moves what is there into the call's history, and
-legs (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was
-accepted: what was said before it is settled, what was said after it is kept. A new leg owns everything after F and
-hears it, in replay if need be; only the owner's finals are taken, so each sample of the call is settled once, by one
-stream. Nothing here waits, and there is no task or thread of a call's own.
+streams (``StreamLeg``) send from the history, each from a cursor of its own. F is the end of the last final that was
+accepted: what was said before it is settled, what was said after it is kept. A new stream owns everything after F and
+hears it, in replay if need be (``StreamRelay`` decides when); only the owner's finals are taken, so each sample of the
+call is settled once, by one stream. Nothing here waits, and there is no task or thread of a call's own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -18,6 +17,7 @@ from typing import Literal
 from fastcall.drivers.intake import AudioIntake
 from fastcall.drivers.leg import StreamLeg
 from fastcall.drivers.partials import PartialTimer
+from fastcall.drivers.relay import StreamRelay
 from fastcall.errors import ClosedError
 from fastcall.events import (
     SAMPLE_RATE_HZ,
@@ -29,21 +29,14 @@ from fastcall.events import (
     SessionStarted,
     Word,
 )
-from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import Recognizer, StreamConfig, StreamResult
 from fastcall.rules.history import AudioHistory
-from fastcall.rules.outcomes import Action, Outcome, outcome_of
-from fastcall.rules.rollover import PAUSE_S, Backoff, PauseRule, RotationPlan
+from fastcall.rules.hypothesis import Hypothesis
 from fastcall.settings import Settings
 
 __all__ = ["RecognitionSession", "SessionEvent"]
 
 SessionEvent = SessionStarted | SessionFailed | SessionRotated | SessionClosed | RecognitionEvent
-
-log = logging.getLogger("fastcall.session")
-
-MIN_WATCH_S = 0.1
-# A stream that lived so long before it broke was a working one: its end is a new failure, not another of the last.
-PROVEN_S = 5.0
 
 
 class RecognitionSession:
@@ -85,21 +78,11 @@ class RecognitionSession:
         self._intake = AudioIntake(self._history, sample_bytes=sample_bytes)
         self._batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
         self._partials = PartialTimer(self._settings.partial_debounce_s, on_partial)
+        self._hypothesis = Hypothesis()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._owner: StreamLeg | None = None
-        self._outgoing: StreamLeg | None = None
-        self._outgoing_text = ""
-        self._final_end = 0
-        self._interim = ""
-        self._interim_end = 0
-        self._pauses = PauseRule()
-        self._backoff = Backoff()
-        self._retry_timer: asyncio.TimerHandle | None = None
-        self._watch_timer: asyncio.TimerHandle | None = None
-        self._outage: SessionFailed | None = None
-        self._failure: SessionFailed | None = None
+        self._relay: StreamRelay | None = None
+        self._finished: asyncio.Future[None] | None = None
         self._closing = False
-        self._drained: asyncio.Future[None] | None = None
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -121,7 +104,7 @@ class RecognitionSession:
     @property
     def failure(self) -> SessionFailed | None:
         """Why the session gives no results (for now, or any more), or None. Any thread."""
-        return self._failure or self._outage
+        return self._relay.failure or self._relay.outage if self._relay is not None else None
 
     def feed(self, audio: bytes) -> bool:
         """Take audio; never blocks, and a full ring drops the newest. One producer thread, which may be any.
@@ -149,252 +132,144 @@ class RecognitionSession:
     def pump(self) -> None:
         """Send what waits. Loop thread."""
         self._intake.drain()
-        for leg in filter(None, (self._owner, self._outgoing)):
-            leg.pump()
+        if self._relay is not None:
+            self._relay.pump()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
         """The endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
-        if self._loop is not None:
-            self._pauses.note_speech(speaking, sample, now=self._loop.time())
+        if self._relay is not None:
+            self._relay.note_speech(speaking, sample)
 
     # --- life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Open the first stream. Returns at once; a recogniser that cannot be reached comes as ``SessionFailed``."""
         self._loop = asyncio.get_running_loop()
-        self._drained = self._loop.create_future()
+        self._finished = self._loop.create_future()
+        self._relay = StreamRelay(
+            self._recognizer,
+            self._config,
+            self._settings,
+            history=self._history,
+            intake=self._intake,
+            hypothesis=self._hypothesis,
+            owner=self,
+            rand=self._rand,
+        )
         self._tell(SessionStarted(self._recognizer.source))
-        self._open()
-        self._watch()
+        self._relay.start()
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Send the rest, half-close, collect finals that still come, commit the remaining interim.
 
         :param timeout_s: after so long the stream is given up; what was recognised by then counts
         """
-        if self._closing or self._drained is None:
+        if self._closing or self._relay is None or self._finished is None:
             return
         self._closing = True
         self._intake.drain()
-        if self._owner is None and self._failure is None:
-            self._stop_timer("_retry_timer")
-            self._try_open()  # the last words are worth an attempt out of turn
-        if self._owner is not None:
-            self._owner.finish()
+        if self._relay.finish():
             try:
                 async with asyncio.timeout(timeout_s):
-                    await asyncio.shield(self._drained)
+                    await asyncio.shield(self._finished)
             except TimeoutError:
-                log.info("gave up waiting for the last finals after %g s", timeout_s)
-        for leg in filter(None, (self._owner, self._outgoing)):
-            leg.cancel()
-        self._stop_timer("_retry_timer")
-        self._stop_timer("_watch_timer")
+                self._tell_of_the_unsettled(self._relay, timeout_s)
+        self._relay.stop()
         self._commit_interim()
         self._partials.stop()
         self._tell(SessionClosed())
+
+    def _tell_of_the_unsettled(self, relay: StreamRelay, timeout_s: float) -> None:
+        """The call is over before the recogniser had settled all that was said in it."""
+        if relay.outage is None and relay.is_unsettled():
+            seconds = (self._history.end - self._hypothesis.final_end) / SAMPLE_RATE_HZ
+            message = f"no final for the last {seconds:.1f} s of the call within {timeout_s:g} s of its end"
+            advice = "What was heard of it counts as said; words may be missing at the end of this call."
+            self._tell(SessionFailed("DEADLINE_EXCEEDED", message, advice))
 
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
         """Also tell ``listener`` every event. Loop thread."""
         self._listeners.append(listener)
 
-    # --- streams --------------------------------------------------------------------------------------
+    # --- RelayOwner -----------------------------------------------------------------------------------
 
-    def _open(self, *, start: int | None = None) -> None:
-        """A new owner that hears everything from ``start`` (by default F) on."""
-        assert self._loop is not None
-        begin = self._final_end if start is None else start
-        self._owner = StreamLeg(
-            self._recognizer,
-            self._recognizer.model_for(self._config),
-            self._history,
-            self,
-            start=max(begin, self._history.start),
-            plan=RotationPlan.of(
-                after_s=self._settings.stt_rotate_after_s,
-                by_s=self._settings.stt_rotate_by_s,
-                now=self._loop.time(),
-                spread=self._rand(),
-            ),
-            batch_samples=self._batch_samples,
-            replay_speed=self._settings.stt_replay_speed,
-        )
-        self._owner.pump()
-        if self._closing:
-            self._owner.finish()
-
-    def _try_open(self) -> None:
-        """An attempt after a failure, if the breaker that all calls share allows one."""
-        assert self._loop is not None
-        self._retry_timer = None
-        wait_s = self._recognizer.breaker.wait_s(now=self._loop.time())
-        if wait_s:
-            self._retry_timer = self._loop.call_later(wait_s * (1 + self._rand()), self._try_open)
-        else:
-            self._open()
-
-    def _rotate(self, reason: str, *, start: int) -> None:
-        """Make before break: the next stream becomes the owner; the old one's interims serve until it caught up."""
-        if self._outgoing is not None:
-            self._outgoing.cancel()
-        self._outgoing, self._outgoing_text = self._owner, ""
-        self._open(start=start)
-        self._tell(SessionRotated(reason))
-
-    def _watch(self) -> None:
-        """The session's clock: age of the stream and keep-alive."""
-        assert self._loop is not None
-        now = self._loop.time()
-        owner = self._owner
-        next_at = now + PAUSE_S
-        if owner is not None:
-            owner.keep_alive(now=now)
-            if self._outage is not None and now - owner.opened_at > PROVEN_S:
-                self._works()
-            pause = self._pauses.pause_start(final_end=self._final_end, call_end=self._history.end, now=now)
-            pause = None if self._interim else pause
-            if pause is not None:
-                self._history.forget_before(min(pause, owner.cursor))
-            if owner.plan.is_due(now=now, in_pause=False):
-                self._rotate("age", start=self._final_end)
-            elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
-                self._rotate("pause", start=pause)
-            elif now < owner.plan.in_a_pause_from:
-                next_at = min(owner.next_keep_alive(), owner.plan.next_deadline(now=now))
-            next_at = min(next_at, owner.next_keep_alive(), owner.plan.at_the_latest)
-        self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
-
-    # --- LegOwner -------------------------------------------------------------------------------------
-
-    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+    def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response: its finals, then the one hypothesis that all its interim results make together."""
-        interims = [result for result in results if not result.is_final]
-        if leg is self._owner:
-            self._works()
-            for result in results:
-                if result.is_final:
-                    self._take_final(leg, result)
-        elif leg is self._outgoing:
-            # Its finals are not taken; their text is still the newest that is known of what follows F.
-            self._outgoing_text += "".join(f" {result.text.strip()}" for result in results if result.is_final)
+        for result in results:
+            if result.is_final:
+                self._take_final(leg, result)
+        text, end_sample = _interim_of(leg, results)
+        # After a final without an interim there is left what the final leaves of the one before.
+        if end_sample is None or self._hypothesis.take_interim(text, end_sample):
+            self._tell_interim()
+        if self._relay is not None:
+            self._relay.owner_told()
+
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """Its finals are not taken; their text is still the newest that is known of what follows F."""
+        finals = [result.text for result in results if result.is_final]
+        text, _ = _interim_of(leg, results)
+        end_sample = leg.map.to_call(max((result.end_sample for result in results), default=0))
+        if self._hypothesis.take_outgoing(finals, text, end_sample):
+            self._tell_interim()
+
+    def owner_is_authoritative(self) -> None:
+        """What it has not told of by now is not there."""
+        if self._hypothesis.is_behind and self._hypothesis.caught_up():
+            self._tell_interim()
+
+    def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
+        """News for the listeners."""
+        self._tell(event)
+
+    def relay_finished(self, *, complete: bool) -> None:
+        """Nothing more will come, or can."""
+        if complete:
+            self._hypothesis.caught_up()
         else:
-            return
-        if interims:
-            self._take_interims(leg, interims)
-
-    def leg_caught_up(self, leg: StreamLeg) -> None:
-        """The owner has heard all; the old stream is not needed any more."""
-        if leg is self._owner and self._outgoing is not None:
-            outgoing, self._outgoing = self._outgoing, None
-            outgoing.cancel()
-
-    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
-        """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
-        if leg is self._outgoing:
-            self._outgoing = None
-        if leg is not self._owner:
-            return
-        self._owner = None
-        if self._closing and end.code in ("OK", "CANCELLED"):
-            self._drain_is_over()
-            return
-        outcome = outcome_of(end.code, end.message)
-        self._act(leg, end, outcome)
-
-    def _act(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
-        assert self._loop is not None
-        config = self._recognizer.model_for(self._config)
-        if outcome.action is Action.ROTATE and self._loop.time() - leg.opened_at > PAUSE_S:
-            self._open()
-            self._tell(SessionRotated("limit"))
-        elif outcome.action is Action.CHANGE_MODEL and config.model != "default":
-            self._recognizer.model_refused(config)
-            log.warning(
-                "model %s does not serve language %s (%s): using the model default from now on. %s",
-                *(config.model, config.language, end.message, outcome.advice),
-            )
-            self._open()
-            self._tell(SessionRotated("model"))
-        elif outcome.action in (Action.RECONNECT, Action.BACK_OFF, Action.ROTATE):
-            self._back_off(leg, end, outcome)
-        else:
-            self._fail(end, outcome)
-
-    def _back_off(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
-        assert self._loop is not None
-        now = self._loop.time()
-        if now - leg.opened_at > PROVEN_S:
-            self._works()
-        else:
-            self._recognizer.breaker.failed(now=now)
-        if self._outage is None:
-            self._outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
-            self._tell(self._outage)
-        wait_s = self._backoff.failed(jitter=self._rand(), quota=outcome.action is Action.BACK_OFF)
-        self._retry_timer = self._loop.call_later(wait_s, self._try_open)
-
-    def _works(self) -> None:
-        """The owner gave a result, or lived: whatever was wrong is over."""
-        self._backoff.succeeded()
-        self._recognizer.breaker.succeeded()
-        if self._outage is not None:
-            self._outage = None
-            self._tell(SessionRotated("reconnect"))
-
-    def _fail(self, end: StreamEnd, outcome: Outcome) -> None:
-        self._failure = SessionFailed(end.code, end.message, outcome.advice)
-        self._stop_timer("_watch_timer")
-        self._commit_interim()
-        self._tell(self._failure)
-        self._drain_is_over()
-
-    def _drain_is_over(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+            self._commit_interim()
+            if self.failure is not None:
+                self._tell(self.failure)
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
 
     # --- results --------------------------------------------------------------------------------------
 
     def _take_final(self, leg: StreamLeg, result: StreamResult) -> None:
         to_call = leg.map.to_call
-        end_sample = max(to_call(result.end_sample), self._final_end)
+        end_sample = max(to_call(result.end_sample), self._hypothesis.final_end)
         words = tuple(Word(w.text, to_call(w.start_sample), to_call(w.end_sample)) for w in result.words)
         leg.map.forget_before(result.end_sample)
         self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._recognizer.source, words))
 
     def _settle(self, event: RecognitionEvent) -> None:
-        self._final_end = event.end_sample
-        self._history.forget_before(min(event.end_sample, self._owner.cursor if self._owner else event.end_sample))
-        self._interim = self._outgoing_text = ""
+        self._hypothesis.take_final(event.text, event.end_sample)
+        if self._relay is not None:
+            self._relay.forget_before(event.end_sample)
         self._partials.reset()
-        if event.text:
-            self._tell(event)
-            if self._on_final is not None:
-                self._on_final(event.text)
+        self._tell(event)
+        if event.text and self._on_final is not None:
+            self._on_final(event.text)
 
-    def _take_interims(self, leg: StreamLeg, interims: list[StreamResult]) -> None:
-        text = "".join(result.text for result in interims).strip()
-        if leg is self._outgoing:
-            text = f"{self._outgoing_text} {text}".strip()
-        end_sample = max(leg.map.to_call(max(result.end_sample for result in interims)), self._final_end)
-        if leg is self._owner and not leg.caught_up and end_sample < self._interim_end:
-            return  # a replay that has not come as far as what is known already
-        self._interim = text
-        self._interim_end = end_sample
-        self._tell(RecognitionEvent("interim", text, end_sample, self._recognizer.source))
-        self._partials.offer(text)
+    def _tell_interim(self) -> None:
+        known = self._hypothesis
+        self._tell(RecognitionEvent("interim", known.text, known.end_sample, self._recognizer.source))
+        self._partials.offer(known.text)
 
     def _commit_interim(self) -> None:
         """What was heard and will not be settled any more counts as said."""
-        if self._interim:
-            end_sample = max(self._interim_end, self._final_end)
-            self._settle(RecognitionEvent("final", self._interim, end_sample, self._recognizer.source))
+        known = self._hypothesis
+        if known.text:
+            self._settle(RecognitionEvent("final", known.text, known.end_sample, self._recognizer.source))
 
     def _tell(self, event: SessionEvent) -> None:
         for listener in tuple(self._listeners):
             listener(event)
 
-    def _stop_timer(self, name: str) -> None:
-        timer: asyncio.TimerHandle | None = getattr(self, name)
-        if timer is not None:
-            timer.cancel()
-            setattr(self, name, None)
+
+def _interim_of(leg: StreamLeg, results: Sequence[StreamResult]) -> tuple[str, int | None]:
+    """The hypothesis that a response's interim results make together, and its end in call time; None without any."""
+    interims = [result for result in results if not result.is_final]
+    if not interims:
+        return "", None
+    return "".join(r.text for r in interims).strip(), leg.map.to_call(max(r.end_sample for r in interims))

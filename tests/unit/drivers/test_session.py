@@ -153,8 +153,9 @@ async def test_a_limit_opens_the_next_stream_with_everything_after_the_last_fina
     assert g711.ulaw2lin((FRAME * 104)[8000:], 2).startswith(b"".join(second.written))
     first.results(final(" three", 2.0))  # not the owner any more
     second.results(final("three", 0.75, (StreamWord("three", 0, 6000),)))
-    event = stage.events[-1]
+    event, rest = stage.events[-2:]
     assert isinstance(event, RecognitionEvent)
+    assert rest == RecognitionEvent("interim", "", 14000, "emulator")  # nothing is left of what was known
     assert (event.text, event.end_sample, event.words) == ("three", 14000, (Word("three", 8000, 14000),))
     assert stage.finals == ["one two", "three"]
     assert SessionRotated("age") in stage.events

@@ -1,0 +1,369 @@
+"""A session's streams, one after the other: which one owns the call, which one it replaces, when the next is opened.
+
+Make before break: by age or in a pause the next stream is opened while the old one, then *outgoing*, still hears what
+is said. After a failure the next is opened after a back-off, as far as the breaker that all calls share allows. Each
+new owner hears everything after F, so that no end of a stream loses anything; the old one's finals are not taken any
+more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from fastcall.drivers.intake import AudioIntake
+from fastcall.drivers.leg import StreamLeg
+from fastcall.events import SAMPLES_PER_MS, SessionFailed, SessionRotated
+from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.history import AudioHistory
+from fastcall.rules.hypothesis import Hypothesis
+from fastcall.rules.outcomes import Action, Outcome, outcome_of
+from fastcall.rules.rollover import ANSWER_S, PAUSE_S, Backoff, PauseRule, RotationPlan
+from fastcall.rules.stall import StallRule
+from fastcall.settings import Settings
+
+__all__ = ["RelayOwner", "StreamRelay"]
+
+log = logging.getLogger("fastcall.session")
+
+MIN_WATCH_S = 0.1
+# A stream that has had all audio for so long before it broke was a working one, even if it had nothing to tell.
+PROVEN_S = 5.0
+# While closing, attempts do not wait longer: there is a bound.
+CLOSING_BACKOFF_S = 0.5
+
+
+class RelayOwner(Protocol):
+    """The session, as its streams see it."""
+
+    def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response of the stream that owns the call."""
+
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response of the stream that is being replaced."""
+
+    def owner_is_authoritative(self) -> None:
+        """The owner has had all audio for so long that what it has not told of is not there."""
+
+    def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
+        """News for the session's listeners."""
+
+    def relay_finished(self, *, complete: bool) -> None:
+        """Nothing more will come: after ``finish``, or, not ``complete``, since no stream can succeed."""
+
+
+class StreamRelay:
+    """The streams of one session. Loop thread only; made on the running loop.
+
+    :param hypothesis: knows F, and what is known after it
+    :param intake: is drained before silence is sent in place of audio
+    :param rand: random numbers in [0, 1), for jitter
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        config: StreamConfig,
+        settings: Settings,
+        *,
+        history: AudioHistory,
+        intake: AudioIntake,
+        hypothesis: Hypothesis,
+        owner: RelayOwner,
+        rand: Callable[[], float],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._recognizer = recognizer
+        self._config = config
+        self._settings = settings
+        self._history = history
+        self._intake = intake
+        self._hypothesis = hypothesis
+        self._pauses = PauseRule()
+        self._stall = StallRule()
+        self._session = owner
+        self._rand = rand
+        self._owner: StreamLeg | None = None
+        self._outgoing: StreamLeg | None = None
+        self._backoff = Backoff()
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._is_finishing = False
+        self._asked_again = False
+        self.outage: SessionFailed | None = None
+        """Why there are no results for now."""
+        self.failure: SessionFailed | None = None
+        """Why there will be none any more."""
+
+    @property
+    def owner(self) -> StreamLeg | None:
+        """The stream whose finals are taken; None while there is none."""
+        return self._owner
+
+    # --- for the session ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the first stream. Returns at once."""
+        self._open()
+        self._watch()
+
+    def pump(self) -> None:
+        """There is more in the history."""
+        for leg in filter(None, (self._owner, self._outgoing)):
+            leg.pump()
+
+    def note_speech(self, speaking: bool, sample: int) -> None:
+        """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""
+        now = self._loop.time()
+        self._pauses.note_speech(speaking, sample, now=now)
+        self._stall.note_speech(speaking, sample, now=now)
+
+    def forget_before(self, sample: int) -> None:
+        """The history is settled up to ``sample``; what the owner has not yet sent of it stays."""
+        self._history.forget_before(min(sample, self._owner.cursor if self._owner else sample))
+
+    def owner_told(self) -> None:
+        """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
+        if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
+            self._release_outgoing()
+
+    def finish(self) -> bool:
+        """No more audio will come.
+
+        :return: whether to wait for ``relay_finished``
+        """
+        self._is_finishing = True
+        self._stop(self._watch_timer)
+        if self.failure is not None:
+            return False
+        if self._owner is not None:
+            self._owner.finish()
+        elif self._history.end > self._hypothesis.final_end:
+            self._stop(self._retry_timer)
+            self._try_open()  # the last words are worth an attempt out of turn
+        return self._owner is not None or self._retry_timer is not None
+
+    def stop(self) -> None:
+        """Give up all streams; nothing of them is heard any more."""
+        self._stop(self._watch_timer)
+        self._stop(self._retry_timer)
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.cancel()
+        self._release_outgoing()
+
+    # --- streams --------------------------------------------------------------------------------------
+
+    def _open(self, *, start: int | None = None) -> None:
+        """A new owner that hears everything from ``start`` (by default F) on."""
+        begin = self._hypothesis.final_end if start is None else start
+        self._hypothesis.owner_changed()
+        self._owner = leg = StreamLeg(
+            self._recognizer,
+            self._recognizer.model_for(self._config),
+            self._history,
+            self,
+            start=max(begin, self._history.start),
+            plan=RotationPlan.of(
+                after_s=self._settings.stt_rotate_after_s,
+                by_s=self._settings.stt_rotate_by_s,
+                now=self._loop.time(),
+                spread=self._rand(),
+            ),
+            batch_samples=self._settings.stt_batch_ms * SAMPLES_PER_MS,
+            replay_speed=self._settings.stt_replay_speed,
+        )
+        if self._is_finishing:
+            leg.finish()
+        else:
+            leg.pump()
+
+    def _try_open(self, has_slot: bool = False) -> None:
+        """An attempt after a failure, when the breaker that all calls share allows one."""
+        self._retry_timer = None
+        breaker = self._recognizer.breaker
+        wait_s = breaker.wait_s(now=self._loop.time(), has_slot=has_slot)
+        if not wait_s:
+            self._open()
+        elif breaker.is_open:
+            self._retry_timer = self._loop.call_later(wait_s * (1 + self._rand()), self._try_open)
+        else:
+            self._retry_timer = self._loop.call_later(wait_s, self._try_open, True)
+
+    def _rotate(self, reason: str, *, start: int) -> None:
+        """The next stream becomes the owner; the old one's interims serve until it caught up."""
+        self._release_outgoing()
+        self._outgoing = self._owner
+        self._hypothesis.handed_over()
+        self._open(start=start)
+        self._tell_rotated(reason)
+
+    def _tell_rotated(self, reason: str) -> None:
+        """While nothing works, another stream is no news: what tells of an outage's end is a result."""
+        if self.outage is None:
+            self._session.relay_tells(SessionRotated(reason))
+
+    def _release_outgoing(self) -> None:
+        outgoing, self._outgoing = self._outgoing, None
+        if outgoing is not None:
+            outgoing.cancel()
+
+    # --- the clock ------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Keep-alive, and the owner's age and health."""
+        now = self._loop.time()
+        next_at = now + PAUSE_S
+        for leg in filter(None, (self._owner, self._outgoing)):
+            if now >= leg.next_keep_alive():
+                self._intake.drain()  # less than a batch, which no audio has completed; silence comes after it
+            leg.keep_alive(now=now)
+            next_at = min(next_at, leg.next_keep_alive())
+        if self._owner is not None:
+            self._look_after(self._owner, now)
+        if self._owner is not None:
+            next_at = min(next_at, self._owner.plan.next_deadline(now=now))
+        if self.failure is None:
+            self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
+
+    def _look_after(self, owner: StreamLeg, now: float) -> None:
+        trouble = self._trouble_with(owner, now)
+        if trouble:
+            owner.cancel()
+            self.leg_ended(owner, StreamEnd("DEADLINE_EXCEEDED", trouble))
+            return
+        if self._is_proven(owner, now):
+            self._works()
+        if owner.abreast_since is not None and now - owner.abreast_since > ANSWER_S:
+            self._release_outgoing()
+            if owner.has_answered:  # one that has told nothing at all may be deaf
+                self._session.owner_is_authoritative()
+        pause = self._pause_start(owner, now)
+        if pause is not None:
+            self.forget_before(pause)
+        if owner.plan.is_due(now=now, in_pause=False):
+            self._rotate("age", start=self._hypothesis.final_end)
+        elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
+            self._rotate("pause", start=pause)
+
+    def _trouble_with(self, owner: StreamLeg, now: float) -> str:
+        """Why the owner does not serve, although it does not say so; empty if it does."""
+        if owner.is_stuck(now=now):
+            return "the recogniser takes no audio"
+        known = self._hypothesis
+        heard_to, call_end = max(known.final_end, known.end_sample), self._history.end
+        if self._stall.is_stalled(heard_to=heard_to, call_end=call_end, abreast_since=owner.abreast_since, now=now):
+            self._stall.reported()
+            return "speech was heard and no result came"
+        return ""
+
+    def _pause_start(self, owner: StreamLeg, now: float) -> int | None:
+        if self._hypothesis.text:
+            return None
+        return self._pauses.pause_start(
+            final_end=self._hypothesis.final_end,
+            call_end=self._history.end,
+            abreast_since=owner.abreast_since,
+            now=now,
+        )
+
+    # --- LegOwner -------------------------------------------------------------------------------------
+
+    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response; those of streams that were given up count no more."""
+        if leg is self._owner:
+            self._stall.answered(now=self._loop.time())
+            self._works()
+            self._session.owner_results(leg, results)
+        elif leg is self._outgoing:
+            self._session.outgoing_results(leg, results)
+
+    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
+        """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
+        if leg is self._outgoing:
+            self._outgoing = None
+        if leg is not self._owner:
+            return
+        self._owner = None
+        if leg.half_closed and end.code == "OK":
+            self._finished()
+        else:
+            self._act(leg, end, outcome_of(end.code, end.message))
+
+    def _finished(self) -> None:
+        """The owner has given all that it had. If it leaves words without a final, another is asked, once: providers
+        have been seen to end without their last final."""
+        if self._hypothesis.text and not self._asked_again:
+            self._asked_again = True
+            self._open()
+        else:
+            self._session.relay_finished(complete=True)
+
+    def is_unsettled(self) -> bool:
+        """Whether something was said, or may have been said, after F, which the owner may have yet to tell."""
+        if self._is_finishing and self._owner is not None and not self._owner.half_closed:
+            return True
+        return bool(self._hypothesis.text) or self._pauses.may_hold_speech(self._hypothesis.final_end)
+
+    # --- failures -------------------------------------------------------------------------------------
+
+    def _act(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
+        config = self._recognizer.model_for(self._config)
+        if outcome.action is Action.ROTATE and self._loop.time() - leg.opened_at > PAUSE_S:
+            self._open()
+            self._tell_rotated("limit")
+        elif outcome.action is Action.CHANGE_MODEL and config.model != "default":
+            self._recognizer.model_refused(config)
+            log.warning(
+                "model %s does not serve language %s (%s): using the model default from now on. %s",
+                *(config.model, config.language, end.message, outcome.advice),
+            )
+            self._open()
+            self._tell_rotated("model")
+        elif outcome.action in (Action.RECONNECT, Action.BACK_OFF, Action.ROTATE):
+            self._back_off(leg, end, outcome)
+        else:
+            self.failure = SessionFailed(end.code, end.message, outcome.advice)
+            self._stop(self._watch_timer)
+            self._release_outgoing()
+            self._session.relay_finished(complete=False)
+
+    def _back_off(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
+        now = self._loop.time()
+        if self._is_proven(leg, now):
+            self._works()
+        else:
+            self._recognizer.breaker.failed(now=now)
+        if self.outage is None:
+            self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
+            self._session.relay_tells(self.outage)
+        wait_s = self._backoff.failed(jitter=self._rand(), quota=outcome.action is Action.BACK_OFF)
+        if self._is_finishing:
+            wait_s = min(wait_s, CLOSING_BACKOFF_S)
+        self._retry_timer = self._loop.call_later(wait_s, self._try_open)
+
+    def _is_proven(self, leg: StreamLeg, now: float) -> bool:
+        """Whether the stream worked: its end is then a new failure, not another of the last."""
+        if leg.has_answered:
+            return True
+        known = self._hypothesis
+        heard_to = max(known.final_end, known.end_sample)
+        if leg.abreast_since is None or self._stall.is_waiting(heard_to=heard_to, call_end=self._history.end):
+            return False
+        return now - leg.abreast_since > PROVEN_S
+
+    def _works(self) -> None:
+        """The owner gave a result, or lived: whatever was wrong is over."""
+        self._backoff.succeeded()
+        self._recognizer.breaker.succeeded()
+        if self.outage is not None:
+            self.outage = None
+            self._session.relay_tells(SessionRotated("reconnect"))
+
+    def _stop(self, timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()
+        if timer is self._retry_timer:
+            self._retry_timer = None

@@ -1,0 +1,105 @@
+"""What is known of the speech after F, the end of the last final that was taken.
+
+As a rule that is the owner's newest interim. While streams change it is more: a new owner hears everything after F
+again and knows less than is known already until it has come as far; the stream that it replaces (the *outgoing* one)
+still hears what is said meanwhile. Its words count until the owner has caught up, less those that the owner's finals
+have settled since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastcall.events import SAMPLES_PER_MS
+from fastcall.rules.alignment import matching_prefix
+
+__all__ = ["Hypothesis"]
+
+# Recognisers round, and two of them never end at the same sample.
+SLACK_SAMPLES = 300 * SAMPLES_PER_MS
+
+
+class Hypothesis:
+    """The text after F, from one stream or from two. Pure; one thread."""
+
+    def __init__(self) -> None:
+        self.final_end = 0
+        """F, in call time."""
+        self.text = ""
+        """What was heard after F; stripped."""
+        self.end_sample = 0
+        """As far as ``text`` reaches; call time, never before F."""
+        self._is_behind = False
+        self._owner_text = ""
+        self._owner_end = 0
+        # The outgoing stream's words since it was replaced: settled ones, newest interim, and how many of both the
+        # owner has settled.
+        self._outgoing_finals: list[str] = []
+        self._outgoing_interim: list[str] = []
+        self._outgoing_settled = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the owner has not yet come as far as ``end_sample``."""
+        return self._is_behind
+
+    def owner_changed(self) -> None:
+        """A new owner begins at F. The stream before it is gone, or is the outgoing one."""
+        self._is_behind = True
+        self._owner_text, self._owner_end = "", self.final_end
+
+    def handed_over(self) -> None:
+        """The owner until now is the outgoing stream from now on."""
+        self._outgoing_finals, self._outgoing_interim, self._outgoing_settled = [], self.text.split(), 0
+
+    def take_final(self, text: str, end_sample: int) -> None:
+        """The owner settled everything up to ``end_sample``; F does not go back."""
+        self.final_end = max(self.final_end, end_sample)
+        self._owner_text, self._owner_end = "", self.final_end
+        tokens = text.split()
+        self._outgoing_settled += matching_prefix(tokens, self._outgoing_rest())
+        if self._is_behind and self.final_end < self.end_sample - SLACK_SAMPLES:
+            known = self.text.split()
+            self.text = " ".join(known[matching_prefix(tokens, known) :])
+        else:
+            self.text = ""
+            self._is_behind = False
+            self.end_sample = self.final_end
+
+    def take_interim(self, text: str, end_sample: int) -> bool:
+        """The owner's newest hypothesis.
+
+        :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
+        """
+        self._owner_text, self._owner_end = text.strip(), max(end_sample, self.final_end)
+        if self._is_behind and end_sample < self.end_sample - SLACK_SAMPLES:
+            return False
+        self.caught_up()
+        return True
+
+    def caught_up(self) -> bool:
+        """The owner's word counts from now on, whatever was known before it.
+
+        :return: whether the text is another one now
+        """
+        before = self.text
+        self._is_behind = False
+        self.text, self.end_sample = self._owner_text, self._owner_end
+        return self.text != before
+
+    def take_outgoing(self, finals: Sequence[str], interim: str, end_sample: int) -> bool:
+        """What the outgoing stream said: finals, which do not move F, and the interim that follows them.
+
+        :return: whether it was taken; not any more once the owner has come as far
+        """
+        for final in finals:
+            self._outgoing_finals += final.split()
+        self._outgoing_interim = interim.split()
+        if not self._is_behind or end_sample < self.end_sample:
+            return False
+        self.text = " ".join(self._outgoing_rest())
+        self.end_sample = max(end_sample, self.final_end)
+        return True
+
+    def _outgoing_rest(self) -> list[str]:
+        return (self._outgoing_finals + self._outgoing_interim)[self._outgoing_settled :]

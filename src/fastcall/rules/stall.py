@@ -1,0 +1,54 @@
+"""A recogniser that takes audio and says nothing: speech was heard, and no result came.
+
+Noise that the voice detector takes for speech looks the same. So it takes some seconds of speech beyond what the
+recogniser has told of, and each time that the next stream has nothing to tell either, the patience doubles.
+"""
+
+from __future__ import annotations
+
+from fastcall.events import SAMPLES_PER_MS
+
+__all__ = ["STALL_S", "StallRule"]
+
+# No result for so long, although the recogniser has had the speech.
+STALL_S = 8.0
+# So much speech beyond its last result; shorter speech may be a cough.
+STALL_SAMPLES = 2000 * SAMPLES_PER_MS
+
+
+class StallRule:
+    """Tells a stall of one session's streams. Pure; one thread."""
+
+    def __init__(self) -> None:
+        self._voice_end: int | None = 0  # None while somebody speaks
+        self._last_news_at = 0.0
+        self._patience_s = STALL_S
+
+    def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
+        """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
+        self._voice_end = None if speaking else sample
+        if speaking:
+            self._last_news_at = now
+
+    def answered(self, *, now: float) -> None:
+        """A result came."""
+        self._last_news_at = now
+        self._patience_s = STALL_S
+
+    def reported(self) -> None:
+        """Another stream is asked."""
+        self._patience_s *= 2
+
+    def is_waiting(self, *, heard_to: int, call_end: int) -> bool:
+        """Whether there was speech, up to ``call_end`` at most, beyond ``heard_to``, as far as the results reach."""
+        voice_end = call_end if self._voice_end is None else self._voice_end
+        return voice_end - heard_to >= STALL_SAMPLES
+
+    def is_stalled(self, *, heard_to: int, call_end: int, abreast_since: float | None, now: float) -> bool:
+        """Whether to ask another stream.
+
+        :param abreast_since: since when this one has had all audio; None if it has not
+        """
+        if abreast_since is None or not self.is_waiting(heard_to=heard_to, call_end=call_end):
+            return False
+        return now - max(self._last_news_at, abreast_since) >= self._patience_s

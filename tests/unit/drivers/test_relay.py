@@ -1,0 +1,251 @@
+"""One stream after the other: rotation, failure, stall, the end. In virtual time, against a provider by script."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fastcall import g711
+from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, SessionRotated
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.stall import STALL_S
+from fastcall.settings import Settings
+from peers import ScriptedRecognizer, ScriptedStream
+from sim.clock import VirtualLoop, elapse, in_virtual_time
+
+GONE = StreamEnd("UNAVAILABLE", "gone")
+
+
+class Call:
+    """A session whose audio is one value a frame, so that what a stream heard tells when it was said."""
+
+    def __init__(self, **settings: float) -> None:
+        self.recognizer = ScriptedRecognizer()
+        self.events: list[SessionEvent] = []
+        self.session = RecognitionSession(
+            self.recognizer,
+            StreamConfig("en-US", "default"),
+            settings=Settings(**settings),  # type: ignore[arg-type]
+            on_event=self.events.append,
+            rand=lambda: 0.5,
+        )
+        self.session.start()
+        self.session.note_speech(False, 0)
+        self.said = b""
+
+    @property
+    def streams(self) -> list[ScriptedStream]:
+        return self.recognizer.streams
+
+    async def go_on(self, seconds: float) -> None:
+        """Audio in real time."""
+        for _ in range(round(seconds * 50)):
+            frame = bytes([16 + len(self.said) // 160 % 97]) * 160
+            self.said += frame
+            self.session.push_audio(frame)
+            await elapse(0.02)
+
+    def heard_by(self, number: int) -> bytes:
+        return b"".join(self.streams[number].written)
+
+    def pcm(self, start_s: float) -> bytes:
+        return g711.ulaw2lin(self.said[int(start_s * 8000) :], 2)
+
+    def interims(self) -> list[str]:
+        return [e.text for e in self.events if isinstance(e, RecognitionEvent) and e.kind == "interim"]
+
+    def finals(self) -> list[str]:
+        return [e.text for e in self.events if isinstance(e, RecognitionEvent) and e.kind == "final"]
+
+    def news(self) -> list[str]:
+        """Rotations by reason, failures by status."""
+        return [
+            e.reason if isinstance(e, SessionRotated) else e.code
+            for e in self.events
+            if isinstance(e, SessionRotated | SessionFailed)
+        ]
+
+
+def interim(text: str, end_s: float) -> StreamResult:
+    return StreamResult(text, False, int(end_s * 8000))
+
+
+def final(text: str, end_s: float) -> StreamResult:
+    return StreamResult(text, True, int(end_s * 8000))
+
+
+@in_virtual_time
+async def test_mid_speech_the_old_stream_serves_until_the_new_one_knows_as_much() -> None:
+    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
+    call.session.note_speech(True, 0)
+    await call.go_on(5)
+    call.streams[0].results(final("a", 4.0), interim(" b", 5.0))
+    await call.go_on(5.2)
+    assert call.news() == ["age"]
+    old, new = call.streams
+    await call.go_on(0.5)
+    assert call.pcm(4.0).startswith(call.heard_by(1))
+    old.results(interim(" b c", 9.0))
+    new.results(interim("b", 1.0))  # 5 s of the call: no more than what is known
+    assert call.interims()[-1] == "b c"
+    old.results(final(" b c", 9.0))  # not the owner's any more
+    assert call.finals() == ["a"]
+    await call.go_on(3)
+    assert not old.ended
+    new.results(interim("b c", 5.0))
+    await elapse(0)
+    assert old.ended
+    new.results(final("b c", 5.0))
+    assert call.finals() == ["a", "b c"]
+    call.session.push_audio(b"")
+
+
+@in_virtual_time
+async def test_a_new_stream_that_fails_costs_nothing_while_the_old_one_lives() -> None:
+    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
+    call.session.note_speech(True, 0)
+    await call.go_on(5)
+    call.streams[0].results(final("a", 4.0), interim(" b", 5.0))
+    await call.go_on(5.2)
+    call.streams[1].end(GONE)
+    assert call.news() == ["age", "UNAVAILABLE"]
+    call.streams[0].results(interim(" b c", 10.0))
+    assert call.interims()[-1] == "b c"
+    await call.go_on(8)
+    assert len(call.streams) == 3
+    assert call.pcm(4.0).startswith(call.heard_by(2))
+    assert len(call.heard_by(2)) > 2 * 8000 * 13.5
+    call.streams[2].results(final("b c", 10.0))
+    assert call.news() == ["age", "UNAVAILABLE", "reconnect"]
+
+
+@in_virtual_time
+async def test_a_silent_call_is_rotated_too_and_kept_alive() -> None:
+    call = Call(stt_rotate_after_s=20, stt_rotate_by_s=30)
+    await elapse(40)
+    assert call.news() == ["pause"]
+    old = call.streams[0]
+    assert old.ended
+    assert 14 < old.samples / 8000 < 23
+    assert not any(b"".join(old.written))
+    await call.session.close(0)
+
+
+@in_virtual_time
+async def test_nothing_is_forgotten_before_the_recogniser_had_time_to_tell_of_it() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].end(GONE)
+    call.session.note_speech(False, 3 * 8000)
+    for _ in range(15):  # quiet for long, and nobody heard what was said before
+        if not call.streams[-1].ended:
+            call.streams[-1].end(GONE)
+        await call.go_on(1)
+    await call.go_on(5)
+    assert call.heard_by(-1)[: 2 * 8000 * 3] == call.pcm(0)[: 2 * 8000 * 3]
+    call.streams[-1].end(GONE)
+    await call.go_on(5)
+    assert call.heard_by(-1)[: 2 * 8000 * 3] == call.pcm(0)[: 2 * 8000 * 3]
+
+
+@in_virtual_time
+async def test_a_stream_that_takes_no_audio_is_given_up() -> None:
+    call = Call()
+    call.streams[0].writable = False
+    await call.go_on(12)
+    assert call.news() == ["DEADLINE_EXCEEDED"]
+    assert call.streams[0].ended
+    await call.go_on(6)
+    assert call.pcm(0).startswith(call.heard_by(1))
+    assert len(call.heard_by(1)) > 2 * 8000 * 17
+
+
+@in_virtual_time
+async def test_a_stream_that_says_nothing_about_speech_is_given_up_and_then_with_more_patience() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(STALL_S + 1.5)
+    assert call.news() == ["DEADLINE_EXCEEDED"]
+    await call.go_on(STALL_S + 2)
+    assert len(call.streams) == 2
+    call.streams[1].results(interim("hello", 1.0))
+    assert call.news() == ["DEADLINE_EXCEEDED", "reconnect"]
+
+
+@in_virtual_time
+async def test_in_an_outage_another_stream_is_no_news() -> None:
+    call = Call(stt_rotate_after_s=2, stt_rotate_by_s=2)
+    call.session.note_speech(True, 0)
+    await call.go_on(1)
+    call.streams[0].end(GONE)
+    await call.go_on(6)
+    assert len(call.streams) > 2
+    assert call.news() == ["UNAVAILABLE"]
+
+
+@in_virtual_time
+async def test_close_in_an_outage_tries_at_once_and_the_last_words_come() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(2)
+    call.streams[0].end(GONE)
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[1].end(GONE)
+    await elapse(1)
+    assert call.heard_by(2) == call.pcm(0)
+    assert call.streams[2].half_closed
+    call.streams[2].results(final("good bye", 2.0))
+    call.streams[2].end(StreamEnd("OK"))
+    await closing
+    assert call.finals() == ["good bye"]
+    assert call.news() == ["UNAVAILABLE", "reconnect"]
+
+
+@in_virtual_time
+async def test_an_end_without_the_last_final_is_asked_again_once() -> None:
+    call = Call()
+    await call.go_on(2)
+    call.streams[0].results(interim("good", 1.0))
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[0].end(StreamEnd("OK"))
+    await elapse(1)
+    assert call.heard_by(1) == call.pcm(0)
+    call.streams[1].results(interim("good bye", 2.0))
+    call.streams[1].end(StreamEnd("OK"))
+    await closing
+    assert call.finals() == ["good bye"]
+    assert len(call.streams) == 2
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+@in_virtual_time
+async def test_a_close_that_cannot_settle_what_was_said_says_so(speaks: bool) -> None:
+    call = Call()
+    call.session.note_speech(speaks, 0)
+    await call.go_on(2)
+    began = asyncio.get_running_loop().time()
+    await call.session.close(5)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(5)
+    assert call.news() == (["DEADLINE_EXCEEDED"] if speaks else [])
+    assert isinstance(call.events[-1], SessionClosed)
+
+
+@in_virtual_time
+async def test_nothing_is_left_on_the_loop_whenever_it_is_closed() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    for ends in ([], [GONE], [GONE, StreamEnd("OUT_OF_RANGE", "maximum allowed stream duration")]):
+        call = Call()
+        await call.go_on(1)
+        for end in ends:
+            call.streams[-1].end(end)
+            await call.go_on(1.5)
+        await call.session.close(0.5)
+        await elapse(0)
+        assert loop.timers() == []
+        assert len(asyncio.all_tasks()) == 1

@@ -1,0 +1,93 @@
+"""What is known after F, while one stream tells it, and while streams change."""
+
+from __future__ import annotations
+
+from fastcall.rules.hypothesis import Hypothesis
+
+S = 8000
+
+
+def known() -> Hypothesis:
+    """F is at 1 s, and "b c d" was heard after it, up to 4 s."""
+    hypothesis = Hypothesis()
+    hypothesis.take_final("a", 1 * S)
+    assert hypothesis.take_interim("b c d", 4 * S)
+    return hypothesis
+
+
+def test_an_interim_replaces_the_one_before_and_a_final_settles_it() -> None:
+    hypothesis = known()
+    assert hypothesis.take_interim(" b x ", 3 * S)
+    assert (hypothesis.text, hypothesis.end_sample) == ("b x", 3 * S)
+    hypothesis.take_final("b", 3 * S)
+    assert (hypothesis.text, hypothesis.final_end, hypothesis.end_sample) == ("", 3 * S, 3 * S)
+
+
+def test_f_does_not_go_back() -> None:
+    hypothesis = known()
+    hypothesis.take_final("", S // 2)
+    assert hypothesis.final_end == S
+
+
+def test_a_new_owner_that_hears_it_again_takes_nothing_away() -> None:
+    hypothesis = known()
+    hypothesis.owner_changed()
+    assert not hypothesis.take_interim("b", 2 * S)
+    assert hypothesis.text == "b c d"
+    assert hypothesis.take_interim("b c e", 4 * S)
+    assert not hypothesis.is_behind
+    assert hypothesis.take_interim("b", 2 * S)
+    assert hypothesis.text == "b"
+
+
+def test_a_final_of_an_owner_that_is_behind_leaves_what_follows_it() -> None:
+    hypothesis = known()
+    hypothesis.owner_changed()
+    hypothesis.take_final("b c", 3 * S)
+    assert (hypothesis.text, hypothesis.end_sample) == ("d", 4 * S)
+    assert hypothesis.is_behind
+    hypothesis.take_final("d", 4 * S)
+    assert hypothesis.text == ""
+    assert not hypothesis.is_behind
+
+
+def test_what_an_owner_never_comes_to_is_given_up_when_it_has_caught_up() -> None:
+    hypothesis = known()
+    hypothesis.owner_changed()
+    hypothesis.take_interim("b", 2 * S)
+    assert hypothesis.caught_up()
+    assert (hypothesis.text, hypothesis.end_sample) == ("b", 2 * S)
+    assert not hypothesis.caught_up()
+
+
+def test_the_outgoing_stream_tells_what_is_said_meanwhile() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.owner_changed()
+    assert hypothesis.take_outgoing([], "b c d e", 5 * S)
+    assert hypothesis.text == "b c d e"
+    assert hypothesis.take_outgoing([" b c"], "d e f", 6 * S)
+    assert (hypothesis.text, hypothesis.end_sample, hypothesis.final_end) == ("b c d e f", 6 * S, S)
+
+
+def test_what_the_owner_settled_the_outgoing_stream_does_not_tell_again() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.owner_changed()
+    hypothesis.take_outgoing(["b c"], "d e", 5 * S)
+    hypothesis.take_final("b", 2 * S)
+    assert hypothesis.text == "c d e"
+    hypothesis.take_outgoing([], "d e f", 6 * S)
+    assert hypothesis.text == "c d e f"
+    hypothesis.take_final("c d", 4 * S)
+    hypothesis.take_outgoing([], "d e f g", 7 * S)
+    assert hypothesis.text == "e f g"
+
+
+def test_the_outgoing_stream_counts_no_more_once_the_owner_has_come_as_far() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.owner_changed()
+    hypothesis.take_interim("b c d", 4 * S)
+    assert not hypothesis.take_outgoing([], "b c d e", 5 * S)
+    assert hypothesis.text == "b c d"

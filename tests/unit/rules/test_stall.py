@@ -1,0 +1,55 @@
+"""When a recogniser that says nothing is given up."""
+
+from __future__ import annotations
+
+from fastcall.rules.stall import STALL_S, StallRule
+
+S = 8000
+
+
+def stalled(rule: StallRule, now: float, *, heard_to: int = 0, abreast_since: float | None = 0.0) -> bool:
+    return rule.is_stalled(heard_to=heard_to, call_end=int(now * S), abreast_since=abreast_since, now=now)
+
+
+def test_speech_without_a_result_is_a_stall_after_a_while() -> None:
+    rule = StallRule()
+    assert not stalled(rule, 1000.0)  # nobody spoke
+    rule.note_speech(True, 10 * S, now=10.0)
+    assert not stalled(rule, 10.0 + STALL_S - 0.1, heard_to=10 * S)
+    assert stalled(rule, 10.0 + STALL_S, heard_to=10 * S)
+
+
+def test_results_while_somebody_speaks_put_it_off() -> None:
+    rule = StallRule()
+    rule.note_speech(True, 10 * S, now=10.0)
+    rule.answered(now=15.0)
+    assert not stalled(rule, 20.0, heard_to=15 * S)
+    assert stalled(rule, 23.0, heard_to=15 * S)
+
+
+def test_a_cough_and_a_detector_that_stops_late_are_none() -> None:
+    rule = StallRule()
+    rule.note_speech(True, 10 * S, now=10.0)
+    rule.note_speech(False, int(11.9 * S), now=12.4)
+    assert not stalled(rule, 100.0, heard_to=10 * S)
+    assert stalled(rule, 100.0, heard_to=9 * S)
+
+
+def test_a_stream_that_has_not_had_the_audio_cannot_have_stalled() -> None:
+    rule = StallRule()
+    rule.note_speech(True, 10 * S, now=10.0)
+    assert not stalled(rule, 100.0, abreast_since=None)
+    assert not stalled(rule, 100.0, abreast_since=100.0 - STALL_S + 0.1)
+    assert stalled(rule, 100.0, abreast_since=100.0 - STALL_S)
+
+
+def test_patience_doubles_until_there_is_a_result() -> None:
+    rule = StallRule()
+    rule.note_speech(True, 10 * S, now=10.0)
+    assert stalled(rule, 10.0 + STALL_S)
+    rule.reported()
+    assert not stalled(rule, 10.0 + 2 * STALL_S - 0.1)
+    assert stalled(rule, 10.0 + 2 * STALL_S)
+    rule.reported()
+    rule.answered(now=50.0)
+    assert stalled(rule, 50.0 + STALL_S)
