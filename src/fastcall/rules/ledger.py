@@ -174,9 +174,17 @@ class TranscriptLedger:
         return [u for u in self._utterances if not self._is_covered(u)]
 
     def _deal_interim(self, source: str | None = None) -> None:
-        """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest."""
+        """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest.
+
+        The newest is that into which the interim reaches. While a stream hears old audio again, interims are behind the
+        call by many utterances.
+        """
         rest = self._interim
         utterances = self._open_for_text()
+        reached = [u for u in utterances if u.start_sample <= self._interim_end + ONSET_SLACK_SAMPLES]
+        utterances, beyond = (reached or utterances[:1]), utterances[len(reached) or 1 :]
+        for utterance in beyond:
+            utterance.claim = []
         for utterance in utterances[:-1]:
             taken = matching_prefix(utterance.claim, rest)
             rest = rest[taken:]
