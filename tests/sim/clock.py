@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from asyncio.base_events import BaseEventLoop
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["SimulationStuckError", "VirtualLoop", "run_virtual"]
+__all__ = ["SimulationStuckError", "VirtualLoop", "elapse", "in_virtual_time", "run_virtual"]
 
 T = TypeVar("T")
 
@@ -67,3 +68,26 @@ def run_virtual(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
     """Run ``main`` to its end on ``loop``, which stays open for inspection."""
     asyncio.set_event_loop(None)
     return loop.run_until_complete(main)
+
+
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test that runs on a ``VirtualLoop`` of its own, on which nothing may be raised unnoticed."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        loop = VirtualLoop()
+        try:
+            run_virtual(test(*args, **kwargs), loop)
+        finally:
+            loop.close()
+        assert loop.errors == []
+
+    return run
+
+
+async def elapse(seconds: float) -> None:
+    """Let so much virtual time pass."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.call_later(seconds, over.set_result, None)
+    await over

@@ -109,6 +109,7 @@ class SimStream:
         self._final_due_at = self._results_at = 0.0
         self._any_final = False
         self._withheld_at = -1
+        self._is_silent = False
         self._pending: deque[bytes] = deque((b"config",))
         self._accepted = self._taking = self._was_full = self._half_closed = self._flushed = self._over = False
         self._first_audio_at: float | None = None
@@ -136,6 +137,10 @@ class SimStream:
             at_s = rng.expovariate(traits.faults_per_s)
             if self._loop.time() + at_s - self._host.began_at < traits.faults_until_s:
                 self._after(at_s, self._fault, rng.choice(FAULTS), "broke")
+        for share, fate in ((traits.stalls, self._fall_silent), (traits.hangs, self._hang)):
+            at_s = rng.uniform(0, 6)
+            if rng.random() < share and self._loop.time() + at_s - self._host.began_at < traits.faults_until_s:
+                self._after(at_s, fate)
         for next_outage in traits.outages:
             starts_in_s = next_outage.start_s - (self._loop.time() - self._host.began_at)
             if starts_in_s > 0:
@@ -185,6 +190,16 @@ class SimStream:
         self._arm_idle()
         self._take_soon()
 
+    def _fall_silent(self) -> None:
+        self._host.counts["stalls"] += 1
+        self._say("falls silent")
+        self._is_silent = True
+
+    def _hang(self) -> None:
+        self._host.counts["hangs"] += 1
+        self._say("takes no more")
+        self._accepted = False
+
     def _take_soon(self) -> None:
         if self._accepted and not self._taking and not self._over and (self._pending or self._half_closed):
             self._taking = True
@@ -192,6 +207,8 @@ class SimStream:
 
     def _take(self) -> None:
         self._taking = False
+        if not self._accepted:
+            return
         if self._pending:
             request = self._pending.popleft()
             if request != b"config":
@@ -227,7 +244,7 @@ class SimStream:
         self._idle_timer = self._after(IDLE_S, self._idle)
 
     def _idle(self) -> None:
-        if not self._half_closed:
+        if self._accepted and not self._half_closed:
             self._host.violations.append(f"stream {self.number} got no audio for {IDLE_S:g} s")
             self._fault("OUT_OF_RANGE", "Audio Timeout Error: Long duration elapsed without audio.")
 
@@ -322,10 +339,11 @@ class SimStream:
             self._current = []
         while self._decided:
             self._tell([self._final(self._decided.popleft())])
-        self._end("OK", "")
+        if not self._is_silent:
+            self._end("OK", "")
 
     def _tell(self, results: list[StreamResult]) -> None:
-        if self._over or not results:
+        if self._over or self._is_silent or not results:
             return
         for result in results:
             kind = "final" if result.is_final else "interim"

@@ -53,6 +53,15 @@ class ProviderTraits:
     faults_until_s: float = 1e9
     outages: tuple[Outage, ...] = ()
     refuses_model: bool = False
+    stalls: float = 0.0
+    """Share of streams that at some time fall silent: they take audio and tell nothing."""
+    hangs: float = 0.0
+    """Share of streams that at some time take no more audio, and do not end either."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing goes wrong but what a limit explains."""
+        return not (self.faults_per_s or self.outages or self.stalls or self.hangs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,9 @@ def scenario_of(seed: int) -> Scenario:
     settings = _settings(rng)
     provider = _provider(rng, settings, seconds)
     voice = _voice(rng)
+    if voice.deaf:
+        # With a stream that says nothing and a detector that hears nothing nobody can know that there was speech.
+        provider = replace(provider, stalls=0.0)
     words = _speech(rng, seconds)
     frames = max(1, int(seconds / FRAME_S))
     if rng.random() < 0.3 and words:
@@ -159,7 +171,12 @@ def _provider(rng: Random, settings: Settings, seconds: float) -> ProviderTraits
         until_s = seconds * 0.4 if rng.random() < 0.5 else 1e9
         outages = tuple(_outage(rng, min(seconds, until_s)) for _ in range(rng.choice((0, 0, 1, 2))))
         traits = replace(
-            traits, faults_per_s=rng.choice((1 / 60, 1 / 15, 1 / 5)), faults_until_s=until_s, outages=outages
+            traits,
+            faults_per_s=rng.choice((1 / 60, 1 / 15, 1 / 5)),
+            faults_until_s=until_s,
+            outages=outages,
+            stalls=rng.choice((0.0, 0.0, 0.2)),
+            hangs=rng.choice((0.0, 0.0, 0.1)),
         )
     return traits
 

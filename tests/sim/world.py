@@ -71,8 +71,7 @@ class Observed:
     lost: list[tuple[int, int]] = field(default_factory=list)
     """Parts of the call that outgrew the replay bound, in samples."""
     settled_to: int = 0
-    """F when the session was closed."""
-    failed_before_close: bool = False
+    """F by the last final of a stream's, before what was left of the interim was committed."""
     hung_up_at: float = 0.0
     over_at: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -167,8 +166,6 @@ class _World:
         if self._trace is not None:
             span = f" {event.start_sample}..{event.end_sample}" if event.utterance_id else ""
             self._say(f"==> {event.event} {event.utterance_id or ''}{span} {event.text or ''}")
-        if event.event == "session_closed" and self._session is not None:
-            self.seen.settled_to = self._session._final_end
         self._look()
 
     # --- what must never be -----------------------------------------------------------------------------
@@ -182,6 +179,7 @@ class _World:
         session = self._session
         if session is None:
             return
+        self._note_settled(session)
         history, problems = session._history, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
@@ -193,9 +191,14 @@ class _World:
             problems.append(f"the history holds {(history.end - history.start) / 8000:.1f} s")
         if len(self._provider.streams) > MAX_LIVE_STREAMS:
             problems.append(f"{len(self._provider.streams)} streams at once")
-        owner = session._owner
+        owner = session._relay.owner if session._relay is not None else None
         if owner is not None and owner.map.pieces > MAX_MAP_PIECES:
             problems.append(f"a stream map of {owner.map.pieces} pieces")
+
+    def _note_settled(self, session: RecognitionSession) -> None:
+        # Without an owner F moves only when the session commits what is left of an interim.
+        if session._relay is not None and session._relay.owner is not None:
+            self.seen.settled_to = session._hypothesis.final_end
 
     def look_for_leftovers(self) -> None:
         seen = self.seen
