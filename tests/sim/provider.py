@@ -113,7 +113,7 @@ class SimStream:
         self._pending: deque[bytes] = deque((b"config",))
         self._accepted = self._taking = self._was_full = self._half_closed = self._flushed = self._over = False
         self._first_audio_at: float | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._last_audio_at = 0.0
         self._interim_waits = False
         self._say("open " + config.model)
         self._begin(config)
@@ -187,7 +187,8 @@ class SimStream:
 
     def _accept(self) -> None:
         self._accepted = True
-        self._arm_idle()
+        self._last_audio_at = self._loop.time()
+        self._check_idle()
         self._take_soon()
 
     def _fall_silent(self) -> None:
@@ -228,7 +229,7 @@ class SimStream:
         heard_s = self._ear.heard_samples / 8000
         if heard_s > MAX_SPEED * (now - self._first_audio_at) + BURST_S:
             self._host.violations.append(f"{heard_s:.2f} s of audio within {now - self._first_audio_at:.2f} s")
-        self._arm_idle()
+        self._last_audio_at = now
         for word in words:
             self._host.counts["garbled"] += word.number < 0
             self._current.append(word)
@@ -237,14 +238,12 @@ class SimStream:
             self._interim_soon()
         self._decide()
 
-    def _arm_idle(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._timers.discard(self._idle_timer)
-        self._idle_timer = self._after(IDLE_S, self._idle)
-
-    def _idle(self) -> None:
-        if self._accepted and not self._half_closed:
+    def _check_idle(self) -> None:
+        """One timer that looks again, not one a request."""
+        idle_at = self._last_audio_at + IDLE_S
+        if self._loop.time() < idle_at - 1e-6:
+            self._after(idle_at - self._loop.time(), self._check_idle)
+        elif self._accepted and not self._half_closed:
             self._host.violations.append(f"stream {self.number} got no audio for {IDLE_S:g} s")
             self._fault("OUT_OF_RANGE", "Audio Timeout Error: Long duration elapsed without audio.")
 

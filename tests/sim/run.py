@@ -1,22 +1,26 @@
 """Run seeds of the simulation and say what failed; ``make simulate-faults``.
 
-A failing seed prints itself. ``SEED=n VERBOSE=1`` plays it again and prints everything that happened.
+A failing seed prints itself; ``SEED=n VERBOSE=1`` plays it again and prints everything that happened.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from sim.judge import Verdict, judge
 from sim.scenario import scenario_of
 from sim.world import simulate
 
 __all__ = ["failures", "main", "run_seed"]
+
+SAY_EVERY_S = 10.0
 
 
 def run_seed(seed: int, *, trace: Callable[[str], None] | None = None) -> Verdict:
@@ -25,33 +29,31 @@ def run_seed(seed: int, *, trace: Callable[[str], None] | None = None) -> Verdic
     return judge(scenario, simulate(scenario, trace=trace))
 
 
-def failures(seeds: Iterable[int], counts: Counter[str] | None = None) -> Iterable[tuple[int, Verdict]]:
+def failures(seeds: Iterable[int]) -> Iterator[tuple[int, Verdict]]:
     """The seeds that fail, as they come."""
     for seed in seeds:
         verdict = run_seed(seed)
-        if counts is not None:
-            counts.update(verdict.counts)
         if verdict.problems:
             yield seed, verdict
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sim.run", description=__doc__)
     parser.add_argument("--seeds", type=int, default=2000, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="only this one")
-    parser.add_argument("--verbose", action="store_true", help="print what happens")
-    parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="print what happens in it")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--stop-after", type=int, default=10, help="failures (default: %(default)s)")
     args = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)
     if args.seed is not None:
         return _replay(args.seed, verbose=args.verbose)
-    return _run(range(args.first, args.first + args.seeds), stop_after=args.stop_after)
+    return _run(range(args.first, args.first + args.seeds), jobs=args.jobs, stop_after=args.stop_after)
 
 
 def _replay(seed: int, *, verbose: bool) -> int:
+    _be_quiet()
     if verbose:
         scenario = scenario_of(seed)
         print(scenario.settings, scenario.provider, scenario.voice, sep="\n")
@@ -61,27 +63,44 @@ def _replay(seed: int, *, verbose: bool) -> int:
     return 1 if verdict.problems else 0
 
 
-def _run(seeds: range, *, stop_after: int) -> int:
+def _be_quiet() -> None:
+    """The calls' own log lines are those of thousands of calls that go wrong on purpose."""
+    logging.disable(logging.CRITICAL)
+
+
+def _numbered(seed: int) -> tuple[int, Verdict]:
+    return seed, run_seed(seed)
+
+
+def _run(seeds: range, *, jobs: int, stop_after: int) -> int:
     counts: Counter[str] = Counter()
     failed: list[int] = []
     began = last = time.perf_counter()
-    for seed in seeds:
-        for _, verdict in failures((seed,), counts):
-            failed.append(seed)
-            _report(seed, verdict)
-        now = time.perf_counter()
-        if now - last > 10:
-            last = now
-            print(f"{counts['calls']} calls, {len(failed)} failed, {counts['calls'] / (now - began):.0f}/s", flush=True)
-        if len(failed) >= stop_after:
-            print(f"stopped after {len(failed)} failures")
-            break
-    elapsed_s = time.perf_counter() - began
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=_be_quiet) as pool:
+        for seed, verdict in pool.imap_unordered(_numbered, seeds, chunksize=10):
+            counts.update(verdict.counts)
+            if verdict.problems:
+                failed.append(seed)
+                _report(seed, verdict)
+            now = time.perf_counter()
+            if now - last > SAY_EVERY_S:
+                last = now
+                rate = counts["calls"] / (now - began) * 60
+                print(f"{counts['calls']} seeds, {rate:.0f} a minute, {len(failed)} failed", flush=True)
+            if len(failed) >= stop_after:
+                print(f"stopped after {len(failed)} failures")
+                break
+        pool.terminate()
+    _summary(counts, failed, time.perf_counter() - began)
+    return 1 if failed else 0
+
+
+def _summary(counts: Counter[str], failed: list[int], elapsed_s: float) -> None:
     for name, count in sorted(counts.items()):
         print(f"{count:9d} {name}")
     done = counts["calls"]
-    print(f"{done} seeds in {elapsed_s:.1f} s ({done / elapsed_s * 60:.0f} a minute), {len(failed)} failed: {failed}")
-    return 1 if failed else 0
+    rate = done / elapsed_s * 60
+    print(f"{done} seeds in {elapsed_s:.1f} s ({rate:.0f} a minute), {len(failed)} failed: {sorted(failed)}")
 
 
 def _report(seed: int, verdict: Verdict) -> None:
