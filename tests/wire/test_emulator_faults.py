@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc.aio
 import pytest
 
 from fastcall.adapters.emulator.faults import parse_faults
+from fastcall.adapters.emulator.http2.frames import PREFACE, FrameType, frame, settings
 from fastcall.adapters.emulator.options import Options
 from fastcall.adapters.emulator.server import Emulator
 from fastcall.rules.tones import synthesize
@@ -326,3 +328,25 @@ async def test_what_is_no_http_is_dropped_and_others_go_on(data: bytes) -> None:
         writer.close()
         _, end = await whole(channel, "apple")
         assert end == ("OK", "")
+
+
+async def test_a_client_that_never_reads_is_read_no_further() -> None:
+    async with emulating() as emulator:
+        with socket.socket() as peer:
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                peer.setsockopt(socket.SOL_SOCKET, option, 16_384)
+            peer.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(peer, (emulator.options.host, emulator.port))
+            peer.send(PREFACE + settings({}))
+            pings, sent, blocked = frame(FrameType.PING, 0, 0, bytes(8)) * 1000, 0, 0
+            while blocked < 100:
+                try:
+                    sent += peer.send(pings[sent % 17 :])  # where a part was left
+                    blocked = 0
+                except BlockingIOError:
+                    blocked += 1
+                await asyncio.sleep(0)
+                assert sent < 60_000_000
+        async with channel_to(emulator) as channel:
+            _, end = await whole(channel, "apple")
+            assert end == ("OK", "")
