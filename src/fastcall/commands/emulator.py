@@ -113,6 +113,12 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         default=0.6,
         help="silence that ends an utterance (default: %(default)g)",
     )
+    add(
+        "--max-utterance-s",
+        type=_number,
+        default=60.0,
+        help="speech without a pause gets a final after so long (default: %(default)g)",
+    )
     add("--rewrite-rate", type=_number, default=0.1, help="share of interims later put right (%(default)g)")
 
 
