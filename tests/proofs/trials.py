@@ -85,20 +85,21 @@ LONG = Scale(
     crowd_ages_s=(5, 11),
     say_every_s=30,
 )
+# Streams live longer than the 3 s after which a recogniser is believed that it has told all.
 SHORT = Scale(
-    call_s=18,
-    stream_limit_s=4,
-    rotate_after_s=2,
-    rotate_by_s=3,
-    max_utterance_s=1,
-    final_delay_s=0.3,
-    late_final_s=1,
+    call_s=22,
+    stream_limit_s=8,
+    rotate_after_s=4,
+    rotate_by_s=6,
+    max_utterance_s=2,
+    final_delay_s=0.5,
+    late_final_s=1.5,
     down_s=2,
     outage_s=4,
-    min_rotations=4,
+    min_rotations=3,
     crowd_calls=30,
-    crowd_s=12,
-    crowd_ages_s=(2, 3.5),
+    crowd_s=14,
+    crowd_ages_s=(4, 6),
     say_every_s=10,
 )
 

@@ -31,6 +31,8 @@ log = logging.getLogger("fastcall.session")
 MIN_WATCH_S = 0.1
 # A stream that has had all audio for so long before it broke was a working one, even if it had nothing to tell.
 PROVEN_S = 5.0
+# So many streams are asked for words that one told of and never settled, before what was told counts.
+MAX_ASKED = 2
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
 
@@ -92,6 +94,7 @@ class StreamRelay:
         self._watch_timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
         self._asked_again = False
+        self._asked_for = (0, 0)  # F, and how many streams were asked for what follows it
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
         self.failure: SessionFailed | None = None
@@ -128,6 +131,20 @@ class StreamRelay:
         """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
             self._release_outgoing()
+
+    def ask_another(self) -> bool:
+        """The owner told of words after F and goes on without them: let another stream hear them.
+
+        :return: whether one is asked; not any more when enough were
+        """
+        final_end, asked = self._hypothesis.final_end, 0
+        if self._asked_for[0] == final_end:
+            asked = self._asked_for[1]
+        if asked == MAX_ASKED:
+            return False
+        self._asked_for = (final_end, asked + 1)
+        self._rotate("words without a final", start=final_end)
+        return True
 
     def finish(self) -> bool:
         """No more audio will come.
@@ -295,7 +312,7 @@ class StreamRelay:
     def _finished(self) -> None:
         """The owner has given all that it had. If it leaves words without a final, another is asked, once: providers
         have been seen to end without their last final."""
-        if self._hypothesis.text and not self._asked_again:
+        if self._hypothesis.is_unsettled and not self._asked_again:
             self._asked_again = True
             self._open()
         else:
