@@ -127,8 +127,8 @@ TRIALS = (
     Trial("plain"),
     Trial("resets", faults=_RESETS),
     Trial("errors", faults=(*_ABORTS, {"fault": "goaway", "every": 5, "at_s": 1.3})),
-    Trial("stall", faults=({"fault": "stall", "every": 3, "at_s": 1.2},)),
-    Trial("no final", faults=({"fault": "no_final", "every": 2, "final": 1},)),
+    Trial("stall", faults=({"fault": "stall", "every": 7, "at_s": 3.0},)),
+    Trial("no final", faults=({"fault": "no_final", "every": 3, "final": 1},)),
     Trial("late finals", finals_are_late=True),
     Trial("killed", down=(0.3, 0.6)),
 )

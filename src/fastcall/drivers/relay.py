@@ -35,6 +35,8 @@ PROVEN_S = 5.0
 MAX_ASKED = 2
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
+# A working recogniser has told the rest by then, once it was told that no more audio comes.
+CLOSING_ANSWER_S = 1.5
 
 
 class RelayOwner(Protocol):
@@ -94,6 +96,8 @@ class StreamRelay:
         self._watch_timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
         self._asked_again = False
+        self._has_told_the_rest = False
+        self._closing_timer: asyncio.TimerHandle | None = None
         self._asked_for = (0, 0)  # F, and how many streams were asked for what follows it
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
@@ -157,6 +161,7 @@ class StreamRelay:
             return False
         if self._owner is not None:
             self._owner.finish()
+            self._closing_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
         elif self._history.end > self._hypothesis.final_end:
             self._stop(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
@@ -166,6 +171,7 @@ class StreamRelay:
         """Give up all streams; nothing of them is heard any more."""
         self._stop(self._watch_timer)
         self._stop(self._retry_timer)
+        self._stop(self._closing_timer)
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.cancel()
@@ -210,12 +216,15 @@ class StreamRelay:
             self._retry_timer = self._loop.call_later(wait_s, self._try_open, True)
 
     def _rotate(self, reason: str, *, start: int) -> None:
+        self._hand_over(start=start)
+        self._tell_rotated(reason)
+
+    def _hand_over(self, *, start: int) -> None:
         """The next stream becomes the owner; the old one's interims serve until it caught up."""
         self._release_outgoing()
         self._outgoing = self._owner
         self._hypothesis.handed_over()
         self._open(start=start)
-        self._tell_rotated(reason)
 
     def _tell_rotated(self, reason: str) -> None:
         """While nothing works, another stream is no news: what tells of an outage's end is a result."""
@@ -293,6 +302,7 @@ class StreamRelay:
         if leg is self._owner:
             self._stall.answered(now=self._loop.time())
             self._works()
+            self._has_told_the_rest = leg.half_closed
             self._session.owner_results(leg, results)
         elif leg is self._outgoing:
             self._session.outgoing_results(leg, results)
@@ -317,6 +327,16 @@ class StreamRelay:
             self._open()
         else:
             self._session.relay_finished(complete=True)
+
+    def _ask_at_the_end(self) -> None:
+        """The owner was to tell the rest, and tells nothing: another is asked while there is time, once."""
+        if self._owner is None or self._asked_again or self._has_told_the_rest:
+            return
+        if not self._owner.half_closed:
+            self._closing_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._ask_at_the_end)
+        elif self.is_unsettled():
+            self._asked_again = True
+            self._hand_over(start=self._hypothesis.final_end)
 
     def is_unsettled(self) -> bool:
         """Whether something was said, or may have been said, after F, which the owner may have yet to tell."""
