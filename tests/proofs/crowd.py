@@ -163,9 +163,7 @@ class _Call:
 def _texts(scale: Scale, seed: int) -> list[list[str]]:
     """Every third caller makes no pause."""
     makers = (sentences, sentences, endless_words)
-    return [
-        makers[number % 3](scale.crowd_s, random.Random(f"{seed} {number}")) for number in range(scale.crowd_calls)
-    ]
+    return [makers[number % 3](scale.crowd_s, random.Random(f"{seed} {number}")) for number in range(scale.crowd_calls)]
 
 
 async def _break(crowd: Crowd, address: str, at: float) -> float | None:

@@ -25,7 +25,9 @@ GRACE_S = 90.0
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; the exit status is 0 if no word was lost, doubled or changed, and no storm was seen."""
-    parser = argparse.ArgumentParser(prog="lossless", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="lossless", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     names = [each.name for each in (*TRIALS, *CROWDS)]
     parser.add_argument("--short", action="store_true", help="half a minute altogether, with streams of 4 s")
     parser.add_argument("--minutes", type=float, help="length of each call of the first part (default: 5)")
@@ -36,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     scale = (SHORT if args.short else LONG).with_length(args.minutes, args.calls)
     if args.log:
-        logging.basicConfig(filename=args.log, filemode="w", level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
+        logging.basicConfig(
+            filename=args.log, filemode="w", level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s"
+        )
         logging.getLogger("fastcall").setLevel(logging.DEBUG)
         for noisy in ("asyncio", "websockets", "grpc"):
             logging.getLogger(noisy).setLevel(logging.INFO)
@@ -54,7 +58,10 @@ async def prove(scale: Scale, chosen: set[str], *, seed: int) -> int:
     trials = [trial for trial in TRIALS if trial.name in chosen]
     crowds = [crowd for crowd in CROWDS if crowd.name in chosen]
     about = scale.call_s * bool(trials) + scale.crowd_s * len(crowds)
-    print(f"{len(trials)} trials of {scale.call_s:g} s side by side, {len(crowds)} crowds of {scale.crowd_calls}: ", end="")
+    print(
+        f"{len(trials)} trials of {scale.call_s:g} s side by side, {len(crowds)} crowds of {scale.crowd_calls}: ",
+        end="",
+    )
     print(f"about {about + 20:.0f} s; streams end at {scale.stream_limit_s:g} s", flush=True)
     progress = asyncio.create_task(_say_how_far(scale.say_every_s))
     try:
@@ -84,7 +91,9 @@ async def _say_how_far(every_s: float) -> None:
 def _print_trials(results: list[TrialResult]) -> None:
     if not results:
         return
-    print(f"\n{'trial':<14}{'caller':<12}{'words':>6}{'lost':>6}{'extra':>6}{'rotations':>10}{'breaks':>8}{'amended':>8}")
+    print(
+        f"\n{'trial':<14}{'caller':<12}{'words':>6}{'lost':>6}{'extra':>6}{'rotations':>10}{'breaks':>8}{'amended':>8}"
+    )
     for result in results:
         for call in result.calls:
             print(

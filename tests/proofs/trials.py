@@ -161,7 +161,12 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
     result = TrialResult(trial.name)
     options = [*scale.emulator_options, "--seed", str(seed)]
     if trial.finals_are_late:
-        options += ["--final-delay-s", f"{scale.late_final_s:g}", "--final-delay-p99-s", f"{scale.late_final_s * 1.3:g}"]
+        options += [
+            "--final-delay-s",
+            f"{scale.late_final_s:g}",
+            "--final-delay-p99-s",
+            f"{scale.late_final_s * 1.3:g}",
+        ]
     with tempfile.TemporaryDirectory(prefix="fastcall-lossless-") as folder:
         if trial.faults:
             scenario = Path(folder, "faults.yaml")
@@ -173,7 +178,9 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
             async with serving(emulator.address, **scale.settings) as served:
                 speeches = {"no pause": endless_words, "sentences": sentences}
                 calls = [
-                    _place_call(served, f"{trial.name}/{name}", make(scale.call_s, random.Random(f"{seed} {trial.name}")))
+                    _place_call(
+                        served, f"{trial.name}/{name}", make(scale.call_s, random.Random(f"{seed} {trial.name}"))
+                    )
                     for name, make in speeches.items()
                 ]
                 _, *outcomes = await asyncio.gather(_break(emulator, trial, scale), *calls)

@@ -22,6 +22,7 @@ from fastcall.rules.hypothesis import Hypothesis
 from fastcall.rules.outcomes import Action, Outcome, outcome_of
 from fastcall.rules.rollover import ANSWER_S, PAUSE_S, Backoff, PauseRule, RotationPlan
 from fastcall.rules.stall import StallRule
+from fastcall.rules.unfinished import AskLimit
 from fastcall.settings import Settings
 
 __all__ = ["RelayOwner", "StreamRelay"]
@@ -31,8 +32,6 @@ log = logging.getLogger("fastcall.session")
 MIN_WATCH_S = 0.1
 # A stream that has had all audio for so long before it broke was a working one, even if it had nothing to tell.
 PROVEN_S = 5.0
-# So many streams are asked for words that one told of and never settled, before what was told counts.
-MAX_ASKED = 2
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
 # A working recogniser has told the rest by then, once it was told that no more audio comes.
@@ -98,7 +97,7 @@ class StreamRelay:
         self._asked_again = False
         self._has_told_the_rest = False
         self._closing_timer: asyncio.TimerHandle | None = None
-        self._asked_for = (0, 0)  # F, and how many streams were asked for what follows it
+        self._ask_limit = AskLimit()
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
         self.failure: SessionFailed | None = None
@@ -141,14 +140,10 @@ class StreamRelay:
 
         :return: whether one is asked; not any more when enough were
         """
-        final_end, asked = self._hypothesis.final_end, 0
-        if self._asked_for[0] == final_end:
-            asked = self._asked_for[1]
-        if asked == MAX_ASKED:
-            return False
-        self._asked_for = (final_end, asked + 1)
-        self._rotate("words without a final", start=final_end)
-        return True
+        may_ask = self._ask_limit.take(self._hypothesis.final_end)
+        if may_ask:
+            self._rotate("words without a final", start=self._hypothesis.final_end)
+        return may_ask
 
     def finish(self) -> bool:
         """No more audio will come.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fastcall.events import SAMPLES_PER_MS
 from fastcall.rules.alignment import matching_prefix, normalized
 
-__all__ = ["UnfinishedWords"]
+__all__ = ["AskLimit", "UnfinishedWords"]
 
 # Nobody says a word in less; an interim is told a piece of audio or two after its last word.
 MIN_WORD_SAMPLES = 80 * SAMPLES_PER_MS
@@ -20,6 +20,8 @@ MAX_OVERLAP_WORDS = 3
 # One word that is replaced by another so soon was put right, not forgotten.
 REWRITE_SAMPLES = 300 * SAMPLES_PER_MS
 MAX_KEPT = 8
+# So many streams are asked for words that one told of and never settled, before what was told counts.
+MAX_ASKED = 2
 
 
 class UnfinishedWords:
@@ -63,6 +65,21 @@ class UnfinishedWords:
             for words, end in told
             if words and end - first_word_start < min(len(words), MAX_OVERLAP_WORDS) * MIN_WORD_SAMPLES
         ]
+
+
+class AskLimit:
+    """How many streams are asked for what follows one F. Pure; one thread."""
+
+    def __init__(self) -> None:
+        self._final_end = -1
+        self._asked = 0
+
+    def take(self, final_end: int) -> bool:
+        """Whether another may be asked, and then it counts as asked."""
+        if final_end != self._final_end:
+            self._final_end, self._asked = final_end, 0
+        self._asked += 1
+        return self._asked <= MAX_ASKED
 
 
 def _goes_on(before: Sequence[str], after: Sequence[str]) -> bool:

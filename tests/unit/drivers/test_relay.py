@@ -259,7 +259,9 @@ async def test_words_that_the_stream_told_of_and_goes_on_without_are_asked_of_an
     first = call.streams[0]
     first.results(interim("a b c", 1.0))
     first.results(interim("d", 3.0))
-    first.results(StreamResult("d e", True, 4 * 8000, (StreamWord("d", 22_000, 24_000), StreamWord("e", 24_000, 26_000))))
+    first.results(
+        StreamResult("d e", True, 4 * 8000, (StreamWord("d", 22_000, 24_000), StreamWord("e", 24_000, 26_000)))
+    )
     assert call.finals() == []
     assert call.news() == ["words without a final"]
     second = call.streams[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall.rules.unfinished import MAX_KEPT, UnfinishedWords
+from fastcall.rules.unfinished import MAX_ASKED, MAX_KEPT, AskLimit, UnfinishedWords
 
 MS = 8
 
@@ -33,7 +33,12 @@ def told(*interims: tuple[str, int]) -> UnfinishedWords:
         # An interim is told when a piece of audio is complete, which may be after the next word has begun.
         ([("one two three", 1050), ("four", 1200)], 1000, 2000, [("one two three", 1000)]),
         # Two in a row.
-        ([("one two", 600), ("three four", 1500), ("five", 2300)], 2100, 3000, [("one two", 600), ("three four", 1500)]),
+        (
+            [("one two", 600), ("three four", 1500), ("five", 2300)],
+            2100,
+            3000,
+            [("one two", 600), ("three four", 1500)],
+        ),
         # One word, put right at once: not forgotten.
         ([("as", 300), ("apple", 450)], 900, 1200, [("apple", 450)]),
         ([("as", 300), ("apple", 900)], 800, 1200, [("as", 300)]),
@@ -75,3 +80,9 @@ def test_what_is_kept_is_bounded() -> None:
     found = unfinished.take_final("five", 200_000 * MS, 201_000 * MS)
     assert len(found) == MAX_KEPT + 1
     assert found[-1] == ("a99 b99", 99_000 * MS)
+
+
+def test_only_so_many_streams_are_asked_for_the_same_words() -> None:
+    limit = AskLimit()
+    assert [limit.take(0) for _ in range(MAX_ASKED + 2)] == [True] * MAX_ASKED + [False] * 2
+    assert limit.take(1)
