@@ -169,9 +169,7 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
         ]
     with tempfile.TemporaryDirectory(prefix="fastcall-lossless-") as folder:
         if trial.faults:
-            scenario = Path(folder, "faults.yaml")
-            scenario.write_text(json.dumps({"faults": list(trial.faults)}))
-            options += ["--scenario", str(scenario)]
+            options += ["--scenario", _write_scenario(folder, trial.faults)]
         emulator = Restartable(options)
         await emulator.start()
         try:
@@ -195,6 +193,12 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
         if (trial.faults or trial.down) and trial.name in ("resets", "errors", "killed") and not call.breaks:
             result.problems.append(f"{trial.name}, {name}: nothing broke")
     return result
+
+
+def _write_scenario(folder: str, faults: Sequence[dict[str, Any]]) -> str:
+    path = Path(folder, "faults.yaml")
+    path.write_text(json.dumps({"faults": list(faults)}))  # JSON is YAML
+    return str(path)
 
 
 class Restartable:

@@ -20,7 +20,7 @@ from fastcall import mulaw_decode_fast
 from fastcall.adapters.google import GoogleRecognizer, Version1, Version2
 from fastcall.errors import UsageError
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from peers import PATIENCE_S, Phone, Transcripts, serving, start_emulator, tones
+from peers import PATIENCE_S, Phone, serving, start_emulator, tones
 
 METHOD = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
 

@@ -96,7 +96,6 @@ class StreamRelay:
         self._is_finishing = False
         self._asked_again = False
         self._has_told_the_rest = False
-        self._closing_timer: asyncio.TimerHandle | None = None
         self._ask_limit = AskLimit()
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
@@ -156,7 +155,7 @@ class StreamRelay:
             return False
         if self._owner is not None:
             self._owner.finish()
-            self._closing_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
+            self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
         elif self._history.end > self._hypothesis.final_end:
             self._stop(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
@@ -166,7 +165,6 @@ class StreamRelay:
         """Give up all streams; nothing of them is heard any more."""
         self._stop(self._watch_timer)
         self._stop(self._retry_timer)
-        self._stop(self._closing_timer)
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.cancel()
@@ -328,7 +326,7 @@ class StreamRelay:
         if self._owner is None or self._asked_again or self._has_told_the_rest:
             return
         if not self._owner.half_closed:
-            self._closing_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._ask_at_the_end)
+            self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._ask_at_the_end)
         elif self.is_unsettled():
             self._asked_again = True
             self._hand_over(start=self._hypothesis.final_end)
