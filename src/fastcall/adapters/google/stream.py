@@ -98,6 +98,8 @@ class GoogleStream:
                 self._call.cancel()
         finally:
             self._half_closed = True
+            # A finished call that somebody still knows would keep its connection open.
+            self._call = None
             self._on_end(self, end)
             self._listener.stream_ended(end)
 
