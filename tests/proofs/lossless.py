@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     names = [each.name for each in (*TRIALS, *CROWDS)]
     parser.add_argument("--short", action="store_true", help="half a minute altogether, with streams of 4 s")
+    parser.add_argument("--trials", action="store_true", help="the first part only")
+    parser.add_argument("--crowds", action="store_true", help="the second part only")
     parser.add_argument("--minutes", type=float, help="length of each call of the first part (default: 5)")
     parser.add_argument("--calls", type=int, help="sessions of the second part (default: 300)")
     parser.add_argument("--seed", type=int, default=1, help="of what is said and what breaks (default: %(default)s)")
@@ -47,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         logging.getLogger("fastcall").setLevel(logging.CRITICAL)
     chosen = set(args.only or names)
+    if args.trials or args.crowds:
+        chosen &= {each.name for each in (TRIALS if args.trials else CROWDS)}
     return asyncio.run(prove(scale, chosen, seed=args.seed))
 
 

@@ -87,7 +87,7 @@ LONG = Scale(
 )
 # Streams live longer than the 3 s after which a recogniser is believed that it has told all.
 SHORT = Scale(
-    call_s=22,
+    call_s=17,
     stream_limit_s=8,
     rotate_after_s=4,
     rotate_by_s=6,
@@ -96,7 +96,7 @@ SHORT = Scale(
     late_final_s=1.5,
     down_s=2,
     outage_s=4,
-    min_rotations=3,
+    min_rotations=2,
     crowd_calls=30,
     crowd_s=14,
     crowd_ages_s=(4, 6),
