@@ -14,7 +14,7 @@ ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
-.PHONY: help build demo serve test check bench gates clean
+.PHONY: help build demo serve test check lossless bench gates clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -22,6 +22,7 @@ help:
 	@echo "make serve   the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up"
 	@echo "make test    all tests"
 	@echo "make check   style, types, stubs, floors"
+	@echo "make lossless   the proof that no word is lost or doubled, 7 minutes"
 	@echo "make bench   the tables of the benchmarks"
 	@echo "make gates   the speed ratios that must hold"
 	@echo "make clean   away with .venv and everything built"
@@ -59,6 +60,9 @@ check: build
 	$(BIN)/python -m mypy.stubtest $(patsubst src/fastcall/%.pyx,fastcall.%,$(CORE))
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src
 	$(BIN)/lint-imports
+
+lossless: build
+	$(BIN)/python tests/proofs/lossless.py
 
 bench: build
 	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json

@@ -165,12 +165,14 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(recognizer: str, *, handler: str | None = None, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    recognizer: str, *, handler: str | None = None, stt: str = "auto", **settings: Any
+) -> AsyncIterator[Served]:
     """A server on this loop that uses the recogniser at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
-        ServeOptions(port=0, handler=handler),
+        ServeOptions(port=0, handler=handler, stt=stt),
         on_transcript=transcripts.write,
     )
     port = await server.start()

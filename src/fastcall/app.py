@@ -61,7 +61,7 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
     :raises UsageError: the choice cannot work
     """
     endpoint = options.stt_endpoint or settings.speech_emulator_host
-    if options.stt == "google":
+    if options.stt == "google" or (options.stt == "google-v2" and not endpoint):
         return "google", None
     if endpoint and ":" not in endpoint:
         raise UsageError(f"the recogniser's endpoint {endpoint!r} has no port: say HOST:PORT")
@@ -152,7 +152,7 @@ class Server:
                 "no Google credentials: using the embedded recogniser (PocketSphinx, English only, rough; "
                 "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
             )
-        self._recognizer = GoogleRecognizer(emulator_host=self._endpoint)
+        self._recognizer = self._make_recognizer()
         try:
             self._server = await start_server(
                 self._make_runner,
@@ -198,6 +198,17 @@ class Server:
             await self._embedded.stop()
         if self._file is not None:
             self._file.close()
+
+    def _make_recognizer(self) -> GoogleRecognizer:
+        settings = self._settings
+        if self._options.stt != "google-v2":
+            return GoogleRecognizer(emulator_host=self._endpoint)
+        return GoogleRecognizer.version2(
+            emulator_host=self._endpoint,
+            project=settings.google_cloud_project,
+            location=settings.stt_location,
+            sensitivity=settings.stt_sensitivity,
+        )
 
     def _make_runner(self, connection: MediaConnection) -> CallRunner:
         assert self._recognizer is not None

@@ -14,6 +14,8 @@ from fastcall.errors import UsageError
 __all__ = ["Settings"]
 
 DEFAULT_LANGUAGE = "he-IL"
+# How soon v2 holds an utterance to be over, the slowest first.
+SENSITIVITIES = ("standard", "short", "supershort")
 
 
 def _env(name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
@@ -44,6 +46,9 @@ class Settings:
     model: str = _env("GCP_STT_MODEL", "phone_call")
     speech_emulator_host: str | None = _env("SPEECH_EMULATOR_HOST", None)
     google_application_credentials: str | None = _env("GOOGLE_APPLICATION_CREDENTIALS", None)
+    google_cloud_project: str | None = _env("GOOGLE_CLOUD_PROJECT", None)
+    stt_location: str = _env("GCP_STT_LOCATION", "global")
+    stt_sensitivity: str | None = _env("GCP_STT_SENSITIVITY", None)
     start_timeout_s: float = field(default=10.0, metadata={"env": None, "low": 0, "high": 3600})
     """How long a socket may be open without a ``start``. For embedding programs; no variable sets it."""
 
@@ -59,6 +64,9 @@ class Settings:
                 f"STT_ROTATE_BY_S={self.stt_rotate_by_s:g}: must not be before "
                 f"STT_ROTATE_AFTER_S={self.stt_rotate_after_s:g}"
             )
+
+        if self.stt_sensitivity not in (None, *SENSITIVITIES):
+            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: say {', '.join(SENSITIVITIES)}")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -22,6 +22,7 @@ from fastcall.rules.hypothesis import Hypothesis
 from fastcall.rules.outcomes import Action, Outcome, outcome_of
 from fastcall.rules.rollover import ANSWER_S, PAUSE_S, Backoff, PauseRule, RotationPlan
 from fastcall.rules.stall import StallRule
+from fastcall.rules.unfinished import AskLimit
 from fastcall.settings import Settings
 
 __all__ = ["RelayOwner", "StreamRelay"]
@@ -33,6 +34,8 @@ MIN_WATCH_S = 0.1
 PROVEN_S = 5.0
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
+# A working recogniser has told the rest by then, once it was told that no more audio comes.
+CLOSING_ANSWER_S = 1.5
 
 
 class RelayOwner(Protocol):
@@ -92,6 +95,8 @@ class StreamRelay:
         self._watch_timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
         self._asked_again = False
+        self._has_told_the_rest = False
+        self._ask_limit = AskLimit()
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
         self.failure: SessionFailed | None = None
@@ -129,6 +134,16 @@ class StreamRelay:
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
             self._release_outgoing()
 
+    def ask_another(self) -> bool:
+        """The owner told of words after F and goes on without them: let another stream hear them.
+
+        :return: whether one is asked; not any more when enough were
+        """
+        may_ask = self._ask_limit.take(self._hypothesis.final_end)
+        if may_ask:
+            self._rotate("words without a final", start=self._hypothesis.final_end)
+        return may_ask
+
     def finish(self) -> bool:
         """No more audio will come.
 
@@ -140,6 +155,7 @@ class StreamRelay:
             return False
         if self._owner is not None:
             self._owner.finish()
+            self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
         elif self._history.end > self._hypothesis.final_end:
             self._stop(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
@@ -193,12 +209,15 @@ class StreamRelay:
             self._retry_timer = self._loop.call_later(wait_s, self._try_open, True)
 
     def _rotate(self, reason: str, *, start: int) -> None:
+        self._hand_over(start=start)
+        self._tell_rotated(reason)
+
+    def _hand_over(self, *, start: int) -> None:
         """The next stream becomes the owner; the old one's interims serve until it caught up."""
         self._release_outgoing()
         self._outgoing = self._owner
         self._hypothesis.handed_over()
         self._open(start=start)
-        self._tell_rotated(reason)
 
     def _tell_rotated(self, reason: str) -> None:
         """While nothing works, another stream is no news: what tells of an outage's end is a result."""
@@ -276,6 +295,7 @@ class StreamRelay:
         if leg is self._owner:
             self._stall.answered(now=self._loop.time())
             self._works()
+            self._has_told_the_rest = leg.half_closed
             self._session.owner_results(leg, results)
         elif leg is self._outgoing:
             self._session.outgoing_results(leg, results)
@@ -295,11 +315,21 @@ class StreamRelay:
     def _finished(self) -> None:
         """The owner has given all that it had. If it leaves words without a final, another is asked, once: providers
         have been seen to end without their last final."""
-        if self._hypothesis.text and not self._asked_again:
+        if self._hypothesis.is_unsettled and not self._asked_again:
             self._asked_again = True
             self._open()
         else:
             self._session.relay_finished(complete=True)
+
+    def _ask_at_the_end(self) -> None:
+        """The owner was to tell the rest, and tells nothing: another is asked while there is time, once."""
+        if self._owner is None or self._asked_again or self._has_told_the_rest:
+            return
+        if not self._owner.half_closed:
+            self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._ask_at_the_end)
+        elif self.is_unsettled():
+            self._asked_again = True
+            self._hand_over(start=self._hypothesis.final_end)
 
     def is_unsettled(self) -> bool:
         """Whether something was said, or may have been said, after F, which the owner may have yet to tell."""

@@ -195,9 +195,10 @@ class RecognitionSession:
 
     def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response: its finals, then the one hypothesis that all its interim results make together."""
-        for result in results:
-            if result.is_final:
-                self._take_final(leg, result)
+        for number, result in enumerate(results):
+            if result.is_final and not self._take_final(leg, result):
+                self.outgoing_results(leg, results[number:])
+                return
         text, end_sample = _interim_of(leg, results)
         # After a final without an interim there is left what the final leaves of the one before.
         if end_sample is None or self._hypothesis.take_interim(text, end_sample):
@@ -235,12 +236,23 @@ class RecognitionSession:
 
     # --- results --------------------------------------------------------------------------------------
 
-    def _take_final(self, leg: StreamLeg, result: StreamResult) -> None:
+    def _take_final(self, leg: StreamLeg, result: StreamResult) -> bool:
+        """Settle what a final says, unless another stream is asked for what it forgot.
+
+        :return: whether it was taken
+        """
         to_call = leg.map.to_call
         end_sample = max(to_call(result.end_sample), self._hypothesis.final_end)
         words = tuple(Word(w.text, to_call(w.start_sample), to_call(w.end_sample)) for w in result.words)
+        forgotten = self._hypothesis.forgotten_before(result.text, words[0].start_sample if words else None, end_sample)
+        if forgotten and self._relay is not None and self._relay.ask_another():
+            return False
         leg.map.forget_before(result.end_sample)
+        for text, end in forgotten:
+            # What was heard and will not be settled any more counts as said.
+            self._settle(RecognitionEvent("final", text, end, self._recognizer.source))
         self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._recognizer.source, words))
+        return True
 
     def _settle(self, event: RecognitionEvent) -> None:
         self._hypothesis.take_final(event.text, event.end_sample)

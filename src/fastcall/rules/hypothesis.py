@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from fastcall.events import SAMPLES_PER_MS
 from fastcall.rules.alignment import matching_prefix
+from fastcall.rules.unfinished import UnfinishedWords
 
 __all__ = ["Hypothesis"]
 
@@ -32,11 +33,17 @@ class Hypothesis:
         self._is_behind = False
         self._owner_text = ""
         self._owner_end = 0
+        self._unfinished = UnfinishedWords()
         # The outgoing stream's words since it was replaced: settled ones, newest interim, and how many of both the
         # owner has settled.
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
         self._outgoing_settled = 0
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether words were told that no final has settled."""
+        return bool(self.text) or bool(self._unfinished)
 
     @property
     def is_behind(self) -> bool:
@@ -47,10 +54,15 @@ class Hypothesis:
         """A new owner begins at F. The stream before it is gone, or is the outgoing one."""
         self._is_behind = True
         self._owner_text, self._owner_end = "", self.final_end
+        self._unfinished.reset()
 
     def handed_over(self) -> None:
         """The owner until now is the outgoing stream from now on."""
         self._outgoing_finals, self._outgoing_interim, self._outgoing_settled = [], self.text.split(), 0
+
+    def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
+        """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
+        return self._unfinished.take_final(text, first_word_start, end_sample)
 
     def take_final(self, text: str, end_sample: int) -> None:
         """The owner settled everything up to ``end_sample``; F does not go back."""
@@ -72,6 +84,7 @@ class Hypothesis:
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
         self._owner_text, self._owner_end = text.strip(), max(end_sample, self.final_end)
+        self._unfinished.take_interim(text, self._owner_end)
         if self._is_behind and end_sample < self.end_sample - SLACK_SAMPLES:
             return False
         self.caught_up()

@@ -9,7 +9,7 @@ import pytest
 from fastcall import g711
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, SessionRotated
-from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
 from fastcall.rules.stall import STALL_S
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, ScriptedStream
@@ -249,3 +249,59 @@ async def test_nothing_is_left_on_the_loop_whenever_it_is_closed() -> None:
         await elapse(0)
         assert loop.timers() == []
         assert len(asyncio.all_tasks()) == 1
+
+
+@in_virtual_time
+async def test_words_that_the_stream_told_of_and_goes_on_without_are_asked_of_another() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(4)
+    first = call.streams[0]
+    first.results(interim("a b c", 1.0))
+    first.results(interim("d", 3.0))
+    first.results(
+        StreamResult("d e", True, 4 * 8000, (StreamWord("d", 22_000, 24_000), StreamWord("e", 24_000, 26_000)))
+    )
+    assert call.finals() == []
+    assert call.news() == ["words without a final"]
+    second = call.streams[1]
+    await call.go_on(3)
+    assert call.heard_by(1) == call.pcm(0)[: len(call.heard_by(1))]
+    words = tuple(StreamWord(text, 2000 * at, 2000 * at + 2000) for at, text in enumerate("abcde"))
+    second.results(StreamResult("a b c d e", True, 4 * 8000, words))
+    assert call.finals() == ["a b c d e"]
+
+
+@in_virtual_time
+async def test_words_that_no_stream_settles_count_as_they_were_told() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(4)
+    for _ in range(3):
+        stream = call.streams[-1]
+        stream.results(interim("a b c", 1.0))
+        stream.results(interim("d", 3.0))
+        stream.results(StreamResult("d", True, 4 * 8000, (StreamWord("d", 22_000, 24_000),)))
+        await call.go_on(1)
+    assert len(call.streams) == 3
+    assert call.finals() == ["a b c", "d"]
+
+
+@in_virtual_time
+async def test_at_the_end_of_the_call_another_stream_is_asked_when_the_owner_tells_nothing() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(4)
+    call.streams[0].results(interim("a b", 1.0))
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(1.4)
+    assert len(call.streams) == 1
+    await elapse(1.2)
+    second = call.streams[1]
+    assert second.half_closed
+    assert call.heard_by(1) == call.pcm(0)
+    second.results(final("a b c", 4.0))
+    second.end(StreamEnd("OK"))
+    await closing
+    assert call.finals() == ["a b c"]
+    assert call.news() == []
