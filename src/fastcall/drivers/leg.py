@@ -29,10 +29,6 @@ KEEPALIVE_AFTER_S = 5.0
 CLOSING_SPEED = 4.5
 # A stream that takes nothing for so long, while audio waits, will not take any more.
 STUCK_S = 8.0
-# Once no more audio comes, catching up may go near to the 5 times real time that Google takes: `close()` has a bound.
-CLOSING_SPEED = 4.5
-# A stream that takes nothing for so long, while audio waits, will not take any more.
-STUCK_S = 8.0
 
 
 class LegOwner(Protocol):

@@ -236,9 +236,8 @@ class RecognitionSession:
     # --- results --------------------------------------------------------------------------------------
 
     def _take_final(self, leg: StreamLeg, result: StreamResult) -> None:
-        to_call = leg.map.to_call
-        end_sample = max(to_call(result.end_sample), self._hypothesis.final_end)
-        words = tuple(Word(w.text, to_call(w.start_sample), to_call(w.end_sample)) for w in result.words)
+        end_sample = max(leg.map.to_call(result.end_sample), self._hypothesis.final_end)
+        words = tuple(Word(w.text, *leg.map.span_to_call(w.start_sample, w.end_sample)) for w in result.words)
         leg.map.forget_before(result.end_sample)
         self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._recognizer.source, words))
 
