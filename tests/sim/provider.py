@@ -45,6 +45,8 @@ class SimRecognizer:
         self.opened_at: list[float] = []
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.told: set[int] = set()
+        """Words that a stream has told of, whether or not anything became of them."""
 
     @property
     def source(self) -> str:
@@ -279,7 +281,8 @@ class SimStream:
 
     def _send_final(self) -> None:
         if self._decided:
-            self._tell([self._final(self._decided.popleft()), *self._interim()])
+            decided = self._decided.popleft()
+            self._tell([self._final(decided), *self._interim()], [*decided.words, *self._unsettled()])
 
     def _final(self, decided: _Decided) -> StreamResult:
         lead, self._any_final = (" " if self._any_final else ""), True
@@ -301,12 +304,16 @@ class SimStream:
         if self._rng.random() < self._traits.rewrites:
             results = self._rewritten(results)
             self._interim_soon()  # put right soon after
-        if results:
-            self._tell(results)
+            self._tell(results, ())
+        else:
+            self._tell(results, self._unsettled())
+
+    def _unsettled(self) -> list[HeardWord]:
+        return [word for decided in self._decided for word in decided.words] + self._current
 
     def _interim(self) -> list[StreamResult]:
         """The hypothesis of all that no final has settled, in two parts."""
-        words = [word for decided in self._decided for word in decided.words] + self._current
+        words = self._unsettled()
         if not words:
             return []
         end = self._ear.heard_samples if self._traits.interim_end_is_audio else words[-1].end
@@ -337,13 +344,16 @@ class SimStream:
             self._decided.append(_Decided(self._current, self._ear.heard_samples))
             self._current = []
         while self._decided:
-            self._tell([self._final(self._decided.popleft())])
+            decided = self._decided.popleft()
+            self._tell([self._final(decided)], decided.words)
         if not self._is_silent:
             self._end("OK", "")
 
-    def _tell(self, results: list[StreamResult]) -> None:
+    def _tell(self, results: list[StreamResult], words: Sequence[HeardWord]) -> None:
+        """``words`` are in the results as they were said."""
         if self._over or self._is_silent or not results:
             return
+        self._host.told.update(word.number for word in words)
         for result in results:
             kind = "final" if result.is_final else "interim"
             self._host.counts[kind] += 1

@@ -70,8 +70,16 @@ class Observed:
     events: list[tuple[float, TranscriptEvent]] = field(default_factory=list)
     lost: list[tuple[int, int]] = field(default_factory=list)
     """Parts of the call that outgrew the replay bound, in samples."""
+    lost_in_reach: list[tuple[int, int]] = field(default_factory=list)
+    """Those of them that a stream which had begun to hear what is before them was yet to hear."""
     settled_to: int = 0
     """F by the last final of a stream's, before what was left of the interim was committed."""
+    told: set[int] = field(default_factory=set)
+    """Words that the provider told of."""
+    unsettled_at_hang_up: int = 0
+    """Samples between F and the call's end when the caller hung up."""
+    outgrown: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
+    """Parts of the call, in samples, that no stream could settle any more, and the words that were told of by then."""
     hung_up_at: float = 0.0
     over_at: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -103,6 +111,7 @@ class _World:
         self._next = 0
         self._began_at = loop.time()
         self._lost_samples = 0
+        self._watched: RecognitionSession | None = None
         self.seen = Observed()
 
     def _say(self, what: str) -> None:
@@ -160,6 +169,8 @@ class _World:
     def _note_hang_up(self) -> None:
         if not self.seen.hung_up_at:
             self.seen.hung_up_at = self._loop.time()
+            if self._session is not None:
+                self.seen.unsettled_at_hang_up = self._session.call_samples - self._session._hypothesis.final_end
 
     def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
         self.seen.events.append((self._loop.time(), event))
@@ -180,11 +191,17 @@ class _World:
         if session is None:
             return
         self._note_settled(session)
+        if session is not self._watched:
+            self._watched = session
+            self._note_outgrown(session)
         history, problems = session._history, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
             self._lost_samples = session.lost_samples
             self.seen.lost.append((history.start - lost, history.start))
+            owner = session._relay.owner if session._relay is not None else None
+            if owner is not None and owner.map.length_samples:
+                self.seen.lost_in_reach.append(self.seen.lost[-1])
         if len(problems) > 5:
             return
         if history.end - history.start > int(self._scenario.settings.stt_replay_s * 8000):
@@ -200,6 +217,17 @@ class _World:
         if session._relay is not None and session._relay.owner is not None:
             self.seen.settled_to = session._hypothesis.final_end
 
+    def _note_outgrown(self, session: RecognitionSession) -> None:
+        take = session.audio_outgrew
+
+        def note_and_take() -> None:
+            settled_to = session._hypothesis.final_end
+            take()
+            told = frozenset(self._provider.told)
+            self.seen.outgrown.append((settled_to, session._hypothesis.final_end, told))
+
+        session.audio_outgrew = note_and_take  # type: ignore[method-assign]
+
     def look_for_leftovers(self) -> None:
         seen = self.seen
         seen.problems += self._provider.violations
@@ -210,3 +238,4 @@ class _World:
         seen.problems += [f"left on the loop: {task!r}" for task in tasks]
         seen.problems += [f"left on the loop: {timer!r}" for timer in self._loop.timers()]
         seen.counts = dict(self._provider.counts)
+        seen.told = self._provider.told

@@ -37,6 +37,12 @@ class LegOwner(Protocol):
     def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response of this leg's stream."""
 
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        """Audio that the leg was to send was not kept.
+
+        :return: from where in the call it is to go on, if that is kept
+        """
+
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """The stream is over. Once a leg, and last."""
 
@@ -144,8 +150,9 @@ class StreamLeg:
             self._send(MAX_PIECE_SAMPLES, now)
 
     def _send(self, limit: int, now: float) -> None:
-        # Audio that the history had to forget keeps its time: the map jumps with the cursor.
-        self._cursor = max(self._cursor, self._history.start)
+        if self._cursor < self._history.start:
+            # Audio that the history had to forget keeps its time: the map jumps with the cursor.
+            self._cursor = max(self._owner.leg_outgrown(self), self._history.start)
         pcm = self._history.read(self._cursor, limit)
         samples = len(pcm) // 2
         self._stream.write(pcm)

@@ -47,6 +47,9 @@ class RelayOwner(Protocol):
     def owner_is_authoritative(self) -> None:
         """The owner has had all audio for so long that what it has not told of is not there."""
 
+    def audio_outgrew(self) -> None:
+        """What follows F was not kept: no stream will hear it again, and what is known of it is all that ever will be."""
+
     def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
         """News for the session's listeners."""
 
@@ -158,7 +161,9 @@ class StreamRelay:
 
     def _open(self, *, start: int | None = None) -> None:
         """A new owner that hears everything from ``start`` (by default F) on."""
-        begin = self._hypothesis.final_end if start is None else start
+        if self._history.lost_to > self._hypothesis.final_end:
+            self._session.audio_outgrew()
+        begin = max(start or 0, self._hypothesis.final_end)
         self._hypothesis.owner_changed()
         self._owner = leg = StreamLeg(
             self._recognizer,
@@ -279,6 +284,14 @@ class StreamRelay:
             self._session.owner_results(leg, results)
         elif leg is self._outgoing:
             self._session.outgoing_results(leg, results)
+
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        """The history could not wait for the stream to connect, or to take audio again."""
+        if leg is self._owner and not leg.map.length_samples and self._history.lost_to > self._hypothesis.final_end:
+            self._session.audio_outgrew()
+            self._hypothesis.owner_changed()
+            return self._hypothesis.final_end
+        return leg.cursor
 
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""

@@ -218,6 +218,10 @@ class RecognitionSession:
         if self._hypothesis.is_behind and self._hypothesis.caught_up():
             self._tell_interim()
 
+    def audio_outgrew(self) -> None:
+        """Words that were heard stay said, although no stream will settle them."""
+        self._commit_interim()
+
     def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
         """News for the listeners."""
         self._tell(event)
