@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fastcall.drivers.leg import CLOSING_SPEED
 from fastcall.drivers.runner import CLOSE_TIMEOUT_S
 from fastcall.events import TranscriptEvent
+from fastcall.rules.stall import STALL_S
 from sim.scenario import RATE, Scenario
 from sim.speech import EDGE_SAMPLES, SpokenWord
 from sim.world import Observed
@@ -24,6 +25,8 @@ PROBLEM = 1_000_000
 FLUSH_S = 1.0
 # What a stream may take longer to be accepted, now and then.
 SLOW_ACCEPT_S = 3.0
+# The longest back-off and the breaker's probes, with the provider's delays.
+RECOVERY_S = 14.0
 # How a token begins that may stand beside an excused word: a half word, or a hypothesis that was never put right.
 _STRAY = "~u"
 
@@ -60,7 +63,7 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
         verdict.problems.append(f"over only {seen.over_at - seen.hung_up_at:.1f} s after the hang-up")
     verdict.problems += [f"a failure was told, and there was none: {text}" for text in _false_alarms(scenario, seen)]
     said = [word for word in scenario.words if word.end - EDGE_SAMPLES <= scenario.samples]
-    excused = _excused(said, seen, verdict)
+    excused = _excused(scenario, said, seen, verdict)
     heard = [(token, u) for u in utterances for token in u.text.split()]
     verdict.heard = [token for token, _ in heard]
     pairs = _align(said, heard, excused, verdict)
@@ -69,6 +72,7 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
         guessed = not scenario.provider.word_times or scenario.voice.deaf or word.end > seen.settled_to
         guessed = guessed or _touches_any(word, [(low, high) for low, high, _ in seen.outgrown])
         _check_place(word, heard[index][1], utterances, verdict, guessed=guessed)
+    _check_commits(scenario, seen, verdict)
     verdict.counts["calls"] += 1
     verdict.counts["words"] += len(said)
     for _, e in seen.events:
@@ -144,12 +148,31 @@ def _take(event: TranscriptEvent, at: float, utterance: _Utterance, debounce_s: 
         utterance.text = text
 
 
+def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None:
+    """What the provider had told of an utterance's words when it was committed is there, if only at a neighbour."""
+    said = scenario.words
+    if scenario.provider.rewrites or seen.lost or len({word.text for word in said}) < len(said):
+        return
+    texts: dict[int | None, list[str]] = {}
+    for at, event in seen.events:
+        if event.event not in ("partial", "utterance_end", "amended"):
+            continue
+        texts[event.utterance_id] = (event.text or "").split()
+        if event.event != "utterance_end" or event.start_sample is None or event.end_sample is None:
+            continue
+        there = {token for tokens in texts.values() for token in tokens}
+        for word in said:
+            inside = event.start_sample <= word.start and word.end <= event.end_sample
+            if inside and seen.told.get(word.number, at) < at and word.text not in there:
+                verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
+
+
 # --- the words ---------------------------------------------------------------------------------------
 
 
-def _excused(said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[bool]:
-    """Which words may be missing or wrong: those in audio that outgrew the replay bound, and, if the session
-    told of a failure that was not over, or could not settle all before the call's end and said so, those after F.
+def _excused(scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[bool]:
+    """Which words may be missing or wrong: those in audio that outgrew the replay bound, and those after F if the
+    session told of a failure that was not over and had not had the time to make it good.
     A word that the provider told of is not excused: what was known is never lost."""
     trouble = False
     for _, event in seen.events:
@@ -157,22 +180,32 @@ def _excused(said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[b
             trouble = True
         elif event.event == "session_rotated":
             trouble = False
+    since = _not_made_good_since(scenario, seen)
     excused = []
     for word in said:
-        beyond = _touches_any(word, seen.lost)
-        given_up = any(
-            _touches_any(word, [(low, high)]) and word.number not in told for low, high, told in seen.outgrown
-        )
+        given_up = _touches_any(word, [(low, high) for low, high, told in seen.outgrown if word.number not in told])
         if word.number in seen.told and not given_up and not _touches_any(word, seen.lost_in_reach):
             excused.append(False)
             continue
-        beyond = beyond or given_up
-        unsettled = trouble and word.end > seen.settled_to - 400
+        beyond = given_up or _touches_any(word, seen.lost)
+        unsettled = trouble and word.end > max(seen.settled_to - 400, since)
         verdict.counts["excused: beyond the bound"] += beyond
         verdict.counts["excused: the call ended in a failure that was told"] += unsettled and not beyond
         excused.append(beyond or unsettled)
     verdict.counts["calls that ended in a failure that was told"] += trouble
     return excused
+
+
+def _not_made_good_since(scenario: Scenario, seen: Observed) -> int:
+    """The sample of the call before which everything was to be settled when it ended, whatever had failed."""
+    provider, settings = scenario.provider, scenario.settings
+    connect_s = provider.connect_s[1] + (SLOW_ACCEPT_S if provider.slow_accept else 0)
+    backlog_s = seen.unsettled_at_last_fault / RATE + RECOVERY_S
+    catch_up_s = connect_s + backlog_s / (settings.stt_replay_speed - 1) + provider.final_s[1]
+    made_good_s = RECOVERY_S + catch_up_s + (STALL_S * 2**seen.ill_streams if seen.ill_streams else 0)
+    if catch_up_s > settings.stt_rotate_after_s or seen.hung_up_at - seen.last_fault_at < made_good_s:
+        return 0  # a stream that is replaced before it has caught up makes nothing good
+    return max((samples for at, samples in seen.fed if at < seen.hung_up_at - made_good_s), default=0)
 
 
 def _touches_any(word: SpokenWord, spans: list[tuple[int, int]]) -> bool:

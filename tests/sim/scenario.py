@@ -100,7 +100,7 @@ class Scenario:
 def scenario_of(seed: int) -> Scenario:
     """The call that ``seed`` stands for."""
     rng = Random(f"call {seed}")
-    seconds = rng.uniform(12, 40) if rng.random() < 0.93 else rng.uniform(60, 150)
+    seconds = rng.uniform(12, 40) if rng.random() < 0.9 else rng.uniform(60, 150)
     settings = _settings(rng)
     provider = _provider(rng, settings, seconds)
     voice = _voice(rng)
@@ -279,7 +279,7 @@ def _holds(
     if rng.random() < 0.3:
         for _ in range(rng.randint(1, 3)):
             holds[rng.randrange(frames)] = (rng.choice((0.1, 0.4, 1.5, 4.0)), None)
-    if rng.random() < 0.15:
+    for _ in range(rng.choice((0, 0, 0, 0, 1, 2))):
         frame = rng.randrange(frames)
         # In a pause of more than 5 s the session sends silence: inside a word that would cut it in two.
         # Beside lost frames the jump of the clock would be longer than a gap that is filled.

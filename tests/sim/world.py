@@ -74,12 +74,18 @@ class Observed:
     """Those of them that a stream which had begun to hear what is before them was yet to hear."""
     settled_to: int = 0
     """F by the last final of a stream's, before what was left of the interim was committed."""
-    told: set[int] = field(default_factory=set)
-    """Words that the provider told of."""
+    told: dict[int, float] = field(default_factory=dict)
+    """Words that the provider told of, and when first."""
+    last_fault_at: float = 0.0
+    unsettled_at_last_fault: int = 0
+    ill_streams: int = 0
+    fed: list[tuple[float, int]] = field(default_factory=list)
+    """How many samples of the call had come by when."""
     unsettled_at_hang_up: int = 0
     """Samples between F and the call's end when the caller hung up."""
     outgrown: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
     """Parts of the call, in samples, that no stream could settle any more, and the words that were told of by then."""
+    began_at: float = 0.0
     hung_up_at: float = 0.0
     over_at: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -112,7 +118,7 @@ class _World:
         self._began_at = loop.time()
         self._lost_samples = 0
         self._watched: RecognitionSession | None = None
-        self.seen = Observed()
+        self.seen = Observed(began_at=self._began_at)
 
     def _say(self, what: str) -> None:
         if self._trace is not None:
@@ -124,6 +130,7 @@ class _World:
         self._provider = SimRecognizer(
             scenario.provider, scenario.words, seed=str(scenario.seed), trace=self._say if self._trace else None
         )
+        self._provider.on_fault = self._note_fault
         self._runner = CallRunner(
             SimSocket(),
             settings=scenario.settings,
@@ -166,6 +173,13 @@ class _World:
         else:
             self._loop.call_at(self._began_at + deliveries[self._next].at_s, self._deliver)
 
+    def _note_fault(self) -> None:
+        if not self.seen.hung_up_at:
+            self.seen.last_fault_at = self._loop.time()
+            if self._session is not None:
+                known = self._session._hypothesis
+                self.seen.unsettled_at_last_fault = self._session.call_samples - known.final_end
+
     def _note_hang_up(self) -> None:
         if not self.seen.hung_up_at:
             self.seen.hung_up_at = self._loop.time()
@@ -190,6 +204,8 @@ class _World:
         session = self._session
         if session is None:
             return
+        if not self.seen.fed or self.seen.fed[-1][1] < session.call_samples:
+            self.seen.fed.append((self._loop.time(), session.call_samples))
         self._note_settled(session)
         if session is not self._watched:
             self._watched = session
@@ -239,3 +255,4 @@ class _World:
         seen.problems += [f"left on the loop: {timer!r}" for timer in self._loop.timers()]
         seen.counts = dict(self._provider.counts)
         seen.told = self._provider.told
+        seen.ill_streams = self._provider.ill

@@ -41,14 +41,14 @@ class RelayOwner(Protocol):
     def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response of the stream that owns the call."""
 
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
-        """A response of the stream that is being replaced."""
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
+        """A response of the stream that is being replaced; whether it told of more than the owner has."""
 
     def owner_is_authoritative(self) -> None:
         """The owner has had all audio for so long that what it has not told of is not there."""
 
     def audio_outgrew(self) -> None:
-        """What follows F was not kept: no stream will hear it again, and what is known of it is all that ever will be."""
+        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
 
     def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
         """News for the session's listeners."""
@@ -90,6 +90,7 @@ class StreamRelay:
         self._rand = rand
         self._owner: StreamLeg | None = None
         self._outgoing: StreamLeg | None = None
+        self._outgoing_told_at = 0.0
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -241,7 +242,8 @@ class StreamRelay:
             return
         if self._is_proven(owner, now):
             self._works()
-        if owner.abreast_since is not None and now - owner.abreast_since > ANSWER_S:
+        # What the outgoing stream told just now, the owner may yet tell.
+        if owner.abreast_since is not None and now - max(owner.abreast_since, self._outgoing_told_at) > ANSWER_S:
             self._release_outgoing()
             if owner.has_answered:  # one that has told nothing at all may be deaf
                 self._session.owner_is_authoritative()
@@ -282,8 +284,8 @@ class StreamRelay:
             self._stall.answered(now=self._loop.time())
             self._works()
             self._session.owner_results(leg, results)
-        elif leg is self._outgoing:
-            self._session.outgoing_results(leg, results)
+        elif leg is self._outgoing and self._session.outgoing_results(leg, results):
+            self._outgoing_told_at = self._loop.time()
 
     def leg_outgrown(self, leg: StreamLeg) -> int:
         """The history could not wait for the stream to connect, or to take audio again."""

@@ -205,13 +205,15 @@ class RecognitionSession:
         if self._relay is not None:
             self._relay.owner_told()
 
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
         """Its finals are not taken; their text is still the newest that is known of what follows F."""
         finals = [result.text for result in results if result.is_final]
         text, _ = _interim_of(leg, results)
         end_sample = leg.map.to_call(max((result.end_sample for result in results), default=0))
-        if self._hypothesis.take_outgoing(finals, text, end_sample):
-            self._tell_interim()
+        if not self._hypothesis.take_outgoing(finals, text, end_sample):
+            return False
+        self._tell_interim()
+        return True
 
     def owner_is_authoritative(self) -> None:
         """What it has not told of by now is not there."""

@@ -308,3 +308,22 @@ async def test_a_pause_that_was_forgotten_is_no_loss() -> None:
     await call.go_on(3)
     assert call.news() == ["age"]
     assert call.finals() == ["a"]
+
+
+@in_virtual_time
+async def test_what_the_outgoing_stream_told_just_now_outlives_an_owner_that_falls_silent() -> None:
+    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
+    call.session.note_speech(True, 0)
+    await call.go_on(5)
+    call.streams[0].results(final("a", 5.0), interim(" b", 5.0))
+    await call.go_on(5.2)
+    old, new = call.streams
+    new.results(interim("b", 5.0))  # and nothing more
+    for second in range(4):
+        await call.go_on(1)
+        old.results(interim(" b" + " c" * (second + 1), 11.0 + second))
+    assert not old.ended
+    assert call.interims()[-1] == "b c c c c"
+    await call.go_on(4.5)
+    assert old.ended
+    assert call.interims()[-1] == "b"  # it had its time to tell of them
