@@ -1,6 +1,6 @@
-"""Rules broken on purpose, and how many seeds it takes until the simulation says so; ``make simulate-faults MUTATIONS=1``.
+"""Rules broken on purpose, and how many seeds it takes until that shows; ``make simulate-faults MUTATIONS=1``.
 
-A judge that lets a broken rule pass is worth nothing. The breaks are made here, from outside; the product has no switches.
+A judge that lets a broken rule pass is worth nothing. The breaks are made from outside: the product has no switches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from fastcall.ports import StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
 from fastcall.rules.ledger import TranscriptLedger
-from fastcall.rules.stall import StallRule
 from fastcall.rules.streammap import StreamMap
 from sim.run import failures
 
@@ -75,11 +74,10 @@ MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "keep-alive silence counts as call time": (StreamMap, "add_keepalive", lambda stream, samples: None),
     "the history is forgotten half a second early": (AudioHistory, "forget_before", _forget_early),
     "what was known is dropped when the owner changes": (Hypothesis, "owner_changed", _drop_outgoing_words),
-    "the owner's first word counts before it has caught up": (Hypothesis, "is_behind", property(lambda _: False)),
+    "the owner's first word counts before it has caught up": (Hypothesis, "_is_short", lambda *_: False),
     "a gap in the audio takes no time": (RecognitionSession, "feed_silence", lambda session, samples: False),
     "the last interim is not committed": (RecognitionSession, "_commit_interim", _nothing),
     "after a failure nobody tries again": (StreamRelay, "_try_open", _nothing),
-    "a stall is not noticed": (StallRule, "is_stalled", lambda *_, **__: False),
     "a late final goes to the newest utterance": (TranscriptLedger, "_share_out", _all_to_the_newest),
 }
 

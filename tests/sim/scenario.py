@@ -10,11 +10,22 @@ from random import Random
 from fastcall.settings import Settings
 from sim.speech import SILENCE, SpokenWord
 
-__all__ = ["FRAME_SAMPLES", "RATE", "Delivery", "Outage", "ProviderTraits", "Scenario", "VoiceTraits", "scenario_of"]
+__all__ = [
+    "FRAME_SAMPLES",
+    "RATE",
+    "Delivery",
+    "Outage",
+    "ProviderTraits",
+    "Scenario",
+    "VoiceTraits",
+    "long_call",
+    "scenario_of",
+]
 
 RATE = 8000
 FRAME_SAMPLES = 160
 FRAME_S = 0.02
+BLOCK_S = 100.0
 STREAM_SID, CALL_SID = "MZsim", "CAsim"
 
 
@@ -120,6 +131,22 @@ def scenario_of(seed: int) -> Scenario:
         audio[word.start : word.end] = word.samples()
     del audio[frames * FRAME_SAMPLES :]
     deliveries = _deliveries(rng, bytes(audio), frames, lost, words)
+    return Scenario(seed, settings, provider, voice, tuple(words), frames * FRAME_SAMPLES, tuple(deliveries))
+
+
+def long_call(seed: int, seconds: float, settings: Settings, provider: ProviderTraits) -> Scenario:
+    """A call of that length, in which each 100 s are spoken alike."""
+    rng = Random(f"long call {seed}")
+    block, words, frames = _speech(rng, min(seconds, BLOCK_S)), [], int(seconds / FRAME_S)
+    for shift in range(0, int(seconds * RATE), int(BLOCK_S * RATE)):
+        for word in block:
+            number = len(words)
+            words.append(SpokenWord(number, f"w{number}", word.start + shift, word.end + shift))
+    audio = bytearray([SILENCE]) * (frames * FRAME_SAMPLES)
+    for word in words:
+        audio[word.start : word.end] = word.samples()
+    deliveries = _deliveries(rng, bytes(audio), frames, [], words)
+    voice = VoiceTraits()
     return Scenario(seed, settings, provider, voice, tuple(words), frames * FRAME_SAMPLES, tuple(deliveries))
 
 

@@ -93,10 +93,18 @@ class Observed:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def simulate(scenario: Scenario, *, trace: Callable[[str], None] | None = None) -> Observed:
-    """Play ``scenario`` to its end. The same scenario gives the same events, to the microsecond."""
+def simulate(
+    scenario: Scenario,
+    *,
+    trace: Callable[[str], None] | None = None,
+    look: Callable[[float, CallRunner], None] | None = None,
+) -> Observed:
+    """Play ``scenario`` to its end. The same scenario gives the same events, to the microsecond.
+
+    :param look: is shown the call after each message, with the seconds since its begin
+    """
     loop = VirtualLoop()
-    world = _World(scenario, loop, trace)
+    world = _World(scenario, loop, trace, look)
     try:
         try:
             run_virtual(world.play(), loop)
@@ -109,7 +117,14 @@ def simulate(scenario: Scenario, *, trace: Callable[[str], None] | None = None) 
 
 
 class _World:
-    def __init__(self, scenario: Scenario, loop: VirtualLoop, trace: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        loop: VirtualLoop,
+        trace: Callable[[str], None] | None,
+        look: Callable[[float, CallRunner], None] | None,
+    ) -> None:
+        self._show = look
         self._scenario = scenario
         self._loop = loop
         self._trace = trace
@@ -168,6 +183,8 @@ class _World:
                     self._note_hang_up()
                 runner.message_received(message)
             self._look()
+            if self._show is not None:
+                self._show(self._loop.time() - self._began_at, runner)
         if self._next == len(deliveries):
             self._delivered.set()
         else:
