@@ -25,7 +25,6 @@ OF_A_CALL = (
     *("CallRunner", "CallMachine", "RecognitionSession", "StreamRelay", "StreamLeg", "StreamMap", "AudioIntake"),
     *(
         "AudioHistory",
-        "AudioRing",
         "Hypothesis",
         "PartialTimer",
         "TranscriptLedger",
@@ -65,6 +64,7 @@ async def place_calls(loop: VirtualLoop, counts: Counter[str]) -> None:
                 loop.call_at(began_at + delivery.at_s, runner.message_received, delivery.message)
         await runner.wait_over()
 
+    loop.call_later(2.0, lambda: counts.update(f"alive {kind}" for kind in alive()))
     for first in range(0, CALLS, AT_ONCE):
         await asyncio.gather(*(place(number) for number in range(first, first + AT_ONCE)))
     counts.update(provider.counts)
@@ -82,6 +82,7 @@ def test_nothing_is_left_of_1000_calls() -> None:
         assert counts["call_ended"] == CALLS
         assert counts["streams"] > CALLS
         assert min(counts[kind] for kind in ("stalls", "hangs", "UNAVAILABLE", "session_failed", "final")) > 20
+        assert [kind for kind in OF_A_CALL if not counts[f"alive {kind}"]] == []
         assert counts["open streams"] == 0
         assert loop.errors == []
         assert asyncio.all_tasks(loop) == set()
