@@ -11,7 +11,7 @@ from random import Random
 from fastcall.drivers.runner import CallRunner
 from fastcall.ports import StreamConfig
 from fastcall.settings import Settings
-from sim.clock import VirtualLoop, run_virtual
+from sim.clock import VirtualLoop, elapse, run_virtual
 from sim.provider import SimRecognizer
 from sim.scenario import Outage, ProviderTraits, long_call
 from sim.world import SimSocket, SimVoice
@@ -70,7 +70,7 @@ async def place_calls(loop: VirtualLoop, counts: Counter[str]) -> None:
     counts.update(provider.counts)
     counts["open streams"] = len(provider.streams)
     # A caller's socket may close after the last words: so late that the call is over, which must be all the same.
-    await asyncio.sleep(1)
+    await elapse(1)
 
 
 def test_nothing_is_left_of_1000_calls() -> None:
