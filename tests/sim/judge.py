@@ -154,13 +154,23 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
     if scenario.provider.rewrites or seen.lost or len({word.text for word in said}) < len(said):
         return
     texts: dict[int | None, list[str]] = {}
+    open_ids: set[int | None] = set()
+    settled: set[str] = set()
     for at, event in seen.events:
+        if event.event == "utterance_begin":
+            open_ids.add(event.utterance_id)
+        elif event.event == "utterance_end":
+            open_ids.discard(event.utterance_id)
+        if event.event == "final":
+            settled.update((event.text or "").split())
         if event.event not in ("partial", "utterance_end", "amended"):
             continue
         texts[event.utterance_id] = (event.text or "").split()
         if event.event != "utterance_end" or event.start_sample is None or event.end_sample is None:
             continue
-        there = {token for tokens in texts.values() for token in tokens}
+        if len(open_ids) > 1:
+            continue  # of a neighbour that is open, but not the newest, no text is told before its end
+        there = settled.union(*texts.values())
         for word in said:
             inside = event.start_sample <= word.start and word.end <= event.end_sample
             if inside and seen.told.get(word.number, at) < at and word.text not in there:
