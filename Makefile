@@ -14,7 +14,10 @@ ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
-.PHONY: help build demo serve test check lossless bench gates clean
+SEEDS ?= 2000
+FIRST ?= 0
+
+.PHONY: help build demo serve test check lossless bench gates simulate-faults clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -25,6 +28,8 @@ help:
 	@echo "make lossless   the proof that no word is lost or doubled, 7 minutes"
 	@echo "make bench   the tables of the benchmarks"
 	@echo "make gates   the speed ratios that must hold"
+	@echo "make simulate-faults SEEDS=2000   calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one,"
+	@echo "             MUTATIONS=1 breaks rules on purpose and says after how many seeds it shows"
 	@echo "make clean   away with .venv and everything built"
 
 build: $(CORE_STAMP)
@@ -69,6 +74,9 @@ bench: build
 
 gates: build
 	$(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
+
+simulate-faults: build
+	@cd tests && ../$(BIN)/python -m $(if $(MUTATIONS),sim.mutations,sim.run $(if $(SEED),--seed $(SEED) $(if $(VERBOSE),--verbose),--seeds $(SEEDS) --first $(FIRST)))
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

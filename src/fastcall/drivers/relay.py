@@ -44,11 +44,14 @@ class RelayOwner(Protocol):
     def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response of the stream that owns the call."""
 
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
-        """A response of the stream that is being replaced."""
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
+        """A response of the stream that is being replaced; whether it told of more than the owner has."""
 
     def owner_is_authoritative(self) -> None:
         """The owner has had all audio for so long that what it has not told of is not there."""
+
+    def audio_outgrew(self) -> None:
+        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
 
     def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
         """News for the session's listeners."""
@@ -90,6 +93,7 @@ class StreamRelay:
         self._rand = rand
         self._owner: StreamLeg | None = None
         self._outgoing: StreamLeg | None = None
+        self._outgoing_told_at = 0.0
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -174,7 +178,9 @@ class StreamRelay:
 
     def _open(self, *, start: int | None = None) -> None:
         """A new owner that hears everything from ``start`` (by default F) on."""
-        begin = self._hypothesis.final_end if start is None else start
+        if self._history.lost_to > self._hypothesis.final_end:
+            self._session.audio_outgrew()
+        begin = max(start or 0, self._hypothesis.final_end)
         self._hypothesis.owner_changed()
         self._owner = leg = StreamLeg(
             self._recognizer,
@@ -255,7 +261,8 @@ class StreamRelay:
             return
         if self._is_proven(owner, now):
             self._works()
-        if owner.abreast_since is not None and now - owner.abreast_since > ANSWER_S:
+        # What the outgoing stream told just now, the owner may yet tell.
+        if owner.abreast_since is not None and now - max(owner.abreast_since, self._outgoing_told_at) > ANSWER_S:
             self._release_outgoing()
             if owner.has_answered:  # one that has told nothing at all may be deaf
                 self._session.owner_is_authoritative()
@@ -297,8 +304,16 @@ class StreamRelay:
             self._works()
             self._has_told_the_rest = leg.half_closed
             self._session.owner_results(leg, results)
-        elif leg is self._outgoing:
-            self._session.outgoing_results(leg, results)
+        elif leg is self._outgoing and self._session.outgoing_results(leg, results):
+            self._outgoing_told_at = self._loop.time()
+
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        """The history could not wait for the stream to connect, or to take audio again."""
+        if leg is self._owner and not leg.map.length_samples and self._history.lost_to > self._hypothesis.final_end:
+            self._session.audio_outgrew()
+            self._hypothesis.owner_changed()
+            return self._hypothesis.final_end
+        return leg.cursor
 
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""

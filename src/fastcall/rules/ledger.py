@@ -127,13 +127,18 @@ class TranscriptLedger:
         if event.kind == "final":
             self._receive_final(event)
             self._commit_covered(now)
-            self._amend()
+            self._amend(self._utterances)
             self._prune()
         else:
             self._interim = event.text.split()
             self._interim_end = event.end_sample
             self._deal_interim(event.source)
             self._recent.append((event.end_sample, len(self._interim)))
+            if not self._interim:
+                # Nothing is left after the finals: what an earlier interim had beyond them was not said.
+                for utterance in self._utterances:
+                    utterance.claim = []
+                self._amend([u for u in self._utterances if u.settled])
         self._offer_partial(now)
 
     def finish(self, *, now: float) -> None:
@@ -171,7 +176,7 @@ class TranscriptLedger:
 
     def _open_for_text(self) -> list[_Utterance]:
         """The utterances that may own words after F, in order."""
-        return [u for u in self._utterances if not self._is_covered(u)]
+        return [u for u in self._utterances if not self._is_covered(u) or (u.claim and not self._is_settled(u))]
 
     def _deal_interim(self, source: str | None = None) -> None:
         """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest.
@@ -229,7 +234,7 @@ class TranscriptLedger:
                     )
                 )
         known = len(self._interim)
-        if event.end_sample >= self._interim_end - COVER_TOLERANCE_SAMPLES:
+        if event.end_sample >= self._interim_end:
             self._interim = []
         else:
             self._interim = self._interim[matching_prefix(tokens, self._interim) :]
@@ -238,7 +243,7 @@ class TranscriptLedger:
         self._recent = deque(recent, maxlen=RECENT_INTERIMS)
         self._final_end = max(self._final_end, event.end_sample)
         for utterance in self._utterances:
-            if self._is_covered(utterance):
+            if self._is_settled(utterance):
                 utterance.claim = []
         self._deal_interim(event.source)
 
@@ -329,17 +334,21 @@ class TranscriptLedger:
         reached_to = utterance.end_sample - COVER_TOLERANCE_SAMPLES
         return self._final_end >= utterance.end_sample or self._final_end > max(reached_to, utterance.voice_sample)
 
+    def _is_settled(self, utterance: _Utterance) -> bool:
+        """Whether finals reach all of it. Where they only cover it, a short word may follow them."""
+        return utterance.end_sample is not None and self._final_end >= utterance.end_sample
+
     def _commit(self, utterance: _Utterance) -> None:
         utterance.commit_at = None
-        if self._is_covered(utterance):
+        if self._is_settled(utterance):
             utterance.claim = []
         utterance.committed = utterance.text
         if utterance is self._utterances[-1]:
             self._debouncer.reset()
         self._emit("utterance_end", utterance, utterance.committed)
 
-    def _amend(self) -> None:
-        for utterance in self._utterances:
+    def _amend(self, utterances: Sequence[_Utterance]) -> None:
+        for utterance in utterances:
             if utterance.committed is not None and utterance.text != utterance.committed:
                 utterance.committed = utterance.text
                 self._emit("amended", utterance, utterance.committed)
