@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fastcall.drivers.leg import CLOSING_SPEED
 from fastcall.drivers.runner import CLOSE_TIMEOUT_S
 from fastcall.events import TranscriptEvent
+from fastcall.rules.ledger import COVER_TOLERANCE_SAMPLES
 from fastcall.rules.stall import STALL_S
 from sim.scenario import RATE, Scenario
 from sim.speech import EDGE_SAMPLES, SpokenWord
@@ -63,10 +64,10 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
         verdict.problems.append(f"over only {seen.over_at - seen.hung_up_at:.1f} s after the hang-up")
     verdict.problems += [f"a failure was told, and there was none: {text}" for text in _false_alarms(scenario, seen)]
     said = [word for word in scenario.words if word.end - EDGE_SAMPLES <= scenario.samples]
-    excused = _excused(scenario, said, seen, verdict)
+    excused, by_interim = _excused(scenario, said, seen, verdict)
     heard = [(token, u) for u in utterances for token in u.text.split()]
     verdict.heard = [token for token, _ in heard]
-    pairs = _align(said, heard, excused, verdict)
+    pairs = _align(said, heard, excused, by_interim, verdict)
     for word, index in pairs:
         # Of an interim that was committed the places of its words are not known, but guessed.
         guessed = not scenario.provider.word_times or scenario.voice.deaf or word.end > seen.settled_to
@@ -149,7 +150,9 @@ def _take(event: TranscriptEvent, at: float, utterance: _Utterance, debounce_s: 
 
 
 def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None:
-    """What the provider had told of an utterance's words when it was committed is there, if only at a neighbour."""
+    """What the provider had told of an utterance's words when it was committed is there, if only at a neighbour.
+
+    Not of the last 300 ms: finals that reach so far cover the utterance."""
     said = scenario.words
     if scenario.provider.rewrites or seen.lost or len({word.text for word in said}) < len(said):
         return
@@ -172,7 +175,7 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
             continue  # of a neighbour that is open, but not the newest, no text is told before its end
         there = settled.union(*texts.values())
         for word in said:
-            inside = event.start_sample <= word.start and word.end <= event.end_sample
+            inside = event.start_sample <= word.start < event.end_sample - COVER_TOLERANCE_SAMPLES
             if inside and seen.told.get(word.number, at) < at and word.text not in there:
                 verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
 
@@ -180,10 +183,16 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
 # --- the words ---------------------------------------------------------------------------------------
 
 
-def _excused(scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[bool]:
+def _excused(
+    scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict: Verdict
+) -> tuple[list[bool], list[bool]]:
     """Which words may be missing or wrong: those in audio that outgrew the replay bound, and those after F if the
     session told of a failure that was not over and had not had the time to make it good.
-    A word that the provider told of is not excused: what was known is never lost."""
+    A word that the provider told of is not excused: what was known is never lost.
+
+    :return: of each word whether it may be missing, and whether no final came for it, so that the last interim, which
+        may have misheard it or have a word too many, is all there is
+    """
     trouble = False
     for _, event in seen.events:
         if event.event == "session_failed":
@@ -191,8 +200,10 @@ def _excused(scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict
         elif event.event == "session_rotated":
             trouble = False
     since = _not_made_good_since(scenario, seen)
-    excused = []
+    excused, by_interim = [], []
     for word in said:
+        outgrown = _touches_any(word, [(low, high + NEAR_SAMPLES) for low, high, _ in seen.outgrown])
+        by_interim.append(outgrown or (trouble and word.end > seen.settled_to - 400))
         given_up = _touches_any(word, [(low, high) for low, high, told in seen.outgrown if word.number not in told])
         if word.number in seen.told and not given_up and not _touches_any(word, seen.lost_in_reach):
             excused.append(False)
@@ -203,7 +214,7 @@ def _excused(scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict
         verdict.counts["excused: the call ended in a failure that was told"] += unsettled and not beyond
         excused.append(beyond or unsettled)
     verdict.counts["calls that ended in a failure that was told"] += trouble
-    return excused
+    return excused, by_interim
 
 
 def _not_made_good_since(scenario: Scenario, seen: Observed) -> int:
@@ -223,7 +234,11 @@ def _touches_any(word: SpokenWord, spans: list[tuple[int, int]]) -> bool:
 
 
 def _align(
-    said: list[SpokenWord], given: list[tuple[str, _Utterance]], excused: list[bool], verdict: Verdict
+    said: list[SpokenWord],
+    given: list[tuple[str, _Utterance]],
+    excused: list[bool],
+    by_interim: list[bool],
+    verdict: Verdict,
 ) -> list[tuple[SpokenWord, int]]:
     """Pairs each word with its token. What is missing, doubled or wrong without excuse is a problem."""
     heard = [token for token, _ in given]
@@ -235,7 +250,8 @@ def _align(
     cost = [[0] * columns for _ in range(rows)]
     step = [[""] * columns for _ in range(rows)]
     near_excused = [False] * rows
-    for i, flag in enumerate(excused):
+    may_be_wrong = [one or other for one, other in zip(excused, by_interim, strict=True)]
+    for i, flag in enumerate(may_be_wrong):
         near_excused[i] |= flag
         near_excused[i + 1] |= flag
     for i in range(rows):
@@ -244,7 +260,7 @@ def _align(
             if i and j and said[i - 1].text == heard[j - 1]:
                 ways.append((cost[i - 1][j - 1] + _displaced(said[i - 1], given[j - 1][1]), "same"))
             elif i and j:
-                free = excused[i - 1] and heard[j - 1][0] in _STRAY
+                free = may_be_wrong[i - 1] and heard[j - 1][0] in _STRAY
                 ways.append((cost[i - 1][j - 1] + (0 if free else 2 * PROBLEM), "wrong"))
             if i:
                 ways.append((cost[i - 1][j] + (0 if excused[i - 1] else PROBLEM), "missing"))

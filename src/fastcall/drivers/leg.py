@@ -81,12 +81,17 @@ class StreamLeg:
         self.opened_at = self._loop.time()
         self.abreast_since: float | None = None
         """Since when the stream has had all that the call has said, but for a batch; None while it has not."""
-        self.has_answered = False
-        """Whether there was a result."""
+        self.answered_at: float | None = None
+        """When the last result came; None while there was none."""
         self.half_closed = False
         """Whether all was sent and the stream was told so."""
         self._last_write_at = self.opened_at
         self._stream = recognizer.open(config, self)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether there was a result."""
+        return self.answered_at is not None
 
     @property
     def cursor(self) -> int:
@@ -198,7 +203,7 @@ class StreamLeg:
 
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """A response."""
-        self.has_answered = True
+        self.answered_at = self._loop.time()
         self._owner.leg_results(self, results)
 
     def stream_ended(self, end: StreamEnd) -> None:

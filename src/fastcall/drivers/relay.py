@@ -261,11 +261,8 @@ class StreamRelay:
             return
         if self._is_proven(owner, now):
             self._works()
-        # What the outgoing stream told just now, the owner may yet tell.
-        if owner.abreast_since is not None and now - max(owner.abreast_since, self._outgoing_told_at) > ANSWER_S:
-            self._release_outgoing()
-            if owner.has_answered:  # one that has told nothing at all may be deaf
-                self._session.owner_is_authoritative()
+        if owner.abreast_since is not None:
+            self._weigh(owner, owner.abreast_since, now)
         pause = self._pause_start(owner, now)
         if pause is not None:
             self.forget_before(pause)
@@ -273,6 +270,16 @@ class StreamRelay:
             self._rotate("age", start=self._hypothesis.final_end)
         elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
             self._rotate("pause", start=pause)
+
+    def _weigh(self, owner: StreamLeg, abreast_since: float, now: float) -> None:
+        """Whether the owner's word counts against what was known before it."""
+        # What the outgoing stream told just now, the owner may yet tell.
+        known_since = max(abreast_since, self._outgoing_told_at)
+        if now - known_since <= ANSWER_S:
+            return
+        self._release_outgoing()
+        if owner.answered_at is not None and owner.answered_at > known_since:  # one that tells nothing may be deaf
+            self._session.owner_is_authoritative()
 
     def _trouble_with(self, owner: StreamLeg, now: float) -> str:
         """Why the owner does not serve, although it does not say so; empty if it does."""

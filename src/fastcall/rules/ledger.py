@@ -136,8 +136,6 @@ class TranscriptLedger:
             self._recent.append((event.end_sample, len(self._interim)))
             if not self._interim:
                 # Nothing is left after the finals: what an earlier interim had beyond them was not said.
-                for utterance in self._utterances:
-                    utterance.claim = []
                 self._amend([u for u in self._utterances if u.settled])
         self._offer_partial(now)
 
@@ -176,7 +174,7 @@ class TranscriptLedger:
 
     def _open_for_text(self) -> list[_Utterance]:
         """The utterances that may own words after F, in order."""
-        return [u for u in self._utterances if not self._is_covered(u) or (u.claim and not self._is_settled(u))]
+        return [u for u in self._utterances if not self._is_covered(u)]
 
     def _deal_interim(self, source: str | None = None) -> None:
         """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest.
@@ -234,7 +232,7 @@ class TranscriptLedger:
                     )
                 )
         known = len(self._interim)
-        if event.end_sample >= self._interim_end:
+        if event.end_sample >= self._interim_end - COVER_TOLERANCE_SAMPLES:
             self._interim = []
         else:
             self._interim = self._interim[matching_prefix(tokens, self._interim) :]
@@ -243,7 +241,7 @@ class TranscriptLedger:
         self._recent = deque(recent, maxlen=RECENT_INTERIMS)
         self._final_end = max(self._final_end, event.end_sample)
         for utterance in self._utterances:
-            if self._is_settled(utterance):
+            if self._is_covered(utterance):
                 utterance.claim = []
         self._deal_interim(event.source)
 
@@ -334,13 +332,9 @@ class TranscriptLedger:
         reached_to = utterance.end_sample - COVER_TOLERANCE_SAMPLES
         return self._final_end >= utterance.end_sample or self._final_end > max(reached_to, utterance.voice_sample)
 
-    def _is_settled(self, utterance: _Utterance) -> bool:
-        """Whether finals reach all of it. Where they only cover it, a short word may follow them."""
-        return utterance.end_sample is not None and self._final_end >= utterance.end_sample
-
     def _commit(self, utterance: _Utterance) -> None:
         utterance.commit_at = None
-        if self._is_settled(utterance):
+        if self._is_covered(utterance):
             utterance.claim = []
         utterance.committed = utterance.text
         if utterance is self._utterances[-1]:

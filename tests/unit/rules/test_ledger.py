@@ -591,14 +591,3 @@ def test_an_interim_that_takes_all_back_waits_for_the_final() -> None:
     seen.advance(4.0)
     seen.receive(4.1, interim("", 4.0))
     assert seen.of("amended") == []
-
-
-def test_a_word_shorter_than_the_tolerance_that_is_known_is_committed() -> None:
-    seen = Observer()
-    seen.begin(1.2, 1.0)
-    seen.receive(2.6, final("one two", 2.5))
-    seen.receive(2.65, interim("three", 2.69))
-    seen.end(3.2, 2.7)
-    assert seen.of("utterance_end") == [(1, "one two three")]
-    seen.receive(3.3, final("three", 2.69))
-    assert seen.of("amended") == []
