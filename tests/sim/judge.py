@@ -54,15 +54,17 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
         false_alarms = [event.text for _, event in seen.events if event.event == "session_failed"]
         verdict.problems += [f"a failure was told, and there was none: {text}" for text in false_alarms]
     said = [word for word in scenario.words if word.end - EDGE_SAMPLES <= scenario.samples]
-    excused = _excused(said, seen, verdict)
+    excused = _excused(scenario, said, seen, verdict)
     heard = [(token, u) for u in utterances for token in u.text.split()]
     verdict.heard = [token for token, _ in heard]
     pairs = _align(said, [token for token, _ in heard], excused, verdict)
     if len(pairs) < len(heard) and len({word.text for word in said}) < len(said):
         pairs = []  # which of the words that sound alike is missing cannot be told
+    by_fallback = [(e.start_sample or 0, e.end_sample or 0) for _, e in seen.events if e.event == "fallback"]
     for word, index in pairs:
-        # Of an interim that was committed the places of its words are not known, but guessed.
+        # Of an interim that was committed, or a text of the fallback's, the places of words are not known, but guessed.
         guessed = not scenario.provider.word_times or scenario.voice.deaf or word.end > seen.settled_to
+        guessed |= any(low < word.end and word.start < high for low, high in by_fallback)
         _check_place(word, heard[index][1], utterances, verdict, guessed=guessed)
     verdict.counts["calls"] += 1
     verdict.counts["words"] += len(said)
@@ -128,7 +130,7 @@ def _take(event: TranscriptEvent, at: float, utterance: _Utterance, debounce_s: 
 # --- the words ---------------------------------------------------------------------------------------
 
 
-def _excused(said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[bool]:
+def _excused(scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[bool]:
     """Which words may be missing or wrong: those in audio that outgrew the replay bound, and, if the session
     told of a failure that was not over, or could not settle all before the call's end and said so, those after F."""
     trouble = False
@@ -137,15 +139,49 @@ def _excused(said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[b
             trouble = True
         elif event.event == "session_rotated":
             trouble = False
+    borders = _fallback_borders(seen)
+    gaps = _gaps(seen, is_all=not scenario.settings.enable_streaming_stt)
+    given_up = [
+        (event.start_sample or 0, event.end_sample or 0)
+        for _, event in seen.events
+        if event.event == "fallback" and (event.text or "").startswith("failed")
+    ]
     excused = []
     for word in said:
         beyond = any(word.start < high and word.end > low for low, high in seen.lost)
+        beyond |= any(word.start < border < word.end for border in borders)
+        beyond |= any(word.start < high and word.end > low for low, high in given_up + gaps)
         unsettled = trouble and word.end > seen.settled_to - 400
         verdict.counts["excused: beyond the bound"] += beyond
         verdict.counts["excused: the call ended in a failure that was told"] += unsettled and not beyond
         excused.append(beyond or unsettled)
     verdict.counts["calls that ended in a failure that was told"] += trouble
     return excused
+
+
+def _fallback_borders(seen: Observed) -> list[int]:
+    """Where speech without a pause was cut, between what the fallback settled and what it did not."""
+    spans = [(e.start_sample, e.end_sample) for _, e in seen.events if e.event == "final" and e.source == "whisper"]
+    return [border for span in spans for border in span if border is not None]
+
+
+def _gaps(seen: Observed, *, is_all: bool) -> list[tuple[int, int]]:
+    """What no detector took for speech, and what nobody heard because the fallback settled words after it; or, because
+    it ``is_all`` there is, at the end of the call."""
+    gaps, asks = [], []
+    settled = 0
+    for _, event in seen.events:
+        if event.event == "fallback":
+            asks.append((event.start_sample or 0, event.end_sample or 0))
+        elif event.event == "final" and event.end_sample is not None:
+            if event.source == "whisper":
+                heard_from = max(low for low, high in asks if low < event.end_sample <= high)
+                gaps.append((settled, heard_from))
+            settled = max(settled, event.end_sample)
+    if is_all:
+        heard = [0, *sorted(high for _, high in asks)]
+        gaps = list(zip(heard, [*sorted(low for low, _ in asks), 1 << 60], strict=True))
+    return gaps
 
 
 def _align(

@@ -13,6 +13,7 @@ from fastcall.drivers.session import RecognitionSession
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
 from sim.clock import VirtualLoop, run_virtual
+from sim.fallback import SimFallback
 from sim.provider import SimRecognizer
 from sim.scenario import Delivery, Scenario, VoiceTraits
 
@@ -115,11 +116,17 @@ class _World:
         self._provider = SimRecognizer(
             scenario.provider, scenario.words, seed=str(scenario.seed), trace=self._say if self._trace else None
         )
+        self._fallback = (
+            SimFallback(scenario.fallback, scenario.words, seed=f"fallback {scenario.seed}")
+            if scenario.fallback is not None
+            else None
+        )
         self._runner = CallRunner(
             SimSocket(),
             settings=scenario.settings,
-            recognizer=self._provider,
+            recognizer=self._provider if scenario.settings.enable_streaming_stt else None,
             config=StreamConfig("he-IL", "phone_call"),
+            fallback=self._fallback,
             voice=SimVoice(scenario.voice, Random(f"voice {scenario.seed}")),
             sink=self._sink,
             rand=Random(f"session {scenario.seed}").random,
@@ -210,3 +217,4 @@ class _World:
         seen.problems += [f"left on the loop: {task!r}" for task in tasks]
         seen.problems += [f"left on the loop: {timer!r}" for timer in self._loop.timers()]
         seen.counts = dict(self._provider.counts)
+        seen.counts["asks of the fallback"] = self._fallback.asked if self._fallback is not None else 0
