@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fastcall.errors import UsageError
 from fastcall.settings import Settings
@@ -19,6 +20,11 @@ settings (environment), with their defaults:
                                   the embedded recogniser is used (English, rough, loopback only)
   SPEECH_EMULATOR_HOST            HOST:PORT of a plaintext emulator (`fastcall emulator`)
   GCP_STT_LANGUAGE=he-IL  GCP_STT_MODEL=phone_call
+  ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
+  WHISPER_MODEL                   a directory or a name (small, large-v3 …): Whisper is the fallback when the
+                                  recogniser cannot serve; needs pip install 'fastcall[whisper]'
+  WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
+  STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
@@ -41,6 +47,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator")
     parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
+    parser.add_argument(
+        "--fallback",
+        metavar="MODULE:CALLABLE",
+        help="your own fallback, plain or async: f(pcm, language) -> text; pcm is LINEAR16, 8 kHz mono",
+    )
+    parser.add_argument("--whisper-model", metavar="MODEL", help="overrides WHISPER_MODEL")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="(default: %(default)s)")
 
@@ -48,6 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.from_environ(environ)
+    if args.whisper_model:
+        settings = replace(settings, whisper_model=args.whisper_model)
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: must be from 0 to 65535")
     from fastcall.app import ServeOptions, serve
@@ -59,6 +73,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         stt=args.stt,
         stt_endpoint=args.stt_endpoint,
         handler=args.handler,
+        fallback=args.fallback,
         transcripts=args.transcripts,
         log_format=args.log_format,
     )
