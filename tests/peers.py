@@ -166,13 +166,18 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    recognizer: str, *, handler: str | None = None, stt: str = "auto", **settings: Any
+    recognizer: str | None,
+    *,
+    handler: str | None = None,
+    fallback: str | None = None,
+    stt: str = "auto",
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """A server on this loop that uses the recogniser at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
-        ServeOptions(port=0, handler=handler, stt=stt),
+        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt),
         on_transcript=transcripts.write,
     )
     port = await server.start()
@@ -340,6 +345,37 @@ class ScriptedRecognizer:
     async def aclose(self) -> None:
         for stream in self.streams:
             stream.end(StreamEnd("CANCELLED"))
+
+
+@dataclass
+class FallbackRequest:
+    """What a fallback was asked, for a test to answer."""
+
+    pcm: bytes
+    language: str
+    urgent: bool
+    answer: asyncio.Future[str]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / 16_000
+
+
+class ScriptedFallback:
+    """Keeps what it is asked. Fulfils ``Fallback``."""
+
+    source = "whisper"
+
+    def __init__(self) -> None:
+        self.requests: list[FallbackRequest] = []
+
+    async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
+        request = FallbackRequest(pcm, language, urgent, asyncio.get_running_loop().create_future())
+        self.requests.append(request)
+        return await request.answer
+
+    async def aclose(self) -> None:
+        pass
 
 
 def names(events: Iterable[TranscriptEvent]) -> list[str]:

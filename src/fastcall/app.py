@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import ipaddress
 import logging
@@ -24,7 +23,8 @@ from fastcall.drivers.runner import CallRunner, Handler
 from fastcall.embedded import EmbeddedRecognizer
 from fastcall.errors import UsageError
 from fastcall.events import TranscriptEvent
-from fastcall.ports import StreamConfig
+from fastcall.fallbacks import NO_FALLBACK, load_callable, load_fallback, start_fallback
+from fastcall.ports import Fallback, StreamConfig
 from fastcall.rules.records import log_line, record_line
 from fastcall.settings import Settings
 
@@ -32,7 +32,7 @@ __all__ = ["ServeOptions", "Server", "load_handler", "serve"]
 
 log = logging.getLogger("fastcall")
 
-Recogniser = Literal["google", "emulator", "embedded"]
+Recogniser = Literal["google", "emulator", "embedded", "none"]
 
 SHUTDOWN_S = 8.0
 GOING_AWAY = 1001
@@ -48,6 +48,7 @@ class ServeOptions:
     stt: str = "auto"
     stt_endpoint: str | None = None
     handler: str | None = None
+    fallback: str | None = None
     transcripts: str | None = None
     log_format: str = "text"
 
@@ -60,6 +61,8 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
 
     :raises UsageError: the choice cannot work
     """
+    if not settings.enable_streaming_stt:
+        return "none", None
     endpoint = options.stt_endpoint or settings.speech_emulator_host
     if options.stt == "google" or (options.stt == "google-v2" and not endpoint):
         return "google", None
@@ -91,13 +94,7 @@ def load_handler(name: str) -> Handler:
 
     :raises UsageError: there is none, or it is not ``async def handler(call)``
     """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"--handler {name!r}: say module:callable")
-    try:
-        handler = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--handler {name!r} cannot be loaded: {error}") from error
+    handler = load_callable("--handler", name)
     if not inspect.iscoroutinefunction(handler):
         raise UsageError(f"--handler {name!r} is not an `async def` function of one argument, the call")
     checked: Handler = handler
@@ -117,12 +114,15 @@ class Server:
         *,
         on_transcript: Callable[[str], None] | None = None,
     ) -> None:
-        if not settings.enable_streaming_stt:
-            raise UsageError("ENABLE_STREAMING_STT=false needs a fallback recogniser, which this version does not have")
+        if not settings.enable_streaming_stt and not (options.fallback or settings.whisper_model):
+            raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK}")
         self._settings = settings
         self._options = options
         self._kind, self._endpoint = choose_recogniser(settings, options)
         self._handler = load_handler(options.handler) if options.handler else None
+        self._own_fallback = load_fallback(options.fallback) if options.fallback else None
+        self._fallback: Fallback | None = None
+        self._is_lack_told = False
         self._writers: list[Callable[[str], None]] = [on_transcript] if on_transcript else []
         self._file = TranscriptFile(options.transcripts) if options.transcripts else None
         if self._file is not None:
@@ -152,7 +152,13 @@ class Server:
                 "no Google credentials: using the embedded recogniser (PocketSphinx, English only, rough; "
                 "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
             )
-        self._recognizer = self._make_recognizer()
+        try:
+            if self._kind != "none":
+                self._recognizer = self._make_recognizer()
+            self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
+        except UsageError:
+            await self.stop()
+            raise
         try:
             self._server = await start_server(
                 self._make_runner,
@@ -194,6 +200,8 @@ class Server:
                 log.error("gave up waiting for the last words of %d calls", len(self._calls))
         if self._recognizer is not None:
             await self._recognizer.aclose()
+        if self._fallback is not None:
+            await self._fallback.aclose()
         if self._embedded is not None:
             await self._embedded.stop()
         if self._file is not None:
@@ -211,12 +219,12 @@ class Server:
         )
 
     def _make_runner(self, connection: MediaConnection) -> CallRunner:
-        assert self._recognizer is not None
         runner = CallRunner(
             connection,
             settings=self._settings,
             recognizer=self._recognizer,
             config=self._config,
+            fallback=self._fallback,
             voice=WebRtcVoiceDetector(self._settings.vad_mode),
             sink=self._sink,
             handler=self._handler,
@@ -229,6 +237,9 @@ class Server:
         line = log_line(event, call_sid=call_sid)
         if line is not None:
             log.info("%s", line)
+        if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
+            self._is_lack_told = True
+            log.warning("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
         if self._writers:
             text = record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time())
             for write in self._writers:

@@ -8,6 +8,7 @@ import pytest
 
 from fastcall.app import ServeOptions, Server, choose_recogniser, load_handler
 from fastcall.errors import UsageError
+from fastcall.events import TranscriptEvent
 from fastcall.settings import Settings
 
 
@@ -24,6 +25,7 @@ from fastcall.settings import Settings
         ({}, {"stt": "emulator", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
         ({}, {"stt": "google-v2", "host": "0.0.0.0"}, ("google", None)),
         ({}, {"stt": "google-v2", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
+        ({"ENABLE_STREAMING_STT": "false", "GOOGLE_APPLICATION_CREDENTIALS": "k"}, {"host": "0.0.0.0"}, ("none", None)),
     ],
 )
 def test_the_flag_then_the_emulator_then_google_then_the_embedded(
@@ -54,8 +56,20 @@ def test_a_handler_that_is_none_is_named(name: str) -> None:
 
 
 def test_streaming_cannot_be_off_without_a_fallback() -> None:
-    with pytest.raises(UsageError, match="fallback"):
+    with pytest.raises(
+        UsageError, match=r"ENABLE_STREAMING_STT=false needs a fallback: set WHISPER_MODEL .*--fallback"
+    ):
         Server(Settings(enable_streaming_stt=False), ServeOptions())
+
+
+async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(Settings(speech_emulator_host="h:1"), ServeOptions())
+    for _ in range(2):
+        server._sink(TranscriptEvent("session_failed", text="UNAVAILABLE: gone"), call_sid="CA1", stream_sid="MZ1")
+    assert [record.message for record in caplog.records if "WHISPER_MODEL" in record.message] == [
+        "there is no fallback for what the recogniser cannot serve: set WHISPER_MODEL to a Whisper model "
+        "(pip install 'fastcall[whisper]'), or name a function of your own with --fallback module:callable"
+    ]
 
 
 @pytest.mark.parametrize("content", [None, "this is no JSON", "{}"])

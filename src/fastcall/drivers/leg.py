@@ -71,6 +71,8 @@ class StreamLeg:
         self._owner = owner
         self._batch_samples = batch_samples
         self._replay_speed = replay_speed
+        self.start = start
+        """The first sample of the call that this stream was to hear."""
         self._cursor = start
         self._is_paced = False
         self._next_piece_at = 0.0

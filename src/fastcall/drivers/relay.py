@@ -133,6 +133,19 @@ class StreamRelay:
         """The history is settled up to ``sample``; what the owner has not yet sent of it stays."""
         self._history.forget_before(min(sample, self._owner.cursor if self._owner else sample))
 
+    def settled_elsewhere(self) -> None:
+        """F was moved by the fallback: an owner that was to hear what lies before it would tell it again."""
+        owner, final_end = self._owner, self._hypothesis.final_end
+        if owner is not None and owner.start < final_end:
+            self._release_outgoing()
+            self._owner = None
+            owner.cancel()
+        if self._is_finishing and not self._pauses.may_hold_speech(final_end):
+            self.stop()
+            self._session.relay_finished(complete=True)
+        elif self._owner is None and self._retry_timer is None and self.failure is None:
+            self._try_open() if self.outage is not None else self._open()
+
     def owner_told(self) -> None:
         """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
