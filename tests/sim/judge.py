@@ -174,10 +174,15 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
         if len(open_ids) > 1:
             continue  # of a neighbour that is open, but not the newest, no text is told before its end
         there = settled.union(*texts.values())
-        for word in said:
-            inside = event.start_sample <= word.start < event.end_sample - COVER_TOLERANCE_SAMPLES
-            if inside and seen.told.get(word.number, at) < at and word.text not in there:
+        inside = [w for w in said if event.start_sample <= w.start < event.end_sample - COVER_TOLERANCE_SAMPLES]
+        for index, word in enumerate(inside):
+            if seen.told.get(word.number, at) >= at or word.text in there:
+                continue
+            if index:
                 verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
+            else:
+                # The utterance before may have claimed it; that is told with its final.
+                verdict.counts["first words that were known and not committed"] += 1
 
 
 # --- the words ---------------------------------------------------------------------------------------
