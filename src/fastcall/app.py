@@ -239,7 +239,7 @@ class Server:
             log.info("%s", line)
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
-            log.warning("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
+            log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
         if self._writers:
             text = record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time())
             for write in self._writers:

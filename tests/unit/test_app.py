@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_streaming_cannot_be_off_without_a_fallback() -> None:
 
 
 async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastcall")
     server = Server(Settings(speech_emulator_host="h:1"), ServeOptions())
     for _ in range(2):
         server._sink(TranscriptEvent("session_failed", text="UNAVAILABLE: gone"), call_sid="CA1", stream_sid="MZ1")

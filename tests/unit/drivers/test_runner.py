@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+import uvloop
 
 from fastcall.drivers.call import Call
 from fastcall.drivers.runner import CallRunner, Handler
@@ -166,3 +167,22 @@ async def test_a_socket_that_closes_before_its_start_is_over_at_once() -> None:
     stage.runner.socket_closed(1006, "")
     await asyncio.wait_for(stage.runner.wait_over(), 5)
     assert stage.events == []
+
+
+def test_a_deadline_that_has_come_already_on_uvloop() -> None:
+    """Its handle of what is due at once is no timer's: what was armed is known without asking it."""
+
+    async def play() -> None:
+        stage = Stage()
+        stage.start()
+        due_at = asyncio.get_running_loop().time() - 1.0
+        stage.runner._machine.next_deadline = lambda: due_at  # type: ignore[method-assign]
+        stage.runner._arm()
+        stage.runner._arm()
+        del stage.runner._machine.next_deadline  # type: ignore[misc]
+        stage.runner.socket_closed(1000, "")
+        await asyncio.sleep(0)
+        stage.recognizer.streams[0].end(StreamEnd("OK"))
+        await stage.runner.wait_over()
+
+    uvloop.run(play())
