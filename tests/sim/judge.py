@@ -176,7 +176,8 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
         if len(open_ids) > 1:
             continue  # of a neighbour that is open, but not the newest, no text is told before its end
         there = settled.union(*texts.values())
-        inside = [w for w in said if event.start_sample <= w.start < event.end_sample - COVER_TOLERANCE_SAMPLES]
+        covered_from = event.end_sample - COVER_TOLERANCE_SAMPLES - scenario.provider.rounding_samples
+        inside = [w for w in said if event.start_sample <= w.start < covered_from]
         for index, word in enumerate(inside):
             if seen.told.get(word.number, at) >= at or word.text in there:
                 continue
