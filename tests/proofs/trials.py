@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import random
 import signal
@@ -132,7 +133,7 @@ TRIALS = (
     Trial("plain"),
     Trial("resets", faults=_RESETS),
     Trial("errors", faults=(*_ABORTS, {"fault": "goaway", "every": 5, "at_s": 1.3})),
-    Trial("stall", faults=({"fault": "stall", "every": 7, "at_s": 3.0},)),
+    Trial("stall", faults=({"fault": "stall", "stream": 3, "at_s": 3.0}, {"fault": "stall", "every": 7, "at_s": 3.0})),
     Trial("no final", faults=({"fault": "no_final", "every": 3, "final": 1},)),
     Trial("late finals", finals_are_late=True),
     Trial("killed", down=(0.3, 0.6)),
@@ -187,6 +188,7 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
                     for name, make in speeches.items()
                 ]
                 _, *outcomes = await asyncio.gather(_break(emulator, trial, scale), *calls)
+            fired = await asyncio.to_thread(emulator.faults_fired)
         finally:
             await emulator.stop()
     for name, (call, problems) in zip(speeches, outcomes, strict=True):
@@ -195,8 +197,11 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
         result.problems += [f"{trial.name}, {name}: {problem}" for problem in problems]
         if call.rotations < scale.min_rotations:
             result.problems.append(f"{trial.name}, {name}: {call.rotations} rotations, not {scale.min_rotations}")
-        if (trial.faults or trial.down) and trial.name in ("resets", "errors", "killed") and not call.breaks:
+        if trial.down and not call.breaks:
             result.problems.append(f"{trial.name}, {name}: nothing broke")
+    missing = {fault["fault"] for fault in trial.faults} - fired
+    if missing:
+        result.problems.append(f"{trial.name}: never happened: {', '.join(sorted(missing))}")
     return result
 
 
@@ -225,6 +230,15 @@ class Restartable:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             await asyncio.to_thread(self._process.stop)
+
+    def faults_fired(self) -> set[str]:
+        """The kinds of faults that have happened since it was started."""
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        try:
+            connection.request("GET", "/status")
+            return set(json.loads(connection.getresponse().read())["faults"]["fired"])
+        finally:
+            connection.close()
 
     async def stop(self) -> None:
         """End it."""
