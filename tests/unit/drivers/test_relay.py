@@ -264,6 +264,7 @@ async def test_words_that_the_stream_told_of_and_goes_on_without_are_asked_of_an
     )
     assert call.finals() == []
     assert call.news() == ["words without a final"]
+    assert call.interims()[-1] == "a b c d e"  # what was told stays known while another is asked
     second = call.streams[1]
     await call.go_on(3)
     assert call.heard_by(1) == call.pcm(0)[: len(call.heard_by(1))]
