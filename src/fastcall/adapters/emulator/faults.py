@@ -126,7 +126,7 @@ def _check(name: str, value: Any, place: str) -> None:
             raise ValueError(f"{place}: {name} must be a number from 0, got {value!r}")
         if name == "probability" and value > 1:
             raise ValueError(f"{place}: probability must be at most 1, got {value!r}")
-    if name == "code" and (value not in Code.__members__ or value == "OK"):
+    if name == "code" and (not isinstance(value, str) or value not in Code.__members__ or value == "OK"):
         raise ValueError(f"{place}: no gRPC error {value!r}")
     if name == "message" and (not isinstance(value, str) or len(value) > 1000):
         raise ValueError(f"{place}: message must be a text of at most 1000 characters")

@@ -29,6 +29,7 @@ def test_a_scenario_is_a_fault_or_a_list_of_them(scenario: Any) -> None:
         ([{"fault": "status"}], "fault 1 (status): needs 'code'"),
         ([{**STATUS, "code": "OK"}], "no gRPC error 'OK'"),
         ([{**STATUS, "code": "unavailable"}], "no gRPC error 'unavailable'"),
+        ([{**STATUS, "code": []}], "no gRPC error []"),
         ([{**STATUS, "colour": "red"}], "'colour' is not known; it takes 'at_s', 'code', "),
         ([{**STATUS, "for_s": 1}], "'for_s' does not apply"),
         ([{"fault": "refuse_connections", "for_s": 1, "stream": 2}], "'stream' does not apply"),
