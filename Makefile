@@ -8,7 +8,7 @@ export FASTCALL_BUILD
 
 BIN := .venv/bin
 CORE := $(wildcard src/fastcall/_*.pyx)
-CORE_PARTS := $(wildcard src/fastcall/_*.pxi)
+CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)

@@ -27,9 +27,7 @@ DIRECTIVES = {
     "language_level": 3,
     "boundscheck": MODE in ("debug", "sanitize"),
     "cdivision": True,
-    "initializedcheck": False,
-    "wraparound": False,
-    **dict.fromkeys(("embedsignature", "autotestdict", "auto_pickle"), False),
+    **dict.fromkeys(("initializedcheck", "wraparound", "embedsignature", "autotestdict", "auto_pickle"), False),
     "binding": True,
     "linetrace": MODE == "trace",
 }
@@ -38,7 +36,8 @@ MODULES = [
     Extension(
         f"fastcall.{Path(path).stem}",
         [path],
-        depends=glob("src/fastcall/_*.p*x*"),
+        include_dirs=["src/fastcall"],
+        depends=glob("src/fastcall/_*.[hp]*"),
         extra_compile_args=["-std=c11", "-Wall", f'-DFASTCALL_BUILD="{MODE}"', *COMPILE[MODE]],
         extra_link_args=SANITIZERS if MODE == "sanitize" else [],
     )

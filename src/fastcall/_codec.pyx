@@ -1,9 +1,9 @@
 """The core: G.711, the audio ring, the debouncer and the scan of Twilio's media messages.
 
-Every loop is a ``noexcept nogil`` function over plain pointers. Every public function takes the buffer, calls
-the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an exporter may move
-or free its memory as soon as nobody holds it. Buffers are taken by hand: typed memoryviews would double the
-generated C.
+Every loop is a ``noexcept nogil`` function over plain pointers, or C in the headers beside. Every public function
+takes the buffer, calls the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an
+exporter may move or free its memory as soon as nobody holds it. Buffers are taken by hand: typed memoryviews would
+double the generated C.
 
 LINEAR16 is signed 16-bit PCM in the byte order of the machine; the supported machines are little-endian.
 """
@@ -22,14 +22,9 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport isfinite
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset, strcmp
 
 cdef extern from *:
-    """
-    #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-    #error "fastcall supports little-endian machines only: LINEAR16 on the wire is little-endian"
-    #endif
-    """
     const char* _BUILD "FASTCALL_BUILD"
 
 BUILD = _BUILD.decode("ascii")
@@ -123,7 +118,7 @@ def mulaw_decode(data, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return convert(data, mulaw_decode_loop, 1, 2)
+    return convert(data, loops.mulaw_decode, 1, 2)
 
 
 def mulaw_encode(pcm, /):
@@ -138,7 +133,7 @@ def mulaw_encode(pcm, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return convert(pcm, mulaw_encode_loop, 2, 1)
+    return convert(pcm, loops.mulaw_encode, 2, 1)
 
 
 def mulaw_decode_into(data, out, /):
@@ -149,7 +144,7 @@ def mulaw_decode_into(data, out, /):
     :raises ValueError: ``out`` is too small, or overlaps ``data``
     :raises BufferError: ``out`` is read-only
     """
-    return convert_into(data, out, mulaw_decode_loop, 1, 2)
+    return convert_into(data, out, loops.mulaw_decode, 1, 2)
 
 
 def mulaw_encode_into(pcm, out, /):
@@ -157,27 +152,27 @@ def mulaw_encode_into(pcm, out, /):
 
     Raises as :func:`mulaw_decode_into`.
     """
-    return convert_into(pcm, out, mulaw_encode_loop, 2, 1)
+    return convert_into(pcm, out, loops.mulaw_encode, 2, 1)
 
 
 def alaw_decode(data, /):
     """LINEAR16 of A-law codes; otherwise as :func:`mulaw_decode`. Bit for bit ``audioop.alaw2lin(data, 2)``."""
-    return convert(data, alaw_decode_loop, 1, 2)
+    return convert(data, loops.alaw_decode, 1, 2)
 
 
 def alaw_encode(pcm, /):
     """A-law codes of LINEAR16; otherwise as :func:`mulaw_encode`. Bit for bit ``audioop.lin2alaw(pcm, 2)``."""
-    return convert(pcm, alaw_encode_loop, 2, 1)
+    return convert(pcm, loops.alaw_encode, 2, 1)
 
 
 def alaw_decode_into(data, out, /):
     """As :func:`alaw_decode`, into ``out``; see :func:`mulaw_decode_into`."""
-    return convert_into(data, out, alaw_decode_loop, 1, 2)
+    return convert_into(data, out, loops.alaw_decode, 1, 2)
 
 
 def alaw_encode_into(pcm, out, /):
     """As :func:`alaw_encode`, into ``out``; see :func:`mulaw_encode_into`."""
-    return convert_into(pcm, out, alaw_encode_loop, 2, 1)
+    return convert_into(pcm, out, loops.alaw_encode, 2, 1)
 
 
 include "_codec_audioop.pxi"

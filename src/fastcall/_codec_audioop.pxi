@@ -63,7 +63,7 @@ def ulaw2lin(fragment, Py_ssize_t width, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return decode_to(fragment, mulaw_decode_loop, width)
+    return decode_to(fragment, loops.mulaw_decode, width)
 
 
 def lin2ulaw(fragment, Py_ssize_t width, /):
@@ -77,14 +77,14 @@ def lin2ulaw(fragment, Py_ssize_t width, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return encode_from(fragment, mulaw_encode_loop, width)
+    return encode_from(fragment, loops.mulaw_encode, width)
 
 
 def alaw2lin(fragment, Py_ssize_t width, /):
     """As :func:`ulaw2lin`, for A-law codes. Bit for bit ``audioop.alaw2lin``."""
-    return decode_to(fragment, alaw_decode_loop, width)
+    return decode_to(fragment, loops.alaw_decode, width)
 
 
 def lin2alaw(fragment, Py_ssize_t width, /):
     """As :func:`lin2ulaw`, for A-law codes: only the 13 highest bits count. Bit for bit ``audioop.lin2alaw``."""
-    return encode_from(fragment, alaw_encode_loop, width)
+    return encode_from(fragment, loops.alaw_encode, width)

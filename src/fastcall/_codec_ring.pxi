@@ -166,8 +166,8 @@ cdef class AudioRing:
         cdef Py_ssize_t first = min(samples, self.capacity_samples - start)
         cdef Py_ssize_t width = self.sample_bytes
         if decode:
-            mulaw_decode_loop(self.memory + start, target, first)
-            mulaw_decode_loop(self.memory, target + 2 * first, samples - first)
+            loops.mulaw_decode(self.memory + start, target, first)
+            loops.mulaw_decode(self.memory, target + 2 * first, samples - first)
         else:
             memcpy(target, self.memory + start * width, first * width)
             memcpy(target + first * width, self.memory, (samples - first) * width)

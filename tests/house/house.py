@@ -11,6 +11,7 @@ TESTS = ROOT / "tests"
 
 MODULES = sorted(SRC.rglob("*.py"))
 CORE = sorted([*SRC.glob("_*.pyx"), *SRC.glob("_*.pxi")])
+HEADERS = sorted(SRC.glob("_*.h"))
 TEST_FILES = sorted([*TESTS.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 
 

@@ -6,11 +6,15 @@ import re
 
 import pytest
 
-from house import CORE, name_of
+from house import CORE, HEADERS, name_of
 
-# What the core may cimport: C and the C API of Python. It imports no Python module at all.
+# What the core may cimport: C, its own headers and the C API of Python. It imports no Python module at all.
 CIMPORT = re.compile(r"^(cimport cython|from (cpython|libc)[\w.]* cimport .*)$")
-EXTERN = re.compile(r'^cdef extern from (\*|"<stdatomic\.h>")( nogil)?:$')
+EXTERN = re.compile(r'^cdef extern from (\*|"<stdatomic\.h>"|"_\w+\.h")( nogil)?:$')
+
+
+# Headers know C only, so that they can be judged without Python, by any compiler and for any processor.
+INCLUDE = re.compile(r'^#include (<(arm_neon|immintrin|stdatomic|stddef|stdint|stdlib|string|math)\.h>|"_\w+\.h")$')
 
 
 def code_lines(path):
@@ -25,6 +29,12 @@ def test_it_imports_nothing_but_c(path):
     externs = [line for _, line in code_lines(path) if line.lstrip().startswith("cdef extern")]
     assert [line for line in imports if not CIMPORT.match(line)] == []
     assert [line for line in externs if not EXTERN.match(line)] == []
+
+
+@pytest.mark.parametrize("path", HEADERS, ids=name_of)
+def test_headers_include_nothing_but_c(path):
+    includes = re.findall(r"^#\s*include .*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [line for line in includes if not INCLUDE.match(line)] == []
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)

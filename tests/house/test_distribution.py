@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from house import CORE, ROOT, SRC
+from house import CORE, HEADERS, ROOT, SRC
 
 
 def run(*command: str, cwd) -> None:
@@ -41,7 +41,7 @@ def distributions(tmp_path_factory):
 
 def test_the_source_distribution_holds_the_core(distributions):
     in_source, _ = distributions
-    wanted = {path.relative_to(ROOT).as_posix() for path in CORE} | {"setup.py", "pyproject.toml", "LICENSE"}
+    wanted = {path.relative_to(ROOT).as_posix() for path in CORE + HEADERS} | {"setup.py", "pyproject.toml", "LICENSE"}
     assert wanted <= in_source
 
 

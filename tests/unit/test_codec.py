@@ -51,6 +51,17 @@ def twin_of_all(function) -> bytes:
     return twin(function)(ALL_CODES if function in DECODERS else ALL_SAMPLES)
 
 
+@pytest.fixture(params=_codec.instruction_sets())
+def _instructions(request):
+    """The test runs once with the loops of each instruction set that this processor has."""
+    before = _codec.use_instructions(request.param)
+    yield
+    _codec.use_instructions(before)
+
+
+each_instruction_set = pytest.mark.usefixtures("_instructions")
+
+
 def test_build_is_named():
     assert _codec.BUILD in ("release", "debug", "trace", "sanitize")
 
@@ -75,11 +86,27 @@ def test_silence():
     assert _codec.alaw_encode(b"\0\0") == b"\xd5"
 
 
+def test_the_newest_instructions_are_in_use():
+    sets = _codec.instruction_sets()
+    assert sets[0] == "plain"
+    before = _codec.use_instructions("plain")
+    assert before == sets[-1]
+    assert _codec.use_instructions(before) == "plain"
+
+
+@pytest.mark.parametrize("wrong", ["", "Plain", "mmx", "\0"])
+def test_instructions_that_are_not_here(wrong):
+    with pytest.raises(ValueError, match=r"no loops for .* here; there are plain"):
+        _codec.use_instructions(wrong)
+
+
+@each_instruction_set
 def test_every_code_as_audioop_and_as_the_twin():
     assert _codec.mulaw_decode(ALL_CODES) == audioop.ulaw2lin(ALL_CODES, 2) == reference.mulaw_decode(ALL_CODES)
     assert _codec.alaw_decode(ALL_CODES) == audioop.alaw2lin(ALL_CODES, 2) == reference.alaw_decode(ALL_CODES)
 
 
+@each_instruction_set
 def test_every_sample_as_audioop_and_as_the_twin():
     assert _codec.mulaw_encode(ALL_SAMPLES) == audioop.lin2ulaw(ALL_SAMPLES, 2) == reference.mulaw_encode(ALL_SAMPLES)
     assert _codec.alaw_encode(ALL_SAMPLES) == audioop.lin2alaw(ALL_SAMPLES, 2) == reference.alaw_encode(ALL_SAMPLES)
@@ -92,6 +119,7 @@ def test_any_bytes_as_the_twin(function, data):
     assert function(data) == twin(function)(data)
 
 
+@each_instruction_set
 @pytest.mark.parametrize("function", DECODERS + ENCODERS)
 @pytest.mark.parametrize("samples", [*range(70), 159, 160, 161, RELEASE_SAMPLES - 1, RELEASE_SAMPLES + 17])
 def test_every_length_at_odd_addresses(function, samples):
