@@ -104,6 +104,45 @@ class Ring:
 
 
 @dataclass
+class Track:
+    """Every sample since the beginning, each as its bytes."""
+
+    sample_bytes: int
+    said: list[bytes] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
+    dropped_samples: int = 0
+
+    @property
+    def silence(self) -> bytes:
+        return b"\xff" if self.sample_bytes == 1 else b"\x00\x00"
+
+    def push(self, data: bytes, limit_samples: int | None = None) -> int:
+        samples = [data[i : i + self.sample_bytes] for i in range(0, len(data), self.sample_bytes)]
+        room = len(samples) if limit_samples is None else max(0, limit_samples - (len(self.said) - self.end))
+        fitting = samples[:room]
+        missing = len(samples) - len(fitting)
+        self.said += fitting + [self.silence] * missing
+        self.dropped_samples += missing
+        return len(fitting)
+
+    def push_silence(self, samples: int) -> None:
+        self.said += [self.silence] * samples
+
+    def take(self) -> int:
+        taken = len(self.said) - self.end
+        self.end = len(self.said)
+        return taken
+
+    def read(self, start: int, samples: int) -> bytes:
+        kept = b"".join(self.said[start : min(start + samples, self.end)])
+        return mulaw_decode(kept) if self.sample_bytes == 1 else kept
+
+    def forget_before(self, sample: int) -> None:
+        self.start = max(self.start, min(sample, self.end))
+
+
+@dataclass
 class Debouncer:
     interval_s: float
     emitted_at_s: float | None = None
@@ -123,7 +162,7 @@ class Debouncer:
         return self.fire(now=now)
 
     def fire(self, *, now: float) -> str | None:
-        if self.emitted_at_s is not None and now < self.emitted_at_s:
+        if self.emitted_at_s is not None and self.emitted_at_s - now > self.interval_s:
             self.emitted_at_s = now
         if self.held is None:
             return None

@@ -18,13 +18,13 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport isfinite
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strcmp
 
 cdef extern from *:
+    const Py_ssize_t PY_SSIZE_T_MAX
     const char* _BUILD "FASTCALL_BUILD"
 
 BUILD = _BUILD.decode("ascii")
@@ -177,5 +177,6 @@ def alaw_encode_into(pcm, out, /):
 
 include "_codec_audioop.pxi"
 include "_codec_ring.pxi"
+include "_codec_track.pxi"
 include "_codec_debounce.pxi"
 include "_codec_media.pxi"

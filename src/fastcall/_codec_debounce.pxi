@@ -1,18 +1,11 @@
 # The pace of partial transcripts. Included by _codec.pyx.
 
-cdef struct Pace:
-    double interval_s
-    double last_s  # when the last text was emitted; holds only if emitted
-    bint emitted
-
-
-cdef bint pace_is_due(Pace* pace, double now) noexcept nogil:
-    """Whether a text may go out at ``now``. If the clock went back, the interval begins anew."""
-    if not pace.emitted:
-        return True
-    if now < pace.last_s:
-        pace.last_s = now
-    return now >= pace.last_s + pace.interval_s
+cdef extern from "_pace.h" nogil:
+    ctypedef struct Pace "fastcall_pace":
+        double interval_s
+    void pace_begin "fastcall_pace_begin"(Pace* pace, double interval_s) noexcept
+    double pace_last "fastcall_pace_last"(Pace* pace) noexcept
+    bint pace_is_due "fastcall_pace_is_due"(Pace* pace, double now, bint claim) noexcept
 
 
 @cython.final
@@ -23,7 +16,11 @@ cdef class Debouncer:
     :raises ValueError: ``interval_s`` is negative or not finite
 
     Time is an argument: seconds of any one monotonic clock. A text that must wait is given by :meth:`fire`
-    once ``deadline`` has come, unless a newer one has taken its place. Of one thread only. Keeps the GIL.
+    once ``deadline`` has come, unless a newer one has taken its place. A ``now`` that lies over ``interval_s`` before
+    the last emission means that the clock went back: the interval begins anew.
+
+    Two threads may call at the same time (one that recognises, one with a timer): of two that find an emission due,
+    one gets the text. Keeps the GIL, which guards the texts; the pace itself needs no lock.
     """
 
     cdef Pace pace
@@ -33,12 +30,12 @@ cdef class Debouncer:
     def __cinit__(self, double interval_s):
         if not (isfinite(interval_s) and interval_s >= 0):
             raise ValueError(f"interval_s={interval_s}: must be 0 or more seconds")
-        self.pace = Pace(interval_s, 0, False)
+        pace_begin(&self.pace, interval_s)
 
     @property
     def deadline(self):
         """When :meth:`fire` is due, in seconds of the caller's clock; None while no text waits."""
-        return None if self.held is None else self.pace.last_s + self.pace.interval_s
+        return None if self.held is None else pace_last(&self.pace) + self.pace.interval_s
 
     def offer(self, text, /, *, double now):
         """Returns ``text`` if it is to be emitted at once.
@@ -68,10 +65,9 @@ cdef class Debouncer:
         self.last = self.held = None
 
     cdef object emit(self, double now):
-        if not pace_is_due(&self.pace, now) or self.held is None:
+        # No Python code runs between the claim and the exchange, so under the GIL no other thread does.
+        if not pace_is_due(&self.pace, now, self.held is not None) or self.held is None:
             return None
-        self.pace.last_s = now
-        self.pace.emitted = True
         self.last, self.held = self.held, None
         return self.last
 

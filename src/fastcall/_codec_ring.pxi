@@ -1,24 +1,48 @@
-# The audio ring. Included by _codec.pyx.
+# The audio ring: what one thread pushed and another has yet to take. Included by _codec.pyx.
 
-cdef extern from "<stdatomic.h>" nogil:
-    ctypedef unsigned long long counter_t "atomic_ullong"
-    ctypedef enum memory_order:
-        memory_order_relaxed
-        memory_order_acquire
-        memory_order_release
-    uint64_t atomic_load_explicit(counter_t* counter, memory_order order) noexcept
-    void atomic_store_explicit(counter_t* counter, uint64_t value, memory_order order) noexcept
-    void atomic_init(counter_t* counter, uint64_t value) noexcept
+cdef extern from "_audio.h" nogil:
+    ctypedef struct Audio "fastcall_audio":
+        int sample_bytes
+        uint64_t kept_from
+    void audio_begin "fastcall_audio_begin"(Audio* audio, int sample_bytes) noexcept
+    void audio_end "fastcall_audio_end"(Audio* audio) noexcept
+    Py_ssize_t audio_fitting "fastcall_audio_fitting"(Audio* audio, Py_ssize_t samples, Py_ssize_t limit) noexcept
+    Py_ssize_t audio_push "fastcall_audio_push"(Audio* audio, const uint8_t* source, Py_ssize_t samples) noexcept
+    Py_ssize_t audio_push_silence "fastcall_audio_push_silence"(Audio* audio, Py_ssize_t samples) noexcept
+    void audio_drop "fastcall_audio_drop"(Audio* audio, Py_ssize_t samples) noexcept
+    Py_ssize_t audio_waiting "fastcall_audio_waiting"(Audio* audio) noexcept
+    void audio_take "fastcall_audio_take"(Audio* audio, Py_ssize_t samples) noexcept
+    void audio_read "fastcall_audio_read"(
+        Audio* audio, uint64_t position, Py_ssize_t samples, uint8_t* target, Loop decode
+    ) noexcept
+    void audio_forget "fastcall_audio_forget"(Audio* audio, uint64_t position) noexcept
+    uint64_t audio_pushed "fastcall_audio_pushed"(Audio* audio) noexcept
+    uint64_t audio_taken "fastcall_audio_taken"(Audio* audio) noexcept
+    uint64_t audio_dropped "fastcall_audio_dropped"(Audio* audio) noexcept
+    Py_ssize_t audio_memory "fastcall_audio_memory"(Audio* audio) noexcept
 
 cdef enum:
     RING_LIMIT_SAMPLES = 1 << 30
 
 
+cdef int check_sample_bytes(int sample_bytes) except -1:
+    if not 1 <= sample_bytes <= 2:
+        raise ValueError(f"sample_bytes={sample_bytes}: must be 1 (mu-law) or 2 (LINEAR16)")
+    return 0
+
+
+cdef bytes read_audio(Audio* audio, uint64_t position, Py_ssize_t samples, bint decode):
+    """``samples`` samples from ``position`` on, which must be there; from mu-law to LINEAR16 if ``decode``."""
+    cdef bytes result = PyBytes_FromStringAndSize(NULL, samples * (2 if decode else audio.sample_bytes))
+    audio_read(audio, position, samples, <uint8_t*>PyBytes_AS_STRING(result), loops.mulaw_decode if decode else NULL)
+    return result
+
+
 @cython.final
 cdef class AudioRing:
-    """A call's audio between the thread that receives it and the one that sends it on: fixed size, no locks.
+    """A call's audio between the thread that receives it and the one that sends it on: bounded, no locks.
 
-    :param capacity_samples: 1 to 2**30
+    :param capacity_samples: 1 to 2**30, how many may wait. Memory is taken as they come and given back as they go
     :param sample_bytes: 1 = mu-law, 2 = LINEAR16
     :raises ValueError: an argument out of its range
 
@@ -26,52 +50,40 @@ cdef class AudioRing:
     consumer: ``take``, ``take_batch``, ``clear``). The properties may be read in any thread.
     """
 
-    # Positions in samples since the ring was made; they never wrap. The producer alone stores pushed and
-    # dropped, the consumer alone taken. A store with release order hands over the bytes before it (or the
-    # room after it) to the other side, which loads with acquire order.
-    cdef counter_t pushed
-    cdef counter_t taken
-    cdef counter_t dropped
-    cdef uint8_t* memory  # owned
+    cdef Audio audio
     cdef readonly Py_ssize_t capacity_samples
     cdef readonly Py_ssize_t sample_bytes
 
     def __cinit__(self, Py_ssize_t capacity_samples, *, Py_ssize_t sample_bytes=1):
         if not 1 <= capacity_samples <= RING_LIMIT_SAMPLES:
             raise ValueError(f"capacity_samples={capacity_samples}: must be from 1 to {RING_LIMIT_SAMPLES}")
-        if not 1 <= sample_bytes <= 2:
-            raise ValueError(f"sample_bytes={sample_bytes}: must be 1 (mu-law) or 2 (LINEAR16)")
-        self.memory = <uint8_t*>PyMem_Malloc(capacity_samples * sample_bytes)
-        if self.memory == NULL:
-            raise MemoryError(f"no memory for a ring of {capacity_samples} samples")
+        check_sample_bytes(<int>sample_bytes)
         self.capacity_samples = capacity_samples
         self.sample_bytes = sample_bytes
-        atomic_init(&self.pushed, 0)
-        atomic_init(&self.taken, 0)
-        atomic_init(&self.dropped, 0)
+        audio_begin(&self.audio, <int>sample_bytes)
 
     def __dealloc__(self):
-        PyMem_Free(self.memory)
+        audio_end(&self.audio)
 
     @property
     def waiting_samples(self):
         """Samples that wait to be taken."""
-        return self.waiting()
+        return audio_waiting(&self.audio)
 
     @property
     def pushed_samples(self):
         """Samples accepted since the ring was made: those taken and those that wait."""
-        return atomic_load_explicit(&self.pushed, memory_order_relaxed)
+        return audio_pushed(&self.audio)
 
     @property
     def taken_samples(self):
         """Samples taken or cleared since the ring was made."""
-        return atomic_load_explicit(&self.taken, memory_order_relaxed)
+        return audio_taken(&self.audio)
 
     @property
     def dropped_samples(self):
         """Samples that did not fit since the ring was made."""
-        return atomic_load_explicit(&self.dropped, memory_order_relaxed)
+        return audio_dropped(&self.audio)
 
     def push(self, data, /):
         """Appends ``data`` (whole samples, any C-contiguous buffer); returns how many samples were accepted.
@@ -83,9 +95,14 @@ cdef class AudioRing:
         :raises ValueError: not a whole number of samples
         """
         cdef Py_buffer source
-        hold(&source, data, PyBUF_SIMPLE, self.sample_bytes == 2)
+        cdef Py_ssize_t samples, accepted
+        hold(&source, data, PyBUF_SIMPLE, self.audio.sample_bytes == 2)
         try:
-            return self.append(<const uint8_t*>source.buf, count_samples(&source, self.sample_bytes))
+            samples = count_samples(&source, self.audio.sample_bytes)
+            accepted = audio_fitting(&self.audio, samples, self.capacity_samples)
+            accepted = audio_push(&self.audio, <const uint8_t*>source.buf, accepted)
+            audio_drop(&self.audio, samples - accepted)
+            return accepted
         finally:
             PyBuffer_Release(&source)
 
@@ -93,7 +110,10 @@ cdef class AudioRing:
         """Appends that many samples of silence (mu-law 0xFF, LINEAR16 0); otherwise as :meth:`push`."""
         if samples < 0:
             raise ValueError(f"samples={samples}: must not be negative")
-        return self.append(NULL, samples)
+        cdef Py_ssize_t accepted = audio_fitting(&self.audio, samples, self.capacity_samples)
+        accepted = audio_push_silence(&self.audio, accepted)
+        audio_drop(&self.audio, samples - accepted)
+        return accepted
 
     def take(self, Py_ssize_t max_samples, /):
         """Takes the oldest samples, ``max_samples`` at most, as they were pushed; ``b""`` if none wait.
@@ -104,7 +124,7 @@ cdef class AudioRing:
         """
         if max_samples < 0:
             raise ValueError(f"max_samples={max_samples}: must not be negative")
-        return self.remove(min(max_samples, self.waiting()), False)
+        return self.remove(min(max_samples, audio_waiting(&self.audio)), False)
 
     def take_batch(self, Py_ssize_t min_samples, Py_ssize_t max_samples, /):
         """Takes the oldest samples as LINEAR16, ``max_samples`` at most; None if fewer than ``min_samples`` wait.
@@ -115,64 +135,24 @@ cdef class AudioRing:
         """
         if not 1 <= min_samples <= max_samples:
             raise ValueError(f"not 1 <= min_samples={min_samples} <= max_samples={max_samples}")
-        cdef Py_ssize_t waiting = self.waiting()
+        cdef Py_ssize_t waiting = audio_waiting(&self.audio)
         if waiting < min_samples:
             return None
         return self.remove(min(max_samples, waiting), self.sample_bytes == 1)
 
     def clear(self):
         """Throws away all that waits, and returns how many samples that was. Consumer only."""
-        cdef Py_ssize_t waiting = self.waiting()
+        cdef Py_ssize_t waiting = audio_waiting(&self.audio)
         self.release(waiting)
         return waiting
 
-    cdef Py_ssize_t waiting(self) noexcept nogil:
-        # taken first: it may only grow in between, so the difference is never negative.
-        cdef uint64_t taken = atomic_load_explicit(&self.taken, memory_order_acquire)
-        cdef uint64_t pushed = atomic_load_explicit(&self.pushed, memory_order_acquire)
-        return min(<Py_ssize_t>(pushed - taken), self.capacity_samples)
-
-    cdef Py_ssize_t append(self, const uint8_t* source, Py_ssize_t samples) noexcept nogil:
-        """Copies what fits (silence, if ``source`` is NULL), in two pieces where the ring comes round."""
-        cdef uint64_t pushed = atomic_load_explicit(&self.pushed, memory_order_relaxed)
-        cdef Py_ssize_t accepted = min(samples, self.capacity_samples - self.waiting())
-        cdef Py_ssize_t start = pushed % <uint64_t>self.capacity_samples
-        cdef Py_ssize_t first = min(accepted, self.capacity_samples - start)
-        cdef Py_ssize_t width = self.sample_bytes
-        if source == NULL:
-            memset(self.memory + start * width, 0xFF if width == 1 else 0, first * width)
-            memset(self.memory, 0xFF if width == 1 else 0, (accepted - first) * width)
-        else:
-            memcpy(self.memory + start * width, source, first * width)
-            memcpy(self.memory, source + first * width, (accepted - first) * width)
-        if accepted < samples:
-            atomic_store_explicit(&self.dropped, self.drop_count() + samples - accepted, memory_order_relaxed)
-        atomic_store_explicit(&self.pushed, pushed + accepted, memory_order_release)
-        return accepted
-
-    cdef uint64_t drop_count(self) noexcept nogil:
-        return atomic_load_explicit(&self.dropped, memory_order_relaxed)
-
     cdef bytes remove(self, Py_ssize_t samples, bint decode):
         """The oldest ``samples``, which must be waiting, decoded from mu-law if ``decode``."""
-        cdef bytes result = PyBytes_FromStringAndSize(NULL, samples * (2 if decode else self.sample_bytes))
-        self.copy_out(PyBytes_AS_STRING(result), samples, decode)
+        cdef bytes result = read_audio(&self.audio, self.audio.kept_from, samples, decode)
         self.release(samples)
         return result
 
-    cdef void copy_out(self, char* target, Py_ssize_t samples, bint decode) noexcept nogil:
-        cdef uint64_t taken = atomic_load_explicit(&self.taken, memory_order_relaxed)
-        cdef Py_ssize_t start = taken % <uint64_t>self.capacity_samples
-        cdef Py_ssize_t first = min(samples, self.capacity_samples - start)
-        cdef Py_ssize_t width = self.sample_bytes
-        if decode:
-            loops.mulaw_decode(self.memory + start, target, first)
-            loops.mulaw_decode(self.memory, target + 2 * first, samples - first)
-        else:
-            memcpy(target, self.memory + start * width, first * width)
-            memcpy(target + first * width, self.memory, (samples - first) * width)
-
     cdef void release(self, Py_ssize_t samples) noexcept nogil:
-        """Gives the room of the oldest ``samples`` back to the producer."""
-        cdef uint64_t taken = atomic_load_explicit(&self.taken, memory_order_relaxed)
-        atomic_store_explicit(&self.taken, taken + samples, memory_order_release)
+        """The oldest ``samples`` are gone; nothing that was taken is kept."""
+        audio_take(&self.audio, samples)
+        audio_forget(&self.audio, audio_taken(&self.audio))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-from fastcall._codec import AudioRing
 from fastcall.events import SAMPLE_RATE_HZ
 from fastcall.rules.history import AudioHistory
 
@@ -14,58 +11,48 @@ RING_S = 10
 
 
 class AudioIntake:
-    """A ring between one producer thread and the loop, which keeps time when it overflows.
+    """One producer thread's end of the history's track, of which the loop has the other; keeps time when it overflows.
 
-    A full ring drops its newest audio. The place and length of each hole are kept, and the history gets silence there,
-    so that call time and what the recogniser hears stay in step.
+    Where 10 s wait already, the newest audio is dropped and silence of the same length takes its place, so that call
+    time and what the recogniser hears stay in step. Audio is written once, to where it is read from.
 
-    :param sample_bytes: 1 for mu-law, 2 for LINEAR16
+    :param sample_bytes: 1 for mu-law, 2 for LINEAR16, as the history keeps it
+    :raises ValueError: the history keeps the other
     """
 
     def __init__(self, history: AudioHistory, *, sample_bytes: int) -> None:
         self._history = history
-        self._sample_bytes = sample_bytes
-        self._ring = AudioRing(RING_S * SAMPLE_RATE_HZ, sample_bytes=sample_bytes)
-        # Places in the ring's count of samples at which audio is missing, and how much. Appended by the producer,
-        # taken by the loop: the two ends of a deque are safe between two threads.
-        self._holes: deque[tuple[int, int]] = deque()
+        self._track = history.track
+        if self._track.sample_bytes != sample_bytes:
+            raise ValueError(f"samples of {sample_bytes} bytes for a history of {self._track.sample_bytes}")
+        self._limit_samples = int(RING_S * SAMPLE_RATE_HZ)
 
     @property
     def fed_samples(self) -> int:
         """Samples that were fed, dropped ones included. Any thread."""
-        return self._ring.pushed_samples + self._ring.dropped_samples
+        return self._track.pushed_samples
 
     @property
     def dropped_samples(self) -> int:
         """Samples that did not fit. Any thread."""
-        return self._ring.dropped_samples
+        return self._track.dropped_samples
 
     @property
     def waiting_samples(self) -> int:
-        """Samples that wait in the ring. Any thread."""
-        return self._ring.waiting_samples
+        """Samples that wait for ``drain``. Any thread."""
+        return self._track.waiting_samples
 
     def feed(self, audio: bytes) -> None:
         """Take whole samples; never blocks. Producer thread.
 
         :raises ValueError: not a whole number of samples
         """
-        accepted = self._ring.push(audio)
-        self._note_hole(len(audio) // self._sample_bytes - accepted)
+        self._track.push(audio, self._limit_samples)
 
     def feed_silence(self, samples: int) -> None:
-        """The same for silence. Producer thread."""
-        self._note_hole(samples - self._ring.push_silence(samples))
+        """The same for silence, which needs no room. Producer thread."""
+        self._track.push_silence(samples)
 
     def drain(self) -> None:
-        """Move what waits into the history. Loop thread."""
-        ring, holes = self._ring, self._holes
-        while holes:
-            position, missing = holes.popleft()
-            self._history.append(ring.take(position - ring.taken_samples))
-            self._history.append_silence(missing)
-        self._history.append(ring.take(ring.waiting_samples))
-
-    def _note_hole(self, missing: int) -> None:
-        if missing:
-            self._holes.append((self._ring.pushed_samples, missing))
+        """Make what waits part of the history. Loop thread."""
+        self._history.take()

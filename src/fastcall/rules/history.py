@@ -2,12 +2,12 @@
 
 Everything that goes to a recogniser is read from here, so that a replay is the same act as sending: a stream
 that begins at an earlier sample. What a final has settled is forgotten; what grows past the bound is forgotten too, and
-counted.
+counted. Where the samples lie is the core's business (``AudioTrack``); which of them are kept is this module's.
 """
 
 from __future__ import annotations
 
-from fastcall._codec import mulaw_decode
+from fastcall._codec import AudioTrack
 
 __all__ = ["AudioHistory"]
 
@@ -20,11 +20,9 @@ class AudioHistory:
     """
 
     def __init__(self, *, sample_bytes: int, limit_samples: int) -> None:
-        self._sample_bytes = sample_bytes
         self._limit_samples = limit_samples
-        self._silence = b"\xff" if sample_bytes == 1 else b"\x00\x00"
-        self._data = bytearray()
-        self._start = 0
+        self.track = AudioTrack(sample_bytes=sample_bytes)
+        """Where the samples lie. Another thread may push into it; ``take`` makes that part of the history."""
         self.lost_samples = 0
         """Samples that were forgotten although nothing had settled them."""
         self.lost_to = 0
@@ -33,42 +31,40 @@ class AudioHistory:
     @property
     def start(self) -> int:
         """The first sample that is kept."""
-        return self._start
+        return self.track.start
 
     @property
     def end(self) -> int:
         """One past the newest sample."""
-        return self._start + len(self._data) // self._sample_bytes
+        return self.track.end
 
     def append(self, audio: bytes) -> None:
-        """Whole samples that follow the newest."""
-        self._data += audio
-        self._bound()
+        """Whole samples that follow the newest. Only where no other thread pushes into the track."""
+        self.track.push(audio)
+        self.take()
 
     def append_silence(self, samples: int) -> None:
         """Samples that are missing; they keep their time."""
-        self._data += self._silence * min(samples, self._limit_samples)
-        skipped = samples - min(samples, self._limit_samples)
-        if skipped:
-            # More silence than is kept: only the time of its first part matters.
-            self._start += skipped
-        self._bound()
+        self.track.push_silence(samples)
+        self.take()
+
+    def take(self) -> None:
+        """What was pushed into the track follows the newest."""
+        track = self.track
+        track.take()
+        excess = track.end - track.start - self._limit_samples
+        if excess > 0:
+            self.lost_samples += excess
+            track.forget_before(track.start + excess)
+            self.lost_to = track.start
 
     def read(self, start: int, samples: int) -> bytes:
-        """At most ``samples`` samples from ``start`` on, as LINEAR16. ``start`` is within what is kept."""
-        low = (start - self._start) * self._sample_bytes
-        piece = bytes(self._data[low : low + samples * self._sample_bytes])
-        return mulaw_decode(piece) if self._sample_bytes == 1 else piece
+        """At most ``samples`` samples from ``start`` on, as LINEAR16; none where there are none yet.
+
+        :raises ValueError: ``start`` lies before what is kept
+        """
+        return self.track.read(start, samples) if samples > 0 and start < self.end else b""
 
     def forget_before(self, sample: int) -> None:
         """Samples before ``sample`` are settled."""
-        count = min(max(0, sample - self._start), len(self._data) // self._sample_bytes)
-        del self._data[: count * self._sample_bytes]
-        self._start += count
-
-    def _bound(self) -> None:
-        excess = len(self._data) // self._sample_bytes - self._limit_samples
-        if excess > 0:
-            self.lost_samples += excess
-            self.forget_before(self._start + excess)
-            self.lost_to = self._start
+        self.track.forget_before(sample)

@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_silence_of_the_same_length(monkeypatch: pytest.Mon
     intake.drain()
     intake.feed(b"\x03" * 4)
     intake.drain()
-    assert intake.dropped_samples == 15
+    assert intake.dropped_samples == 10, "silence in place of silence is no loss"
     assert intake.fed_samples == history.end == 8019
     expected = b"\x01" * 7999 + b"\x02" + b"\xff" * 15 + b"\x03" * 4
     assert history.read(0, 9000) == g711.ulaw2lin(expected, 2)
@@ -61,3 +61,8 @@ def test_a_producer_thread_and_the_loop_agree_on_time(monkeypatch: pytest.Monkey
     producer.join()
     intake.drain()
     assert intake.fed_samples == history.end == frames * 160
+
+
+def test_samples_of_another_size_than_the_history_keeps() -> None:
+    with pytest.raises(ValueError, match="samples of 2 bytes for a history of 1"):
+        AudioIntake(AudioHistory(sample_bytes=1, limit_samples=10), sample_bytes=2)

@@ -74,3 +74,12 @@ def test_what_was_lost_is_told_from_what_was_settled() -> None:
     assert (history.start, history.lost_to) == (60, 60)
     history.forget_before(80)
     assert (history.start, history.lost_to) == (80, 60)
+
+
+def test_what_is_not_there_yet_is_nothing_and_what_is_gone_is_an_error() -> None:
+    history = AudioHistory(sample_bytes=1, limit_samples=100)
+    history.append(bytes(10))
+    history.forget_before(4)
+    assert history.read(5, 0) == history.read(5, -3) == history.read(10, 5) == history.read(50, 5) == b""
+    with pytest.raises(ValueError, match="start=3: the samples from 4 to 10 are kept"):
+        history.read(3, 1)
