@@ -12,12 +12,14 @@ CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
+CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py
+SECONDS ?= 60
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test check lossless bench gates simulate-faults clean
+.PHONY: help build demo serve test check lossless bench bench-table gates simulate-faults sanitize coverage fuzz clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -30,6 +32,10 @@ help:
 	@echo "make gates   the speed ratios that must hold"
 	@echo "make simulate-faults SEEDS=2000   calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one,"
 	@echo "             MUTATIONS=1 breaks rules on purpose and says after how many seeds it shows"
+	@echo "make bench-table   the figures and plots of benchmarks/README.md, anew"
+	@echo "make sanitize   the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, leaks of the core too"
+	@echo "make coverage   which lines of the core its tests run, inside nogil functions and C headers too"
+	@echo "make fuzz    SECONDS=60 of fuzzing what reads from the wire, against the slow way"
 	@echo "make clean   away with .venv and everything built"
 
 build: $(CORE_STAMP)
@@ -77,6 +83,23 @@ gates: build
 
 simulate-faults: build
 	@cd tests && ../$(BIN)/python -m $(if $(MUTATIONS),sim.mutations,sim.run $(if $(SEED),--seed $(SEED) $(if $(VERBOSE),--verbose),--seeds $(SEEDS) --first $(FIRST)))
+
+bench-table: build
+	$(BIN)/python benchmarks/table.py
+
+# These two leave their build of the core in place; the next verb that wants another compiles it.
+sanitize:
+	@$(MAKE) FASTCALL_BUILD=sanitize build
+	$(BIN)/python tools/sanitized.py -m pytest -q tests/unit tests/fuzz
+
+coverage:
+	@$(MAKE) FASTCALL_BUILD=trace build
+	@find build/trace -name '*.gcda' -delete
+	$(BIN)/python -m pytest -q $(CORE_TESTS)
+	$(BIN)/python tools/core_coverage.py --floor 98
+
+fuzz: build
+	cd tests && ../$(BIN)/python $(if $(filter sanitize,$(FASTCALL_BUILD)),../tools/sanitized.py) -m fuzz --seconds $(SECONDS)
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

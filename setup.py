@@ -1,7 +1,7 @@
 """Builds the Cython modules of fastcall; everything else about the package is in pyproject.toml.
 
-FASTCALL_BUILD chooses how: ``release`` (the default), ``debug`` (bounds checks, assertions), ``trace`` (line
-coverage inside nogil functions) or ``sanitize`` (AddressSanitizer and UndefinedBehaviorSanitizer). Each mode has a
+FASTCALL_BUILD chooses how: ``release`` (the default), ``debug`` (bounds checks, assertions), ``trace`` (counts which
+lines of C ran, for tools/core_coverage.py) or ``sanitize`` (AddressSanitizer and UndefinedBehaviorSanitizer). Each mode has a
 build directory of its own, and every module is always compiled anew, so that no mode can meet another's objects.
 """
 
@@ -16,7 +16,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 COMPILE = {
     "release": ["-O3", "-DNDEBUG", "-DFASTCALL_RELEASE"],
     "debug": ["-O0", "-g", "-UNDEBUG", "-Wextra", "-Wno-unused-parameter"],
-    "trace": ["-O1", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
+    "trace": ["-O0", "--coverage"],
     "sanitize": ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS],
 }
 MODE = os.environ.get("FASTCALL_BUILD") or "release"
@@ -29,9 +29,8 @@ DIRECTIVES = {
     "cdivision": True,
     **dict.fromkeys(("initializedcheck", "wraparound", "embedsignature", "autotestdict", "auto_pickle"), False),
     "binding": True,
-    "linetrace": MODE == "trace",
 }
-C_FILES = None if MODE == "trace" else f"build/{MODE}"  # coverage looks for them beside the sources
+LINK = {"trace": ["--coverage"], "sanitize": SANITIZERS}
 MODULES = [
     Extension(
         f"fastcall.{Path(path).stem}",
@@ -39,11 +38,11 @@ MODULES = [
         include_dirs=["src/fastcall"],
         depends=glob("src/fastcall/_*.[hp]*"),
         extra_compile_args=["-std=c11", "-Wall", f'-DFASTCALL_BUILD="{MODE}"', *COMPILE[MODE]],
-        extra_link_args=SANITIZERS if MODE == "sanitize" else [],
+        extra_link_args=LINK.get(MODE, []),
     )
     for path in sorted(glob("src/fastcall/_*.pyx"))
 ]
 setup(
-    ext_modules=cythonize(MODULES, build_dir=C_FILES, compiler_directives=DIRECTIVES, force=True),
+    ext_modules=cythonize(MODULES, build_dir=f"build/{MODE}", compiler_directives=DIRECTIVES, force=True),
     options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"force": True}},
 )

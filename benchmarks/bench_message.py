@@ -56,7 +56,7 @@ def test_a_message_to_linear16(benchmark: Any) -> None:
         return b"".join(pieces)
 
     assert core() == standard_library()
-    compare(benchmark, "media message to LINEAR16, a message", core, standard_library, floor=6, units=FRAMES)
+    compare(benchmark, "media message to LINEAR16, a message", core, standard_library, floor=12, units=FRAMES)
 
 
 @pytest.mark.gate
@@ -68,4 +68,4 @@ def test_scan_of_a_message(benchmark: Any) -> None:
         return fields["streamSid"], int(fields["media"]["timestamp"]), base64.b64decode(fields["media"]["payload"])
 
     assert scan_media(message) == standard_library()
-    compare(benchmark, "scan of a media message", lambda: scan_media(message), standard_library, floor=6)
+    compare(benchmark, "scan of a media message", lambda: scan_media(message), standard_library, floor=12)

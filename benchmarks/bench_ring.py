@@ -1,4 +1,5 @@
-"""The audio ring against ``queue.Queue``, as a batch of 8 frames goes through either."""
+"""The audio ring and the call's history against what stands in for them in Python, as a batch of 8 frames goes
+through either."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from fastcall._codec import AudioRing
+from fastcall._codec import AudioRing, mulaw_decode
+from fastcall.drivers.intake import AudioIntake
+from fastcall.rules.history import AudioHistory
 from ratio import compare
 
 FRAME = bytes(range(96, 256))
@@ -30,4 +33,32 @@ def test_a_batch_through_the_ring(benchmark: Any) -> None:
         return b"".join([frames.get_nowait() for _ in range(FRAMES)])
 
     assert through_the_ring() == through_the_queue()
-    compare(benchmark, "ring against queue.Queue, a frame", through_the_ring, through_the_queue, floor=8, units=FRAMES)
+    compare(benchmark, "ring against queue.Queue, a frame", through_the_ring, through_the_queue, floor=10, units=FRAMES)
+
+
+@pytest.mark.gate
+def test_a_batch_through_the_history(benchmark: Any) -> None:
+    """Fed, made history, read as LINEAR16, and forgotten 3 s later: through ``AudioIntake``, or queue and bytearray."""
+    kept_samples = 3 * 8000
+    history = AudioHistory(sample_bytes=1, limit_samples=90 * 8000)
+    intake = AudioIntake(history, sample_bytes=1)
+    frames: queue.Queue[bytes] = queue.Queue()
+    kept = bytearray()
+
+    def through_the_history() -> bytes:
+        for _ in range(FRAMES):
+            intake.feed(FRAME)
+        intake.drain()
+        history.forget_before(history.end - kept_samples)
+        return history.read(history.end - FRAMES * 160, FRAMES * 160)
+
+    def through_the_queue() -> bytes:
+        for _ in range(FRAMES):
+            frames.put_nowait(FRAME)
+        while not frames.empty():
+            kept.extend(frames.get_nowait())
+        del kept[:-kept_samples]
+        return mulaw_decode(kept[-FRAMES * 160 :])
+
+    assert through_the_history() == through_the_queue()
+    compare(benchmark, "call history, a frame", through_the_history, through_the_queue, floor=5, units=FRAMES)

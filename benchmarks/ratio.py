@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["compare"]
+__all__ = ["calls_a_turn", "compare", "seconds_of"]
 
 TURN_S = 0.004
 TURNS = 30
@@ -60,7 +60,8 @@ def compare(
         best_ours = min(best_ours, seconds_of(ours, our_calls) / our_calls)
         best_theirs = min(best_theirs, seconds_of(theirs, their_calls) / their_calls)
     ratio = best_theirs / best_ours
-    benchmark.extra_info.update(ours_s=best_ours, theirs_s=best_theirs, ratio=round(ratio, 3), floor=floor, units=units)
+    times = {"ours_s": best_ours, "theirs_s": best_theirs, "ratio": round(ratio, 3)}
+    benchmark.extra_info.update(times, name=name, floor=round(floor, 2), units=units)
     benchmark.pedantic(ours, rounds=10, iterations=our_calls)
     print(
         f"\n{name:<44} ours {best_ours / units * 1e9:>12,.0f} ns   theirs {best_theirs / units * 1e9:>12,.0f} ns"

@@ -1,7 +1,13 @@
 /* Judges the call's audio and the pace with threads that truly run at the same time. Built with ThreadSanitizer it
    fails on any access that the memory order does not cover. Prints what went through; status 1 on any difference. */
 #define _POSIX_C_SOURCE 200809L
+#include <stdlib.h>
+
+static int memory_is_out;
+static void* scarce_malloc(size_t bytes) { return memory_is_out ? NULL : malloc(bytes); }
+#define malloc scarce_malloc
 #include "_audio.h"
+#undef malloc
 #include "_g711.h"
 #include "_pace.h"
 
@@ -127,7 +133,31 @@ static void judge_pace(void) {
         fail("too few claims", (uint64_t)count);
 }
 
+/* What finds no memory is not there, and what was there stays. */
+static void judge_no_memory(void) {
+    static uint8_t piece[5000], got[3000];
+    fastcall_audio scarce;
+    fastcall_audio_begin(&scarce, 1);
+    if (fastcall_audio_push(&scarce, piece, 100) != 100)
+        fail("no memory", 0);
+    memory_is_out = 1;
+    if (fastcall_audio_push(&scarce, piece, 5000) != FASTCALL_BLOCK_BYTES - 100)
+        fail("more was taken than there is memory", 0);
+    if (fastcall_audio_push(&scarce, piece, 1) || fastcall_audio_push_silence(&scarce, 5000))
+        fail("something was taken without memory", 0);
+    memory_is_out = 0;
+    if (fastcall_audio_push_silence(&scarce, 5000) != 5000)
+        fail("silence was not taken", 0);
+    fastcall_audio_take(&scarce, fastcall_audio_waiting(&scarce));
+    fastcall_audio_read(&scarce, 1000, 3000, got, NULL);
+    for (int i = 0; i < 3000; i++)
+        if (got[i] != (1000 + i < FASTCALL_BLOCK_BYTES ? 0 : 0xFF))
+            fail("another sample than was pushed", (uint64_t)i);
+    fastcall_audio_end(&scarce);
+}
+
 int main(void) {
+    judge_no_memory();
     pthread_t producer;
     fastcall_audio_begin(&audio, 1);
     if (pthread_create(&producer, NULL, produce, NULL))

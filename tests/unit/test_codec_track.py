@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 import threading
 
@@ -15,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import reference
 from fastcall._codec import AudioTrack, mulaw_decode
-from native import COMPILERS, HEADERS, build_and_run, has_compiler
+from native import COMPILERS, HEADERS, build_and_run, can_sanitize_threads, has_compiler
 
 BLOCK_SAMPLES = 2016
 """Of mu-law, in one block of memory."""
@@ -183,15 +182,6 @@ def test_a_producer_thread_and_a_consumer():
     finally:
         sys.setswitchinterval(before)
     assert heard == mulaw_decode(sent)
-
-
-def can_sanitize_threads(place) -> bool:
-    (place / "empty.c").write_text("int main(void) { return 0; }\n")
-    build = [*COMPILERS["own"], "-fsanitize=thread", str(place / "empty.c"), "-o", str(place / "empty")]
-    return (
-        subprocess.run(build, capture_output=True, check=False).returncode == 0
-        and subprocess.run([str(place / "empty")], capture_output=True, check=False).returncode == 0
-    )
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)

@@ -1,0 +1,48 @@
+"""A short run of every fuzzer, always of the same inputs; `make fuzz` runs them longer, and always on others."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastcall import _codec
+from fuzz.harness import Fuzzer
+from fuzz.targets import TARGETS, MediaScan
+
+ROUNDS = {"media": 20_000, "loops": 2_000, "track": 2_000}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_the_fast_way_and_the_slow_way_agree(target):
+    report = Fuzzer(target, seed=1).run(rounds=ROUNDS.get(target.name, 5_000))
+    assert len(report.signatures) >= 5
+
+
+def test_the_fuzzer_of_messages_reaches_every_depth():
+    report = Fuzzer(MediaScan(), seed=2).run(rounds=20_000)
+    fast = sum(count for (_, _, left_to_json), count in report.signatures.items() if not left_to_json)
+    assert fast > 500, "changed messages that the scan takes"
+    assert {kind for kind, _, _ in report.signatures} >= {"MediaFrame", "CallStarted", "Connected", "Rejected"}
+    reasons = {reason for _, reason, _ in report.signatures}
+    assert reasons >= {"not_json", "not_utf8", "bad_field", "bad_payload", "unknown_event", "not_an_object"}
+
+
+def test_all_follows_from_the_seed():
+    one, other = (Fuzzer(MediaScan(), seed=3) for _ in range(2))
+    assert one.run(rounds=500) == other.run(rounds=500)
+    assert Fuzzer(MediaScan(), seed=4).run(rounds=500) != one.report
+
+
+def test_a_difference_is_found_and_its_input_is_named(monkeypatch, tmp_path):
+    """With a scan that does not mind how many brackets close a message."""
+    scan = _codec.scan_media
+
+    def careless(message):
+        return scan(message.rstrip(b"}") + b"}")
+
+    monkeypatch.setattr(_codec, "scan_media", careless)
+    fuzzer = Fuzzer(MediaScan(), seed=5, trail=tmp_path / "input")
+    with pytest.raises(AssertionError) as caught:
+        fuzzer.run(rounds=20_000)
+    fuzzer.close()
+    assert "target media, input " in caught.value.__notes__[0]
+    assert repr((tmp_path / "input").read_bytes()) in caught.value.__notes__[0]
