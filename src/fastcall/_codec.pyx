@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset, strcmp
+from libc.string cimport memcmp, memcpy, memset, strcmp
 
 cdef extern from *:
     const Py_ssize_t PY_SSIZE_T_MAX

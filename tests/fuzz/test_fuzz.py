@@ -20,7 +20,7 @@ def test_the_fast_way_and_the_slow_way_agree(target):
 def test_the_fuzzer_of_messages_reaches_every_depth():
     report = Fuzzer(MediaScan(), seed=2).run(rounds=20_000)
     fast = sum(count for (_, _, left_to_json), count in report.signatures.items() if not left_to_json)
-    assert fast > 500, "changed messages that the scan takes"
+    assert fast > 300, "changed messages that the scan takes"
     assert {kind for kind, _, _ in report.signatures} >= {"MediaFrame", "CallStarted", "Connected", "Rejected"}
     reasons = {reason for _, reason, _ in report.signatures}
     assert reasons >= {"not_json", "not_utf8", "bad_field", "bad_payload", "unknown_event", "not_an_object"}
