@@ -1,8 +1,8 @@
 """Builds the Cython modules of fastcall; everything else about the package is in pyproject.toml.
 
 FASTCALL_BUILD chooses how: ``release`` (the default), ``debug`` (bounds checks, assertions), ``trace`` (counts which
-lines of C ran, for tools/core_coverage.py) or ``sanitize`` (AddressSanitizer and UndefinedBehaviorSanitizer). Each has a
-build directory of its own, and every module is always compiled anew, so that no mode can meet another's objects.
+lines of C ran, for tools/core_coverage.py) or ``sanitize`` (AddressSanitizer and UndefinedBehaviorSanitizer). Each
+has a build directory of its own, and every module is compiled anew, so that none can meet another's objects.
 """
 
 import os
