@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-import ipaddress
 import logging
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import uvloop
 
@@ -20,10 +15,11 @@ from fastcall.adapters.google import GoogleRecognizer
 from fastcall.adapters.output import LogOutput, TranscriptFile
 from fastcall.adapters.server import MediaConnection, start_server
 from fastcall.adapters.vad import WebRtcVoiceDetector
-from fastcall.drivers.runner import CallRunner, Handler
+from fastcall.drivers.runner import CallRunner
 from fastcall.embedded import EmbeddedRecognizer
 from fastcall.errors import UsageError
 from fastcall.events import TranscriptEvent
+from fastcall.options import ServeOptions, choose_recogniser, load_handler
 from fastcall.ports import StreamConfig
 from fastcall.rules.records import log_line, record_line
 from fastcall.settings import Settings
@@ -32,76 +28,8 @@ __all__ = ["ServeOptions", "Server", "load_handler", "serve"]
 
 log = logging.getLogger("fastcall")
 
-Recogniser = Literal["google", "emulator", "embedded"]
-
 SHUTDOWN_S = 8.0
 GOING_AWAY = 1001
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """The command line of ``fastcall serve``."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    path: str = "/media"
-    stt: str = "auto"
-    stt_endpoint: str | None = None
-    handler: str | None = None
-    transcripts: str | None = None
-    log_format: str = "text"
-
-
-def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
-    """Which recogniser to use, and the endpoint where one is needed.
-
-    The flag, else ``SPEECH_EMULATOR_HOST``, else ``GOOGLE_APPLICATION_CREDENTIALS``, else the embedded one, which is
-    for this machine only.
-
-    :raises UsageError: the choice cannot work
-    """
-    endpoint = options.stt_endpoint or settings.speech_emulator_host
-    if options.stt == "google":
-        return "google", None
-    if endpoint and ":" not in endpoint:
-        raise UsageError(f"the recogniser's endpoint {endpoint!r} has no port: say HOST:PORT")
-    if options.stt == "emulator" and not endpoint:
-        raise UsageError("--stt emulator needs --stt-endpoint HOST:PORT or SPEECH_EMULATOR_HOST")
-    if endpoint:
-        return "emulator", endpoint
-    if settings.google_application_credentials:
-        return "google", None
-    if not _is_loopback(options.host):
-        raise UsageError(
-            f"no recogniser is set up, and the embedded one serves loopback only, not {options.host}: set "
-            "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or SPEECH_EMULATOR_HOST to an emulator"
-        )
-    return "embedded", None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def load_handler(name: str) -> Handler:
-    """The callable that ``module:callable`` names.
-
-    :raises UsageError: there is none, or it is not ``async def handler(call)``
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"--handler {name!r}: say module:callable")
-    try:
-        handler = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--handler {name!r} cannot be loaded: {error}") from error
-    if not inspect.iscoroutinefunction(handler):
-        raise UsageError(f"--handler {name!r} is not an `async def` function of one argument, the call")
-    checked: Handler = handler
-    return checked
 
 
 class Server:

@@ -1,0 +1,84 @@
+"""What ``fastcall serve`` was told, and whether that can work: checked before anything listens."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import ipaddress
+from dataclasses import dataclass
+from typing import Literal
+
+from fastcall.drivers.runner import Handler
+from fastcall.errors import UsageError
+from fastcall.settings import Settings
+
+__all__ = ["ServeOptions", "choose_recogniser", "is_loopback", "load_handler"]
+
+Recogniser = Literal["google", "emulator", "embedded"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The command line of ``fastcall serve``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    path: str = "/media"
+    stt: str = "auto"
+    stt_endpoint: str | None = None
+    handler: str | None = None
+    transcripts: str | None = None
+    log_format: str = "text"
+
+
+def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
+    """Which recogniser to use, and the endpoint where one is needed.
+
+    The flag, else ``SPEECH_EMULATOR_HOST``, else ``GOOGLE_APPLICATION_CREDENTIALS``, else the embedded one, which is
+    for this machine only.
+
+    :raises UsageError: the choice cannot work
+    """
+    endpoint = options.stt_endpoint or settings.speech_emulator_host
+    if options.stt == "google":
+        return "google", None
+    if endpoint and ":" not in endpoint:
+        raise UsageError(f"the recogniser's endpoint {endpoint!r} has no port: say HOST:PORT")
+    if options.stt == "emulator" and not endpoint:
+        raise UsageError("--stt emulator needs --stt-endpoint HOST:PORT or SPEECH_EMULATOR_HOST")
+    if endpoint:
+        return "emulator", endpoint
+    if settings.google_application_credentials:
+        return "google", None
+    if not is_loopback(options.host):
+        raise UsageError(
+            f"no recogniser is set up, and the embedded one serves loopback only, not {options.host}: set "
+            "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or SPEECH_EMULATOR_HOST to an emulator"
+        )
+    return "embedded", None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host`` (a name or an address)."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_handler(name: str) -> Handler:
+    """The callable that ``module:callable`` names.
+
+    :raises UsageError: there is none, or it is not ``async def handler(call)``
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"--handler {name!r}: say module:callable")
+    try:
+        handler = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--handler {name!r} cannot be loaded: {error}") from error
+    if not inspect.iscoroutinefunction(handler):
+        raise UsageError(f"--handler {name!r} is not an `async def` function of one argument, the call")
+    checked: Handler = handler
+    return checked
