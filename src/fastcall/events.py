@@ -19,6 +19,7 @@ __all__ = [
     "MarkPlayed",
     "MediaFrame",
     "RecognitionEvent",
+    "Refused",
     "Rejected",
     "SessionClosed",
     "SessionFailed",
@@ -105,6 +106,14 @@ class Rejected:
 
     reason: str
     detail: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Refused:
+    """The call may not begin, or not go on: close the socket with ``code``; ``text`` is logged and sent."""
+
+    code: int
+    text: str
 
 
 # --- from the audio itself ---------------------------------------------------------------------

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from typing import Literal
 
 from fastcall.drivers.runner import Handler
 from fastcall.errors import UsageError
+from fastcall.rules.signature import PublicUrl
 from fastcall.settings import Settings
 
-__all__ = ["ServeOptions", "choose_recogniser", "is_loopback", "load_handler"]
+__all__ = ["ServeOptions", "check_exposure", "choose_recogniser", "is_loopback", "load_handler", "tls_context"]
 
 Recogniser = Literal["google", "emulator", "embedded"]
 
@@ -29,6 +31,12 @@ class ServeOptions:
     handler: str | None = None
     transcripts: str | None = None
     log_format: str = "text"
+    insecure: bool = False
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    max_calls: int = 1500
+    max_lag_ms: int = 200
+    drain_timeout_s: float = 25.0
 
 
 def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
@@ -56,6 +64,47 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
             "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or SPEECH_EMULATOR_HOST to an emulator"
         )
     return "embedded", None
+
+
+def check_exposure(settings: Settings, options: ServeOptions) -> None:
+    """Whether strangers could place calls.
+
+    :raises UsageError: they could, and nobody said that they may
+    """
+    if settings.public_url:
+        PublicUrl.parse(settings.public_url)
+    if settings.twilio_auth_tokens and not settings.public_url:
+        raise UsageError(
+            "TWILIO_AUTH_TOKEN is set, but not FASTCALL_PUBLIC_URL, which Twilio's signatures are made for: set it to "
+            "https://HOST as Twilio reaches this server"
+        )
+    is_guarded = settings.twilio_auth_tokens or settings.stream_secret
+    if not is_guarded and not options.insecure and not is_loopback(options.host):
+        raise UsageError(
+            f"on {options.host} anyone could place calls: set TWILIO_AUTH_TOKEN and FASTCALL_PUBLIC_URL (or "
+            "FASTCALL_STREAM_SECRET), or listen on 127.0.0.1, or say --insecure"
+        )
+
+
+def tls_context(options: ServeOptions) -> ssl.SSLContext | None:
+    """The TLS that ``--tls-cert`` and ``--tls-key`` describe; None without them.
+
+    :raises UsageError: they cannot be used
+    """
+    if not options.tls_cert:
+        if options.tls_key:
+            raise UsageError("--tls-key needs --tls-cert FILE")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        key = f" with --tls-key {options.tls_key}" if options.tls_key else ""
+        raise UsageError(f"--tls-cert {options.tls_cert}{key} cannot be used: {why}") from error
+    return context
 
 
 def is_loopback(host: str) -> bool:

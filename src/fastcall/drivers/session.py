@@ -30,8 +30,10 @@ from fastcall.events import (
     Word,
 )
 from fastcall.ports import Recognizer, StreamConfig, StreamResult
+from fastcall.rules.callclock import CallClock
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
+from fastcall.rules.metrics import Metrics
 from fastcall.settings import Settings
 
 __all__ = ["RecognitionSession", "SessionEvent"]
@@ -51,6 +53,7 @@ class RecognitionSession:
     :param on_final: called on the loop with the text of each final
     :param encoding: what is fed: ``mulaw`` (one byte a sample) or ``linear16`` (two, little-endian); 8 kHz mono
     :param rand: random numbers in [0, 1), for jitter
+    :param metrics: where the age of what is sent is counted
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class RecognitionSession:
         on_final: Callable[[str], None] | None = None,
         encoding: Literal["mulaw", "linear16"] = "mulaw",
         rand: Callable[[], float] = random.random,
+        metrics: Metrics | None = None,
     ) -> None:
         self._recognizer = recognizer
         self._config = config
@@ -83,6 +87,9 @@ class RecognitionSession:
         self._relay: StreamRelay | None = None
         self._finished: asyncio.Future[None] | None = None
         self._closing = False
+        self._metrics = metrics or Metrics()
+        self.clock = CallClock()
+        """When a sample of the call was said, on the loop's clock. Loop thread."""
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -132,7 +139,8 @@ class RecognitionSession:
     def pump(self) -> None:
         """Send what waits. Loop thread."""
         self._intake.drain()
-        if self._relay is not None:
+        if self._loop is not None and self._relay is not None:
+            self.clock.heard(self._history.end, now=self._loop.time())
             self._relay.pump()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
@@ -155,6 +163,7 @@ class RecognitionSession:
             hypothesis=self._hypothesis,
             owner=self,
             rand=self._rand,
+            on_sent=self._note_sent,
         )
         self._tell(SessionStarted(self._recognizer.source))
         self._relay.start()
@@ -178,6 +187,12 @@ class RecognitionSession:
         self._commit_interim()
         self._partials.stop()
         self._tell(SessionClosed())
+
+    def _note_sent(self, start: int, end: int) -> None:
+        if self._loop is not None:
+            now = self._loop.time()
+            self._metrics.audio_age_seconds.observe(self.clock.age_s(end, now=now))
+            self._metrics.batch_wait_seconds.observe(self.clock.age_s(start, now=now))
 
     def _tell_of_the_unsettled(self, relay: StreamRelay, timeout_s: float) -> None:
         """The call is over before the recogniser had settled all that was said in it."""
