@@ -42,6 +42,7 @@ __all__ = ["ServeOptions", "Server", "serve"]
 log = logging.getLogger("fastcall")
 
 SHUTDOWN_S = 8.0
+DRAIN_LOOK_S = 0.1
 SERVICE_RESTART = 1012
 GOOGLE_ADDRESS = "speech.googleapis.com:443"
 
@@ -175,6 +176,8 @@ class Server:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._no_calls.wait()
+                while self._calls or self._gate.may_come(now=time.time()):  # those that were promised a place
+                    await asyncio.sleep(DRAIN_LOOK_S)
         except TimeoutError:
             log.info("the time for draining is over")
 
@@ -272,7 +275,7 @@ class Server:
         reasons = []
         if self._is_draining:
             reasons.append("draining")
-        if not self._gate.is_ready(now=time.time()):
+        elif not self._gate.is_ready(now=time.time()):
             reasons.append(f"nearly all {self._options.max_calls} places are taken")
         if self._watch.is_strained:
             reasons.append("the event loop is late")

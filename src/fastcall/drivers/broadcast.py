@@ -21,9 +21,9 @@ class Broadcast:
     Loop thread only.
     """
 
-    def __init__(self, metrics: Metrics, *, max_waiting: int = MAX_WAITING_LINES) -> None:
+    def __init__(self, metrics: Metrics, *, max_waiting: int | None = None) -> None:
         self._metrics = metrics
-        self._max_waiting = max_waiting
+        self._max_waiting = MAX_WAITING_LINES if max_waiting is None else max_waiting
         self._readers: set[_Reader] = set()
         self._is_closed = False
 
