@@ -42,7 +42,6 @@ __all__ = ["ServeOptions", "Server", "serve"]
 log = logging.getLogger("fastcall")
 
 SHUTDOWN_S = 8.0
-DRAIN_LOOK_S = 0.1
 SERVICE_RESTART = 1012
 GOOGLE_ADDRESS = "speech.googleapis.com:443"
 
@@ -84,8 +83,7 @@ class Server:
         self._config = StreamConfig(settings.language_or(), settings.model)
         self._calls: set[CallRunner] = set()
         self._is_draining = False
-        self._no_calls = asyncio.Event()
-        self._no_calls.set()
+        self._is_drained = asyncio.Event()
         self._front: Front | None = None
 
     @property
@@ -128,7 +126,7 @@ class Server:
 
     def _open_up(self) -> None:
         """Everything behind the listening socket."""
-        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000)
+        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=self._look)
         self._media = MediaServer(self._make_runner, admit=self._admit)
         room = WaitingRoom(on_closed=self._note_idle_closed)
         website = Website(
@@ -175,9 +173,7 @@ class Server:
             log.info("draining: the live calls (%d) may end by themselves for %g s", len(self._calls), timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._no_calls.wait()
-                while self._calls or self._gate.may_come(now=time.time()):  # those that were promised a place
-                    await asyncio.sleep(DRAIN_LOOK_S)
+                await self._is_drained.wait()
         except TimeoutError:
             log.info("the time for draining is over")
 
@@ -220,14 +216,16 @@ class Server:
             metrics=self.metrics,
         )
         self._calls.add(runner)
-        self._no_calls.clear()
         runner.on_over(lambda: self._forget(runner))
         return runner
 
     def _forget(self, runner: CallRunner) -> None:
         self._calls.discard(runner)
-        if not self._calls:
-            self._no_calls.set()
+
+    def _look(self) -> None:
+        """A few times a second: a drain waits for calls, and for those that were promised a place."""
+        if self._is_draining and not self._calls and not self._gate.may_come(now=time.time()):
+            self._is_drained.set()
 
     def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
         line = log_line(event, call_sid=call_sid)
