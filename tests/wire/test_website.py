@@ -224,7 +224,7 @@ async def test_a_reader_that_does_not_read_delays_nobody(prompt_emulator: str, m
         await served.transcripts.wait_for(phone.call_sid, "session_started")
         # More than sockets keep: the reader's own 64 KiB, and what the kernel holds for both sides.
         for _ in range(200):
-            served.server._broadcast.write("x" * 100_000 + "\n")
+            served.server._door.broadcast.write("x" * 100_000 + "\n")
             await asyncio.sleep(0)
         await phone.say(tones("[300] apple arrow [300]"))
         await phone.stop()
