@@ -104,6 +104,7 @@ class CallRunner:
         self._handler_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._unheard = b""
         self._heard_samples = 0
         self._running = False
@@ -230,9 +231,11 @@ class CallRunner:
         if due_at is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= due_at:
+            if self._timer_at <= due_at:
                 return
             self._timer.cancel()
+        # Remembered here: uvloop's handle of what is due at once does not know when it was due.
+        self._timer_at = due_at
         self._timer = self._loop.call_at(due_at, self._timer_fired, due_at)
 
     def _timer_fired(self, planned: float) -> None:
