@@ -7,6 +7,7 @@ import contextlib
 import logging
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +18,13 @@ from fastcall.adapters.output import LogOutput, TranscriptFile
 from fastcall.calls import CallHost
 from fastcall.door import Door
 from fastcall.errors import UsageError
-from fastcall.options import ServeOptions, check_exposure, is_loopback, tls_context
+from fastcall.options import ServeOptions, check_exposure, tell_where, tls_context
 from fastcall.rules.metrics import Metrics
 from fastcall.settings import Settings
+from fastcall.supervisor import Supervisor
+from fastcall.worker import Worker
 
-__all__ = ["ServeOptions", "Server", "serve", "tell_where"]
+__all__ = ["ServeOptions", "Server", "serve", "serve_as_worker"]
 
 log = logging.getLogger("fastcall")
 
@@ -120,17 +123,8 @@ class Server:
         return self.snapshot()
 
 
-def tell_where(settings: Settings, options: ServeOptions, port: int, recogniser: str) -> None:
-    """The log line for those who wait for the server to be there."""
-    scheme = "wss" if options.tls_cert else "ws"
-    log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recogniser)
-    is_guarded = settings.twilio_auth_tokens or settings.stream_secret
-    if not is_guarded and (settings.public_url or not is_loopback(options.host)):
-        log.warning("whoever reaches this server can place calls: set TWILIO_AUTH_TOKEN or FASTCALL_STREAM_SECRET")
-
-
 async def _serve_until_signal(settings: Settings, options: ServeOptions) -> None:
-    server = Server(settings, options)
+    server = Server(settings, options) if options.workers == 1 else Supervisor(settings, options)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -164,6 +158,21 @@ def serve(settings: Settings, options: ServeOptions) -> int:
     output = LogOutput(sys.stdout, options.log_format)
     try:
         uvloop.run(_serve_until_signal(settings, options))
+    finally:
+        output.close()
+    return 0
+
+
+def serve_as_worker(settings: Settings, descriptors: tuple[int, int], log_format: str) -> int:
+    """Be one of the processes that have the calls; see ``Worker``.
+
+    :param descriptors: the ends of the ways for words and for connections
+    """
+    _allow_sockets()
+    control, connections = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    output = LogOutput(sys.stdout, log_format)
+    try:
+        uvloop.run(Worker(settings, control, connections).run())
     finally:
         output.close()
     return 0

@@ -137,6 +137,16 @@ class CallHost:
             reasons.append("the recogniser cannot be reached")
         return reasons
 
+    @property
+    def is_strained(self) -> bool:
+        """Whether there will soon be no room."""
+        return self._watch is not None and self._watch.is_strained
+
+    @property
+    def fails(self) -> bool:
+        """Whether the recogniser fails for all calls."""
+        return self._recognizer is not None and self._recognizer.breaker.is_open
+
     def snapshot(self) -> dict[str, Any]:
         """This process's numbers, as of now."""
         for runner in self._calls:

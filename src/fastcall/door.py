@@ -84,7 +84,7 @@ class Door:
         )
         self._http = HttpProtocols(website.answer)
         self._front = Front(
-            websocket=pool.websocket, plain=self._http, room=self.room, on_bad_head=self._note_bad_head, tls=tls
+            websocket=pool.websocket, plain=self.plain, room=self.room, on_bad_head=self._note_bad_head, tls=tls
         )
         self._is_draining = False
         self._is_drained = asyncio.Event()
@@ -133,6 +133,10 @@ class Door:
         """The calls are over: end the readers."""
         self.broadcast.close()
         await self._http.close()
+
+    def plain(self) -> asyncio.Protocol:
+        """The protocol of a connection whose first bytes are a plain request, or an upgrade that is refused."""
+        return self._http()
 
     # --- calls --------------------------------------------------------------------------------------------
 

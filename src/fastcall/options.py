@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import ipaddress
+import logging
 import ssl
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,17 @@ from fastcall.errors import UsageError
 from fastcall.rules.signature import PublicUrl
 from fastcall.settings import Settings
 
-__all__ = ["ServeOptions", "check_exposure", "choose_recogniser", "is_loopback", "load_handler", "tls_context"]
+__all__ = [
+    "ServeOptions",
+    "check_exposure",
+    "choose_recogniser",
+    "is_loopback",
+    "load_handler",
+    "tell_where",
+    "tls_context",
+]
+
+log = logging.getLogger("fastcall")
 
 Recogniser = Literal["google", "emulator", "embedded"]
 
@@ -37,6 +48,7 @@ class ServeOptions:
     max_calls: int = 1500
     max_lag_ms: int = 200
     drain_timeout_s: float = 25.0
+    workers: int = 1
 
 
 def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
@@ -131,3 +143,12 @@ def load_handler(name: str) -> Handler:
         raise UsageError(f"--handler {name!r} is not an `async def` function of one argument, the call")
     checked: Handler = handler
     return checked
+
+
+def tell_where(settings: Settings, options: ServeOptions, port: int, recogniser: str) -> None:
+    """The log line for those who wait for the server to be there."""
+    scheme = "wss" if options.tls_cert else "ws"
+    log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recogniser)
+    is_guarded = settings.twilio_auth_tokens or settings.stream_secret
+    if not is_guarded and (settings.public_url or not is_loopback(options.host)):
+        log.warning("whoever reaches this server can place calls: set TWILIO_AUTH_TOKEN or FASTCALL_STREAM_SECRET")

@@ -87,6 +87,8 @@ class Website:
         return PlainAnswer(503, "".join(f"{reason}\n" for reason in reasons)) if reasons else PlainAnswer(200, "ok\n")
 
     async def _media(self, request: PlainRequest) -> Answer:
+        if "websocket" in request.headers.get("Upgrade", "").lower():
+            return PlainAnswer(503, "No room for another call.\n")
         return PlainAnswer(426, "This is a WebSocket endpoint for Twilio Media Streams.\n")
 
     async def _show_metrics(self, request: PlainRequest) -> Answer:

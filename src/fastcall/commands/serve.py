@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 
 from fastcall.errors import UsageError
@@ -10,6 +11,7 @@ from fastcall.settings import Settings
 
 HELP = "the server: Twilio calls in, transcripts out"
 
+MAX_WORKERS = 256
 # A call may last a day.
 MAX_DRAIN_S = 86_400
 
@@ -55,6 +57,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator")
     parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
+    parser.add_argument(
+        "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one a core (default: 1)"
+    )
+    parser.add_argument("--as-worker", help=argparse.SUPPRESS)
     parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
     parser.add_argument("--insecure", action="store_true", help="let anyone place calls, on any address")
@@ -86,7 +92,11 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
             raise UsageError(f"{name} {value}: must be at least 1")
     if not 0 <= args.drain_timeout <= MAX_DRAIN_S:
         raise UsageError(f"--drain-timeout {args.drain_timeout:g}: must be from 0 to {MAX_DRAIN_S}")
-    from fastcall.app import ServeOptions, serve
+    from fastcall.app import ServeOptions, serve, serve_as_worker
+
+    if args.as_worker:
+        control, connections = args.as_worker.split(",")
+        return serve_as_worker(settings, (int(control), int(connections)), args.log_format)
 
     options = ServeOptions(
         host=args.host,
@@ -103,5 +113,14 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         max_calls=args.max_calls,
         max_lag_ms=args.max_lag_ms,
         drain_timeout_s=args.drain_timeout,
+        workers=_workers(args.workers),
     )
     return serve(settings, options)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
+        raise UsageError(f"--workers {text}: say a number from 1 to {MAX_WORKERS}, or auto")
+    return int(text)

@@ -142,6 +142,11 @@ class CallRunner:
         self._entered = None
         self._step(Refused(POLICY_VIOLATION, "the call came back on another socket"))
 
+    def revoked(self, code: int, text: str) -> None:
+        """Whoever watches over all gates has found that the call may not be."""
+        self._entered = None
+        self._step(Refused(code, text))
+
     def _ask(self, start: CallStarted) -> CallStarted | Refused:
         """The gate decides; a second start on this socket is the machine's matter."""
         if self._gate is None or self._machine.state != "waiting":
