@@ -64,6 +64,11 @@ class CallHost:
         return len(self._calls)
 
     @property
+    def open_sockets(self) -> int:
+        """Sockets of which something is left, from their first byte to their calls' last word."""
+        return self._media.open_connections
+
+    @property
     def recogniser(self) -> str:
         """Which one, where, and what it is asked for, for the log."""
         where = f" at {self._endpoint}" if self._endpoint else ""

@@ -89,7 +89,7 @@ class Worker:
     # --- the parent's words --------------------------------------------------------------------------------
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
+        while line := await _line(reader):
             word = json.loads(line)
             if word["do"] == "stop":
                 return
@@ -101,7 +101,8 @@ class Worker:
                     holder.revoked(word["code"], word["text"])
 
     def _tell(self, what: str, **more: Any) -> None:
-        self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
+        if not self._writer.is_closing():  # a parent that is gone hears nothing; the calls still end in order
+            self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
 
     def _emit(self, line: str) -> None:
         self._tell("line", line=line)
@@ -109,7 +110,7 @@ class Worker:
     def _report(self) -> None:
         self._tell(
             "report",
-            open=self._host.live_calls,
+            open=self._host.open_sockets,
             received=self._receiver.received,
             has_room=self._host.has_room(),
             is_strained=self._host.is_strained,
@@ -152,3 +153,11 @@ class Worker:
 
     def _note_idle_closed(self) -> None:
         self._metrics.idle_closed += 1
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The parent's next line; empty when it is gone."""
+    try:
+        return await reader.readline()
+    except ConnectionError:
+        return b""

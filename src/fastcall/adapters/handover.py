@@ -7,14 +7,15 @@ connections is full, and another is asked. Not through TLS: its state belongs to
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
+import logging
 import socket
 import sys
 from collections.abc import Callable
 from typing import cast
 
 __all__ = ["Receiver", "Sender", "Upgrade", "handover_pair"]
+
+log = logging.getLogger("fastcall.handover")
 
 # The upgrade request, and whatever impatient peers send behind it. Twilio sends nothing before it has an answer.
 MAX_EARLY_BYTES = 64 * 1024
@@ -94,7 +95,7 @@ class Receiver:
         self._make = make
         self._adopting: set[asyncio.Task[None]] = set()
         self.received = 0
-        """Connections that came so far."""
+        """Connections that came so far and are with their protocols, or gone."""
         self._loop.add_reader(channel, self._receive)
 
     def close(self) -> None:
@@ -115,7 +116,6 @@ class Receiver:
                 self._loop.remove_reader(self._channel)
                 return
             for descriptor in descriptors:
-                self.received += 1
                 task = self._loop.create_task(self._adopt(descriptor, early))
                 self._adopting.add(task)
                 task.add_done_callback(self._adopting.discard)
@@ -123,11 +123,11 @@ class Receiver:
     async def _adopt(self, descriptor: int, early: bytes) -> None:
         try:
             connection = socket.socket(fileno=descriptor)
-        except OSError:
-            os.close(descriptor)
-            return
-        with contextlib.suppress(OSError):  # it is gone already
             await self._loop.connect_accepted_socket(lambda: _Early(self._make(), early), connection)
+        except OSError as error:
+            log.debug("a connection was gone before it came here: %s", error)
+        finally:
+            self.received += 1
 
 
 class _Early(asyncio.Protocol):

@@ -199,6 +199,11 @@ class MediaServer:
             close_timeout=CLOSE_TIMEOUT_S,
         )
 
+    @property
+    def open_connections(self) -> int:
+        """Connections of which something is left, those in their handshake among them."""
+        return len(self._open)
+
     def is_serving(self) -> bool:
         """Whether handshakes may still be finished; websockets asks."""
         return not self._is_closing
