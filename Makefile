@@ -14,7 +14,10 @@ ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
-.PHONY: help build demo serve test check bench gates clean
+SEEDS ?= 2000
+FIRST ?= 0
+
+.PHONY: help build demo serve test check lossless bench gates simulate-faults clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -22,8 +25,11 @@ help:
 	@echo "make serve   the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up"
 	@echo "make test    all tests"
 	@echo "make check   style, types, stubs, floors"
+	@echo "make lossless   the proof that no word is lost or doubled, 7 minutes"
 	@echo "make bench   the tables of the benchmarks"
 	@echo "make gates   the speed ratios that must hold"
+	@echo "make simulate-faults SEEDS=2000   calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one,"
+	@echo "             MUTATIONS=1 breaks rules on purpose and says after how many seeds it shows"
 	@echo "make clean   away with .venv and everything built"
 
 build: $(CORE_STAMP)
@@ -60,11 +66,17 @@ check: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src
 	$(BIN)/lint-imports
 
+lossless: build
+	$(BIN)/python tests/proofs/lossless.py
+
 bench: build
 	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json
 
 gates: build
 	$(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
+
+simulate-faults: build
+	@cd tests && ../$(BIN)/python -m $(if $(MUTATIONS),sim.mutations,sim.run $(if $(SEED),--seed $(SEED) $(if $(VERBOSE),--verbose),--seeds $(SEEDS) --first $(FIRST)))
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

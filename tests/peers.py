@@ -190,13 +190,18 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    recognizer: str, *, handler: str | None = None, options: dict[str, Any] | None = None, **settings: Any
+    recognizer: str,
+    *,
+    handler: str | None = None,
+    stt: str = "auto",
+    options: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """A server on this loop that uses the recogniser at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
-        ServeOptions(port=0, handler=handler, **(options or {})),
+        ServeOptions(port=0, handler=handler, stt=stt, **(options or {})),
         on_transcript=transcripts.write,
     )
     port = await server.start()

@@ -98,12 +98,23 @@ class CallHost:
                 "no Google credentials: using the embedded recogniser (PocketSphinx, English only, rough; "
                 "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
             )
-        self._recognizer = GoogleRecognizer(emulator_host=self._endpoint)
+        self._recognizer = self._make_recognizer()
         self._probe = Probe(self._endpoint or GOOGLE_ADDRESS)
         self._gate = gate
         self._leave_room = leave_room
         self._media = MediaServer(self._make_runner, admit=admit)
         self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
+
+    def _make_recognizer(self) -> GoogleRecognizer:
+        settings = self._settings
+        if self._options.stt != "google-v2":
+            return GoogleRecognizer(emulator_host=self._endpoint)
+        return GoogleRecognizer.version2(
+            emulator_host=self._endpoint,
+            project=settings.google_cloud_project,
+            location=settings.stt_location,
+            sensitivity=settings.stt_sensitivity,
+        )
 
     async def stop(self) -> None:
         """Close live calls, let their last words come (at most 8 s), release everything."""

@@ -60,7 +60,7 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
     :raises UsageError: the choice cannot work
     """
     endpoint = options.stt_endpoint or settings.speech_emulator_host
-    if options.stt == "google":
+    if options.stt == "google" or (options.stt == "google-v2" and not endpoint):
         return "google", None
     if endpoint and ":" not in endpoint:
         raise UsageError(f"the recogniser's endpoint {endpoint!r} has no port: say HOST:PORT")

@@ -14,6 +14,8 @@ from fastcall.errors import UsageError
 __all__ = ["Settings"]
 
 DEFAULT_LANGUAGE = "he-IL"
+# How soon v2 holds an utterance to be over, the slowest first.
+SENSITIVITIES = ("standard", "short", "supershort")
 
 
 def _env(name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
@@ -44,6 +46,9 @@ class Settings:
     model: str = _env("GCP_STT_MODEL", "phone_call")
     speech_emulator_host: str | None = _env("SPEECH_EMULATOR_HOST", None)
     google_application_credentials: str | None = _env("GOOGLE_APPLICATION_CREDENTIALS", None)
+    google_cloud_project: str | None = _env("GOOGLE_CLOUD_PROJECT", None)
+    stt_location: str = _env("GCP_STT_LOCATION", "global")
+    stt_sensitivity: str | None = _env("GCP_STT_SENSITIVITY", None)
     twilio_auth_token: str | None = _env("TWILIO_AUTH_TOKEN", None, secret=True)
     twilio_auth_token_secondary: str | None = _env("TWILIO_AUTH_TOKEN_SECONDARY", None, secret=True)
     public_url: str | None = _env("FASTCALL_PUBLIC_URL", None)
@@ -65,6 +70,9 @@ class Settings:
                 f"STT_ROTATE_BY_S={self.stt_rotate_by_s:g}: must not be before "
                 f"STT_ROTATE_AFTER_S={self.stt_rotate_after_s:g}"
             )
+
+        if self.stt_sensitivity not in (None, *SENSITIVITIES):
+            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: say {', '.join(SENSITIVITIES)}")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from fastcall.drivers.leg import CLOSING_SPEED
+from fastcall.drivers.runner import CLOSE_TIMEOUT_S
 from fastcall.events import TranscriptEvent
-from sim.scenario import Scenario
+from fastcall.rules.ledger import COVER_TOLERANCE_SAMPLES
+from fastcall.rules.stall import STALL_S
+from sim.scenario import RATE, Scenario
 from sim.speech import EDGE_SAMPLES, SpokenWord
 from sim.world import Observed
 
@@ -16,6 +20,14 @@ __all__ = ["Verdict", "judge"]
 NEAR_SAMPLES = 200 * 8
 # `close()` is given 5 s; then what there is counts.
 CLOSE_WITHIN_S = 5.5
+# A word that is missing, too many, or (twice as much) another one; against how far it is from its place.
+PROBLEM = 1_000_000
+# How long after the half-close the provider ends the stream at most.
+FLUSH_S = 1.0
+# What a stream may take longer to be accepted, now and then.
+SLOW_ACCEPT_S = 3.0
+# The longest back-off and the breaker's probes, with the provider's delays.
+RECOVERY_S = 14.0
 # How a token begins that may stand beside an excused word: a half word, or a hypothesis that was never put right.
 _STRAY = "~u"
 
@@ -50,20 +62,18 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
             verdict.problems.append(f"{event}: {times} times")
     if seen.over_at - seen.hung_up_at > CLOSE_WITHIN_S:
         verdict.problems.append(f"over only {seen.over_at - seen.hung_up_at:.1f} s after the hang-up")
-    if scenario.provider.is_healthy and scenario.provider.stream_limit_s > scenario.settings.stt_rotate_by_s:
-        false_alarms = [event.text for _, event in seen.events if event.event == "session_failed"]
-        verdict.problems += [f"a failure was told, and there was none: {text}" for text in false_alarms]
+    verdict.problems += [f"a failure was told, and there was none: {text}" for text in _false_alarms(scenario, seen)]
     said = [word for word in scenario.words if word.end - EDGE_SAMPLES <= scenario.samples]
-    excused = _excused(said, seen, verdict)
+    excused, by_interim = _excused(scenario, said, seen, verdict)
     heard = [(token, u) for u in utterances for token in u.text.split()]
     verdict.heard = [token for token, _ in heard]
-    pairs = _align(said, [token for token, _ in heard], excused, verdict)
-    if len(pairs) < len(heard) and len({word.text for word in said}) < len(said):
-        pairs = []  # which of the words that sound alike is missing cannot be told
+    pairs = _align(said, heard, excused, by_interim, verdict)
     for word, index in pairs:
         # Of an interim that was committed the places of its words are not known, but guessed.
         guessed = not scenario.provider.word_times or scenario.voice.deaf or word.end > seen.settled_to
+        guessed = guessed or _touches_any(word, [(low, high) for low, high, _ in seen.outgrown])
         _check_place(word, heard[index][1], utterances, verdict, guessed=guessed)
+    _check_commits(scenario, seen, verdict)
     verdict.counts["calls"] += 1
     verdict.counts["words"] += len(said)
     for _, e in seen.events:
@@ -75,6 +85,20 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
         verdict.counts[f"provider: {name}"] += count
     verdict.counts["calls with audio beyond the bound"] += bool(seen.lost)
     return verdict
+
+
+def _false_alarms(scenario: Scenario, seen: Observed) -> list[str]:
+    """Failures that were told of a provider which did all that it should."""
+    provider = scenario.provider
+    if not provider.is_healthy or provider.stream_limit_s <= scenario.settings.stt_rotate_by_s:
+        return []
+    alarms = [event.text or "" for _, event in seen.events if event.event == "session_failed"]
+    # A new stream begins with what is not settled; where ages are short it may not have the time that this takes.
+    connect_s = provider.connect_s[1] + (SLOW_ACCEPT_S if provider.slow_accept else 0)
+    catch_up_s = seen.unsettled_at_hang_up / RATE / CLOSING_SPEED
+    if connect_s + catch_up_s + provider.final_s[1] + FLUSH_S > CLOSE_TIMEOUT_S:
+        alarms = [text for text in alarms if "of the call within" not in text]
+    return alarms
 
 
 # --- the events --------------------------------------------------------------------------------------
@@ -125,66 +149,135 @@ def _take(event: TranscriptEvent, at: float, utterance: _Utterance, debounce_s: 
         utterance.text = text
 
 
+def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None:
+    """What the provider had told of an utterance's words when it was committed is there, if only at a neighbour.
+
+    Not of the last 300 ms: finals that reach so far cover the utterance."""
+    said = scenario.words
+    if scenario.provider.rewrites or seen.lost or len({word.text for word in said}) < len(said):
+        return
+    texts: dict[int | None, list[str]] = {}
+    open_ids: set[int | None] = set()
+    settled: set[str] = set()
+    for at, event in seen.events:
+        if event.event == "utterance_begin":
+            open_ids.add(event.utterance_id)
+        elif event.event == "utterance_end":
+            open_ids.discard(event.utterance_id)
+        if event.event == "final":
+            settled.update((event.text or "").split())
+        if event.event not in ("partial", "utterance_end", "amended"):
+            continue
+        texts[event.utterance_id] = (event.text or "").split()
+        if event.event != "utterance_end" or event.start_sample is None or event.end_sample is None:
+            continue
+        if len(open_ids) > 1:
+            continue  # of a neighbour that is open, but not the newest, no text is told before its end
+        there = settled.union(*texts.values())
+        for word in said:
+            inside = event.start_sample <= word.start < event.end_sample - COVER_TOLERANCE_SAMPLES
+            if inside and seen.told.get(word.number, at) < at and word.text not in there:
+                verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
+
+
 # --- the words ---------------------------------------------------------------------------------------
 
 
-def _excused(said: list[SpokenWord], seen: Observed, verdict: Verdict) -> list[bool]:
-    """Which words may be missing or wrong: those in audio that outgrew the replay bound, and, if the session
-    told of a failure that was not over, or could not settle all before the call's end and said so, those after F."""
+def _excused(
+    scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict: Verdict
+) -> tuple[list[bool], list[bool]]:
+    """Which words may be missing or wrong: those in audio that outgrew the replay bound, and those after F if the
+    session told of a failure that was not over and had not had the time to make it good.
+    A word that the provider told of is not excused: what was known is never lost.
+
+    :return: of each word whether it may be missing, and whether no final came for it, so that the last interim, which
+        may have misheard it or have a word too many, is all there is
+    """
     trouble = False
     for _, event in seen.events:
         if event.event == "session_failed":
             trouble = True
         elif event.event == "session_rotated":
             trouble = False
-    excused = []
+    since = _not_made_good_since(scenario, seen)
+    excused, by_interim = [], []
     for word in said:
-        beyond = any(word.start < high and word.end > low for low, high in seen.lost)
-        unsettled = trouble and word.end > seen.settled_to - 400
+        outgrown = _touches_any(word, [(low, high + NEAR_SAMPLES) for low, high, _ in seen.outgrown])
+        by_interim.append(outgrown or (trouble and word.end > seen.settled_to - 400))
+        given_up = _touches_any(word, [(low, high) for low, high, told in seen.outgrown if word.number not in told])
+        if word.number in seen.told and not given_up and not _touches_any(word, seen.lost_in_reach):
+            excused.append(False)
+            continue
+        beyond = given_up or _touches_any(word, seen.lost)
+        unsettled = trouble and word.end > max(seen.settled_to - 400, since)
         verdict.counts["excused: beyond the bound"] += beyond
         verdict.counts["excused: the call ended in a failure that was told"] += unsettled and not beyond
         excused.append(beyond or unsettled)
     verdict.counts["calls that ended in a failure that was told"] += trouble
-    return excused
+    return excused, by_interim
+
+
+def _not_made_good_since(scenario: Scenario, seen: Observed) -> int:
+    """The sample of the call before which everything was to be settled when it ended, whatever had failed."""
+    provider, settings = scenario.provider, scenario.settings
+    connect_s = provider.connect_s[1] + (SLOW_ACCEPT_S if provider.slow_accept else 0)
+    backlog_s = seen.unsettled_at_last_fault / RATE + RECOVERY_S
+    catch_up_s = connect_s + backlog_s / (settings.stt_replay_speed - 1) + provider.final_s[1]
+    made_good_s = RECOVERY_S + catch_up_s + (STALL_S * 2**seen.ill_streams if seen.ill_streams else 0)
+    if catch_up_s > settings.stt_rotate_after_s or seen.hung_up_at - seen.last_fault_at < made_good_s:
+        return 0  # a stream that is replaced before it has caught up makes nothing good
+    return max((samples for at, samples in seen.fed if at < seen.hung_up_at - made_good_s), default=0)
+
+
+def _touches_any(word: SpokenWord, spans: list[tuple[int, int]]) -> bool:
+    return any(word.start < high and word.end > low for low, high in spans)
 
 
 def _align(
-    said: list[SpokenWord], heard: list[str], excused: list[bool], verdict: Verdict
+    said: list[SpokenWord],
+    given: list[tuple[str, _Utterance]],
+    excused: list[bool],
+    by_interim: list[bool],
+    verdict: Verdict,
 ) -> list[tuple[SpokenWord, int]]:
     """Pairs each word with its token. What is missing, doubled or wrong without excuse is a problem."""
+    heard = [token for token, _ in given]
     if [word.text for word in said] == heard:
         return list(zip(said, range(len(heard)), strict=True))
-    # The cheapest way from said to heard. Free are: equal words, an excused word missing, an excused word wrong.
+    # The cheapest way from said to heard. Free are: equal words, an excused word missing, an excused word wrong. Of
+    # ways that cost the same, one on which words that sound alike are where they were said.
     rows, columns = len(said) + 1, len(heard) + 1
     cost = [[0] * columns for _ in range(rows)]
     step = [[""] * columns for _ in range(rows)]
     near_excused = [False] * rows
-    for i, flag in enumerate(excused):
+    may_be_wrong = [one or other for one, other in zip(excused, by_interim, strict=True)]
+    for i, flag in enumerate(may_be_wrong):
         near_excused[i] |= flag
         near_excused[i + 1] |= flag
     for i in range(rows):
         for j in range(columns):
             ways: list[tuple[int, str]] = [] if i or j else [(0, "")]
-            if i and j:
-                same = said[i - 1].text == heard[j - 1]
-                wrong = 0 if excused[i - 1] and heard[j - 1][0] in _STRAY else 2
-                ways.append((cost[i - 1][j - 1] + (0 if same else wrong), "same" if same else "wrong"))
+            if i and j and said[i - 1].text == heard[j - 1]:
+                ways.append((cost[i - 1][j - 1] + _displaced(said[i - 1], given[j - 1][1]), "same"))
+            elif i and j:
+                free = may_be_wrong[i - 1] and heard[j - 1][0] in _STRAY
+                ways.append((cost[i - 1][j - 1] + (0 if free else 2 * PROBLEM), "wrong"))
             if i:
-                ways.append((cost[i - 1][j] + (0 if excused[i - 1] else 1), "missing"))
+                ways.append((cost[i - 1][j] + (0 if excused[i - 1] else PROBLEM), "missing"))
             if j:
                 stray = near_excused[i] and heard[j - 1][0] in _STRAY
-                ways.append((cost[i][j - 1] + (0 if stray else 1), "extra"))
+                ways.append((cost[i][j - 1] + (0 if stray else PROBLEM), "extra"))
             cost[i][j], step[i][j] = min(ways, key=lambda way: way[0])
     pairs = []
     i, j = rows - 1, columns - 1
     while i or j:
         what = step[i][j]
         if what == "extra":
-            if cost[i][j] > cost[i][j - 1]:
+            if cost[i][j] >= cost[i][j - 1] + PROBLEM:
                 verdict.problems.append(f"heard but not said here: {heard[j - 1]!r} (token {j - 1})")
             j -= 1
         elif what == "missing":
-            if cost[i][j] > cost[i - 1][j]:
+            if cost[i][j] >= cost[i - 1][j] + PROBLEM:
                 verdict.problems.append(f"said but not heard: {_where(said[i - 1])}")
             else:
                 verdict.counts["excuses used"] += 1
@@ -193,7 +286,7 @@ def _align(
             i, j = i - 1, j - 1
             if what == "same":
                 pairs.append((said[i], j))
-            elif cost[i + 1][j + 1] > cost[i][j]:
+            elif cost[i + 1][j + 1] >= cost[i][j] + PROBLEM:
                 verdict.problems.append(f"{_where(said[i])} was heard as {heard[j]!r}")
             else:
                 verdict.counts["excuses used"] += 1
@@ -204,17 +297,25 @@ def _where(word: SpokenWord) -> str:
     return f"{word.text!r} at {word.start / 8000:.2f}-{word.end / 8000:.2f} s"
 
 
+def _distance(word: SpokenWord, utterance: _Utterance) -> int:
+    """How far the word's middle is outside the utterance."""
+    middle = (word.start + word.end) // 2
+    return max(utterance.start - middle, middle - utterance.end, 0)
+
+
+def _displaced(word: SpokenWord, utterance: _Utterance) -> int:
+    """The distance as a cost that all words of a call together do not make a problem."""
+    return min(_distance(word, utterance) // 800, 100)
+
+
 def _check_place(
     word: SpokenWord, got: _Utterance, utterances: list[_Utterance], verdict: Verdict, *, guessed: bool
 ) -> None:
     """A word's own utterance is the one that is nearest to its middle."""
-    middle = (word.start + word.end) // 2
-    distances = {u.id: max(u.start - middle, middle - u.end, 0) for u in utterances}
-    nearest = min(distances.values())
-    if distances[got.id] <= nearest + NEAR_SAMPLES:
+    own = min(utterances, key=lambda u: _distance(word, u))
+    if _distance(word, got) <= _distance(word, own) + NEAR_SAMPLES:
         return
     if guessed:
         verdict.counts["words without times that are at a neighbour"] += 1
     else:
-        own = min(distances, key=lambda key: distances[key])
-        verdict.problems.append(f"{_where(word)} is at utterance {got.id} and not at {own}")
+        verdict.problems.append(f"{_where(word)} is at utterance {got.id} and not at {own.id}")

@@ -22,6 +22,7 @@ IDLE_S = 10.0
 MAX_SPEED = 5.0
 BURST_S = 3.0
 FAULTS = ("UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "OK")
+LIMITS = ("OUT_OF_RANGE", "INVALID_ARGUMENT")
 
 Trace = Callable[[str], None]
 
@@ -45,6 +46,13 @@ class SimRecognizer:
         self.opened_at: list[float] = []
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.told: dict[int, float] = {}
+        """Words that a stream has told of, and when first, whether or not anything became of them."""
+        self.last_fault_at = 0.0
+        """When the provider last did what only a failure of its own explains, or was given up for it."""
+        self.ill = 0
+        """How many streams have fallen silent or hung."""
+        self.on_fault: Callable[[], None] = _nobody
 
     @property
     def source(self) -> str:
@@ -83,6 +91,15 @@ class SimRecognizer:
         at_s = self._loop.time() - self.began_at
         return next((o for o in self.traits.outages if o.start_s <= at_s < o.end_s), None)
 
+    def note_fault(self) -> None:
+        """The provider failed, or what had failed was given up."""
+        self.last_fault_at = self._loop.time()
+        self.on_fault()
+
+
+def _nobody() -> None:
+    pass
+
 
 @dataclass(slots=True)
 class _Decided:
@@ -109,7 +126,7 @@ class SimStream:
         self._final_due_at = self._results_at = 0.0
         self._any_final = False
         self._withheld_at = -1
-        self._is_silent = False
+        self._is_silent = self._is_ill = False
         self._pending: deque[bytes] = deque((b"config",))
         self._accepted = self._taking = self._was_full = self._half_closed = self._flushed = self._over = False
         self._first_audio_at: float | None = None
@@ -195,11 +212,18 @@ class SimStream:
         self._host.counts["stalls"] += 1
         self._say("falls silent")
         self._is_silent = True
+        self._fall_ill()
 
     def _hang(self) -> None:
         self._host.counts["hangs"] += 1
         self._say("takes no more")
         self._accepted = False
+        self._fall_ill()
+
+    def _fall_ill(self) -> None:
+        self._is_ill = True
+        self._host.ill += 1
+        self._host.note_fault()
 
     def _take_soon(self) -> None:
         if self._accepted and not self._taking and not self._over and (self._pending or self._half_closed):
@@ -279,7 +303,8 @@ class SimStream:
 
     def _send_final(self) -> None:
         if self._decided:
-            self._tell([self._final(self._decided.popleft()), *self._interim()])
+            decided = self._decided.popleft()
+            self._tell([self._final(decided), *self._interim()], [*decided.words, *self._unsettled()])
 
     def _final(self, decided: _Decided) -> StreamResult:
         lead, self._any_final = (" " if self._any_final else ""), True
@@ -301,12 +326,16 @@ class SimStream:
         if self._rng.random() < self._traits.rewrites:
             results = self._rewritten(results)
             self._interim_soon()  # put right soon after
-        if results:
-            self._tell(results)
+            self._tell(results, ())
+        else:
+            self._tell(results, self._unsettled())
+
+    def _unsettled(self) -> list[HeardWord]:
+        return [word for decided in self._decided for word in decided.words] + self._current
 
     def _interim(self) -> list[StreamResult]:
         """The hypothesis of all that no final has settled, in two parts."""
-        words = [word for decided in self._decided for word in decided.words] + self._current
+        words = self._unsettled()
         if not words:
             return []
         end = self._ear.heard_samples if self._traits.interim_end_is_audio else words[-1].end
@@ -337,13 +366,17 @@ class SimStream:
             self._decided.append(_Decided(self._current, self._ear.heard_samples))
             self._current = []
         while self._decided:
-            self._tell([self._final(self._decided.popleft())])
+            decided = self._decided.popleft()
+            self._tell([self._final(decided)], decided.words)
         if not self._is_silent:
             self._end("OK", "")
 
-    def _tell(self, results: list[StreamResult]) -> None:
+    def _tell(self, results: list[StreamResult], words: Sequence[HeardWord]) -> None:
+        """``words`` are in the results as they were said."""
         if self._over or self._is_silent or not results:
             return
+        for word in words:
+            self._host.told.setdefault(word.number, self._loop.time())
         for result in results:
             kind = "final" if result.is_final else "interim"
             self._host.counts[kind] += 1
@@ -357,12 +390,16 @@ class SimStream:
             return
         self._host.counts[code] += 1
         self._say(f"ends: {code} {message}")
+        if code not in LIMITS:
+            self._host.note_fault()
         self._end(code, message)
 
     def _end(self, code: str, message: str) -> None:
         if self._over:
             return
         self._over = True
+        if self._is_ill:
+            self._host.note_fault()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

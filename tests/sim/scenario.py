@@ -10,11 +10,22 @@ from random import Random
 from fastcall.settings import Settings
 from sim.speech import SILENCE, SpokenWord
 
-__all__ = ["FRAME_SAMPLES", "RATE", "Delivery", "Outage", "ProviderTraits", "Scenario", "VoiceTraits", "scenario_of"]
+__all__ = [
+    "FRAME_SAMPLES",
+    "RATE",
+    "Delivery",
+    "Outage",
+    "ProviderTraits",
+    "Scenario",
+    "VoiceTraits",
+    "long_call",
+    "scenario_of",
+]
 
 RATE = 8000
 FRAME_SAMPLES = 160
 FRAME_S = 0.02
+BLOCK_S = 100.0
 STREAM_SID, CALL_SID = "MZsim", "CAsim"
 
 
@@ -100,7 +111,7 @@ class Scenario:
 def scenario_of(seed: int) -> Scenario:
     """The call that ``seed`` stands for."""
     rng = Random(f"call {seed}")
-    seconds = rng.uniform(12, 40) if rng.random() < 0.93 else rng.uniform(60, 150)
+    seconds = rng.uniform(12, 40) if rng.random() < 0.9 else rng.uniform(60, 150)
     settings = _settings(rng)
     provider = _provider(rng, settings, seconds)
     voice = _voice(rng)
@@ -120,6 +131,22 @@ def scenario_of(seed: int) -> Scenario:
         audio[word.start : word.end] = word.samples()
     del audio[frames * FRAME_SAMPLES :]
     deliveries = _deliveries(rng, bytes(audio), frames, lost, words)
+    return Scenario(seed, settings, provider, voice, tuple(words), frames * FRAME_SAMPLES, tuple(deliveries))
+
+
+def long_call(seed: int, seconds: float, settings: Settings, provider: ProviderTraits) -> Scenario:
+    """A call of that length, in which each 100 s are spoken alike."""
+    rng = Random(f"long call {seed}")
+    block, words, frames = _speech(rng, min(seconds, BLOCK_S)), [], int(seconds / FRAME_S)
+    for shift in range(0, int(seconds * RATE), int(BLOCK_S * RATE)):
+        for word in block:
+            number = len(words)
+            words.append(SpokenWord(number, f"w{number}", word.start + shift, word.end + shift))
+    audio = bytearray([SILENCE]) * (frames * FRAME_SAMPLES)
+    for word in words:
+        audio[word.start : word.end] = word.samples()
+    deliveries = _deliveries(rng, bytes(audio), frames, [], words)
+    voice = VoiceTraits()
     return Scenario(seed, settings, provider, voice, tuple(words), frames * FRAME_SAMPLES, tuple(deliveries))
 
 
@@ -279,7 +306,7 @@ def _holds(
     if rng.random() < 0.3:
         for _ in range(rng.randint(1, 3)):
             holds[rng.randrange(frames)] = (rng.choice((0.1, 0.4, 1.5, 4.0)), None)
-    if rng.random() < 0.15:
+    for _ in range(rng.choice((0, 0, 0, 0, 1, 2))):
         frame = rng.randrange(frames)
         # In a pause of more than 5 s the session sends silence: inside a word that would cut it in two.
         # Beside lost frames the jump of the clock would be longer than a gap that is filled.

@@ -70,8 +70,22 @@ class Observed:
     events: list[tuple[float, TranscriptEvent]] = field(default_factory=list)
     lost: list[tuple[int, int]] = field(default_factory=list)
     """Parts of the call that outgrew the replay bound, in samples."""
+    lost_in_reach: list[tuple[int, int]] = field(default_factory=list)
+    """Those of them that a stream which had begun to hear what is before them was yet to hear."""
     settled_to: int = 0
     """F by the last final of a stream's, before what was left of the interim was committed."""
+    told: dict[int, float] = field(default_factory=dict)
+    """Words that the provider told of, and when first."""
+    last_fault_at: float = 0.0
+    unsettled_at_last_fault: int = 0
+    ill_streams: int = 0
+    fed: list[tuple[float, int]] = field(default_factory=list)
+    """How many samples of the call had come by when."""
+    unsettled_at_hang_up: int = 0
+    """Samples between F and the call's end when the caller hung up."""
+    outgrown: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
+    """Parts of the call, in samples, that no stream could settle any more, and the words that were told of by then."""
+    began_at: float = 0.0
     hung_up_at: float = 0.0
     over_at: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -79,10 +93,18 @@ class Observed:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def simulate(scenario: Scenario, *, trace: Callable[[str], None] | None = None) -> Observed:
-    """Play ``scenario`` to its end. The same scenario gives the same events, to the microsecond."""
+def simulate(
+    scenario: Scenario,
+    *,
+    trace: Callable[[str], None] | None = None,
+    look: Callable[[float, CallRunner], None] | None = None,
+) -> Observed:
+    """Play ``scenario`` to its end. The same scenario gives the same events, to the microsecond.
+
+    :param look: is shown the call after each message, with the seconds since its begin
+    """
     loop = VirtualLoop()
-    world = _World(scenario, loop, trace)
+    world = _World(scenario, loop, trace, look)
     try:
         try:
             run_virtual(world.play(), loop)
@@ -95,7 +117,14 @@ def simulate(scenario: Scenario, *, trace: Callable[[str], None] | None = None) 
 
 
 class _World:
-    def __init__(self, scenario: Scenario, loop: VirtualLoop, trace: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        loop: VirtualLoop,
+        trace: Callable[[str], None] | None,
+        look: Callable[[float, CallRunner], None] | None,
+    ) -> None:
+        self._show = look
         self._scenario = scenario
         self._loop = loop
         self._trace = trace
@@ -103,7 +132,8 @@ class _World:
         self._next = 0
         self._began_at = loop.time()
         self._lost_samples = 0
-        self.seen = Observed()
+        self._watched: RecognitionSession | None = None
+        self.seen = Observed(began_at=self._began_at)
 
     def _say(self, what: str) -> None:
         if self._trace is not None:
@@ -115,6 +145,7 @@ class _World:
         self._provider = SimRecognizer(
             scenario.provider, scenario.words, seed=str(scenario.seed), trace=self._say if self._trace else None
         )
+        self._provider.on_fault = self._note_fault
         self._runner = CallRunner(
             SimSocket(),
             settings=scenario.settings,
@@ -152,14 +183,25 @@ class _World:
                     self._note_hang_up()
                 runner.message_received(message)
             self._look()
+            if self._show is not None:
+                self._show(self._loop.time() - self._began_at, runner)
         if self._next == len(deliveries):
             self._delivered.set()
         else:
             self._loop.call_at(self._began_at + deliveries[self._next].at_s, self._deliver)
 
+    def _note_fault(self) -> None:
+        if not self.seen.hung_up_at:
+            self.seen.last_fault_at = self._loop.time()
+            if self._session is not None:
+                known = self._session._hypothesis
+                self.seen.unsettled_at_last_fault = self._session.call_samples - known.final_end
+
     def _note_hang_up(self) -> None:
         if not self.seen.hung_up_at:
             self.seen.hung_up_at = self._loop.time()
+            if self._session is not None:
+                self.seen.unsettled_at_hang_up = self._session.call_samples - self._session._hypothesis.final_end
 
     def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
         self.seen.events.append((self._loop.time(), event))
@@ -179,12 +221,20 @@ class _World:
         session = self._session
         if session is None:
             return
+        if not self.seen.fed or self.seen.fed[-1][1] < session.call_samples:
+            self.seen.fed.append((self._loop.time(), session.call_samples))
         self._note_settled(session)
+        if session is not self._watched:
+            self._watched = session
+            self._note_outgrown(session)
         history, problems = session._history, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
             self._lost_samples = session.lost_samples
             self.seen.lost.append((history.start - lost, history.start))
+            owner = session._relay.owner if session._relay is not None else None
+            if owner is not None and owner.map.length_samples:
+                self.seen.lost_in_reach.append(self.seen.lost[-1])
         if len(problems) > 5:
             return
         if history.end - history.start > int(self._scenario.settings.stt_replay_s * 8000):
@@ -200,6 +250,17 @@ class _World:
         if session._relay is not None and session._relay.owner is not None:
             self.seen.settled_to = session._hypothesis.final_end
 
+    def _note_outgrown(self, session: RecognitionSession) -> None:
+        take = session.audio_outgrew
+
+        def note_and_take() -> None:
+            settled_to = session._hypothesis.final_end
+            take()
+            told = frozenset(self._provider.told)
+            self.seen.outgrown.append((settled_to, session._hypothesis.final_end, told))
+
+        session.audio_outgrew = note_and_take  # type: ignore[method-assign]
+
     def look_for_leftovers(self) -> None:
         seen = self.seen
         seen.problems += self._provider.violations
@@ -210,3 +271,5 @@ class _World:
         seen.problems += [f"left on the loop: {task!r}" for task in tasks]
         seen.problems += [f"left on the loop: {timer!r}" for timer in self._loop.timers()]
         seen.counts = dict(self._provider.counts)
+        seen.told = self._provider.told
+        seen.ill_streams = self._provider.ill

@@ -98,9 +98,12 @@ def test_the_grammar_knows_more_than_the_recording_says() -> None:
 @pytest.mark.parametrize("gain_db", GAINS_DB)
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh decoder", "warm decoder"])
 def test_pocketsphinx_recognises_every_turn(gain_db: int, warm: bool) -> None:
-    pocketsphinx = pytest.importorskip("pocketsphinx", reason="no wheel of pocketsphinx for this Python")
-    with resources.as_file(DATA / "booking.gram") as grammar:
-        decoder = pocketsphinx.Decoder(samprate=16000, lm=None, jsgf=str(grammar), loglevel="FATAL")
+    pytest.importorskip("pocketsphinx", reason="no wheel of pocketsphinx for this Python")
+    from fastcall.adapters.emulator.engines.pocketsphinx_worker import grammar_decoder
+
+    decoder = grammar_decoder()
+    decoder.add_jsgf_string("grammar", (DATA / "booking.gram").read_text(encoding="utf-8"))
+    decoder.activate_search("grammar")
     fresh = decoder.get_cmn(False)
     for lead_samples in (0, 111):
         pcm = recording(gain_db, lead_samples)

@@ -20,6 +20,8 @@ from fastcall.settings import Settings
         ({"GOOGLE_APPLICATION_CREDENTIALS": "k"}, {}, ("google", None)),
         ({"SPEECH_EMULATOR_HOST": "h:1"}, {"stt": "google"}, ("google", None)),
         ({}, {"stt": "emulator", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
+        ({}, {"stt": "google-v2", "host": "0.0.0.0"}, ("google", None)),
+        ({}, {"stt": "google-v2", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
     ],
 )
 def test_the_flag_then_the_emulator_then_google_then_the_embedded(

@@ -16,6 +16,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
     assert (s.stt_batch_ms, s.stt_partial_debounce_ms, s.utterance_commit_ms) == (150, 180, 300)
     assert (s.stt_rotate_after_s, s.stt_rotate_by_s, s.stt_replay_s, s.stt_replay_speed) == (240, 285, 90, 3)
     assert (s.vad_mode, s.vad_start_ms, s.vad_hangover_ms, s.vad_preroll_ms, s.utterance_max_s) == (2, 60, 500, 300, 60)
+    assert (s.google_cloud_project, s.stt_location, s.stt_sensitivity) == (None, "global", None)
     assert (s.language_or(), s.language_or("en-US"), s.model) == ("he-IL", "en-US", "phone_call")
 
 
@@ -41,6 +42,7 @@ def test_values_are_read_and_empty_ones_are_none() -> None:
         ("STT_REPLAY_SPEED", "fast"),
         ("STT_ROTATE_BY_S", "100"),
         ("UTTERANCE_MAX_S", "nan"),
+        ("GCP_STT_SENSITIVITY", "very"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from fastcall.rules.tones import VOCABULARY, synthesize
 from peers import Process, start_emulator
-from speech_clients import HeldStream
+from speech_clients import PATIENCE_S, HeldStream
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -144,33 +145,94 @@ def test_it_ends_with_its_parent() -> None:
         assert child.wait(10) == 0
 
 
-STREAMS = 40
+def is_gone(code: str, text: str) -> bool:
+    """There is no server any more. The second is what gRPC's client says when that happens while it writes."""
+    return code == "UNAVAILABLE" or (code, text) == ("INTERNAL", "Internal error from Core")
+
+
+class Caller:
+    """A client that opens stream after stream, and another at once when one has failed."""
+
+    RECONNECT = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100))
+
+    def __init__(self, target: str, number: int, load: Load) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.min_reconnect_backoff_ms", 50), *self.RECONNECT]
+        self._channel = grpc.aio.insecure_channel(target, options=options)
+        self._text = " ".join(VOCABULARY[number + word] for word in range(3))
+        self._pcm = synthesize(f"{self._text} [700]")
+        self._load = load
+        self.done = 0
+        """Streams that began since the last kill and ended well."""
+
+    async def run(self) -> None:
+        async with self._channel:
+            while not self._load.is_over:
+                await self._channel.channel_ready()
+                await self._one()
+
+    async def _one(self) -> None:
+        load, kills, was_up = self._load, self._load.kills, self._load.is_up
+        async with HeldStream(self._channel) as stream:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # `end` tells it
+                await stream.say(self._pcm)
+                await stream.half_close()
+            end = await stream.end()
+        if end == ("OK", "") and stream.seen.finals == [self._text]:
+            self.done += kills == load.kills
+            load.news.set()
+        elif is_gone(*end) and not (was_up and kills == load.kills):
+            load.failed += 1
+        else:
+            load.refused.append((end, stream.seen.finals))
+
+
+class Load:
+    """Callers without a pause, while the server is killed and started."""
+
+    def __init__(self, target: str, callers: int) -> None:
+        self.callers = [Caller(target, number, self) for number in range(callers)]
+        self.kills = 0
+        self.is_up = True
+        self.is_over = False
+        self.failed = 0
+        """Streams that a kill ended, or that found no server."""
+        self.refused: list[Any] = []
+        """Streams that a running server should have served, and what they got."""
+        self.news = asyncio.Event()
+
+    async def until_all_are_served(self) -> None:
+        """Each caller has been served since the last kill."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not all(caller.done for caller in self.callers):
+                self.news.clear()
+                await self.news.wait()
 
 
 async def test_killed_under_load_it_comes_back_within_a_second_and_takes_everything() -> None:
-    process = start_emulator("--final-delay-s", "0", "--rewrite-rate", "0")
-    port = int(process.ready[1].rpartition(":")[2])
-    target = process.ready[1]
-    ups = []
+    options = ("--final-delay-s", "0", "--rewrite-rate", "0")
+    process = start_emulator(*options)
+    target, ups = process.ready[1], []
+    load = Load(target, callers=40)
+    running = [asyncio.ensure_future(caller.run()) for caller in load.callers]
     try:
         for _ in range(3):
-            async with grpc.aio.insecure_channel(target) as channel:
-                streams = [HeldStream(channel) for _ in range(STREAMS)]
-                for stream in streams:
-                    await stream.__aenter__()
-                    await stream.say(synthesize("apple [200]"))
-                await asyncio.gather(*(stream.read() for stream in streams))  # all are being heard
-                process.send_signal(signal.SIGKILL)
-                ends = await asyncio.gather(*(stream.end() for stream in streams))
-                assert {code for code, _ in ends} == {"UNAVAILABLE"}
+            await load.until_all_are_served()
+            process.send_signal(signal.SIGKILL)
+            load.kills, load.is_up = load.kills + 1, False
+            for caller in load.callers:
+                caller.done = 0
+            await asyncio.to_thread(process.stop)
             begin = time.monotonic()
-            process.stop()
-            process = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--rewrite-rate", "0", port=port)
+            process = await asyncio.to_thread(start_emulator, *options, port=int(target.rpartition(":")[2]))
             ups.append(time.monotonic() - begin)
-            async with grpc.aio.insecure_channel(target) as channel:
-                texts = [" ".join(VOCABULARY[i + j] for j in range(3)) for i in range(STREAMS)]
-                talks: list[Any] = [transcript(channel, synthesize(f"{text} [700]")) for text in texts]
-                assert await asyncio.gather(*talks) == [[text] for text in texts]
+            load.is_up = True
+        await load.until_all_are_served()
+        load.is_over = True
+        await asyncio.wait_for(asyncio.gather(*running), PATIENCE_S)
     finally:
-        process.stop()
+        for task in running:
+            task.cancel()
+        await asyncio.to_thread(process.stop)
+    assert load.refused == []
+    assert load.failed > 0  # the kills met streams
     assert min(ups) < 1.0, ups  # the machine may be busy with other work; it is not three times

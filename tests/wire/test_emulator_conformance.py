@@ -6,6 +6,7 @@ Each meets the same things: texts, times, limits, and the codes and words in whi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -161,6 +162,34 @@ async def test_quotas(version: str, talk: Talk) -> None:
         )
         emulator.host.admission.close()
         assert (await talk(emulator.target, version, [config(version)])).error is None
+
+
+@pytest.mark.parametrize(("version", "talk"), CLIENTS)
+async def test_requests_a_minute(version: str, talk: Talk) -> None:
+    async with Emulator(Options(port=0, requests_per_minute=1)) as emulator:
+        assert (await talk(emulator.target, version, [config(version)])).error is None
+        seen = await talk(emulator.target, version, [config(version)])
+    assert seen.error is not None
+    assert seen.error.grpc_status_code.name == "RESOURCE_EXHAUSTED"
+    assert seen.error.message == (
+        "Quota exceeded for quota metric 'speech.googleapis.com/default_requests' and limit "
+        "'DefaultRequestsPerMinutePerProject' of service 'speech.googleapis.com' for consumer 'project_number:0'."
+    )
+
+
+async def test_rewritten_interims_follow_the_seed() -> None:
+    async def interims(seed: int) -> list[str]:
+        async with Emulator(Options(port=0, rewrite_rate=0.5, seed=seed)) as emulator:
+            first = await talk_async(emulator.target, "v1", [config("v1"), *pieces("v1")])
+            second = await talk_async(emulator.target, "v1", [config("v1"), *pieces("v1")])
+        assert first.finals == second.finals == ["apple arrow autumn", "badge badge"]
+        return [*first.interims, "", *second.interims]
+
+    once = await interims(1)
+    assert await interims(1) == once
+    assert await interims(2) != once
+    # Some hypothesis was taken back, or put right.
+    assert any(not later.startswith(earlier) for earlier, later in pairwise(once) if later and earlier)
 
 
 @pytest.mark.parametrize(("version", "talk"), CLIENTS)

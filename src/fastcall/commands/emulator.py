@@ -75,6 +75,12 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default=5.0,
         help="audio at most this much real time (default: %(default)g)",
     )
+    add(
+        "--max-burst-s",
+        type=_number,
+        default=15.0,
+        help="audio that may come at once, whatever the speed (default: %(default)g)",
+    )
     add("--max-chunk-bytes", type=_count, default=25_600, help="audio of one request (default: %(default)s)")
     add("--streams-per-connection", type=_count, default=100, help="beyond it they wait (default: %(default)s)")
     add("--max-streams", type=_count, default=300, help="open at once (default: %(default)s)")
@@ -113,6 +119,12 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         default=0.6,
         help="silence that ends an utterance (default: %(default)g)",
     )
+    add(
+        "--max-utterance-s",
+        type=_number,
+        default=60.0,
+        help="speech without a pause gets a final after this time (default: %(default)g)",
+    )
     add("--rewrite-rate", type=_number, default=0.1, help="share of interims later put right (%(default)g)")
 
 
@@ -140,6 +152,8 @@ def _options(args: argparse.Namespace) -> Options:
         raise UsageError("--port must be at most 65535")
     if options.rewrite_rate > 1:
         raise UsageError("--rewrite-rate is a share: at most 1")
+    if options.max_utterance_s <= 0:
+        raise UsageError("--max-utterance-s must be more than 0")
     return options
 
 

@@ -33,6 +33,9 @@ settings (environment), with their defaults:
                                   the embedded recogniser is used (English, rough, loopback only)
   SPEECH_EMULATOR_HOST            HOST:PORT of a plaintext emulator (`fastcall emulator`)
   GCP_STT_LANGUAGE=he-IL  GCP_STT_MODEL=phone_call
+  GOOGLE_CLOUD_PROJECT  GCP_STT_LOCATION=global  GCP_STT_SENSITIVITY
+                                  for --stt google-v2: the project, if the credentials name none; global, us, eu or
+                                  a region; standard, short or supershort: how soon an utterance counts as over
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
@@ -50,11 +53,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", default="/media", help="path of the WebSocket (default: %(default)s)")
     parser.add_argument(
         "--stt",
-        choices=("auto", "google", "emulator"),
+        choices=("auto", "google", "google-v2", "emulator"),
         default="auto",
-        help="recogniser; auto: SPEECH_EMULATOR_HOST, else GOOGLE_APPLICATION_CREDENTIALS, else embedded",
+        help="recogniser; auto: SPEECH_EMULATOR_HOST, else GOOGLE_APPLICATION_CREDENTIALS, else embedded; "
+        "google-v2: Google's API version 2 (models chirp_3, telephony, ...), or an emulator's, if one is named",
     )
-    parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator")
+    parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator and google-v2")
     parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
     parser.add_argument(

@@ -29,10 +29,6 @@ KEEPALIVE_AFTER_S = 5.0
 CLOSING_SPEED = 4.5
 # A stream that takes nothing for so long, while audio waits, will not take any more.
 STUCK_S = 8.0
-# Once no more audio comes, catching up may go near to the 5 times real time that Google takes: `close()` has a bound.
-CLOSING_SPEED = 4.5
-# A stream that takes nothing for so long, while audio waits, will not take any more.
-STUCK_S = 8.0
 
 
 class LegOwner(Protocol):
@@ -40,6 +36,12 @@ class LegOwner(Protocol):
 
     def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response of this leg's stream."""
+
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        """Audio that the leg was to send was not kept.
+
+        :return: from where in the call it is to go on, if that is kept
+        """
 
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """The stream is over. Once a leg, and last."""
@@ -82,12 +84,17 @@ class StreamLeg:
         self.opened_at = self._loop.time()
         self.abreast_since: float | None = None
         """Since when the stream has had all that the call has said, but for a batch; None while it has not."""
-        self.has_answered = False
-        """Whether there was a result."""
+        self.answered_at: float | None = None
+        """When the last result came; None while there was none."""
         self.half_closed = False
         """Whether all was sent and the stream was told so."""
         self._last_write_at = self.opened_at
         self._stream = recognizer.open(config, self)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether there was a result."""
+        return self.answered_at is not None
 
     @property
     def cursor(self) -> int:
@@ -151,8 +158,9 @@ class StreamLeg:
             self._send(MAX_PIECE_SAMPLES, now)
 
     def _send(self, limit: int, now: float) -> None:
-        # Audio that the history had to forget keeps its time: the map jumps with the cursor.
-        self._cursor = max(self._cursor, self._history.start)
+        if self._cursor < self._history.start:
+            # Audio that the history had to forget keeps its time: the map jumps with the cursor.
+            self._cursor = max(self._owner.leg_outgrown(self), self._history.start)
         pcm = self._history.read(self._cursor, limit)
         samples = len(pcm) // 2
         self._stream.write(pcm)
@@ -201,7 +209,7 @@ class StreamLeg:
 
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """A response."""
-        self.has_answered = True
+        self.answered_at = self._loop.time()
         self._owner.leg_results(self, results)
 
     def stream_ended(self, end: StreamEnd) -> None:

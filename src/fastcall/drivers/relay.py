@@ -22,6 +22,7 @@ from fastcall.rules.hypothesis import Hypothesis
 from fastcall.rules.outcomes import Action, Outcome, outcome_of
 from fastcall.rules.rollover import ANSWER_S, PAUSE_S, Backoff, PauseRule, RotationPlan
 from fastcall.rules.stall import StallRule
+from fastcall.rules.unfinished import AskLimit
 from fastcall.settings import Settings
 
 __all__ = ["RelayOwner", "StreamRelay"]
@@ -33,6 +34,8 @@ MIN_WATCH_S = 0.1
 PROVEN_S = 5.0
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
+# A working recogniser has told the rest by then, once it was told that no more audio comes.
+CLOSING_ANSWER_S = 1.5
 
 
 class RelayOwner(Protocol):
@@ -41,11 +44,14 @@ class RelayOwner(Protocol):
     def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response of the stream that owns the call."""
 
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
-        """A response of the stream that is being replaced."""
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
+        """A response of the stream that is being replaced; whether it told of more than the owner has."""
 
     def owner_is_authoritative(self) -> None:
         """The owner has had all audio for so long that what it has not told of is not there."""
+
+    def audio_outgrew(self) -> None:
+        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
 
     def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
         """News for the session's listeners."""
@@ -90,11 +96,14 @@ class StreamRelay:
         self._on_sent = on_sent
         self._owner: StreamLeg | None = None
         self._outgoing: StreamLeg | None = None
+        self._outgoing_told_at = 0.0
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
         self._asked_again = False
+        self._has_told_the_rest = False
+        self._ask_limit = AskLimit()
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
         self.failure: SessionFailed | None = None
@@ -132,6 +141,16 @@ class StreamRelay:
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
             self._release_outgoing()
 
+    def ask_another(self) -> bool:
+        """The owner told of words after F and goes on without them: let another stream hear them.
+
+        :return: whether one is asked; not any more when enough were
+        """
+        may_ask = self._ask_limit.take(self._hypothesis.final_end)
+        if may_ask:
+            self._rotate("words without a final", start=self._hypothesis.final_end)
+        return may_ask
+
     def finish(self) -> bool:
         """No more audio will come.
 
@@ -143,6 +162,7 @@ class StreamRelay:
             return False
         if self._owner is not None:
             self._owner.finish()
+            self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
         elif self._history.end > self._hypothesis.final_end:
             self._stop(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
@@ -161,7 +181,9 @@ class StreamRelay:
 
     def _open(self, *, start: int | None = None) -> None:
         """A new owner that hears everything from ``start`` (by default F) on."""
-        begin = self._hypothesis.final_end if start is None else start
+        if self._history.lost_to > self._hypothesis.final_end:
+            self._session.audio_outgrew()
+        begin = max(start or 0, self._hypothesis.final_end)
         self._hypothesis.owner_changed()
         self._owner = leg = StreamLeg(
             self._recognizer,
@@ -197,12 +219,15 @@ class StreamRelay:
             self._retry_timer = self._loop.call_later(wait_s, self._try_open, True)
 
     def _rotate(self, reason: str, *, start: int) -> None:
+        self._hand_over(start=start)
+        self._tell_rotated(reason)
+
+    def _hand_over(self, *, start: int) -> None:
         """The next stream becomes the owner; the old one's interims serve until it caught up."""
         self._release_outgoing()
         self._outgoing = self._owner
         self._hypothesis.handed_over()
         self._open(start=start)
-        self._tell_rotated(reason)
 
     def _tell_rotated(self, reason: str) -> None:
         """While nothing works, another stream is no news: what tells of an outage's end is a result."""
@@ -240,10 +265,8 @@ class StreamRelay:
             return
         if self._is_proven(owner, now):
             self._works()
-        if owner.abreast_since is not None and now - owner.abreast_since > ANSWER_S:
-            self._release_outgoing()
-            if owner.has_answered:  # one that has told nothing at all may be deaf
-                self._session.owner_is_authoritative()
+        if owner.abreast_since is not None:
+            self._weigh(owner, owner.abreast_since, now)
         pause = self._pause_start(owner, now)
         if pause is not None:
             self.forget_before(pause)
@@ -251,6 +274,16 @@ class StreamRelay:
             self._rotate("age", start=self._hypothesis.final_end)
         elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
             self._rotate("pause", start=pause)
+
+    def _weigh(self, owner: StreamLeg, abreast_since: float, now: float) -> None:
+        """Whether the owner's word counts against what was known before it."""
+        # What the outgoing stream told just now, the owner may yet tell.
+        known_since = max(abreast_since, self._outgoing_told_at)
+        if now - known_since <= ANSWER_S:
+            return
+        self._release_outgoing()
+        if owner.answered_at is not None and owner.answered_at > known_since:  # one that tells nothing may be deaf
+            self._session.owner_is_authoritative()
 
     def _trouble_with(self, owner: StreamLeg, now: float) -> str:
         """Why the owner does not serve, although it does not say so; empty if it does."""
@@ -280,9 +313,18 @@ class StreamRelay:
         if leg is self._owner:
             self._stall.answered(now=self._loop.time())
             self._works()
+            self._has_told_the_rest = leg.half_closed
             self._session.owner_results(leg, results)
-        elif leg is self._outgoing:
-            self._session.outgoing_results(leg, results)
+        elif leg is self._outgoing and self._session.outgoing_results(leg, results):
+            self._outgoing_told_at = self._loop.time()
+
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        """The history could not wait for the stream to connect, or to take audio again."""
+        if leg is self._owner and not leg.map.length_samples and self._history.lost_to > self._hypothesis.final_end:
+            self._session.audio_outgrew()
+            self._hypothesis.owner_changed()
+            return self._hypothesis.final_end
+        return leg.cursor
 
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
@@ -299,11 +341,21 @@ class StreamRelay:
     def _finished(self) -> None:
         """The owner has given all that it had. If it leaves words without a final, another is asked, once: providers
         have been seen to end without their last final."""
-        if self._hypothesis.text and not self._asked_again:
+        if self._hypothesis.is_unsettled and not self._asked_again:
             self._asked_again = True
             self._open()
         else:
             self._session.relay_finished(complete=True)
+
+    def _ask_at_the_end(self) -> None:
+        """The owner was to tell the rest, and tells nothing: another is asked while there is time, once."""
+        if self._owner is None or self._asked_again or self._has_told_the_rest:
+            return
+        if not self._owner.half_closed:
+            self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._ask_at_the_end)
+        elif self.is_unsettled():
+            self._asked_again = True
+            self._hand_over(start=self._hypothesis.final_end)
 
     def is_unsettled(self) -> bool:
         """Whether something was said, or may have been said, after F, which the owner may have yet to tell."""

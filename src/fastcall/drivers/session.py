@@ -210,9 +210,10 @@ class RecognitionSession:
 
     def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response: its finals, then the one hypothesis that all its interim results make together."""
-        for result in results:
-            if result.is_final:
-                self._take_final(leg, result)
+        for number, result in enumerate(results):
+            if result.is_final and not self._take_final(leg, result):
+                self.outgoing_results(leg, results[number:])
+                return
         text, end_sample = _interim_of(leg, results)
         # After a final without an interim there is left what the final leaves of the one before.
         if end_sample is None or self._hypothesis.take_interim(text, end_sample):
@@ -220,18 +221,24 @@ class RecognitionSession:
         if self._relay is not None:
             self._relay.owner_told()
 
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
         """Its finals are not taken; their text is still the newest that is known of what follows F."""
         finals = [result.text for result in results if result.is_final]
         text, _ = _interim_of(leg, results)
         end_sample = leg.map.to_call(max((result.end_sample for result in results), default=0))
-        if self._hypothesis.take_outgoing(finals, text, end_sample):
-            self._tell_interim()
+        if not self._hypothesis.take_outgoing(finals, text, end_sample):
+            return False
+        self._tell_interim()
+        return True
 
     def owner_is_authoritative(self) -> None:
         """What it has not told of by now is not there."""
         if self._hypothesis.is_behind and self._hypothesis.caught_up():
             self._tell_interim()
+
+    def audio_outgrew(self) -> None:
+        """Words that were heard stay said, although no stream will settle them."""
+        self._commit_interim()
 
     def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
         """News for the listeners."""
@@ -250,12 +257,23 @@ class RecognitionSession:
 
     # --- results --------------------------------------------------------------------------------------
 
-    def _take_final(self, leg: StreamLeg, result: StreamResult) -> None:
-        to_call = leg.map.to_call
-        end_sample = max(to_call(result.end_sample), self._hypothesis.final_end)
-        words = tuple(Word(w.text, to_call(w.start_sample), to_call(w.end_sample)) for w in result.words)
+    def _take_final(self, leg: StreamLeg, result: StreamResult) -> bool:
+        """Settle what a final says, unless another stream is asked for what it forgot.
+
+        :return: whether it was taken
+        """
+        end_sample = max(leg.map.to_call(result.end_sample), self._hypothesis.final_end)
+        words = tuple(Word(w.text, *leg.map.span_to_call(w.start_sample, w.end_sample)) for w in result.words)
+        forgotten = self._hypothesis.forgotten_before(result.text, words[0].start_sample if words else None, end_sample)
+        if forgotten and self._relay is not None and self._relay.ask_another():
+            self._hypothesis.recall([text for text, _ in forgotten])
+            return False
         leg.map.forget_before(result.end_sample)
+        for text, end in forgotten:
+            # What was heard and will not be settled any more counts as said.
+            self._settle(RecognitionEvent("final", text, end, self._recognizer.source))
         self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._recognizer.source, words))
+        return True
 
     def _settle(self, event: RecognitionEvent) -> None:
         self._hypothesis.take_final(event.text, event.end_sample)

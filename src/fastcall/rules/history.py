@@ -27,6 +27,8 @@ class AudioHistory:
         self._start = 0
         self.lost_samples = 0
         """Samples that were forgotten although nothing had settled them."""
+        self.lost_to = 0
+        """One past the newest of them."""
 
     @property
     def start(self) -> int:
@@ -69,3 +71,4 @@ class AudioHistory:
         if excess > 0:
             self.lost_samples += excess
             self.forget_before(self._start + excess)
+            self.lost_to = self._start

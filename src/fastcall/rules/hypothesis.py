@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from fastcall.events import SAMPLES_PER_MS
 from fastcall.rules.alignment import matching_prefix
+from fastcall.rules.unfinished import UnfinishedWords
 
 __all__ = ["Hypothesis"]
 
@@ -32,11 +33,17 @@ class Hypothesis:
         self._is_behind = False
         self._owner_text = ""
         self._owner_end = 0
+        self._unfinished = UnfinishedWords()
         # The outgoing stream's words since it was replaced: settled ones, newest interim, and how many of both the
         # owner has settled.
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
         self._outgoing_settled = 0
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether words were told that no final has settled."""
+        return bool(self.text) or bool(self._unfinished)
 
     @property
     def is_behind(self) -> bool:
@@ -47,10 +54,19 @@ class Hypothesis:
         """A new owner begins at F. The stream before it is gone, or is the outgoing one."""
         self._is_behind = True
         self._owner_text, self._owner_end = "", self.final_end
+        self._unfinished.reset()
 
     def handed_over(self) -> None:
         """The owner until now is the outgoing stream from now on."""
         self._outgoing_finals, self._outgoing_interim, self._outgoing_settled = [], self.text.split(), 0
+
+    def recall(self, texts: Sequence[str]) -> None:
+        """Words that the outgoing stream told of before its newest interim, and forgot; the new owner may settle them."""
+        self._outgoing_finals = [word for text in texts for word in text.split()] + self._outgoing_finals
+
+    def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
+        """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
+        return self._unfinished.take_final(text, first_word_start, end_sample)
 
     def take_final(self, text: str, end_sample: int) -> None:
         """The owner settled everything up to ``end_sample``; F does not go back."""
@@ -58,9 +74,10 @@ class Hypothesis:
         self._owner_text, self._owner_end = "", self.final_end
         tokens = text.split()
         self._outgoing_settled += matching_prefix(tokens, self._outgoing_rest())
-        if self._is_behind and self.final_end < self.end_sample - SLACK_SAMPLES:
-            known = self.text.split()
-            self.text = " ".join(known[matching_prefix(tokens, known) :])
+        known = self.text.split()
+        rest = known[matching_prefix(tokens, known) :]
+        if self._is_behind and self._is_short(self.final_end, len(known) - len(rest)):
+            self.text = " ".join(rest)
         else:
             self.text = ""
             self._is_behind = False
@@ -72,10 +89,16 @@ class Hypothesis:
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
         self._owner_text, self._owner_end = text.strip(), max(end_sample, self.final_end)
-        if self._is_behind and end_sample < self.end_sample - SLACK_SAMPLES:
+        self._unfinished.take_interim(text, self._owner_end)
+        if self._is_behind and self._is_short(end_sample, len(text.split())):
             return False
         self.caught_up()
         return True
+
+    def _is_short(self, end_sample: int, words: int) -> bool:
+        """Whether the owner has not come as far as what is known. A short word more is less than the slack."""
+        slack = SLACK_SAMPLES if words >= len(self.text.split()) else 0
+        return end_sample < self.end_sample - slack
 
     def caught_up(self) -> bool:
         """The owner's word counts from now on, whatever was known before it.
@@ -90,14 +113,18 @@ class Hypothesis:
     def take_outgoing(self, finals: Sequence[str], interim: str, end_sample: int) -> bool:
         """What the outgoing stream said: finals, which do not move F, and the interim that follows them.
 
-        :return: whether it was taken; not any more once the owner has come as far
+        :return: whether it was taken; not if the owner has come as far
         """
         for final in finals:
             self._outgoing_finals += final.split()
         self._outgoing_interim = interim.split()
-        if not self._is_behind or end_sample < self.end_sample:
+        rest = self._outgoing_rest()
+        if end_sample < self.end_sample:
             return False
-        self.text = " ".join(self._outgoing_rest())
+        if not self._is_behind and (end_sample == self.end_sample or len(rest) <= len(self.text.split())):
+            return False
+        self._is_behind = True  # perhaps again: it had come as far as was known when it told of that
+        self.text = " ".join(rest)
         self.end_sample = max(end_sample, self.final_end)
         return True
 

@@ -127,13 +127,16 @@ class TranscriptLedger:
         if event.kind == "final":
             self._receive_final(event)
             self._commit_covered(now)
-            self._amend()
+            self._amend(self._utterances)
             self._prune()
         else:
             self._interim = event.text.split()
             self._interim_end = event.end_sample
             self._deal_interim(event.source)
             self._recent.append((event.end_sample, len(self._interim)))
+            if not self._interim:
+                # Nothing is left after the finals: what an earlier interim had beyond them was not said.
+                self._amend([u for u in self._utterances if u.settled])
         self._offer_partial(now)
 
     def finish(self, *, now: float) -> None:
@@ -338,8 +341,8 @@ class TranscriptLedger:
             self._debouncer.reset()
         self._emit("utterance_end", utterance, utterance.committed)
 
-    def _amend(self) -> None:
-        for utterance in self._utterances:
+    def _amend(self, utterances: Sequence[_Utterance]) -> None:
+        for utterance in utterances:
             if utterance.committed is not None and utterance.text != utterance.committed:
                 utterance.committed = utterance.text
                 self._emit("amended", utterance, utterance.committed)

@@ -44,6 +44,7 @@ _UNREACHABLE = (
 _TRANSIENT = "The recogniser broke off; trying again, and the audio is kept meanwhile."
 _LIMIT = "A limit of the recogniser's; the next stream goes on."
 _MODEL = "Set GCP_STT_MODEL=default, or choose a language that the model has in GCP_STT_LANGUAGE."
+_LOCATION = "Choose a model that the location has in GCP_STT_MODEL, or a location that has it in GCP_STT_LOCATION."
 
 # Status, a part of the message ("" for any), what it means. The first match counts.
 _TABLE: tuple[tuple[str, str, Outcome], ...] = (
@@ -70,6 +71,13 @@ _TABLE: tuple[tuple[str, str, Outcome], ...] = (
     ),
     ("INVALID_ARGUMENT", "not supported for language", Outcome(Action.CHANGE_MODEL, _MODEL)),
     ("INVALID_ARGUMENT", "is not supported by the model", Outcome(Action.CHANGE_MODEL, _MODEL)),
+    ("INVALID_ARGUMENT", "does not exist in the location", Outcome(Action.CHANGE_MODEL, _LOCATION)),
+    ("INVALID_ARGUMENT", "does not support feature", Outcome(Action.CHANGE_MODEL, _MODEL)),
+    (
+        "INVALID_ARGUMENT",
+        "Invalid resource field value",
+        Outcome(Action.FAIL, "Check that GOOGLE_CLOUD_PROJECT is a project's id and GCP_STT_LOCATION a location."),
+    ),
     (
         "UNAUTHENTICATED",
         "",

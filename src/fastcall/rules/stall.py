@@ -21,18 +21,20 @@ class StallRule:
 
     def __init__(self) -> None:
         self._voice_end: int | None = 0  # None while somebody speaks
-        self._last_news_at = 0.0
+        # When the last result came, or speech began after it; what is said later takes no patience back.
+        self._waits_since = 0.0
+        self._spoke_since_news = False
         self._patience_s = STALL_S
 
     def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
         """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
         self._voice_end = None if speaking else sample
-        if speaking:
-            self._last_news_at = now
+        if speaking and not self._spoke_since_news:
+            self._waits_since, self._spoke_since_news = now, True
 
     def answered(self, *, now: float) -> None:
         """A result came."""
-        self._last_news_at = now
+        self._waits_since, self._spoke_since_news = now, False
         self._patience_s = STALL_S
 
     def reported(self) -> None:
@@ -51,4 +53,4 @@ class StallRule:
         """
         if abreast_since is None or not self.is_waiting(heard_to=heard_to, call_end=call_end):
             return False
-        return now - max(self._last_news_at, abreast_since) >= self._patience_s
+        return now - max(self._waits_since, abreast_since) >= self._patience_s

@@ -50,19 +50,36 @@ class StreamMap:
         self._length_samples += samples
 
     def to_call(self, stream_sample: int) -> int:
-        """The call time of a point of the stream.
+        """The call time of a point of the stream up to which something was said.
 
-        A point inside keep-alive silence maps to the call time at which the silence was put in. Points
-        outside what was sent are clamped to it, because providers round.
+        Where two pieces meet, such a point is the end of the one and not the begin of the other. A point inside
+        keep-alive silence maps to the call time at which the silence was put in. Points outside what was sent are
+        clamped to it, because providers round.
         """
+        return self._in_piece(stream_sample, self._piece_of(stream_sample - 1))
+
+    def span_to_call(self, start: int, end: int) -> tuple[int, int]:
+        """The call times of a word's start and end.
+
+        It was said in one piece, that of its middle: where two pieces meet its start belongs to the one that begins
+        there and its end to the one that ends there, also if the provider's rounding puts it beyond.
+        """
+        piece = self._piece_of((start + end - 1) // 2)
+        return self._in_piece(start, piece), self._in_piece(end, piece)
+
+    def _piece_of(self, sample: int) -> int:
+        return max(0, bisect_right(self._stream_starts, min(sample, self._length_samples - 1)) - 1)
+
+    def _in_piece(self, point: int, piece: int) -> int:
+        """The call time of ``point``, or of that end of ``piece`` which is nearest to it."""
         if not self._stream_starts:
             return 0
-        point = min(max(stream_sample, 0), self._length_samples)
-        # The end of a piece belongs to that piece, not to the next: an end time is the end of something said.
-        index = max(0, bisect_right(self._stream_starts, point - 1) - 1) if point else 0
-        if not self._is_audio[index]:
-            return self._call_starts[index]
-        return self._call_starts[index] + max(0, point - self._stream_starts[index])
+        if not self._is_audio[piece]:
+            return self._call_starts[piece]
+        is_last = piece + 1 == len(self._stream_starts)
+        end = self._length_samples if is_last else self._stream_starts[piece + 1]
+        begin = self._stream_starts[piece]
+        return self._call_starts[piece] + min(max(point, begin), end) - begin
 
     def forget_before(self, stream_sample: int) -> None:
         """Points before ``stream_sample`` will not be asked for any more."""

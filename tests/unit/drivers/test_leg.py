@@ -23,6 +23,9 @@ class Owner:
 
     def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None: ...
 
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        return leg.cursor
+
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         self.ends.append(end)
 

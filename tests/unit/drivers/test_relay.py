@@ -9,7 +9,7 @@ import pytest
 from fastcall import g711
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, SessionRotated
-from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener, StreamResult, StreamWord
 from fastcall.rules.stall import STALL_S
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, ScriptedStream
@@ -249,3 +249,137 @@ async def test_nothing_is_left_on_the_loop_whenever_it_is_closed() -> None:
         await elapse(0)
         assert loop.timers() == []
         assert len(asyncio.all_tasks()) == 1
+
+
+@in_virtual_time
+async def test_words_that_the_stream_told_of_and_goes_on_without_are_asked_of_another() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(4)
+    first = call.streams[0]
+    first.results(interim("a b c", 1.0))
+    first.results(interim("d", 3.0))
+    first.results(
+        StreamResult("d e", True, 4 * 8000, (StreamWord("d", 22_000, 24_000), StreamWord("e", 24_000, 26_000)))
+    )
+    assert call.finals() == []
+    assert call.news() == ["words without a final"]
+    second = call.streams[1]
+    await call.go_on(3)
+    assert call.heard_by(1) == call.pcm(0)[: len(call.heard_by(1))]
+    words = tuple(StreamWord(text, 2000 * at, 2000 * at + 2000) for at, text in enumerate("abcde"))
+    second.results(StreamResult("a b c d e", True, 4 * 8000, words))
+    assert call.finals() == ["a b c d e"]
+
+
+@in_virtual_time
+async def test_words_that_no_stream_settles_count_as_they_were_told() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(4)
+    for _ in range(3):
+        stream = call.streams[-1]
+        stream.results(interim("a b c", 1.0))
+        stream.results(interim("d", 3.0))
+        stream.results(StreamResult("d", True, 4 * 8000, (StreamWord("d", 22_000, 24_000),)))
+        await call.go_on(1)
+    assert len(call.streams) == 3
+    assert call.finals() == ["a b c", "d"]
+
+
+@in_virtual_time
+async def test_at_the_end_of_the_call_another_stream_is_asked_when_the_owner_tells_nothing() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(4)
+    call.streams[0].results(interim("a b", 1.0))
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(1.4)
+    assert len(call.streams) == 1
+    await elapse(1.2)
+    second = call.streams[1]
+    assert second.half_closed
+    assert call.heard_by(1) == call.pcm(0)
+    second.results(final("a b c", 4.0))
+    second.end(StreamEnd("OK"))
+    await closing
+    assert call.finals() == ["a b c"]
+    assert call.news() == []
+
+
+@in_virtual_time
+async def test_words_whose_audio_outgrew_the_bound_stay_said() -> None:
+    call = Call(stt_replay_s=5)
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].results(final("a", 1.0), interim(" b c", 3.0))
+    while call.session.lost_samples == 0 or not call.streams[-1].ended:
+        call.streams[-1].end(GONE)
+        await call.go_on(0.1)
+    while call.streams[-1].ended:
+        await call.go_on(0.1)
+    assert call.finals() == ["a", "b c"]
+    await call.go_on(4)
+    call.streams[-1].results(interim("d", 1.0), interim("", 4.0))
+    assert call.finals() == ["a", "b c"]
+    assert call.interims()[-1] == "d"
+
+
+@in_virtual_time
+async def test_words_whose_audio_outgrew_the_bound_while_a_stream_connects_stay_said() -> None:
+    call = Call(stt_replay_s=5)
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].results(final("a", 1.0), interim(" b c", 2.88))
+    open_now = call.recognizer.open
+
+    def open_busy(config: StreamConfig, listener: StreamListener) -> RecognizerStream:
+        stream = open_now(config, listener)
+        stream.writable = False  # type: ignore[misc]
+        return stream
+
+    call.recognizer.open = open_busy  # type: ignore[method-assign]
+    call.streams[0].end(GONE)
+    await call.go_on(4)
+    assert call.finals() == ["a"]
+    stream = call.streams[1]
+    stream.writable = True
+    stream.listener.stream_writable()
+    await call.go_on(3)
+    assert call.finals() == ["a", "b c"]
+    assert call.pcm(2.88).startswith(call.heard_by(1))
+    assert len(call.heard_by(1)) > 2 * 8000 * 6
+
+
+@in_virtual_time
+async def test_a_pause_that_was_forgotten_is_no_loss() -> None:
+    call = Call(stt_rotate_after_s=15, stt_rotate_by_s=15)
+    call.session.note_speech(True, 0)
+    await call.go_on(1)
+    call.streams[0].results(final("a", 1.0))
+    call.session.note_speech(False, 8000)
+    await call.go_on(12)
+    call.session.note_speech(True, 13 * 8000)
+    call.streams[0].results(interim("b", 13.0))
+    await call.go_on(3)
+    assert call.news() == ["age"]
+    assert call.finals() == ["a"]
+
+
+@in_virtual_time
+async def test_what_the_outgoing_stream_told_just_now_outlives_an_owner_that_falls_silent() -> None:
+    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
+    call.session.note_speech(True, 0)
+    await call.go_on(5)
+    call.streams[0].results(final("a", 5.0), interim(" b", 5.0))
+    await call.go_on(5.2)
+    old, new = call.streams
+    new.results(interim("b", 5.0))  # and nothing more
+    for second in range(4):
+        await call.go_on(1)
+        old.results(interim(" b" + " c" * (second + 1), 11.0 + second))
+    assert not old.ended
+    assert call.interims()[-1] == "b c c c c"
+    await call.go_on(4.5)
+    assert old.ended
+    assert call.interims()[-1] == "b"  # it had its time to tell of them

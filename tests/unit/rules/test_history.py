@@ -63,3 +63,14 @@ def test_forgetting_is_bounded_by_what_there_is(sample: int) -> None:
     history.forget_before(sample)
     assert history.start == min(sample, 5)
     assert history.end == 5
+
+
+def test_what_was_lost_is_told_from_what_was_settled() -> None:
+    history = AudioHistory(sample_bytes=1, limit_samples=100)
+    history.append(bytes(90))
+    history.forget_before(50)
+    assert (history.start, history.lost_to) == (50, 0)
+    history.append(bytes(70))
+    assert (history.start, history.lost_to) == (60, 60)
+    history.forget_before(80)
+    assert (history.start, history.lost_to) == (80, 60)

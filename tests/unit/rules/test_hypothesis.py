@@ -84,10 +84,31 @@ def test_what_the_owner_settled_the_outgoing_stream_does_not_tell_again() -> Non
     assert hypothesis.text == "e f g"
 
 
-def test_the_outgoing_stream_counts_no_more_once_the_owner_has_come_as_far() -> None:
+def test_the_outgoing_stream_counts_while_it_knows_more_than_the_owner() -> None:
     hypothesis = known()
     hypothesis.handed_over()
     hypothesis.owner_changed()
-    hypothesis.take_interim("b c d", 4 * S)
-    assert not hypothesis.take_outgoing([], "b c d e", 5 * S)
+    hypothesis.take_interim("b c d", 4 * S)  # as far as was known, while the outgoing stream hears what is said now
+    assert not hypothesis.is_behind
+    assert not hypothesis.take_outgoing([], "b c d", 5 * S)
+    assert not hypothesis.take_outgoing([], "b c e f", 4 * S)
     assert hypothesis.text == "b c d"
+    assert hypothesis.take_outgoing([], "b c d e", 5 * S)
+    assert hypothesis.is_behind
+    assert not hypothesis.take_interim("b c d", 4 * S)
+    assert hypothesis.text == "b c d e"
+    assert hypothesis.take_interim("b c d e", 5 * S)
+    assert not hypothesis.is_behind
+
+
+def test_a_word_that_is_shorter_than_the_slack_is_not_forgotten() -> None:
+    for final in (False, True):
+        hypothesis = known()
+        hypothesis.handed_over()
+        hypothesis.owner_changed()
+        if final:
+            hypothesis.take_final("b c", 4 * S - 1600)
+        else:
+            assert not hypothesis.take_interim("b c", 4 * S - 1600)
+        assert hypothesis.text == ("d" if final else "b c d")
+        assert hypothesis.take_interim("d" if final else "b c d", 4 * S - 1)

@@ -569,3 +569,25 @@ def test_an_hour_of_talk_keeps_little() -> None:
     assert len(observer.ledger._utterances) <= 64
     observer.finish(3600.0)
     observer.check_order_of_events()
+
+
+def test_a_word_of_an_interim_that_its_final_took_back_is_amended_away() -> None:
+    seen = Observer()
+    seen.begin(2.2, 2.0)
+    seen.receive(3.1, interim("hello uh", 3.0))
+    seen.end(3.2, 2.7)
+    seen.advance(4.0)
+    assert seen.texts() == {1: "hello uh"}
+    seen.receive(4.1, final("hello", 2.3))  # ends too early to cover the utterance
+    seen.receive(4.1, interim("", 2.3))
+    assert seen.of("amended") == [(1, "hello")]
+
+
+def test_an_interim_that_takes_all_back_waits_for_the_final() -> None:
+    seen = Observer()
+    seen.begin(2.2, 2.0)
+    seen.receive(3.1, interim("hello", 3.0))
+    seen.end(3.2, 2.7)
+    seen.advance(4.0)
+    seen.receive(4.1, interim("", 4.0))
+    assert seen.of("amended") == []

@@ -23,6 +23,13 @@ CHIRP = 'The language "uk-UA" is not supported by the model "telephony" in the l
         ("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric …", Action.BACK_OFF),
         ("INVALID_ARGUMENT", MODEL, Action.CHANGE_MODEL),
         ("INVALID_ARGUMENT", CHIRP, Action.CHANGE_MODEL),
+        (
+            "INVALID_ARGUMENT",
+            'The model "chirp_2" does not exist in the location named "us".',
+            Action.CHANGE_MODEL,
+        ),
+        ("INVALID_ARGUMENT", "Recognizer does not support feature: word_time_offsets", Action.CHANGE_MODEL),
+        ("INVALID_ARGUMENT", "Invalid resource field value in the request.", Action.FAIL),
         ("INVALID_ARGUMENT", "bad encoding..", Action.FAIL),
         ("UNAUTHENTICATED", "", Action.FAIL),
         ("PERMISSION_DENIED", "", Action.FAIL),

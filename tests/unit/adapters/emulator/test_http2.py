@@ -96,13 +96,19 @@ class Wire:
 
     def __init__(self) -> None:
         self.written = bytearray()
-        self.closed = False
+        self.closed = self.paused = False
 
     def write(self, data: bytes) -> None:
         self.written += data
 
     def close(self) -> None:
         self.closed = True
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def is_closing(self) -> bool:
         return self.closed
@@ -200,7 +206,7 @@ async def test_the_server_answers_the_preface_with_its_settings() -> None:
 @given(st.lists(st.binary(max_size=300), max_size=6), st.integers(1, 50), st.integers(1, 400))
 async def test_messages_come_whole_however_they_are_cut(messages: list[bytes], cut: int, size: int) -> None:
     service = Service()
-    service.receive(PREFACE)
+    service.receive(PREFACE + settings({}))
     wire = open_call() + b"".join(data_frames(b"".join(map(message, messages)), cut))
     wire += frame(FrameType.DATA, Flag.END_STREAM, 1)
     for at in range(0, len(wire), size):
@@ -345,6 +351,19 @@ async def test_compressed_and_huge_messages_end_the_call(service: Service, prefi
         (settings({4: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
         (b"\xff\xff\xff" + bytes(6), ErrorCode.FRAME_SIZE_ERROR),
         (open_call() + frame(FrameType.DATA, Flag.PADDED, 1, b"\x05abc"), ErrorCode.PROTOCOL_ERROR),
+        (open_call() + frame(FrameType.DATA, Flag.PADDED, 1), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(FrameType.HEADERS, Flag.PRIORITY | Flag.END_HEADERS, 1, b"abc"), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(FrameType.HEADERS, 0, 1) + frame(FrameType.CONTINUATION, 0, 1), ErrorCode.ENHANCE_YOUR_CALM),
+        (window_update(0, 0), ErrorCode.PROTOCOL_ERROR),
+        (window_update(7, 1), ErrorCode.PROTOCOL_ERROR),
+        (frame(FrameType.WINDOW_UPDATE, 0, 0, b"123"), ErrorCode.FRAME_SIZE_ERROR),
+        (rst_stream(7, 0), ErrorCode.PROTOCOL_ERROR),
+        (frame(FrameType.RST_STREAM, 0, 1, b"123"), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(FrameType.PING, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
+        (frame(FrameType.SETTINGS, 0, 1), ErrorCode.PROTOCOL_ERROR),
+        (frame(FrameType.SETTINGS, Flag.ACK, 0, bytes(6)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(FrameType.GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
+        (settings({5: 2**24}), ErrorCode.PROTOCOL_ERROR),
     ],
 )  # fmt: skip
 async def test_broken_frames_end_the_connection_with_a_reason(service: Service, wire: bytes, code: int) -> None:
@@ -355,10 +374,51 @@ async def test_broken_frames_end_the_connection_with_a_reason(service: Service, 
     assert service.wire.closed
 
 
+@pytest.mark.parametrize(
+    ("wire", "code"),
+    [
+        (window_update(1, 0), ErrorCode.PROTOCOL_ERROR),
+        (window_update(1, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
+        (frame(FrameType.DATA, Flag.END_STREAM, 1) + frame(FrameType.DATA, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),
+        (open_call(), ErrorCode.PROTOCOL_ERROR),  # headers again, and not as trailers
+    ],
+)
+async def test_what_breaks_one_call_leaves_the_others(service: Service, wire: bytes, code: int) -> None:
+    service.receive(open_call(1) + open_call(3))
+    assert (FrameType.RST_STREAM, 0, 1, code.to_bytes(4, "big")) in service.receive(wire)
+    assert not service.wire.closed
+    service.receive(frame(FrameType.DATA, 0, 3, message(b"hello")))
+    assert [(ear.is_cancelled, ear.messages) for _, _, ear in service.calls] == [(True, []), (False, [b"hello"])]
+
+
+async def test_a_client_must_begin_with_its_settings() -> None:
+    service = Service()
+    answer = service.receive(PREFACE + frame(FrameType.PING, 0, 0, bytes(8)))
+    assert answer[-1][0] == FrameType.GOAWAY
+    assert service.wire.closed
+
+
+async def test_unknown_frames_and_settings_are_ignored(service: Service) -> None:
+    service.receive(open_call())
+    service.receive(frame(0xBE, 0xFF, 1, b"anything") + frame(FrameType.PRIORITY, 0, 1, bytes(5)))
+    acknowledged = service.receive(settings({0xBEEF: 1, 2: 0}))
+    assert [(kind, flags) for kind, flags, *_ in acknowledged] == [(FrameType.SETTINGS, Flag.ACK)]
+    service.receive(frame(FrameType.DATA, Flag.END_STREAM, 1, message(b"hello")))
+    assert service.calls[0][2].messages == [b"hello"]
+    assert service.calls[0][2].ended
+
+
+async def test_a_client_that_does_not_read_is_not_read(service: Service) -> None:
+    service.connection.pause_writing()
+    assert service.wire.paused
+    service.connection.resume_writing()
+    assert not service.wire.paused
+
+
 @given(st.binary(max_size=200))
 async def test_any_bytes_are_survived(data: bytes) -> None:
     service = Service()
-    service.receive(PREFACE + data)
+    service.receive(PREFACE + settings({}) + data)
     assert all(0 <= kind <= 9 for kind, *_ in service.receive(data))
 
 

@@ -192,11 +192,11 @@ class PocketsphinxEngine:
                 self._grammar = Path(options.grammar).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"cannot read the grammar {options.grammar}: {error}") from error
-        self._pool = Pool(options.workers or os.cpu_count() or 1, options.grammar)
+        self.pool = Pool(options.workers or os.cpu_count() or 1, options.grammar)
         self._warned = False
 
     async def start(self) -> None:
-        await self._pool.start()
+        await self.pool.start()
 
     def open(self, config: StreamConfig, listener: Callable[[EngineEvent], None]) -> PocketsphinxStream:
         if self._grammar is None and not config.phrases and not self._warned:
@@ -206,7 +206,7 @@ class PocketsphinxEngine:
                 "telephone speech wrong. Give --grammar FILE, or phrases in the request (speech_contexts)"
             )
         wish = {"grammar": self._grammar, "phrases": list(config.phrases)}
-        return PocketsphinxStream(self._pool, config, wish, self._options, listener)
+        return PocketsphinxStream(self.pool, config, wish, self._options, listener)
 
     async def stop(self) -> None:
-        await self._pool.stop()
+        await self.pool.stop()

@@ -28,8 +28,13 @@ log = logging.getLogger("fastcall.emulator")
 SLOTS: Final = 4
 """Utterances that one worker decodes at the same time."""
 MAX_WAITING: Final = 64
+BUSY: Final = "The emulator's recogniser is busy: too many utterances wait for it."
+DIED: Final = "The process that recognised this stream has ended."
+NO_WORKER: Final = "The emulator's recogniser cannot be started."
 _START_TIMEOUT_S: Final = 30.0
-_MODULE: Final = "fastcall.adapters.emulator.engines.pocketsphinx_worker"
+RESTART_AFTER_S: Final = 1.0
+"""Pause before another attempt, after a worker could not start."""
+WORKER_MODULE: Final = "fastcall.adapters.emulator.engines.pocketsphinx_worker"
 
 Words = list[tuple[str, float, float]]
 
@@ -64,6 +69,11 @@ class Pool:
         self._workers = [_Worker(self) for _ in range(workers)]
         self._closing = False
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the workers that are ready."""
+        return [worker.pid for worker in self._workers if worker.is_ready]
+
     async def start(self) -> None:
         """Start the workers; returns when the first is ready. Raises UsageError when it cannot be."""
         first = self._workers[0]
@@ -95,9 +105,7 @@ class Pool:
         self.dispatch()
         if len(self._queue) > MAX_WAITING:
             self._queue.remove(utterance)
-            asyncio.get_running_loop().call_soon(
-                on_failure, "The emulator's recogniser is busy: too many utterances wait for it.", True
-            )
+            asyncio.get_running_loop().call_soon(on_failure, BUSY, True)
         return utterance
 
     def audio(self, utterance: Utterance, pcm: NDArray[np.int16]) -> None:
@@ -124,11 +132,16 @@ class Pool:
     def worker_died(self, worker: _Worker, *, was_ready: bool) -> None:
         if self._closing:
             return
-        if not was_ready:
-            log.error("a PocketSphinx worker cannot start; going on with those that run")
+        if was_ready:
+            log.warning("a PocketSphinx worker ended unexpectedly; starting another")
+            worker.restart(self._arguments, after_s=0.0)
             return
-        log.warning("a PocketSphinx worker ended unexpectedly; starting another")
-        worker.restart(self._arguments)
+        log.error("a PocketSphinx worker cannot start; trying again, and going on with those that run")
+        worker.restart(self._arguments, after_s=RESTART_AFTER_S)
+        if not any(other.is_ready for other in self._workers):
+            waiting, self._queue = list(self._queue), deque()
+            for utterance in waiting:
+                utterance.on_failure(NO_WORKER, False)
 
     def _write(self, utterance: Utterance, frame: bytes) -> None:
         if utterance.waiting is not None:
@@ -144,29 +157,47 @@ class _Worker:
         self._pool = pool
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._restart: asyncio.Task[None] | None = None
         self.utterances: dict[int, Utterance] = {}
         self.ready: asyncio.Future[None]
         self.is_ready = False
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self, arguments: list[str]) -> None:
+        """Raises OSError when there can be no process."""
         self.ready = asyncio.get_running_loop().create_future()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # a module in the working directory must not come before an installed one
             "-m",
-            _MODULE,
+            WORKER_MODULE,
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
         self._reader = asyncio.create_task(self._read())
 
-    def restart(self, arguments: list[str]) -> None:
-        self._reader = asyncio.create_task(self.start(arguments))
+    def restart(self, arguments: list[str], *, after_s: float) -> None:
+        self._restart = asyncio.create_task(self._start_again(arguments, after_s))
+
+    async def _start_again(self, arguments: list[str], after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        try:
+            await self.start(arguments)
+        except OSError as error:
+            log.error("no process for PocketSphinx: %s", error)
+            self._died()
 
     async def stop(self) -> None:
         """Close its input and wait for its end; kill it when it does not end."""
         self.is_ready = False
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.gather(self._restart, return_exceptions=True)
         process = self._process
         if process is None:
             return
@@ -243,8 +274,9 @@ class _Worker:
         was_ready, self.is_ready = self.is_ready, False
         if not self.ready.done():
             self.ready.set_exception(UsageError("PocketSphinx' worker process ended while starting"))
+            self.ready.exception()  # only the pool's start awaits it
         lost, self.utterances = list(self.utterances.values()), {}
         for utterance in lost:
             utterance.worker = None
-            utterance.on_failure("The process that recognised this stream has ended.", False)
+            utterance.on_failure(DIED, False)
         self._pool.worker_died(self, was_ready=was_ready)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from pocketsphinx import Decoder
 
@@ -19,6 +19,18 @@ from fastcall.adapters.emulator.engines.worker_frames import HEADER, Kind, pack,
 
 FRAME_S = 0.01
 _MODEL = "model"  # the search of the free language model
+WORD_INSERTION: Final = 0.2
+"""Price of a word of a grammar, as a probability. At PocketSphinx' 0.65 the end of a word's sound, or the silence after
+it, becomes one more short word."""
+
+
+def grammar_decoder() -> Any:
+    """A decoder for grammars.
+
+    Without the second pass over the word lattice (`bestpath`): that pass forgets where the grammar may end, and adds
+    the first word of a phrase whose rest nobody said.
+    """
+    return Decoder(lm=None, bestpath=False, wip=WORD_INSERTION, loglevel="FATAL")
 
 
 class Worker:
@@ -30,7 +42,7 @@ class Worker:
         self._busy: dict[int, tuple[str, Any]] = {}
         self._shown: dict[int, list[Any]] = {}
         self._grammars: dict[tuple[str, ...], str | None] = {}
-        self._lexicon = Decoder(lm=None, loglevel="FATAL")  # for looking up words, then for the first grammar
+        self._lexicon = grammar_decoder()  # for looking up words, then for the first grammar
         self._spare: Any = self._lexicon
         self._cmn: str = self._lexicon.get_cmn(False)
 
@@ -86,7 +98,7 @@ class Worker:
             if decoder is None and other != _MODEL and idle:
                 decoder = idle.pop()
         if decoder is None:
-            decoder = Decoder(lm=None, loglevel="FATAL")
+            decoder = grammar_decoder()
         try:
             decoder.add_jsgf_string("grammar", grammar)
         except ValueError:

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._decoder = Decoder()
         self._prefaced = False
+        self._greeted = False  # the client's first frame was SETTINGS
         self._streams: dict[int, GrpcStream] = {}
         self._blocked: dict[int, GrpcStream] = {}  # waiting for window
         self._last_stream_id = 0
@@ -94,6 +95,15 @@ class Connection(asyncio.Protocol):
         for stream in list(self._streams.values()):
             stream.cancel()
         self._service.disconnected(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read: take nothing more from it, so that nothing piles up for it."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         if self._rest:
@@ -204,13 +214,14 @@ class Connection(asyncio.Protocol):
             at = end
             if self._headers is not None and kind != FrameType.CONTINUATION:
                 raise _ProtocolError(ErrorCode.PROTOCOL_ERROR, "a header block must not be interrupted")
-            if kind == FrameType.DATA:
+            if kind == FrameType.DATA and self._greeted:
                 self._data(stream_id, flags, payload)
             else:
                 self._other(kind, stream_id, flags, payload)
         return data[at:]
 
     def _data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        # What is taken is given back before much is used up: a client that keeps to its window never meets its end.
         flow_bytes = len(payload)
         self._unacknowledged += flow_bytes
         if self._unacknowledged >= _CONNECTION_WINDOW // 4:
@@ -225,36 +236,45 @@ class Connection(asyncio.Protocol):
             raise _ProtocolError(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that is idle")
 
     def _other(self, kind: int, stream_id: int, flags: int, payload: bytes) -> None:
+        if not self._greeted:
+            _expect(kind == FrameType.SETTINGS, ErrorCode.PROTOCOL_ERROR, "the first frame must be SETTINGS")
+            self._greeted = True
         if kind == FrameType.HEADERS:
             self._headers_frame(stream_id, flags, payload)
         elif kind == FrameType.CONTINUATION:
             self._continuation(stream_id, flags, payload)
         elif kind == FrameType.WINDOW_UPDATE:
             self._window_update(stream_id, payload)
+        elif kind == FrameType.RST_STREAM:
+            _expect(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM of a wrong size")
+            self._expect_known(stream_id)
+            if stream_id in self._streams:
+                self._streams[stream_id].cancel()
+        elif kind == FrameType.PUSH_PROMISE:
+            raise _ProtocolError(ErrorCode.PROTOCOL_ERROR, "a client must not push")
+        elif kind in (FrameType.SETTINGS, FrameType.PING, FrameType.GOAWAY):
+            _expect(not stream_id, ErrorCode.PROTOCOL_ERROR, "a frame of the connection on a stream")
+            self._of_connection(kind, flags, payload)
+        # PRIORITY and unknown types are ignored, as the RFC wants.
+
+    def _of_connection(self, kind: int, flags: int, payload: bytes) -> None:
+        if kind == FrameType.SETTINGS:
+            self._settings(flags, payload)
         elif kind == FrameType.PING:
             _expect(len(payload) == 8, ErrorCode.FRAME_SIZE_ERROR, "PING of a wrong size")
             if not flags & Flag.ACK:
                 self.write(frame(FrameType.PING, Flag.ACK, 0, payload))
-        elif kind == FrameType.SETTINGS:
-            if not flags & Flag.ACK:
-                self._settings(payload)
-        elif kind == FrameType.RST_STREAM:
-            stream = self._streams.get(stream_id)
-            if stream is not None:
-                stream.cancel()
-        elif kind == FrameType.GOAWAY:
+        else:  # GOAWAY
             self._leaving = True
             if not self._streams:
                 self._loop.call_soon(self.close)
-        elif kind == FrameType.PUSH_PROMISE:
-            raise _ProtocolError(ErrorCode.PROTOCOL_ERROR, "a client must not push")
-        # PRIORITY and unknown types are ignored, as the RFC wants.
 
     def _headers_frame(self, stream_id: int, flags: int, payload: bytes) -> None:
         _expect(stream_id % 2 == 1, ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that a client cannot open")
         if flags & Flag.PADDED:
             payload = _unpadded(payload)
         if flags & Flag.PRIORITY:
+            _expect(len(payload) >= 5, ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for their priority")
             payload = payload[5:]
         self._headers = (stream_id, bool(flags & Flag.END_STREAM), bytearray(payload))
         if flags & Flag.END_HEADERS:
@@ -264,7 +284,8 @@ class Connection(asyncio.Protocol):
         if self._headers is None or self._headers[0] != stream_id:
             raise _ProtocolError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         self._headers[2].extend(payload)
-        if len(self._headers[2]) > _MAX_HEADER_BLOCK_BYTES:
+        # Empty ones could come without end.
+        if len(self._headers[2]) > _MAX_HEADER_BLOCK_BYTES or not (payload or flags & Flag.END_HEADERS):
             raise _ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "header block too large")
         if flags & Flag.END_HEADERS:
             self._headers_complete()
@@ -280,6 +301,8 @@ class Connection(asyncio.Protocol):
         if stream_id in self._streams:  # trailers of the client, which gRPC does not use
             if end:
                 self._streams[stream_id].receive_end()
+            else:
+                self._streams[stream_id].reset(ErrorCode.PROTOCOL_ERROR)
             return
         if stream_id <= self._last_stream_id:
             return  # of a stream that is over
@@ -294,7 +317,10 @@ class Connection(asyncio.Protocol):
         if end:
             stream.receive_end()
 
-    def _settings(self, payload: bytes) -> None:
+    def _settings(self, flags: int, payload: bytes) -> None:
+        if flags & Flag.ACK:
+            _expect(not payload, ErrorCode.FRAME_SIZE_ERROR, "SETTINGS that acknowledge hold nothing")
+            return
         _expect(len(payload) % 6 == 0, ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
         for key, value in struct.iter_unpack(">HI", payload):
             if key == Setting.INITIAL_WINDOW_SIZE:
@@ -303,7 +329,8 @@ class Connection(asyncio.Protocol):
                     stream.window += value - self._client_window
                 self._client_window = value
             elif key == Setting.MAX_FRAME_SIZE:
-                _expect(value >= MAX_FRAME_BYTES, ErrorCode.PROTOCOL_ERROR, "frame size below the least allowed")
+                fits = MAX_FRAME_BYTES <= value < 2**24
+                _expect(fits, ErrorCode.PROTOCOL_ERROR, "frame size outside of what is allowed")
                 self.max_frame_bytes = value
         self.write(frame(FrameType.SETTINGS, Flag.ACK, 0))
         self._window_opened()
@@ -312,11 +339,18 @@ class Connection(asyncio.Protocol):
         _expect(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
         increment = int.from_bytes(payload, "big") & MAX_WINDOW
         if not stream_id:
+            _expect(increment > 0, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
             self.window += increment
             _expect(self.window <= MAX_WINDOW, ErrorCode.FLOW_CONTROL_ERROR, "window too large")
-        elif stream_id in self._streams:
-            self._streams[stream_id].window += increment
+        else:
+            self._expect_known(stream_id)
+            if stream_id in self._streams:
+                self._streams[stream_id].widen(increment)
         self._window_opened()
+
+    def _expect_known(self, stream_id: int) -> None:
+        known = 0 < stream_id <= self._last_stream_id
+        _expect(known, ErrorCode.PROTOCOL_ERROR, "a frame for a stream that is idle")
 
     def _window_opened(self) -> None:
         if self._blocked:
@@ -331,6 +365,7 @@ def _expect(condition: bool, code: ErrorCode, text: str) -> None:
 
 
 def _unpadded(payload: bytes) -> bytes:
-    padding = payload[0] if payload else 0
-    _expect(padding < max(len(payload), 1), ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
+    _expect(bool(payload), ErrorCode.FRAME_SIZE_ERROR, "a padded frame holds at least its length of padding")
+    padding = payload[0]
+    _expect(padding < len(payload), ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
     return payload[1 : len(payload) - padding]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
 from fastcall.adapters.emulator.http2.frames import (
+    MAX_WINDOW,
     ErrorCode,
     Flag,
     FrameType,
@@ -71,6 +72,8 @@ class GrpcStream:
             self.connection.write(window_update(self.stream_id, self._unacknowledged))
             self._unacknowledged = 0
         handler = self.handler
+        if self._half_closed:
+            self.reset(ErrorCode.STREAM_CLOSED)
         if self._over or handler is None:
             return
         # The usual case: a frame that is one message.
@@ -86,6 +89,14 @@ class GrpcStream:
     def receive_end(self) -> None:
         """HEADERS with END_STREAM: a call without messages."""
         self._end_of_requests()
+
+    def widen(self, increment: int) -> None:
+        """WINDOW_UPDATE; `increment` in bytes. The connection pumps."""
+        self.window += increment
+        if not increment:
+            self.reset(ErrorCode.PROTOCOL_ERROR)
+        elif self.window > MAX_WINDOW:
+            self.reset(ErrorCode.FLOW_CONTROL_ERROR)
 
     def _end_of_requests(self) -> None:
         self._half_closed = True

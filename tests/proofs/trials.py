@@ -1,0 +1,290 @@
+"""The first part of the proof: calls on a real server, each trial with a recogniser that breaks in its own way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from fastcall.adapters.simulator import TwilioCaller
+from fastcall.rules.caller import CallIds, PhoneAudio
+from fastcall.rules.tones import VOCABULARY, layout
+from peers import Process, Served, serving, start_emulator, tones
+
+__all__ = ["LONG", "SHORT", "TRIALS", "CallResult", "Scale", "Trial", "TrialResult", "differences", "run_trial"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long everything is. Google's own 305 s and 60 s are scaled down together."""
+
+    call_s: float
+    stream_limit_s: float
+    rotate_after_s: float
+    rotate_by_s: float
+    max_utterance_s: float
+    """Speech without a pause gets a final after this time: Google's 60 s of its 305."""
+    final_delay_s: float
+    late_final_s: float
+    down_s: float
+    outage_s: float
+    min_rotations: int
+    crowd_calls: int
+    crowd_s: float
+    crowd_ages_s: tuple[float, float]
+    say_every_s: float
+
+    def with_length(self, minutes: float | None, calls: int | None) -> Scale:
+        """The same with other numbers of the command line."""
+        scale = self
+        if minutes is not None:
+            rotations = int(scale.min_rotations * minutes * 60 / scale.call_s)
+            scale = replace(scale, call_s=minutes * 60, min_rotations=rotations)
+        return scale if calls is None else replace(scale, crowd_calls=calls)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the server."""
+        return {"stt_rotate_after_s": self.rotate_after_s, "stt_rotate_by_s": self.rotate_by_s}
+
+    @property
+    def emulator_options(self) -> list[str]:
+        """Of every emulator."""
+        options = {
+            "stream-limit-s": self.stream_limit_s,
+            "max-utterance-s": self.max_utterance_s,
+            "final-delay-s": self.final_delay_s,
+            "final-delay-p99-s": self.final_delay_s * 1.8,
+            "max-streams": 0,
+        }
+        return [text for name, value in options.items() for text in (f"--{name}", f"{value:g}")]
+
+
+LONG = Scale(
+    call_s=300,
+    stream_limit_s=12,
+    rotate_after_s=8,
+    rotate_by_s=10.5,
+    max_utterance_s=3,
+    final_delay_s=0.9,
+    late_final_s=3,
+    down_s=5,
+    outage_s=30,
+    min_rotations=20,
+    crowd_calls=300,
+    crowd_s=45,
+    crowd_ages_s=(5, 11),
+    say_every_s=30,
+)
+# Streams live longer than the 3 s after which a recogniser is believed that it has told all.
+SHORT = Scale(
+    call_s=17,
+    stream_limit_s=8,
+    rotate_after_s=4,
+    rotate_by_s=6,
+    max_utterance_s=2,
+    final_delay_s=0.5,
+    late_final_s=1.5,
+    down_s=2,
+    outage_s=4,
+    min_rotations=2,
+    crowd_calls=30,
+    crowd_s=14,
+    crowd_ages_s=(4, 6),
+    say_every_s=10,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way to break. Faults are the emulator's; ``down`` are the moments, as shares of the call, at which it is
+    killed, to come back after ``down_s`` (``is_outage``: after ``outage_s``)."""
+
+    name: str
+    faults: tuple[dict[str, Any], ...] = ()
+    finals_are_late: bool = False
+    down: tuple[float, ...] = ()
+    is_outage: bool = False
+
+
+# A share of streams each, at different places of their audio.
+_RESETS = tuple({"fault": "reset", "probability": 0.15, "at_s": at_s} for at_s in (0.7, 1.9, 2.6, 3.3, 6.1))
+_ABORTS = tuple(
+    {"fault": "status", "probability": 0.2, "at_s": at_s, "code": code, "message": "try again"}
+    for at_s, code in ((1.1, "UNAVAILABLE"), (2.3, "INTERNAL"), (3.1, "ABORTED"))
+)
+
+TRIALS = (
+    Trial("plain"),
+    Trial("resets", faults=_RESETS),
+    Trial("errors", faults=(*_ABORTS, {"fault": "goaway", "every": 5, "at_s": 1.3})),
+    Trial("stall", faults=({"fault": "stall", "every": 7, "at_s": 3.0},)),
+    Trial("no final", faults=({"fault": "no_final", "every": 3, "final": 1},)),
+    Trial("late finals", finals_are_late=True),
+    Trial("killed", down=(0.3, 0.6)),
+)
+
+
+@dataclass(slots=True)
+class CallResult:
+    """What became of one call."""
+
+    name: str
+    said: int
+    lost: int
+    extra: int
+    rotations: int
+    breaks: int
+    amended: int
+
+
+@dataclass(slots=True)
+class TrialResult:
+    """What became of a trial's calls."""
+
+    name: str
+    calls: list[CallResult] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
+    """Place its two calls and judge them."""
+    result = TrialResult(trial.name)
+    options = [*scale.emulator_options, "--seed", str(seed)]
+    if trial.finals_are_late:
+        options += [
+            "--final-delay-s",
+            f"{scale.late_final_s:g}",
+            "--final-delay-p99-s",
+            f"{scale.late_final_s * 1.3:g}",
+        ]
+    with tempfile.TemporaryDirectory(prefix="fastcall-lossless-") as folder:
+        if trial.faults:
+            options += ["--scenario", _write_scenario(folder, trial.faults)]
+        emulator = Restartable(options)
+        await emulator.start()
+        try:
+            async with serving(emulator.address, **scale.settings) as served:
+                speeches = {"no pause": endless_words, "sentences": sentences}
+                calls = [
+                    _place_call(
+                        served, f"{trial.name}/{name}", make(scale.call_s, random.Random(f"{seed} {trial.name}"))
+                    )
+                    for name, make in speeches.items()
+                ]
+                _, *outcomes = await asyncio.gather(_break(emulator, trial, scale), *calls)
+        finally:
+            await emulator.stop()
+    for name, (call, problems) in zip(speeches, outcomes, strict=True):
+        call.name = name
+        result.calls.append(call)
+        result.problems += [f"{trial.name}, {name}: {problem}" for problem in problems]
+        if call.rotations < scale.min_rotations:
+            result.problems.append(f"{trial.name}, {name}: {call.rotations} rotations, not {scale.min_rotations}")
+        if (trial.faults or trial.down) and trial.name in ("resets", "errors", "killed") and not call.breaks:
+            result.problems.append(f"{trial.name}, {name}: nothing broke")
+    return result
+
+
+def _write_scenario(folder: str, faults: Sequence[dict[str, Any]]) -> str:
+    path = Path(folder, "faults.yaml")
+    path.write_text(json.dumps({"faults": list(faults)}))  # JSON is YAML
+    return str(path)
+
+
+class Restartable:
+    """An emulator process that can be killed, and comes back at its port."""
+
+    def __init__(self, options: Sequence[str]) -> None:
+        self._options = list(options)
+        self._process: Process | None = None
+        self.address = ""
+
+    async def start(self) -> None:
+        """Bring it up, at the port that it had before, if any."""
+        port = int(self.address.rpartition(":")[2] or 0)
+        self._process = await asyncio.to_thread(start_emulator, *self._options, port=port)
+        self.address = self._process.ready[1]
+
+    async def kill(self) -> None:
+        """As a crash: its connections are reset."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(self._process.stop)
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.stop)
+
+
+async def _break(emulator: Restartable, trial: Trial, scale: Scale) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for share in trial.down:
+        await asyncio.sleep(began + share * scale.call_s - loop.time())
+        await emulator.kill()
+        back_at = loop.time() + (scale.outage_s if trial.is_outage else scale.down_s)
+        await asyncio.sleep(back_at - loop.time())
+        await emulator.start()
+
+
+async def _place_call(served: Served, name: str, text: list[str]) -> tuple[CallResult, list[str]]:
+    ids = CallIds.derive(name, 0)
+    report = await TwilioCaller(served.url, PhoneAudio(tones(text), tail_s=2.5), ids=ids).run()
+    with contextlib.suppress(TimeoutError):
+        await served.transcripts.wait_for(ids.call_sid, "call_ended")
+    counts = Counter(record["event"] for record in served.transcripts.of(ids.call_sid))
+    heard = " ".join(served.transcripts.utterances(ids.call_sid)).split()
+    lost, extra, problems = differences(text, heard)
+    if report.error:
+        problems.insert(0, report.error)
+    for once in ("call_started", "session_started", "session_closed", "call_ended"):
+        if counts[once] != 1:
+            problems.append(f"{counts[once]} times {once}")
+    said = sum(not token.startswith("[") for token in text)
+    breaks = counts["session_failed"]
+    return CallResult(name, said, lost, extra, counts["session_rotated"], breaks, counts["amended"]), problems
+
+
+def differences(text: list[str], heard: list[str]) -> tuple[int, int, list[str]]:
+    """Words lost, words too many, and where: ``text`` may hold pauses."""
+    words, _ = layout(text)
+    said = [word.text for word in words]
+    lost = extra = 0
+    places = []
+    for tag, a, b, c, d in SequenceMatcher(None, said, heard, autojunk=False).get_opcodes():
+        if tag != "equal":
+            lost += b - a
+            extra += d - c
+            at_s = words[min(a, len(words) - 1)].start / 8000
+            places.append(f"at {at_s:.1f} s of the audio: said {said[a:b]}, heard {heard[c:d]}")
+    return lost, extra, places
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+def endless_words(length_s: float, rng: random.Random) -> list[str]:
+    """Words of 200 ms, one after the other."""
+    return ["[300]", *(rng.choice(VOCABULARY) for _ in range(int(length_s * 5)))]
+
+
+def sentences(length_s: float, rng: random.Random) -> list[str]:
+    """Two to nine words, and a pause that is long enough to end the utterance; some are long."""
+    text, at_ms = ["[300]"], 300
+    while at_ms < length_s * 1000:
+        words = rng.choices(VOCABULARY, k=rng.randint(2, 9))
+        pause_ms = rng.choice((900, 1200, 1600, 2500, 4000))
+        text += [*words, f"[{pause_ms}]"]
+        at_ms += 200 * len(words) + pause_ms
+    return text

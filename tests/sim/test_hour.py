@@ -1,0 +1,95 @@
+"""What a call holds after an hour is what it held after a minute. In virtual time."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import types
+from collections import Counter
+from dataclasses import replace
+from statistics import median
+
+import pytest
+
+from fastcall.drivers.runner import CallRunner
+from fastcall.ports import StreamConfig
+from fastcall.settings import Settings
+from sim.clock import VirtualLoop
+from sim.judge import judge
+from sim.provider import SimRecognizer, SimStream
+from sim.scenario import ProviderTraits, long_call
+from sim.world import SimSocket, SimVoice, simulate
+
+SETTINGS = Settings(stt_rotate_after_s=24, stt_rotate_by_s=30)
+PROVIDER = ProviderTraits(stream_limit_s=40, faults_per_s=1 / 60, faults_until_s=3590, final_s=(0.3, 1.0))
+# What a call refers to, but does not hold: the world around it.
+AROUND = (
+    *(types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.FrameType),
+    *(VirtualLoop, SimRecognizer, SimStream, SimSocket, SimVoice, Settings, StreamConfig),
+)
+
+
+def held_by(runner: CallRunner) -> tuple[int, Counter[str]]:
+    """Bytes of all that can be reached from the call alone, and how many of each kind."""
+    kinds: Counter[str] = Counter()
+    total, seen, todo = 0, {id(runner)}, [runner]
+    world = runner._sink.__self__  # type: ignore[attr-defined]
+    seen |= {id(world), id(vars(world))}
+    while todo:
+        thing = todo.pop()
+        total += sys.getsizeof(thing)
+        kinds[type(thing).__name__] += 1
+        for other in gc.get_referents(thing):
+            if id(other) not in seen and not isinstance(other, AROUND):
+                seen.add(id(other))
+                todo.append(other)
+    return total, kinds
+
+
+def test_an_hour_holds_no_more_than_a_minute() -> None:
+    scenario = long_call(1, 3600.0, SETTINGS, PROVIDER)
+    sizes: dict[str, list[tuple[int, Counter[str]]]] = {"first": [], "last": []}
+    turns = 0
+
+    def look(at_s: float, runner: CallRunner) -> None:
+        nonlocal turns
+        turns += 1
+        window = "first" if 60 < at_s < 660 else "last" if 2900 < at_s < 3500 else None
+        if window and turns % 97 == 0:
+            sizes[window].append(held_by(runner))
+
+    logging.disable(logging.CRITICAL)
+    try:
+        seen = simulate(scenario, look=look)
+    finally:
+        logging.disable(logging.NOTSET)
+    verdict = judge(scenario, seen)
+    assert verdict.problems == []
+    rotations = sum(count for name, count in verdict.counts.items() if name.startswith("rotated"))
+    assert rotations > 100
+    assert sum(event.event == "utterance_end" for _, event in seen.events) > 300
+    assert min(map(len, sizes.values())) > 100
+    # How much audio is unsettled varies from moment to moment: what is compared is the usual moment, and the best.
+    for pick in (median, min):
+        first, last = (pick(size for size, _ in sizes[window]) for window in ("first", "last"))
+        assert last <= first * 1.15, (pick, first, last)
+        first, last = (pick(sum(kinds.values()) for _, kinds in sizes[window]) for window in ("first", "last"))
+        assert last <= first * 1.15, (pick, first, last)
+
+
+def test_the_measure_sees_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that forgets nothing is found out."""
+    monkeypatch.setattr("fastcall.rules.history.AudioHistory.forget_before", lambda *_: None)
+    scenario = long_call(1, 120.0, replace(SETTINGS, stt_replay_s=600), ProviderTraits())
+    sizes: list[int] = []
+    turns = 0
+
+    def look(at_s: float, runner: CallRunner) -> None:
+        nonlocal turns
+        turns += 1
+        if at_s > 30 and turns % 1000 == 0:
+            sizes.append(held_by(runner)[0])
+
+    simulate(scenario, look=look)
+    assert sizes[-1] > sizes[0] + 60 * 8000

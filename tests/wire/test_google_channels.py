@@ -1,0 +1,225 @@
+"""The pool of connections, as the server sees it: how many there are, and what becomes of one that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from fastcall.adapters.google import GoogleRecognizer
+from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.pool import PoolRule
+from peers import PATIENCE_S, start_emulator
+
+CONFIG = StreamConfig("en-US", "default")
+
+
+class Listener:
+    """Keeps how a stream ended."""
+
+    def __init__(self) -> None:
+        self.end: StreamEnd | None = None
+        self.over = asyncio.Event()
+
+    def stream_results(self, results: Sequence[StreamResult]) -> None:
+        pass
+
+    def stream_writable(self) -> None:
+        pass
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        self.end = end
+        self.over.set()
+
+
+class Between:
+    """A relay between client and emulator that counts connections, and can cut one of them."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self.clients: list[asyncio.StreamWriter] = []
+        """Every connection that there was, in order."""
+        self.open: set[asyncio.StreamWriter] = set()
+        self.address = ""
+
+    async def start(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=100)
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        return server
+
+    def cut(self, number: int) -> None:
+        """A TCP reset of connection ``number``, from 0."""
+        transport = self.clients[number].transport
+        sock: socket.socket = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    async def until(self, is_true: Callable[[], bool]) -> None:
+        """Wait for connections to come or go until it is true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not is_true():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients.append(writer)
+        self.open.add(writer)
+        self._changed.set()
+        to_reader, to_writer = await asyncio.open_connection(*self._target)
+        try:
+            await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
+        finally:
+            self.open.discard(writer)
+            self._changed.set()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def pool(*options: str, rule: PoolRule | None = None) -> AsyncIterator[tuple[GoogleRecognizer, Between, str]]:
+    """A recogniser, the relay that its connections go through, and the emulator's own address."""
+    emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--max-streams", "0", *options)
+    between = Between(emulator.ready[1])
+    server = await between.start()
+    recognizer = GoogleRecognizer(emulator_host=between.address, pool=rule)
+    try:
+        yield recognizer, between, emulator.ready[1]
+    finally:
+        await recognizer.aclose()
+        await between.until(lambda: not between.open)
+        server.close()
+        await asyncio.to_thread(emulator.stop)
+
+
+class Streams:
+    """Streams that were opened and have sent a little."""
+
+    def __init__(self, recognizer: GoogleRecognizer, count: int) -> None:
+        self.listeners = [Listener() for _ in range(count)]
+        self.streams: list[RecognizerStream] = [recognizer.open(CONFIG, listener) for listener in self.listeners]
+        for stream in self.streams:
+            stream.write(bytes(3200))
+
+    async def finish(self) -> set[str]:
+        """Half-close all; the statuses with which they ended."""
+        for stream in self.streams:
+            stream.half_close()
+        return await self.ends()
+
+    async def ends(self) -> set[str]:
+        async with asyncio.timeout(PATIENCE_S):
+            for listener in self.listeners:
+                await listener.over.wait()
+        return {listener.end.code for listener in self.listeners if listener.end is not None}
+
+
+async def begun(recognizer: GoogleRecognizer, count: int) -> None:
+    """Wait until so many streams have begun."""
+    async with asyncio.timeout(PATIENCE_S):
+        while recognizer.stream_waits.count < count:  # noqa: ASYNC110 - the count is all that is told
+            await asyncio.sleep(0)
+
+
+async def test_200_streams_are_on_three_connections_and_none_waits_for_another() -> None:
+    # The peer lets no more than 80 in: streams beyond that would wait until others have ended.
+    async with pool("--streams-per-connection", "80") as (recognizer, between, _):
+        streams = Streams(recognizer, 200)
+        await begun(recognizer, 200)
+        assert (len(between.clients), recognizer.connections) == (3, 3)
+        assert await streams.finish() == {"OK"}
+        assert recognizer.open_streams == 0
+        assert recognizer.stream_waits.longest_s < PATIENCE_S
+
+
+async def test_a_broken_connection_hurts_only_its_own_streams_and_is_replaced() -> None:
+    async with pool(rule=PoolRule(streams=2)) as (recognizer, between, _):
+        first = Streams(recognizer, 2)
+        await begun(recognizer, 2)
+        second = Streams(recognizer, 1)
+        await begun(recognizer, 3)
+        assert len(between.clients) == 2
+        between.cut(0)
+        assert await first.ends() == {"UNAVAILABLE"}
+        third = Streams(recognizer, 1)  # there is room beside the second
+        await begun(recognizer, 4)
+        assert len(between.clients) == 2
+        fourth = Streams(recognizer, 1)
+        await begun(recognizer, 5)
+        assert len(between.clients) == 3
+        for streams in (second, third, fourth):
+            assert await streams.finish() == {"OK"}
+
+
+async def test_a_connection_whose_server_says_goodbye_gets_no_new_streams_and_keeps_the_old() -> None:
+    async with pool() as (recognizer, between, address):
+        old = Streams(recognizer, 2)
+        await begun(recognizer, 2)
+        await asyncio.to_thread(strike, address, "goaway")
+        # Whether the news has arrived by then or not: the stream begins, on another connection at the latest now.
+        new = Streams(recognizer, 1)
+        await begun(recognizer, 3)
+        await between.until(lambda: len(between.clients) == 2)
+        assert await new.finish() == {"OK"}
+        assert await old.finish() == {"OK"}
+        await between.until(lambda: len(between.open) == 1)
+
+
+def strike(address: str, fault: str) -> None:
+    """Let a fault happen to all open streams, and wait until the emulator has done it."""
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE_S)
+    body = json.dumps({"fault": fault})
+    connection.request("POST", "/faults/now", body, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+async def test_empty_connections_beyond_the_first_are_closed_after_a_while() -> None:
+    async with pool(rule=PoolRule(streams=1, empty_s=0.1)) as (recognizer, between, _):
+        streams = Streams(recognizer, 3)
+        await begun(recognizer, 3)
+        assert len(between.open) == 3
+        assert await streams.finish() == {"OK"}
+        await between.until(lambda: len(between.open) == 1)
+        assert recognizer.connections == 1
+
+
+async def test_waiting_for_a_place_is_measured() -> None:
+    """Two streams where the peer takes one: the second begins when the first has ended."""
+    async with pool("--streams-per-connection", "1", rule=PoolRule(streams=2)) as (recognizer, _, _):
+        first = Streams(recognizer, 1)
+        await begun(recognizer, 1)
+        second = Streams(recognizer, 1)
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        assert await first.finish() == {"OK"}
+        until = loop.time()
+        assert await second.finish() == {"OK"}
+        assert recognizer.stream_waits.count == 2
+        assert recognizer.stream_waits.longest_s >= until - since
+
+
+async def test_a_server_that_is_not_there_is_tried_on_new_connections() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recognizer = GoogleRecognizer(emulator_host=f"127.0.0.1:{port}")
+    try:
+        for _ in range(5):
+            assert await Streams(recognizer, 1).ends() == {"UNAVAILABLE"}
+        assert recognizer.connections <= 1  # those that failed are closed
+        assert recognizer.stream_waits.count == 0
+    finally:
+        await recognizer.aclose()

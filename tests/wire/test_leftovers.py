@@ -1,0 +1,74 @@
+"""What a server holds after many calls over real sockets and gRPC is what it held after a few."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections import Counter
+
+from peers import Phone, Served, serving, tones, words_of_call
+
+FIRST, MORE, AT_ONCE = 24, 240, 24
+OF_A_CALL = ("CallRunner", "CallMachine", "RecognitionSession", "StreamRelay", "StreamLeg", "AudioHistory", "Task")
+WORLD = ("Task", "TimerHandle", "Thread", "Channel")
+
+
+def held() -> Counter[str]:
+    """Threads, descriptors, tasks, and everything of fastcall's own, by kind."""
+    gc.collect()
+    kinds = (type(thing) for thing in gc.get_objects())
+    counts = Counter(k.__name__ for k in kinds if str(k.__module__).startswith("fastcall.") or k.__name__ in WORLD)
+    counts["threads"] = threading.active_count()
+    counts["descriptors"] = len(os.listdir("/proc/self/fd"))
+    counts["tasks"] = len(asyncio.all_tasks())
+    return counts
+
+
+async def place_calls(served: Served, first: int, count: int) -> Counter[str]:
+    """So many calls, some at once; what was held while they were on."""
+    during = Counter[str]()
+
+    async def place(number: int) -> None:
+        async with Phone(served.url, f"leftover {number}") as phone:
+            await phone.start()
+            await phone.say(tones(words_of_call(number, 2)))
+            await served.transcripts.wait_for(phone.call_sid, "utterance_begin")
+            if not during:
+                during.update(held())
+            if number % 3:
+                await phone.stop()  # a third hang up without it, in mid-word
+            else:
+                await phone.say(tones(words_of_call(number, 1))[:1600])
+        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+
+    for batch in range(first, first + count, AT_ONCE):
+        await asyncio.gather(*(place(number) for number in range(batch, batch + AT_ONCE)))
+    return during
+
+
+async def least() -> Counter[str]:
+    """What is held once closing handshakes are over: when nothing more goes."""
+    now, before = held(), Counter[str]()
+    while now != before:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        now, before = held(), now
+    return now
+
+
+async def test_many_calls_leave_nothing_that_few_did_not(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served:
+        await place_calls(served, 0, FIRST)
+        before = await least()
+        during = await place_calls(served, FIRST, MORE)
+        assert set(OF_A_CALL) <= set(during - before)
+        ended = [r for r in served.transcripts.records if r["event"] == "call_ended"]
+        assert len(ended) == FIRST + MORE
+        left = await least() - before
+        for _ in range(50):  # a connection of the client library's may close a moment later
+            if not left:
+                break
+            left = await least() - before
+        assert left == Counter()
