@@ -112,24 +112,33 @@ class _TimedChannel:
     def stream_stream(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         make = self._channel.stream_stream(*args, **kwargs)
 
-        def begin(**options: Any) -> Any:
-            call, watch, config_sent = make(**options), self._next_watch(), False
-            write = call.write
+        return lambda **options: _TimedCall(make(**options), self._next_watch())
 
-            async def timed_write(request: bytes) -> None:
-                nonlocal config_sent
-                if config_sent:
-                    watch.written()
-                config_sent = True
-                await write(request)
-
-            call.write = timed_write
-            return call
-
-        return begin
+    def get_state(self) -> grpc.ChannelConnectivity:
+        return self._channel.get_state()
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+class _TimedCall:
+    """A call that tells when a request after the first is handed to gRPC."""
+
+    _cython_call = None  # so that requests go through `write`
+
+    def __init__(self, call: Any, watch: _Stopwatch) -> None:
+        self._call = call
+        self._watch = watch
+        self._config_sent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    async def write(self, request: bytes) -> None:
+        if self._config_sent:
+            self._watch.written()
+        self._config_sent = True
+        await self._call.write(request)
 
 
 class _TimedRecognizer(GoogleRecognizer):
@@ -137,8 +146,8 @@ class _TimedRecognizer(GoogleRecognizer):
         super().__init__(emulator_host=host)
         self._watches = iter(watches)
 
-    def _new_channel(self) -> Any:
-        return _TimedChannel(super()._new_channel(), lambda: next(self._watches))
+    def _connect(self) -> Any:
+        return _TimedChannel(super()._connect(), lambda: next(self._watches))
 
 
 async def _ours(host: str) -> list[float]:

@@ -190,9 +190,10 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    recognizer: str,
+    recognizer: str | None,
     *,
     handler: str | None = None,
+    fallback: str | None = None,
     stt: str = "auto",
     options: dict[str, Any] | None = None,
     **settings: Any,
@@ -201,7 +202,7 @@ async def serving(
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
-        ServeOptions(port=0, handler=handler, stt=stt, **(options or {})),
+        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt, **(options or {})),
         on_transcript=transcripts.write,
     )
     port = await server.start()
@@ -405,6 +406,37 @@ class ScriptedRecognizer:
     async def aclose(self) -> None:
         for stream in self.streams:
             stream.end(StreamEnd("CANCELLED"))
+
+
+@dataclass
+class FallbackRequest:
+    """What a fallback was asked, for a test to answer."""
+
+    pcm: bytes
+    language: str
+    urgent: bool
+    answer: asyncio.Future[str]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / 16_000
+
+
+class ScriptedFallback:
+    """Keeps what it is asked. Fulfils ``Fallback``."""
+
+    source = "whisper"
+
+    def __init__(self) -> None:
+        self.requests: list[FallbackRequest] = []
+
+    async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
+        request = FallbackRequest(pcm, language, urgent, asyncio.get_running_loop().create_future())
+        self.requests.append(request)
+        return await request.answer
+
+    async def aclose(self) -> None:
+        pass
 
 
 def names(events: Iterable[TranscriptEvent]) -> list[str]:

@@ -70,8 +70,8 @@ class Server:
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
         self._door = door = Door(self._settings, self._options, self, self.metrics, tls=self._tls)
         self._writers.append(door.broadcast.write)
-        await self._calls.start(door, admit=door.admit, leave_room=door.room.leave, on_look=door.look)
         try:
+            await self._calls.start(door, admit=door.admit, leave_room=door.room.leave, on_look=door.look)
             port = await door.listen()
         except UsageError:
             await self.stop()

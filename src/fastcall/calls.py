@@ -15,10 +15,10 @@ from fastcall.drivers.loopwatch import LoopWatch
 from fastcall.drivers.probe import Probe
 from fastcall.drivers.runner import CallRunner
 from fastcall.embedded import EmbeddedRecognizer
-from fastcall.errors import UsageError
 from fastcall.events import CallStarted, TranscriptEvent
-from fastcall.options import ServeOptions, choose_recogniser, load_handler
-from fastcall.ports import Gate, StreamConfig
+from fastcall.fallbacks import NO_FALLBACK, load_fallback, start_fallback
+from fastcall.options import ServeOptions, check_fallback, choose_recogniser, load_handler
+from fastcall.ports import Fallback, Gate, StreamConfig
 from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import log_line, one_line, record_line
@@ -42,14 +42,16 @@ class CallHost:
     def __init__(
         self, settings: Settings, options: ServeOptions, metrics: Metrics, *, emit: Callable[[str], None]
     ) -> None:
-        if not settings.enable_streaming_stt:
-            raise UsageError("ENABLE_STREAMING_STT=false needs a fallback recogniser, which this version does not have")
+        check_fallback(settings, options)
         self._settings = settings
         self._options = options
         self.metrics = metrics
         self._emit = emit
         self._kind, self._endpoint = choose_recogniser(settings, options)
         self._handler = load_handler(options.handler) if options.handler else None
+        self._own_fallback = load_fallback(options.fallback) if options.fallback else None
+        self._fallback: Fallback | None = None
+        self._is_lack_told = False
         self._embedded: EmbeddedRecognizer | None = None
         self._recognizer: GoogleRecognizer | None = None
         self._config = StreamConfig(settings.language_or(), settings.model)
@@ -98,8 +100,10 @@ class CallHost:
                 "no Google credentials: using the embedded recogniser (PocketSphinx, English only, rough; "
                 "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
             )
-        self._recognizer = self._make_recognizer()
-        self._probe = Probe(self._endpoint or GOOGLE_ADDRESS)
+        if self._kind != "none":
+            self._recognizer = self._make_recognizer()
+            self._probe = Probe(self._endpoint or GOOGLE_ADDRESS)
+        self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
         self._gate = gate
         self._leave_room = leave_room
         self._media = MediaServer(self._make_runner, admit=admit)
@@ -127,6 +131,8 @@ class CallHost:
                 log.error("gave up waiting for the last words of %d calls", len(self._calls))
         if self._recognizer is not None:
             await self._recognizer.aclose()
+        if self._fallback is not None:
+            await self._fallback.aclose()
         if self._embedded is not None:
             await self._embedded.stop()
 
@@ -139,15 +145,15 @@ class CallHost:
     def has_room(self) -> bool:
         """Whether another call would be served well."""
         assert self._watch is not None
-        assert self._recognizer is not None
-        return not (self._watch.is_saturated or self._recognizer.breaker.is_open)
+        return not (self._watch.is_saturated or (self.fails and self._fallback is None))
 
     async def trouble(self) -> list[str]:
         """Why no more calls should be sent here; nothing if they should."""
         assert self._watch is not None
-        assert self._recognizer is not None
         reasons = ["the event loop is late"] if self._watch.is_strained else []
-        if self._recognizer.breaker.is_open:
+        if self._recognizer is None:
+            return reasons
+        if self.fails:
             reasons.append("the recogniser fails")
         elif not await self._probe.is_reachable():
             reasons.append("the recogniser cannot be reached")
@@ -176,7 +182,6 @@ class CallHost:
     # --- calls ----------------------------------------------------------------------------------------------
 
     def _make_runner(self, connection: MediaConnection) -> CallRunner:
-        assert self._recognizer is not None
         assert self._gate is not None
         assert self._leave_room is not None
         runner = CallRunner(
@@ -184,6 +189,7 @@ class CallHost:
             settings=self._settings,
             recognizer=self._recognizer,
             config=self._config,
+            fallback=self._fallback,
             voice=WebRtcVoiceDetector(self._settings.vad_mode),
             sink=self._sink,
             handler=self._handler,
@@ -198,6 +204,9 @@ class CallHost:
         line = log_line(event, call_sid=call_sid)
         if line is not None:
             log.info("%s", line, extra={"call": one_line(call_sid)})
+        if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
+            self._is_lack_told = True
+            log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
         self._emit(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
 
 

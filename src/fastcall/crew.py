@@ -46,6 +46,10 @@ class CrewOwner(Protocol):
     def worker_options(self) -> ServeOptions:
         """What a worker is told."""
 
+    @property
+    def worker_arguments(self) -> list[str]:
+        """What is on a worker's command line."""
+
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
         """A worker has begun a call: revoke it if it may not be."""
 
@@ -169,7 +173,7 @@ class CrewMember:
             descriptors = theirs.fileno(), their_connections.fileno()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
-                *("--log-format", self._owner.worker_options.log_format),
+                *self._owner.worker_arguments,
                 pass_fds=descriptors,
                 start_new_session=True,
             )

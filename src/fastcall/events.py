@@ -16,6 +16,8 @@ __all__ = [
     "CallStopped",
     "Connected",
     "DtmfPressed",
+    "FallbackAsked",
+    "FallbackSilent",
     "MarkPlayed",
     "MediaFrame",
     "RecognitionEvent",
@@ -145,7 +147,7 @@ class RecognitionEvent:
 
     An ``interim`` replaces the interim before it and covers all speech since the last final; its text
     may be empty (nothing is un-finalised). A ``final`` is settled text of the span
-    (end of the previous final, ``end_sample``].
+    (end of the previous final, ``end_sample``], or of (``start_sample``, ``end_sample``] if that begins later.
     """
 
     kind: Literal["interim", "final"]
@@ -155,6 +157,33 @@ class RecognitionEvent:
     """``google``, ``emulator``, ``whisper`` or ``fallback``."""
     words: tuple[Word, ...] = ()
     """With times, where the recogniser gives them; else empty."""
+    start_sample: int | None = None
+    """Where the span of a final begins that was recognised by itself; None: at the end of the final before."""
+
+
+@dataclass(slots=True, frozen=True)
+class FallbackAsked:
+    """The recogniser cannot serve (``reason`` says why): the fallback hears (``start_sample``, ``end_sample``].
+
+    Its answer comes as a final, or as ``FallbackSilent``, or not at all if the recogniser is first.
+    """
+
+    start_sample: int
+    end_sample: int
+    reason: str
+    """``outage``, ``failed``, ``off`` or ``bound``."""
+    source: str
+
+
+@dataclass(slots=True, frozen=True)
+class FallbackSilent:
+    """The fallback has no words for a span that it was asked for: nobody need wait for them."""
+
+    start_sample: int
+    end_sample: int
+    source: str
+    error: str = ""
+    """Why; empty if it heard none."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import ipaddress
 import logging
@@ -12,12 +11,14 @@ from typing import Literal
 
 from fastcall.drivers.runner import Handler
 from fastcall.errors import UsageError
+from fastcall.fallbacks import NO_FALLBACK, load_callable
 from fastcall.rules.signature import PublicUrl
 from fastcall.settings import Settings
 
 __all__ = [
     "ServeOptions",
     "check_exposure",
+    "check_fallback",
     "choose_recogniser",
     "is_loopback",
     "load_handler",
@@ -27,7 +28,7 @@ __all__ = [
 
 log = logging.getLogger("fastcall")
 
-Recogniser = Literal["google", "emulator", "embedded"]
+Recogniser = Literal["google", "emulator", "embedded", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class ServeOptions:
     stt: str = "auto"
     stt_endpoint: str | None = None
     handler: str | None = None
+    fallback: str | None = None
     transcripts: str | None = None
     log_format: str = "text"
     insecure: bool = False
@@ -59,6 +61,8 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
 
     :raises UsageError: the choice cannot work
     """
+    if not settings.enable_streaming_stt:
+        return "none", None
     endpoint = options.stt_endpoint or settings.speech_emulator_host
     if options.stt == "google" or (options.stt == "google-v2" and not endpoint):
         return "google", None
@@ -76,6 +80,15 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
             "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or SPEECH_EMULATOR_HOST to an emulator"
         )
     return "embedded", None
+
+
+def check_fallback(settings: Settings, options: ServeOptions) -> None:
+    """Whether somebody recognises what no stream does.
+
+    :raises UsageError: streaming is off, and nobody does
+    """
+    if not settings.enable_streaming_stt and not (options.fallback or settings.whisper_model):
+        raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK}")
 
 
 def check_exposure(settings: Settings, options: ServeOptions) -> None:
@@ -132,13 +145,7 @@ def load_handler(name: str) -> Handler:
 
     :raises UsageError: there is none, or it is not ``async def handler(call)``
     """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"--handler {name!r}: say module:callable")
-    try:
-        handler = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--handler {name!r} cannot be loaded: {error}") from error
+    handler = load_callable("--handler", name)
     if not inspect.iscoroutinefunction(handler):
         raise UsageError(f"--handler {name!r} is not an `async def` function of one argument, the call")
     checked: Handler = handler

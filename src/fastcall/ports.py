@@ -16,6 +16,7 @@ from fastcall.rules.rollover import CircuitBreaker
 
 __all__ = [
     "CallSocket",
+    "Fallback",
     "Gate",
     "Recognizer",
     "RecognizerStream",
@@ -120,6 +121,28 @@ class Recognizer(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections. No stream may be open any more; those that are end with ``CANCELLED``."""
+
+
+class Fallback(Protocol):
+    """Recognises a piece of a call as a whole, when no stream can; shared by all calls of an event loop."""
+
+    @property
+    def source(self) -> str:
+        """``whisper`` or ``fallback``: where results say that they come from."""
+
+    async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
+        """The words in ``pcm`` (LINEAR16, 8 kHz mono, an utterance as a rule); empty if there are none.
+
+        May take seconds, and never keeps the loop; the caller cancels what it wants no more.
+
+        :param language: BCP 47, such as ``he-IL``
+        :param urgent: somebody waits for the text; what is not urgent gives way
+        :raises RecognizerError: it cannot be had, with a code such as ``RESOURCE_EXHAUSTED`` (too much waits),
+            ``DEADLINE_EXCEEDED`` or ``INTERNAL``
+        """
+
+    async def aclose(self) -> None:
+        """End what it runs. Nothing is asked any more."""
 
 
 class VoiceDetector(Protocol):

@@ -20,7 +20,8 @@ from fastcall.drivers.loopwatch import LoopWatch
 from fastcall.drivers.probe import Probe
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted
-from fastcall.options import ServeOptions, check_exposure, choose_recogniser, load_handler, tell_where
+from fastcall.fallbacks import load_fallback
+from fastcall.options import ServeOptions, check_exposure, check_fallback, choose_recogniser, load_handler, tell_where
 from fastcall.rules.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
 from fastcall.settings import Settings
 
@@ -37,18 +38,21 @@ class Supervisor:
     def __init__(self, settings: Settings, options: ServeOptions) -> None:
         kind, endpoint = choose_recogniser(settings, options)
         check_exposure(settings, options)
+        check_fallback(settings, options)
         if kind == "embedded":
             raise UsageError("the embedded recogniser is for one process: leave --workers at 1, or set another up")
         if options.tls_cert:
             raise UsageError("with --workers TLS must end before this server, in a proxy: leave --tls-cert out")
         if options.handler:
             load_handler(options.handler)
+        if options.fallback:
+            load_fallback(options.fallback)
         self._settings = settings
         self._options = options
         self.metrics = Metrics()
         self._gone = Metrics().snapshot()
         self._file = TranscriptFile(options.transcripts) if options.transcripts else None
-        self._probe = Probe(endpoint or "speech.googleapis.com:443")
+        self._probe = Probe(endpoint or "speech.googleapis.com:443") if kind != "none" else None
         self._door: Door | None = None
         self._watch: LoopWatch | None = None
         self._workers: list[CrewMember] = []
@@ -119,7 +123,7 @@ class Supervisor:
         reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
         if all(worker.fails for worker in ready):
             reasons.append("the recogniser fails")
-        elif not await self._probe.is_reachable():
+        elif self._probe is not None and not await self._probe.is_reachable():
             reasons.append("the recogniser cannot be reached")
         return reasons
 
@@ -141,6 +145,12 @@ class Supervisor:
     def worker_options(self) -> ServeOptions:
         """What a worker is told."""
         return replace(self._options, transcripts=None, workers=1)
+
+    @property
+    def worker_arguments(self) -> list[str]:
+        """What of the command line a worker cannot take from the environment or from its options."""
+        model = self._settings.whisper_model
+        return ["--log-format", self._options.log_format, *(["--whisper-model", model] if model else [])]
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
         """A worker has begun a call: revoke it if it may not be."""

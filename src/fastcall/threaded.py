@@ -16,10 +16,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastcall.drivers.own_fallback import FallbackFunction, OwnFallback
 from fastcall.drivers.session import RecognitionSession, SessionEvent
-from fastcall.errors import ClosedError
+from fastcall.errors import ClosedError, UsageError
 from fastcall.events import SessionFailed
-from fastcall.ports import Recognizer, StreamConfig
+from fastcall.fallbacks import start_fallback
+from fastcall.ports import Fallback, Recognizer, StreamConfig
 from fastcall.settings import Settings
 
 __all__ = ["StreamingSTTSession"]
@@ -27,6 +29,12 @@ __all__ = ["StreamingSTTSession"]
 log = logging.getLogger("fastcall.session")
 
 CLOSE_TIMEOUT_S = 2.0
+# A Whisper model is loaded by the first session that needs it.
+OPEN_TIMEOUT_S = 300.0
+NO_FALLBACK_HERE = (
+    "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or give the session a function of your "
+    "own as fallback="
+)
 # Of the 2 s, what is kept for the callbacks that the last finals bring.
 CALLBACK_TIMEOUT_S = 0.2
 
@@ -38,6 +46,8 @@ class _Threads:
         self.loop = asyncio.new_event_loop()
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._recognizers: dict[str | None, Recognizer] = {}
+        self._fallbacks: dict[tuple[object, ...], Fallback] = {}
+        self._loading = asyncio.Lock()
         self._threads = [
             threading.Thread(target=self.loop.run_forever, name="fastcall-loop", daemon=True),
             threading.Thread(target=self._call_back, name="fastcall-callbacks", daemon=True),
@@ -67,6 +77,18 @@ class _Threads:
             self._recognizers[host] = GoogleRecognizer(emulator_host=host)
         return self._recognizers[host]
 
+    async def fallback(self, settings: Settings) -> Fallback | None:
+        """Whisper, if a model is named: the one that all sessions with these settings share."""
+        language = settings.language_or()
+        key = (settings.whisper_model, settings.whisper_compute_type, settings.whisper_threads, language)
+        async with self._loading:  # a model is loaded once, however many sessions open meanwhile
+            if key not in self._fallbacks:
+                fallback = await start_fallback(settings, None, language)
+                if fallback is None:
+                    return None
+                self._fallbacks[key] = fallback
+        return self._fallbacks[key]
+
     def _call_back(self) -> None:
         while (callback := self._calls.get()) is not None:
             try:
@@ -79,6 +101,8 @@ class _Threads:
         async def close_all() -> None:
             for recognizer in self._recognizers.values():
                 await recognizer.aclose()
+            for fallback in self._fallbacks.values():
+                await fallback.aclose()
 
         try:
             self.run(close_all(), CLOSE_TIMEOUT_S)
@@ -110,7 +134,10 @@ class StreamingSTTSession:
         ``STT_PARTIAL_DEBOUNCE_MS``
     :param on_final: called with each final
     :param settings: by default those of the environment
-    :raises UsageError: no credentials and no ``SPEECH_EMULATOR_HOST``
+    :param fallback: your own, ``pcm, language -> text``; by default Whisper, if ``WHISPER_MODEL`` names a model. It
+        hears the utterances that a ``UtteranceDispatcher`` on this session, or ``note_utterance``, tells of
+    :raises UsageError: no credentials and no ``SPEECH_EMULATOR_HOST``; or ``ENABLE_STREAMING_STT=false`` without a
+        fallback
     """
 
     def __init__(
@@ -119,6 +146,7 @@ class StreamingSTTSession:
         on_final: Callable[[str], None] | None = None,
         *,
         settings: Settings | None = None,
+        fallback: FallbackFunction | None = None,
     ) -> None:
         self._settings = settings or Settings.from_environ(os.environ)
         self._on_partial = on_partial
@@ -127,7 +155,8 @@ class StreamingSTTSession:
         self._closed = False
         self._close_lock = threading.Lock()
         self._pump_is_queued = False
-        self._session: RecognitionSession = self._threads.run(self._open(), 30.0)
+        self._own_fallback = OwnFallback(fallback) if fallback is not None else None
+        self._session: RecognitionSession = self._threads.run(self._open(), OPEN_TIMEOUT_S)
 
     @property
     def call_samples(self) -> int:
@@ -173,6 +202,11 @@ class StreamingSTTSession:
             self._threads.call_back(delivered.set)
             delivered.wait(CALLBACK_TIMEOUT_S)
 
+    def note_utterance(self, begins: bool, sample: int) -> None:
+        """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there: the fallback hears it
+        when the recogniser cannot serve. Any thread; returns at once."""
+        self._threads.loop.call_soon_threadsafe(self._session.note_utterance, begins, sample)
+
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
         """Also tell ``listener`` every event of the session, on the loop thread: it must return at once."""
         self._threads.loop.call_soon_threadsafe(self._session.add_listener, listener)
@@ -184,10 +218,14 @@ class StreamingSTTSession:
         self.close()
 
     async def _open(self) -> RecognitionSession:
-        recognizer = await self._threads.recognizer(self._settings)
+        settings = self._settings
+        fallback = self._own_fallback or await self._threads.fallback(settings)
+        if fallback is None and not settings.enable_streaming_stt:
+            raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK_HERE}")
         session = RecognitionSession(
-            recognizer,
-            StreamConfig(self._settings.language_or(), self._settings.model),
+            await self._threads.recognizer(settings) if settings.enable_streaming_stt else None,
+            StreamConfig(settings.language_or(), settings.model),
+            fallback=fallback,
             settings=self._settings,
             on_event=self._log_failure,
             on_partial=self._via_thread(self._on_partial),

@@ -68,10 +68,12 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
     heard = [(token, u) for u in utterances for token in u.text.split()]
     verdict.heard = [token for token, _ in heard]
     pairs = _align(said, heard, excused, by_interim, verdict)
+    by_fallback = [(e.start_sample or 0, e.end_sample or 0) for _, e in seen.events if e.event == "fallback"]
     for word, index in pairs:
-        # Of an interim that was committed the places of its words are not known, but guessed.
+        # Of an interim that was committed, or a text of the fallback's, the places of words are not known, but guessed.
         guessed = not scenario.provider.word_times or scenario.voice.deaf or word.end > seen.settled_to
         guessed = guessed or _touches_any(word, [(low, high) for low, high, _ in seen.outgrown])
+        guessed = guessed or _touches_any(word, by_fallback)
         _check_place(word, heard[index][1], utterances, verdict, guessed=guessed)
     _check_commits(scenario, seen, verdict)
     verdict.counts["calls"] += 1
@@ -174,10 +176,16 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
         if len(open_ids) > 1:
             continue  # of a neighbour that is open, but not the newest, no text is told before its end
         there = settled.union(*texts.values())
-        for word in said:
-            inside = event.start_sample <= word.start < event.end_sample - COVER_TOLERANCE_SAMPLES
-            if inside and seen.told.get(word.number, at) < at and word.text not in there:
+        covered_from = event.end_sample - COVER_TOLERANCE_SAMPLES - scenario.provider.rounding_samples
+        inside = [w for w in said if event.start_sample <= w.start < covered_from]
+        for index, word in enumerate(inside):
+            if seen.told.get(word.number, at) >= at or word.text in there:
+                continue
+            if index:
                 verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
+            else:
+                # The utterance before may have claimed it; that is told with its final.
+                verdict.counts["first words that were known and not committed"] += 1
 
 
 # --- the words ---------------------------------------------------------------------------------------
@@ -200,6 +208,7 @@ def _excused(
         elif event.event == "session_rotated":
             trouble = False
     since = _not_made_good_since(scenario, seen)
+    borders, unheard = _fallback_borders(seen), _unheard_by_fallback(scenario, seen)
     excused, by_interim = [], []
     for word in said:
         outgrown = _touches_any(word, [(low, high + NEAR_SAMPLES) for low, high, _ in seen.outgrown])
@@ -208,7 +217,8 @@ def _excused(
         if word.number in seen.told and not given_up and not _touches_any(word, seen.lost_in_reach):
             excused.append(False)
             continue
-        beyond = given_up or _touches_any(word, seen.lost)
+        beyond = given_up or _touches_any(word, seen.lost + unheard)
+        beyond = beyond or any(word.start < border < word.end for border in borders)
         unsettled = trouble and word.end > max(seen.settled_to - 400, since)
         verdict.counts["excused: beyond the bound"] += beyond
         verdict.counts["excused: the call ended in a failure that was told"] += unsettled and not beyond
@@ -231,6 +241,31 @@ def _not_made_good_since(scenario: Scenario, seen: Observed) -> int:
 
 def _touches_any(word: SpokenWord, spans: list[tuple[int, int]]) -> bool:
     return any(word.start < high and word.end > low for low, high in spans)
+
+
+def _fallback_borders(seen: Observed) -> list[int]:
+    """Where speech without a pause was cut, between what the fallback settled and what it did not."""
+    spans = [(e.start_sample, e.end_sample) for _, e in seen.events if e.event == "final" and e.source == "whisper"]
+    return [border for span in spans for border in span if border is not None]
+
+
+def _unheard_by_fallback(scenario: Scenario, seen: Observed) -> list[tuple[int, int]]:
+    """What it was told to have failed for; and what no detector took for speech, and nobody heard because the fallback
+    settled words after it, or because it was all there was."""
+    asks, unheard = [], []
+    settled = 0
+    for _, event in seen.events:
+        span = (event.start_sample or 0, event.end_sample or 0)
+        if event.event == "fallback":
+            (unheard if (event.text or "").startswith("failed") else asks).append(span)
+        elif event.event == "final":
+            if event.source == "whisper":
+                unheard.append((settled, max(low for low, high in asks if low < span[1] <= high)))
+            settled = max(settled, span[1])
+    if not scenario.settings.enable_streaming_stt:
+        ends = [0, *sorted(high for _, high in asks)]
+        unheard += zip(ends, [*sorted(low for low, _ in asks), 1 << 60], strict=True)
+    return unheard
 
 
 def _align(

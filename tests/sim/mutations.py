@@ -71,7 +71,6 @@ MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "a replay begins half a second late": (StreamLeg, "__init__", _late_start),
     "finals of the outgoing stream are taken too": (RecognitionSession, "outgoing_results", _take_outgoing_finals),
     "base plus offset in place of the piecewise map": (StreamMap, "_in_piece", _base_plus_offset),
-    "keep-alive silence counts as call time": (StreamMap, "add_keepalive", lambda stream, samples: None),
     "the history is forgotten half a second early": (AudioHistory, "forget_before", _forget_early),
     "what was known is dropped when the owner changes": (Hypothesis, "owner_changed", _drop_outgoing_words),
     "the owner's first word counts before it has caught up": (Hypothesis, "_is_short", lambda *_: False),

@@ -14,6 +14,7 @@ __all__ = [
     "FRAME_SAMPLES",
     "RATE",
     "Delivery",
+    "FallbackTraits",
     "Outage",
     "ProviderTraits",
     "Scenario",
@@ -86,6 +87,15 @@ class VoiceTraits:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackTraits:
+    """How the fallback behaves, if there is one."""
+
+    answer_s: tuple[float, float]
+    refuses: float = 0.0
+    fails: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """``message`` arrives ``at_s`` seconds after the socket was opened; None: the socket closes."""
 
@@ -106,6 +116,7 @@ class Scenario:
     samples: int
     """Length of the call."""
     deliveries: tuple[Delivery, ...] = field(repr=False)
+    fallback: FallbackTraits | None = None
 
 
 def scenario_of(seed: int) -> Scenario:
@@ -131,7 +142,10 @@ def scenario_of(seed: int) -> Scenario:
         audio[word.start : word.end] = word.samples()
     del audio[frames * FRAME_SAMPLES :]
     deliveries = _deliveries(rng, bytes(audio), frames, lost, words)
-    return Scenario(seed, settings, provider, voice, tuple(words), frames * FRAME_SAMPLES, tuple(deliveries))
+    samples, fallback = frames * FRAME_SAMPLES, _fallback(Random(f"fallback of call {seed}"))
+    if fallback is not None and seed % 20 == 0:
+        settings = replace(settings, enable_streaming_stt=False)
+    return Scenario(seed, settings, provider, voice, tuple(words), samples, tuple(deliveries), fallback)
 
 
 def long_call(seed: int, seconds: float, settings: Settings, provider: ProviderTraits) -> Scenario:
@@ -222,6 +236,16 @@ def _voice(rng: Random) -> VoiceTraits:
         false_voice=rng.choice((0.0, 0.0, 0.01)),
         missed_voice=rng.choice((0.0, 0.0, 0.1)),
         deaf=rng.random() < 0.02,
+    )
+
+
+def _fallback(rng: Random) -> FallbackTraits | None:
+    if rng.random() < 0.4:
+        return None
+    return FallbackTraits(
+        answer_s=rng.choice(((0.05, 0.3), (0.3, 1.5), (1.0, 6.0), (5.0, 40.0))),
+        refuses=rng.choice((0.0, 0.0, 0.2)),
+        fails=rng.choice((0.0, 0.0, 0.2)),
     )
 
 

@@ -48,8 +48,8 @@ def test_a_failing_seed_says_how_to_play_it_again(
     monkeypatch.setattr("sim.run._be_quiet", lambda: None)
     owner, attribute, broken = MUTATIONS["a replay begins half a second late"]
     monkeypatch.setattr(owner, attribute, broken)
-    assert main(["--seed", "0", "--verbose"]) == 1
+    seed, problems = next((seed, found) for seed in range(200) if (found := run_seed(seed).problems))
+    assert main(["--seed", str(seed), "--verbose"]) == 1
     printed = capsys.readouterr().out
-    assert "seed 0 FAILED; again with: make simulate-faults SEED=0 VERBOSE=1" in printed
-    assert "said but not heard" in printed
-    assert run_seed(0).problems
+    assert f"seed {seed} FAILED; again with: make simulate-faults SEED={seed} VERBOSE=1" in printed
+    assert problems[0] in printed

@@ -13,6 +13,7 @@ from fastcall.drivers.session import RecognitionSession
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
 from sim.clock import VirtualLoop, run_virtual
+from sim.fallback import SimFallback
 from sim.provider import SimRecognizer
 from sim.scenario import Delivery, Scenario, VoiceTraits
 
@@ -146,11 +147,17 @@ class _World:
             scenario.provider, scenario.words, seed=str(scenario.seed), trace=self._say if self._trace else None
         )
         self._provider.on_fault = self._note_fault
+        self._fallback = (
+            SimFallback(scenario.fallback, scenario.words, seed=f"fallback {scenario.seed}")
+            if scenario.fallback is not None
+            else None
+        )
         self._runner = CallRunner(
             SimSocket(),
             settings=scenario.settings,
-            recognizer=self._provider,
+            recognizer=self._provider if scenario.settings.enable_streaming_stt else None,
             config=StreamConfig("he-IL", "phone_call"),
+            fallback=self._fallback,
             voice=SimVoice(scenario.voice, Random(f"voice {scenario.seed}")),
             sink=self._sink,
             rand=Random(f"session {scenario.seed}").random,
@@ -273,3 +280,4 @@ class _World:
         seen.counts = dict(self._provider.counts)
         seen.told = self._provider.told
         seen.ill_streams = self._provider.ill
+        seen.counts["asks of the fallback"] = self._fallback.asked if self._fallback is not None else 0

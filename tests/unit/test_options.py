@@ -22,6 +22,7 @@ from fastcall.settings import Settings
         ({}, {"stt": "emulator", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
         ({}, {"stt": "google-v2", "host": "0.0.0.0"}, ("google", None)),
         ({}, {"stt": "google-v2", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
+        ({"ENABLE_STREAMING_STT": "false", "GOOGLE_APPLICATION_CREDENTIALS": "k"}, {"host": "0.0.0.0"}, ("none", None)),
     ],
 )
 def test_the_flag_then_the_emulator_then_google_then_the_embedded(

@@ -10,7 +10,9 @@ from fastcall import ports
 from fastcall.adapters.google import GoogleRecognizer
 from fastcall.adapters.server import MediaConnection
 from fastcall.adapters.vad import WebRtcVoiceDetector
+from fastcall.adapters.whisper.pool import WhisperFallback
 from fastcall.drivers.leg import StreamLeg
+from fastcall.drivers.own_fallback import OwnFallback
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,8 @@ from fastcall.drivers.leg import StreamLeg
     [
         (ports.Recognizer, GoogleRecognizer),
         (ports.CallSocket, MediaConnection),
+        (ports.Fallback, OwnFallback),
+        (ports.Fallback, WhisperFallback),
         (ports.VoiceDetector, WebRtcVoiceDetector),
         (ports.StreamListener, StreamLeg),
     ],

@@ -15,6 +15,8 @@ def test_the_defaults_are_those_of_the_readme() -> None:
     assert s.enable_streaming_stt is True
     assert (s.stt_batch_ms, s.stt_partial_debounce_ms, s.utterance_commit_ms) == (150, 180, 300)
     assert (s.stt_rotate_after_s, s.stt_rotate_by_s, s.stt_replay_s, s.stt_replay_speed) == (240, 285, 90, 3)
+    assert (s.stt_fallback_timeout_ms, s.stt_fallback_limit_s, s.whisper_model) == (2000, 20, None)
+    assert (s.whisper_compute_type, s.whisper_threads, s.whisper_workers) == ("default", 2, 1)
     assert (s.vad_mode, s.vad_start_ms, s.vad_hangover_ms, s.vad_preroll_ms, s.utterance_max_s) == (2, 60, 500, 300, 60)
     assert (s.google_cloud_project, s.stt_location, s.stt_sensitivity) == (None, "global", None)
     assert (s.language_or(), s.language_or("en-US"), s.model) == ("he-IL", "en-US", "phone_call")
@@ -38,6 +40,9 @@ def test_values_are_read_and_empty_ones_are_none() -> None:
         ("STT_BATCH_MS", "5"),
         ("STT_BATCH_MS", "1.5"),
         ("VAD_MODE", "4"),
+        ("STT_FALLBACK_TIMEOUT_MS", "-1"),
+        ("STT_FALLBACK_LIMIT_S", "0"),
+        ("WHISPER_THREADS", "0"),
         ("ENABLE_STREAMING_STT", "perhaps"),
         ("STT_REPLAY_SPEED", "fast"),
         ("STT_ROTATE_BY_S", "100"),

@@ -117,6 +117,8 @@ def test_a_port_in_use_is_refused() -> None:
         ([], {"STT_BATCH_MS": "soon"}, "STT_BATCH_MS"),
         ([], {"VAD_MODE": "4"}, "VAD_MODE"),
         ([], {"ENABLE_STREAMING_STT": "false", "SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "ENABLE_STREAMING_STT"),
+        (["--whisper-model", "/no/such/model"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "/no/such/model"),
+        (["--fallback", "no_such_module:x"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--fallback"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(arguments: list[str], variables: dict[str, str], says: str) -> None:

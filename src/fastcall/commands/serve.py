@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fastcall.errors import UsageError
 from fastcall.settings import Settings
@@ -36,6 +37,11 @@ settings (environment), with their defaults:
   GOOGLE_CLOUD_PROJECT  GCP_STT_LOCATION=global  GCP_STT_SENSITIVITY
                                   for --stt google-v2: the project, if the credentials name none; global, us, eu or
                                   a region; standard, short or supershort: how soon an utterance counts as over
+  ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
+  WHISPER_MODEL                   a directory or a name (small, large-v3 …): Whisper is the fallback when the
+                                  recogniser cannot serve; needs pip install 'fastcall[whisper]'
+  WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
+  STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
@@ -60,6 +66,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator and google-v2")
     parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
+    parser.add_argument(
+        "--fallback",
+        metavar="MODULE:CALLABLE",
+        help="your own fallback, plain or async: f(pcm, language) -> text; pcm is LINEAR16, 8 kHz mono",
+    )
+    parser.add_argument("--whisper-model", metavar="MODEL", help="overrides WHISPER_MODEL")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
     parser.add_argument(
         "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one a core (default: 1)"
@@ -89,6 +101,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.from_environ(environ)
+    if args.whisper_model:
+        settings = replace(settings, whisper_model=args.whisper_model)
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: must be from 0 to 65535")
     for name, value in (("--max-calls", args.max_calls), ("--max-lag-ms", args.max_lag_ms)):
@@ -109,6 +123,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         stt=args.stt,
         stt_endpoint=args.stt_endpoint,
         handler=args.handler,
+        fallback=args.fallback,
         transcripts=args.transcripts,
         log_format=args.log_format,
         insecure=args.insecure,

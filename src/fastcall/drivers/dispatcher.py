@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent
+from fastcall.events import (
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_MS,
+    FallbackAsked,
+    FallbackSilent,
+    RecognitionEvent,
+    TranscriptEvent,
+)
 from fastcall.rules.ledger import TranscriptLedger
 
 __all__ = ["TranscriptSource", "UtteranceDispatcher"]
@@ -27,6 +34,14 @@ class TranscriptSource(Protocol):
         """Tell ``listener`` every event, on whichever thread the session has."""
 
 
+@runtime_checkable
+class UtteranceListener(Protocol):
+    """A session that wants to know the utterances, for its fallback: both of the above."""
+
+    def note_utterance(self, begins: bool, sample: int) -> None:
+        """An utterance begins at ``sample`` of the audio, or the open one ends there. Returns at once."""
+
+
 class UtteranceDispatcher:
     """The utterances of one session. ``begin`` and ``end`` belong to one event loop's thread; the session's events may
     come from another.
@@ -36,6 +51,7 @@ class UtteranceDispatcher:
     :param commit_ms: how long ``end`` waits for a final
     :param debounce_ms: partials are never closer than this
     :param preroll_ms: audio before ``begin`` that belongs to the utterance
+    :param fallback_timeout_ms: how long ``end`` waits for the fallback while the recogniser cannot serve
     :param on_amended: called with an utterance's id and its whole new text when a late final changed it
     """
 
@@ -46,10 +62,12 @@ class UtteranceDispatcher:
         commit_ms: int = 300,
         debounce_ms: int = 180,
         preroll_ms: int = 300,
+        fallback_timeout_ms: int = 2000,
         on_amended: Callable[[int, str], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._ledger = TranscriptLedger(commit_s=commit_ms / 1000, debounce_s=debounce_ms / 1000)
+        self._fallback_wait_s = fallback_timeout_ms / 1000
         self._preroll_samples = preroll_ms * SAMPLES_PER_MS
         self._on_amended = on_amended
         self._started_at = self._loop.time()
@@ -72,6 +90,7 @@ class UtteranceDispatcher:
         utterance_id = self._ledger.begin(start, now=self._loop.time(), voice_sample=max(start, now_sample))
         if partial_cb is not None:
             self._partial_cbs[utterance_id] = partial_cb
+        self._note_utterance(True, start)
         self._step()
         return utterance_id
 
@@ -89,6 +108,7 @@ class UtteranceDispatcher:
         self._floor_sample = end_sample
         committed: asyncio.Future[str] = self._loop.create_future()
         self._ends[utterance_id] = committed
+        self._note_utterance(False, end_sample)
         self._step()
         return await committed
 
@@ -103,12 +123,21 @@ class UtteranceDispatcher:
         self._heard(RecognitionEvent("final", text, self._now_sample(), "callback"))
 
     def _heard(self, event: object) -> None:
-        if isinstance(event, RecognitionEvent):
+        if isinstance(event, RecognitionEvent | FallbackAsked | FallbackSilent):
             self._loop.call_soon_threadsafe(self._receive, event)
 
-    def _receive(self, event: RecognitionEvent) -> None:
-        self._ledger.receive(event, now=self._loop.time())
+    def _receive(self, event: RecognitionEvent | FallbackAsked | FallbackSilent) -> None:
+        now = self._loop.time()
+        if isinstance(event, RecognitionEvent):
+            self._ledger.receive(event, now=now)
+        else:
+            wait_s = self._fallback_wait_s if isinstance(event, FallbackAsked) else 0.0
+            self._ledger.reschedule(event.end_sample, commit_at=now + wait_s)
         self._step()
+
+    def _note_utterance(self, begins: bool, sample: int) -> None:
+        if isinstance(self._session, UtteranceListener):
+            self._session.note_utterance(begins, sample)
 
     # --- the ledger's clock -----------------------------------------------------------------------------
 

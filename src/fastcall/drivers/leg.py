@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.rollover import RotationPlan
 from fastcall.rules.streammap import StreamMap
 
-__all__ = ["LegOwner", "StreamLeg"]
+__all__ = ["LegOwner", "RelayOwner", "StreamLeg"]
 
 # Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
 MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
@@ -71,6 +71,8 @@ class StreamLeg:
         self._owner = owner
         self._batch_samples = batch_samples
         self._replay_speed = replay_speed
+        self.start = start
+        """The first sample of the call that this stream was to hear."""
         self._cursor = start
         self._is_paced = False
         self._next_piece_at = 0.0
@@ -216,3 +218,25 @@ class StreamLeg:
         """The stream is over."""
         self._stop_timer()
         self._owner.leg_ended(self, end)
+
+
+class RelayOwner(Protocol):
+    """The session, as its streams see it."""
+
+    def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response of the stream that owns the call."""
+
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
+        """A response of the stream that is being replaced; whether it told of more than the owner has."""
+
+    def owner_is_authoritative(self) -> None:
+        """The owner has had all audio for so long that what it has not told of is not there."""
+
+    def audio_outgrew(self) -> None:
+        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
+
+    def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
+        """News for the session's listeners."""
+
+    def relay_finished(self, *, complete: bool) -> None:
+        """Nothing more will come: after ``finish``, or, not ``complete``, since no stream can succeed."""

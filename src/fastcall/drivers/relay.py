@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
+from fastcall.drivers.health import StreamHealth
 from fastcall.drivers.intake import AudioIntake
-from fastcall.drivers.leg import StreamLeg
+from fastcall.drivers.leg import RelayOwner, StreamLeg
 from fastcall.events import SAMPLES_PER_MS, SessionFailed, SessionRotated
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
 from fastcall.rules.outcomes import Action, Outcome, outcome_of
 from fastcall.rules.rollover import ANSWER_S, PAUSE_S, Backoff, PauseRule, RotationPlan
-from fastcall.rules.stall import StallRule
 from fastcall.rules.unfinished import AskLimit
 from fastcall.settings import Settings
 
@@ -30,34 +29,10 @@ __all__ = ["RelayOwner", "StreamRelay"]
 log = logging.getLogger("fastcall.session")
 
 MIN_WATCH_S = 0.1
-# A stream that has had all audio for so long before it broke was a working one, even if it had nothing to tell.
-PROVEN_S = 5.0
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
 # A working recogniser has told the rest by then, once it was told that no more audio comes.
 CLOSING_ANSWER_S = 1.5
-
-
-class RelayOwner(Protocol):
-    """The session, as its streams see it."""
-
-    def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
-        """A response of the stream that owns the call."""
-
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
-        """A response of the stream that is being replaced; whether it told of more than the owner has."""
-
-    def owner_is_authoritative(self) -> None:
-        """The owner has had all audio for so long that what it has not told of is not there."""
-
-    def audio_outgrew(self) -> None:
-        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
-
-    def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
-        """News for the session's listeners."""
-
-    def relay_finished(self, *, complete: bool) -> None:
-        """Nothing more will come: after ``finish``, or, not ``complete``, since no stream can succeed."""
 
 
 class StreamRelay:
@@ -90,7 +65,7 @@ class StreamRelay:
         self._intake = intake
         self._hypothesis = hypothesis
         self._pauses = PauseRule()
-        self._stall = StallRule()
+        self._health = StreamHealth(hypothesis, history)
         self._session = owner
         self._rand = rand
         self._on_sent = on_sent
@@ -130,11 +105,24 @@ class StreamRelay:
         """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""
         now = self._loop.time()
         self._pauses.note_speech(speaking, sample, now=now)
-        self._stall.note_speech(speaking, sample, now=now)
+        self._health.note_speech(speaking, sample, now=now)
 
     def forget_before(self, sample: int) -> None:
         """The history is settled up to ``sample``; what the owner has not yet sent of it stays."""
         self._history.forget_before(min(sample, self._owner.cursor if self._owner else sample))
+
+    def settled_elsewhere(self) -> None:
+        """F was moved by the fallback: an owner that was to hear what lies before it would tell it again."""
+        owner, final_end = self._owner, self._hypothesis.final_end
+        if owner is not None and owner.start < final_end:
+            self._release_outgoing()
+            self._owner = None
+            owner.cancel()
+        if self._is_finishing and not self._pauses.may_hold_speech(final_end):
+            self.stop()
+            self._session.relay_finished(complete=True)
+        elif self._owner is None and self._retry_timer is None and self.failure is None:
+            self._try_open() if self.outage is not None else self._open()
 
     def owner_told(self) -> None:
         """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
@@ -258,12 +246,12 @@ class StreamRelay:
             self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
 
     def _look_after(self, owner: StreamLeg, now: float) -> None:
-        trouble = self._trouble_with(owner, now)
+        trouble = self._health.trouble_with(owner, now=now)
         if trouble:
             owner.cancel()
             self.leg_ended(owner, StreamEnd("DEADLINE_EXCEEDED", trouble))
             return
-        if self._is_proven(owner, now):
+        if self._health.is_proven(owner, now=now):
             self._works()
         if owner.abreast_since is not None:
             self._weigh(owner, owner.abreast_since, now)
@@ -285,17 +273,6 @@ class StreamRelay:
         if owner.answered_at is not None and owner.answered_at > known_since:  # one that tells nothing may be deaf
             self._session.owner_is_authoritative()
 
-    def _trouble_with(self, owner: StreamLeg, now: float) -> str:
-        """Why the owner does not serve, although it does not say so; empty if it does."""
-        if owner.is_stuck(now=now):
-            return "the recogniser takes no audio"
-        known = self._hypothesis
-        heard_to, call_end = max(known.final_end, known.end_sample), self._history.end
-        if self._stall.is_stalled(heard_to=heard_to, call_end=call_end, abreast_since=owner.abreast_since, now=now):
-            self._stall.reported()
-            return "speech was heard and no result came"
-        return ""
-
     def _pause_start(self, owner: StreamLeg, now: float) -> int | None:
         if self._hypothesis.text:
             return None
@@ -311,7 +288,7 @@ class StreamRelay:
     def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response; those of streams that were given up count no more."""
         if leg is self._owner:
-            self._stall.answered(now=self._loop.time())
+            self._health.answered(now=self._loop.time())
             self._works()
             self._has_told_the_rest = leg.half_closed
             self._session.owner_results(leg, results)
@@ -388,7 +365,7 @@ class StreamRelay:
 
     def _back_off(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
         now = self._loop.time()
-        if self._is_proven(leg, now):
+        if self._health.is_proven(leg, now=now):
             self._works()
         else:
             self._recognizer.breaker.failed(now=now)
@@ -399,16 +376,6 @@ class StreamRelay:
         if self._is_finishing:
             wait_s = min(wait_s, CLOSING_BACKOFF_S)
         self._retry_timer = self._loop.call_later(wait_s, self._try_open)
-
-    def _is_proven(self, leg: StreamLeg, now: float) -> bool:
-        """Whether the stream worked: its end is then a new failure, not another of the last."""
-        if leg.has_answered:
-            return True
-        known = self._hypothesis
-        heard_to = max(known.final_end, known.end_sample)
-        if leg.abreast_since is None or self._stall.is_waiting(heard_to=heard_to, call_end=self._history.end):
-            return False
-        return now - leg.abreast_since > PROVEN_S
 
     def _works(self) -> None:
         """The owner gave a result, or lived: whatever was wrong is over."""

@@ -25,7 +25,7 @@ from fastcall.events import (
     TranscriptEvent,
     VoiceFrame,
 )
-from fastcall.ports import CallSocket, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.ports import CallSocket, Fallback, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.rules.flood import MessageBudget
 from fastcall.rules.machine import (
     CallMachine,
@@ -61,7 +61,8 @@ HANDLER_GRACE_S = 5.0
 class CallRunner:
     """One call from its socket's opening to its last word. Loop thread only.
 
-    :param recognizer: shared by all calls
+    :param recognizer: shared by all calls; None: the fallback hears every utterance
+    :param fallback: shared by all calls
     :param voice: this call's own voice detector
     :param sink: is told every transcript event
     :param rand: random numbers in [0, 1), for the session's jitter
@@ -74,8 +75,9 @@ class CallRunner:
         socket: CallSocket,
         *,
         settings: Settings,
-        recognizer: Recognizer,
+        recognizer: Recognizer | None,
         config: StreamConfig,
+        fallback: Fallback | None = None,
         voice: VoiceDetector,
         sink: TranscriptSink,
         handler: Handler | None = None,
@@ -87,6 +89,7 @@ class CallRunner:
         self._socket = socket
         self._settings = settings
         self._recognizer = recognizer
+        self._fallback = fallback
         self._config = config
         self._voice = voice
         self._sink = sink
@@ -211,9 +214,9 @@ class CallRunner:
                 self._publish(command)
             case OpenSession():
                 self._open_session(command)
-            case NoteSpeech(speaking, sample):
+            case NoteSpeech(speaking, sample, is_last):
                 if self._session is not None:
-                    self._session.note_speech(speaking, sample)
+                    self._session.note_speech(speaking, sample, is_last=is_last)
             case CloseSession():
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
@@ -273,6 +276,7 @@ class CallRunner:
         self._session = RecognitionSession(
             self._recognizer,
             self._config,
+            fallback=self._fallback,
             settings=self._settings,
             on_event=self._session_event,
             rand=self._rand,

@@ -14,14 +14,17 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from fastcall.drivers.fallback import FallbackDesk
 from fastcall.drivers.intake import AudioIntake
 from fastcall.drivers.leg import StreamLeg
 from fastcall.drivers.partials import PartialTimer
 from fastcall.drivers.relay import StreamRelay
-from fastcall.errors import ClosedError
+from fastcall.errors import ClosedError, UsageError
 from fastcall.events import (
     SAMPLE_RATE_HZ,
     SAMPLES_PER_MS,
+    FallbackAsked,
+    FallbackSilent,
     RecognitionEvent,
     SessionClosed,
     SessionFailed,
@@ -29,8 +32,9 @@ from fastcall.events import (
     SessionStarted,
     Word,
 )
-from fastcall.ports import Recognizer, StreamConfig, StreamResult
+from fastcall.ports import Fallback, Recognizer, StreamConfig, StreamResult
 from fastcall.rules.callclock import CallClock
+from fastcall.rules.fallback import SettledSpan
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
 from fastcall.rules.metrics import Metrics
@@ -38,15 +42,21 @@ from fastcall.settings import Settings
 
 __all__ = ["RecognitionSession", "SessionEvent"]
 
-SessionEvent = SessionStarted | SessionFailed | SessionRotated | SessionClosed | RecognitionEvent
+SessionEvent = (
+    SessionStarted | SessionFailed | SessionRotated | SessionClosed | RecognitionEvent | FallbackAsked | FallbackSilent
+)
+
+# An interim that ends this close to the end of speech has its words.
+COVER_SAMPLES = 300 * SAMPLES_PER_MS
 
 
 class RecognitionSession:
     """The one recognition session of a call. All methods but ``feed`` and ``feed_silence`` belong to the loop's thread.
 
-    :param recognizer: who opens streams
+    :param recognizer: who opens streams; None with ``ENABLE_STREAMING_STT=false``: the fallback hears every utterance
     :param config: language and model
-    :param settings: batch, debounce, rotation, replay
+    :param fallback: who hears what the recogniser cannot serve; it needs ``note_speech`` to know utterances
+    :param settings: batch, debounce, rotation, replay, fallback
     :param on_event: called on the loop with every event, interims undebounced and in call time
     :param on_partial: called on the loop with the text since the last final, debounced: never unchanged, never
         closer than ``STT_PARTIAL_DEBOUNCE_MS``, never stale
@@ -58,9 +68,10 @@ class RecognitionSession:
 
     def __init__(
         self,
-        recognizer: Recognizer,
+        recognizer: Recognizer | None,
         config: StreamConfig,
         *,
+        fallback: Fallback | None = None,
         settings: Settings | None = None,
         on_event: Callable[[SessionEvent], None] | None = None,
         on_partial: Callable[[str], None] | None = None,
@@ -69,7 +80,11 @@ class RecognitionSession:
         rand: Callable[[], float] = random.random,
         metrics: Metrics | None = None,
     ) -> None:
+        if recognizer is None and fallback is None:
+            raise UsageError("a session needs a recogniser or a fallback")
         self._recognizer = recognizer
+        self._fallback = fallback
+        self._desk: FallbackDesk | None = None
         self._config = config
         self._settings = settings or Settings()
         self._listeners = [on_event] if on_event else []
@@ -87,6 +102,7 @@ class RecognitionSession:
         self._relay: StreamRelay | None = None
         self._finished: asyncio.Future[None] | None = None
         self._closing = False
+        self._is_over = False
         self._metrics = metrics or Metrics()
         self.clock = CallClock()
         """When a sample of the call was said, on the loop's clock. Loop thread."""
@@ -139,14 +155,29 @@ class RecognitionSession:
     def pump(self) -> None:
         """Send what waits. Loop thread."""
         self._intake.drain()
-        if self._loop is not None and self._relay is not None:
+        if self._loop is not None:
             self.clock.heard(self._history.end, now=self._loop.time())
+        if self._relay is not None:
             self._relay.pump()
+        if self._desk is not None:
+            self._desk.look()
 
-    def note_speech(self, speaking: bool, sample: int) -> None:
+    def note_speech(self, speaking: bool, sample: int, *, is_last: bool = False) -> None:
         """The endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
         if self._relay is not None:
             self._relay.note_speech(speaking, sample)
+        self.note_utterance(speaking, sample, is_last=is_last)
+
+    def note_utterance(self, begins: bool, sample: int, *, is_last: bool = False) -> None:
+        """An utterance begins at ``sample``, or the open one ends there: the fallback hears it if no stream can.
+
+        Part of ``note_speech``; by itself for who knows utterances and not exactly when somebody speaks.
+        """
+        if self._desk is not None:
+            if self._relay is None or self.failure is not None:
+                self._intake.drain()  # less than a batch, but of this utterance
+            call_end = None if is_last else self.call_samples
+            self._desk.note_utterance(begins, sample, call_end=call_end)
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -154,6 +185,18 @@ class RecognitionSession:
         """Open the first stream. Returns at once; a recogniser that cannot be reached comes as ``SessionFailed``."""
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
+        if self._fallback is not None:
+            self._desk = FallbackDesk(
+                self._fallback,
+                self._config.language,
+                history=self._history,
+                settings=self._settings,
+                owner=self,
+            )
+        if self._recognizer is None:
+            self._tell(SessionStarted(self._source))
+            self._note_trouble()
+            return
         self._relay = StreamRelay(
             self._recognizer,
             self._config,
@@ -165,7 +208,7 @@ class RecognitionSession:
             rand=self._rand,
             on_sent=self._note_sent,
         )
-        self._tell(SessionStarted(self._recognizer.source))
+        self._tell(SessionStarted(self._source))
         self._relay.start()
 
     async def close(self, timeout_s: float = 5.0) -> None:
@@ -173,26 +216,32 @@ class RecognitionSession:
 
         :param timeout_s: after so long the stream is given up; what was recognised by then counts
         """
-        if self._closing or self._relay is None or self._finished is None:
+        if self._closing or self._finished is None:
             return
         self._closing = True
         self._intake.drain()
-        if self._relay.finish():
-            try:
-                async with asyncio.timeout(timeout_s):
+        relay, desk = self._relay, self._desk
+        try:
+            async with asyncio.timeout(timeout_s):
+                if relay is not None and relay.finish():
                     await asyncio.shield(self._finished)
-            except TimeoutError:
-                self._tell_of_the_unsettled(self._relay, timeout_s)
-        self._relay.stop()
+                if desk is not None:
+                    await desk.finish()
+        except TimeoutError:
+            if relay is not None:
+                self._tell_of_the_unsettled(relay, timeout_s)
+        if relay is not None:
+            relay.stop()
+        self._is_over = True
+        if desk is not None:
+            desk.stop()
         self._commit_interim()
         self._partials.stop()
         self._tell(SessionClosed())
 
     def _note_sent(self, start: int, end: int) -> None:
         if self._loop is not None:
-            now = self._loop.time()
-            self._metrics.audio_age_seconds.observe(self.clock.age_s(end, now=now))
-            self._metrics.batch_wait_seconds.observe(self.clock.age_s(start, now=now))
+            self._metrics.note_sent(self.clock, start, end, now=self._loop.time())
 
     def _tell_of_the_unsettled(self, relay: StreamRelay, timeout_s: float) -> None:
         """The call is over before the recogniser had settled all that was said in it."""
@@ -249,13 +298,52 @@ class RecognitionSession:
         if complete:
             self._hypothesis.caught_up()
         else:
-            self._commit_interim()
+            if self._desk is None:
+                self._commit_interim()
             if self.failure is not None:
                 self._tell(self.failure)
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
 
+    # --- FallbackOwner --------------------------------------------------------------------------------
+
+    def fallback_settles(self, span: SettledSpan) -> None:
+        """The fallback's text of ``span``, which is settled by it: no stream tells it again."""
+        end_sample = max(span.end, self._hypothesis.final_end)
+        source = self._fallback.source if self._fallback is not None else self._source
+        self._settle(RecognitionEvent("final", span.text, end_sample, source, start_sample=span.start))
+        if self._relay is not None and not self._is_over:
+            self._relay.settled_elsewhere()
+        else:
+            self._history.forget_before(end_sample)
+
+    def fallback_tells(self, event: FallbackAsked | FallbackSilent) -> None:
+        """News for the listeners."""
+        self._tell(event)
+
+    def has_words_to(self, sample: int) -> bool:
+        """Whether a recogniser that serves has told of the speech up to ``sample``: its final will settle it."""
+        known = self._hypothesis
+        serves = self._relay is not None and self.failure is None
+        return serves and bool(known.text) and known.end_sample >= sample - COVER_SAMPLES
+
+    def _note_trouble(self) -> None:
+        if self._desk is None:
+            return
+        if self._relay is None:
+            self._desk.note_trouble("off")
+        elif self._relay.failure is not None:
+            self._desk.note_trouble("failed")
+        else:
+            self._desk.note_trouble("outage" if self._relay.outage is not None else "")
+
     # --- results --------------------------------------------------------------------------------------
+
+    @property
+    def _source(self) -> str:
+        if self._recognizer is not None:
+            return self._recognizer.source
+        return self._fallback.source if self._fallback is not None else "fallback"
 
     def _take_final(self, leg: StreamLeg, result: StreamResult) -> bool:
         """Settle what a final says, unless another stream is asked for what it forgot.
@@ -271,14 +359,16 @@ class RecognitionSession:
         leg.map.forget_before(result.end_sample)
         for text, end in forgotten:
             # What was heard and will not be settled any more counts as said.
-            self._settle(RecognitionEvent("final", text, end, self._recognizer.source))
-        self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._recognizer.source, words))
+            self._settle(RecognitionEvent("final", text, end, self._source))
+        self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._source, words))
         return True
 
     def _settle(self, event: RecognitionEvent) -> None:
         self._hypothesis.take_final(event.text, event.end_sample)
         if self._relay is not None:
             self._relay.forget_before(event.end_sample)
+        if self._desk is not None:
+            self._desk.settled(event.end_sample)
         self._partials.reset()
         self._tell(event)
         if event.text and self._on_final is not None:
@@ -286,16 +376,18 @@ class RecognitionSession:
 
     def _tell_interim(self) -> None:
         known = self._hypothesis
-        self._tell(RecognitionEvent("interim", known.text, known.end_sample, self._recognizer.source))
+        self._tell(RecognitionEvent("interim", known.text, known.end_sample, self._source))
         self._partials.offer(known.text)
 
     def _commit_interim(self) -> None:
         """What was heard and will not be settled any more counts as said."""
         known = self._hypothesis
         if known.text:
-            self._settle(RecognitionEvent("final", known.text, known.end_sample, self._recognizer.source))
+            self._settle(RecognitionEvent("final", known.text, known.end_sample, self._source))
 
     def _tell(self, event: SessionEvent) -> None:
+        if isinstance(event, SessionFailed | SessionRotated):
+            self._note_trouble()
         for listener in tuple(self._listeners):
             listener(event)
 

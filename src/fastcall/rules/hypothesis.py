@@ -61,7 +61,7 @@ class Hypothesis:
         self._outgoing_finals, self._outgoing_interim, self._outgoing_settled = [], self.text.split(), 0
 
     def recall(self, texts: Sequence[str]) -> None:
-        """Words that the outgoing stream told of before its newest interim, and forgot; the new owner may settle them."""
+        """Words that the outgoing stream told of before its newest interim, and forgot: they are known still."""
         self._outgoing_finals = [word for text in texts for word in text.split()] + self._outgoing_finals
 
     def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:

@@ -119,12 +119,14 @@ class TranscriptLedger:
             return None
         utterance.end_sample = max(end_sample, utterance.start_sample)
         utterance.commit_at = now + self._commit_s
-        self._commit_covered(now)
+        if self._is_covered(utterance):
+            self._commit(utterance)
         return utterance.id
 
     def receive(self, event: RecognitionEvent, *, now: float) -> None:
         """A result of the recogniser; late ones, and ones that span several utterances, are the normal case."""
         if event.kind == "final":
+            self._keep_claims_before(event)
             self._receive_final(event)
             self._commit_covered(now)
             self._amend(self._utterances)
@@ -138,6 +140,17 @@ class TranscriptLedger:
                 # Nothing is left after the finals: what an earlier interim had beyond them was not said.
                 self._amend([u for u in self._utterances if u.settled])
         self._offer_partial(now)
+
+    def reschedule(self, end_sample: int, *, commit_at: float) -> int | None:
+        """The utterance that ended at ``end_sample`` waits until ``commit_at``, if it is not committed yet.
+
+        :return: its id, committed or not
+        """
+        for utterance in self._utterances:
+            if utterance.end_sample == end_sample:
+                utterance.commit_at = commit_at if utterance.committed is None else None
+                return utterance.id
+        return None
 
     def finish(self, *, now: float) -> None:
         """No more results will come: everything that is not committed is committed with what there is."""
@@ -213,6 +226,15 @@ class TranscriptLedger:
             self._emit("partial", utterance, text)
 
     # --- finals --------------------------------------------------------------------------------
+
+    def _keep_claims_before(self, event: RecognitionEvent) -> None:
+        """What a final leaves out that begins later than F, nobody settles any more: interims' words of it count."""
+        start = event.start_sample or 0
+        for utterance in self._open_for_text():
+            if utterance.claim and utterance.end_sample is not None and utterance.end_sample <= start:
+                self._interim = self._interim[matching_prefix(utterance.claim, self._interim) :]
+                utterance.settled, utterance.claim = utterance.settled + utterance.claim, []
+        self._final_end = max(self._final_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:
         tokens = event.text.split()

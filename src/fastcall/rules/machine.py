@@ -32,6 +32,8 @@ from fastcall.events import (
     CallStopped,
     Connected,
     DtmfPressed,
+    FallbackAsked,
+    FallbackSilent,
     MarkPlayed,
     MediaFrame,
     RecognitionEvent,
@@ -95,6 +97,8 @@ class NoteSpeech:
 
     speaking: bool
     sample: int
+    is_last: bool = False
+    """No more audio follows."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,6 +145,8 @@ Event = (
     | Refused
     | VoiceFrame
     | RecognitionEvent
+    | FallbackAsked
+    | FallbackSilent
     | SessionStarted
     | SessionFailed
     | SessionRotated
@@ -175,6 +181,7 @@ class CallMachine:
         self._ledger = TranscriptLedger(
             commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.partial_debounce_s
         )
+        self._fallback_wait_s = settings.stt_fallback_timeout_ms / 1000
         self._commands: list[Command] = []
 
     # --- what a runner asks -----------------------------------------------------------------------
@@ -303,7 +310,7 @@ class CallMachine:
             self._commands.append(NoteSpeech(True, change.start_sample))
         else:
             self._ledger.end(change.end_sample, now=now)
-            self._commands.append(NoteSpeech(False, change.end_sample))
+            self._commands.append(NoteSpeech(False, change.end_sample, is_last=change.reason == "stopped"))
         self._commands += self._ledger.take()
 
     # --- the recogniser ------------------------------------------------------------------------------
@@ -311,6 +318,20 @@ class CallMachine:
     def _recognized(self, event: RecognitionEvent, now: float) -> None:
         self._ledger.receive(event, now=now)
         self._commands += self._ledger.take()
+
+    def _fallback_asked(self, event: FallbackAsked, now: float) -> None:
+        utterance_id = self._ledger.reschedule(event.end_sample, commit_at=now + self._fallback_wait_s)
+        span = (event.start_sample, event.end_sample)
+        self._commands.append(TranscriptEvent("fallback", utterance_id, event.reason, *span, event.source))
+
+    def _fallback_silent(self, event: FallbackSilent, now: float) -> None:
+        utterance_id = self._ledger.reschedule(event.end_sample, commit_at=now)
+        if event.error:
+            what = f"failed: {event.error}"
+            self._commands += [
+                TranscriptEvent("fallback", utterance_id, what, event.start_sample, event.end_sample, event.source),
+                Warn(f"the fallback has no words for an utterance; it {what}"),
+            ]
 
     def _session_started(self, event: SessionStarted, now: float) -> None:
         self._commands.append(TranscriptEvent("session_started", source=event.source))
@@ -349,6 +370,8 @@ _HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
     SocketClosed: CallMachine._socket_closed,
     VoiceFrame: CallMachine._voice,
     RecognitionEvent: CallMachine._recognized,
+    FallbackAsked: CallMachine._fallback_asked,
+    FallbackSilent: CallMachine._fallback_silent,
     SessionStarted: CallMachine._session_started,
     SessionFailed: CallMachine._session_failed,
     SessionRotated: CallMachine._session_rotated,

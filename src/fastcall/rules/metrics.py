@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fastcall.rules.callclock import CallClock
+
 __all__ = ["COUNTERS", "GAUGES", "HISTOGRAMS", "LABELLED", "Histogram", "Metrics", "merge"]
 
 _AGE_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -103,6 +105,11 @@ class Metrics:
         self.commit_latency_seconds = Histogram(_ANSWER_S)
         self.first_response_seconds = Histogram(_ANSWER_S)
         self.loop_lateness_seconds = Histogram(_AGE_S)
+
+    def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:
+        """A call's audio from ``start_sample`` to ``end_sample`` went to the recogniser."""
+        self.audio_age_seconds.observe(clock.age_s(end_sample, now=now))
+        self.batch_wait_seconds.observe(clock.age_s(start_sample, now=now))
 
     def snapshot(self) -> dict[str, Any]:
         """All numbers as a value that JSON can carry: counters and gauges as numbers, labelled counters as objects,

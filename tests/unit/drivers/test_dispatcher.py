@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastcall.drivers.dispatcher import UtteranceDispatcher
-from fastcall.events import RecognitionEvent, SessionClosed, Word
+from fastcall.events import FallbackAsked, FallbackSilent, RecognitionEvent, SessionClosed, Word
 
 
 class Source:
@@ -100,3 +100,43 @@ async def test_other_events_are_of_no_matter() -> None:
     UtteranceDispatcher(source)
     source.tell(SessionClosed())
     await turn()
+
+
+class SourceWithFallback(Source):
+    """A session that is told the utterances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[bool, int]] = []
+
+    def note_utterance(self, begins: bool, sample: int) -> None:
+        self.noted.append((begins, sample))
+        if not begins:
+            self.tell(FallbackAsked(0, sample, "outage", "whisper"))
+
+
+async def test_end_waits_for_the_fallback() -> None:
+    source = SourceWithFallback()
+    dispatcher = UtteranceDispatcher(source, commit_ms=0, fallback_timeout_ms=60_000)
+    source.call_samples = 8000
+    dispatcher.begin()
+    source.call_samples = 24000
+    ending = asyncio.create_task(dispatcher.end(silence_ms=500))
+    await turn()
+    assert source.noted == [(True, 5600), (False, 20000)]
+    await turn()
+    source.tell(RecognitionEvent("final", "hello", 20000, "whisper", start_sample=5600))
+    assert await asyncio.wait_for(ending, 5) == "hello"
+
+
+async def test_end_does_not_wait_for_a_fallback_that_is_silent_or_late() -> None:
+    for timeout_ms in (60_000, 10):
+        source = SourceWithFallback()
+        dispatcher = UtteranceDispatcher(source, commit_ms=0, fallback_timeout_ms=timeout_ms)
+        dispatcher.begin()
+        source.call_samples = 8000
+        ending = asyncio.create_task(dispatcher.end())
+        await turn()
+        if timeout_ms > 1000:
+            source.tell(FallbackSilent(0, 8000, "whisper"))
+        assert await asyncio.wait_for(ending, 5) == ""

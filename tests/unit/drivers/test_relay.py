@@ -382,4 +382,7 @@ async def test_what_the_outgoing_stream_told_just_now_outlives_an_owner_that_fal
     assert call.interims()[-1] == "b c c c c"
     await call.go_on(4.5)
     assert old.ended
-    assert call.interims()[-1] == "b"  # it had its time to tell of them
+    assert call.interims()[-1] == "b c c c c"  # an owner that tells of nothing cannot say that they were not said
+    new.results(interim("b c", 8.0))
+    await call.go_on(1.5)
+    assert call.interims()[-1] == "b c"  # one that does can

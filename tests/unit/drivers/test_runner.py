@@ -180,3 +180,22 @@ def test_a_deadline_that_is_now_does_not_trip_over_uvloops_handle() -> None:
     ((code, reason),) = uvloop.run(meet_it())
     assert code == 1008
     assert "no start" in reason
+
+
+def test_a_deadline_that_has_come_already_on_uvloop() -> None:
+    """Its handle of what is due at once is no timer's: what was armed is known without asking it."""
+
+    async def play() -> None:
+        stage = Stage()
+        stage.start()
+        due_at = asyncio.get_running_loop().time() - 1.0
+        stage.runner._machine.next_deadline = lambda: due_at  # type: ignore[method-assign]
+        stage.runner._arm()
+        stage.runner._arm()
+        del stage.runner._machine.next_deadline  # type: ignore[misc]
+        stage.runner.socket_closed(1000, "")
+        await asyncio.sleep(0)
+        stage.recognizer.streams[0].end(StreamEnd("OK"))
+        await stage.runner.wait_over()
+
+    uvloop.run(play())

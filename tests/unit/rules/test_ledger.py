@@ -591,3 +591,68 @@ def test_an_interim_that_takes_all_back_waits_for_the_final() -> None:
     seen.advance(4.0)
     seen.receive(4.1, interim("", 4.0))
     assert seen.of("amended") == []
+
+
+# --- the fallback ------------------------------------------------------------------------------------------
+
+
+def own(text: str, start_s: float, end_s: float) -> RecognitionEvent:
+    """The fallback's text of one utterance's audio."""
+    return RecognitionEvent("final", text, at_sample(end_s), "whisper", start_sample=at_sample(start_s))
+
+
+def test_an_utterance_waits_for_the_fallback_as_long_as_it_is_told() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.5, 2.0)
+    assert observer.ledger.reschedule(at_sample(2.0), commit_at=4.5) == 1
+    observer.advance(4.4)
+    assert observer.of("utterance_end") == []
+    observer.receive(4.45, own("one", 0.7, 2.0))
+    assert observer.of("utterance_end") == [(1, "one")]
+    (end,) = [event for _, event in observer.events if event.event == "utterance_end"]
+    assert end.source == "whisper"
+
+
+def test_a_late_answer_amends_and_a_committed_utterance_is_not_committed_again() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.5, 2.0)
+    observer.advance(3.0)
+    assert observer.ledger.reschedule(at_sample(2.0), commit_at=9.0) == 1
+    observer.advance(10.0)
+    observer.receive(11.0, own("one", 0.7, 2.0))
+    assert observer.of("utterance_end") == [(1, "")]
+    assert observer.of("amended") == [(1, "one")]
+
+
+def test_no_utterance_ends_there() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    assert observer.ledger.reschedule(at_sample(2.0), commit_at=9.0) is None
+
+
+def test_words_of_one_utterances_own_audio_are_not_shared_with_those_before() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.5, 2.0)
+    observer.begin(4.0, 3.7)
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("two words", 3.7, 5.0))
+    assert observer.of("utterance_end") == [(1, ""), (2, "two words")]
+
+
+def test_what_was_heard_of_an_utterance_that_is_passed_over_stays_its_own() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one and", 1.9))
+    observer.end(2.5, 2.0)
+    observer.begin(4.0, 3.7)
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("two", 3.7, 5.0))
+    observer.begin(7.0, 6.7)
+    observer.receive(8.0, final("three", 8.0))
+    assert observer.of("utterance_end") == [(1, "one and"), (2, "two")]
+    assert observer.of("amended") == []
+    observer.finish(9.0)
+    assert observer.of("utterance_end")[-1] == (3, "three")

@@ -11,6 +11,8 @@ from fastcall.events import (
     CallStopped,
     Connected,
     DtmfPressed,
+    FallbackAsked,
+    FallbackSilent,
     MarkPlayed,
     MediaFrame,
     RecognitionEvent,
@@ -34,6 +36,7 @@ EVENTS: list[Any] = [
     RecognitionEvent("interim", "hi", 100, "emulator"), RecognitionEvent("final", "hi", 100, "emulator"),
     SessionStarted("emulator"), SessionFailed("UNAVAILABLE", "down", "Wait.", retrying=True),
     SessionRotated("age"), SessionClosed(),
+    FallbackAsked(0, 100, "outage", "whisper"), FallbackSilent(0, 100, "whisper", "INTERNAL: it has ended"),
 ]  # fmt: skip
 
 
@@ -179,3 +182,27 @@ def test_close_session_comes_once() -> None:
     made.receive(CallStopped(), now=1.0)
     made.receive(SocketClosed(1000), now=1.0)
     assert sum(isinstance(c, CloseSession) for c in made.commands()) == 1
+
+
+def test_an_utterance_waits_for_the_fallback_and_not_for_one_that_is_silent() -> None:
+    made = machine("live")
+    now = speak(made, 0, [False] * 10 + [True] * 20 + [False] * 30, 1.0)
+    (ended,) = [c for c in made.commands() if isinstance(c, NoteSpeech) and not c.speaking]
+    assert not ended.is_last
+    made.receive(FallbackAsked(0, ended.sample, "outage", "whisper"), now=now)
+    (told,) = made.commands()
+    assert told == TranscriptEvent("fallback", 1, "outage", 0, ended.sample, "whisper")
+    assert made.next_deadline() == now + 2.0
+    made.receive(FallbackSilent(0, ended.sample, "whisper", "INTERNAL: it has ended"), now=now + 1)
+    told, warning = made.commands()
+    assert told == TranscriptEvent("fallback", 1, "failed: INTERNAL: it has ended", 0, ended.sample, "whisper")
+    assert isinstance(warning, Warn)
+    made.handle_deadline(now=now + 1)
+    assert kinds(made) == ["utterance_end"]
+
+
+def test_the_last_utterance_says_that_nothing_follows_it() -> None:
+    made = machine("live")
+    speak(made, 0, [False] * 10 + [True] * 20, 1.0)
+    made.receive(CallStopped(), now=2.0)
+    assert [c.is_last for c in made.commands() if isinstance(c, NoteSpeech)] == [False, True]

@@ -53,3 +53,16 @@ def test_patience_doubles_until_there_is_a_result() -> None:
     rule.reported()
     rule.answered(now=50.0)
     assert stalled(rule, 50.0 + STALL_S)
+
+
+def test_who_goes_on_speaking_in_short_utterances_takes_no_patience_back() -> None:
+    rule = StallRule()
+    rule.answered(now=9.0)
+    for second in range(10, 18, 2):
+        rule.note_speech(True, second * S, now=float(second))
+        rule.note_speech(False, (second + 1) * S, now=second + 1.5)
+    assert not stalled(rule, 10.0 + STALL_S - 0.1, heard_to=9 * S)
+    assert stalled(rule, 10.0 + STALL_S, heard_to=9 * S)
+    rule.answered(now=19.0)
+    rule.note_speech(True, 30 * S, now=30.0)
+    assert not stalled(rule, 30.0 + STALL_S - 0.1, heard_to=19 * S)

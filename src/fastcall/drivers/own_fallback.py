@@ -1,0 +1,63 @@
+"""A user's own fallback: one function, ``pcm, language -> text``, plain or ``async``."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from fastcall.errors import RecognizerError
+
+__all__ = ["FallbackFunction", "OwnFallback"]
+
+FallbackFunction = Callable[[bytes, str], str | Awaitable[str]]
+"""LINEAR16 at 8 kHz mono and a language (BCP 47) to the text; empty for none."""
+
+THREADS = 4
+MAX_WAITING = 64
+
+
+class OwnFallback:
+    """Fulfils ``Fallback`` by ``function``. An ``async`` one runs on the loop, a plain one in one of four threads,
+    where it must release the GIL while it works, as I/O does; what it raises is told, and it is asked once more.
+
+    A plain function that never returns keeps its thread: give it a time limit of its own.
+    """
+
+    source = "fallback"
+
+    def __init__(self, function: FallbackFunction) -> None:
+        self._function = function
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__ is one as well
+        )
+        self._threads: ThreadPoolExecutor | None = None
+        self._running = 0
+
+    async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
+        """See the port. :raises TypeError: what it returned is no text"""
+        if self._running >= MAX_WAITING or (not urgent and self._running >= MAX_WAITING // 2):
+            raise RecognizerError("RESOURCE_EXHAUSTED", f"{self._running} utterances wait for the fallback")
+        self._running += 1
+        try:
+            text = await self._call(pcm, language)
+        finally:
+            self._running -= 1
+        if not isinstance(text, str):
+            raise TypeError(f"the fallback returned {type(text).__name__}, and not text")
+        return text
+
+    async def aclose(self) -> None:
+        """Start nothing more; a plain function that still runs is not waited for."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, pcm: bytes, language: str) -> object:
+        if self._is_async:
+            return await self._function(pcm, language)  # type: ignore[misc]
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fastcall-fallback")
+        future = asyncio.get_running_loop().run_in_executor(self._threads, self._function, pcm, language)
+        result = await future
+        return await result if inspect.isawaitable(result) else result

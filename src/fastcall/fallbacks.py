@@ -1,0 +1,77 @@
+"""Which fallback there is: the user's own function, or Whisper, or none."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from fastcall.drivers.own_fallback import FallbackFunction, OwnFallback
+from fastcall.errors import UsageError
+from fastcall.ports import Fallback
+from fastcall.settings import Settings
+
+__all__ = ["NO_FALLBACK", "load_callable", "load_fallback", "start_fallback"]
+
+NO_FALLBACK = (
+    "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or name a function of your own with "
+    "--fallback module:callable"
+)
+
+
+def load_fallback(name: str) -> FallbackFunction:
+    """The callable that ``module:callable`` names.
+
+    :raises UsageError: there is none, or it does not take two arguments, ``pcm`` and ``language``
+    """
+    function = load_callable("--fallback", name)
+    try:
+        inspect.signature(function).bind(b"", "en-US")
+    except TypeError as error:
+        raise UsageError(
+            f"--fallback {name!r} is not a function of two arguments, pcm and language: {error}"
+        ) from error
+    except ValueError:
+        pass  # a function in C may have no signature to look at
+    checked: FallbackFunction = function
+    return checked
+
+
+def load_callable(option: str, name: str) -> Any:
+    """What ``module:callable`` names; ``option`` is the command line's, for the message.
+
+    :raises UsageError: there is none
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"{option} {name!r}: say module:callable")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{option} {name!r} cannot be loaded: {error}") from error
+
+
+async def start_fallback(settings: Settings, own: FallbackFunction | None, language: str) -> Fallback | None:
+    """The user's own, else Whisper if a model is named, else none.
+
+    :raises UsageError: the model cannot be used; the message says what to do
+    """
+    if own is not None:
+        return OwnFallback(own)
+    if settings.whisper_model is None:
+        return None
+    try:
+        from fastcall.adapters.whisper.engine import EngineOptions
+        from fastcall.adapters.whisper.pool import WhisperFallback
+    except ImportError as error:
+        raise UsageError(
+            f"WHISPER_MODEL is set and Whisper is not installed: pip install 'fastcall[whisper]' ({error})"
+        ) from error
+    whisper = WhisperFallback(
+        EngineOptions(settings.whisper_model, settings.whisper_compute_type, settings.whisper_threads),
+        language=language,
+        workers=settings.whisper_workers,
+        limit_s=settings.stt_fallback_limit_s,
+    )
+    await whisper.start()
+    return whisper

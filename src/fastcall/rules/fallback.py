@@ -1,0 +1,326 @@
+"""When the fallback hears a part of the call, and what its answer settles.
+
+Goals: while the recogniser cannot serve, each utterance is recognised from its own audio as soon as it ends; audio that
+nears the bound of what is kept is recognised in pieces before it is forgotten; nothing is given twice when the
+recogniser is back.
+
+Model: F is the end of what is settled. A *span* is a part after F with an end at which no word is being said, as far
+as that is known: an utterance, or a piece. Spans settle in order. What an answer settles is not heard by the recogniser
+any more, and what the recogniser settles first is not taken from the fallback: an answer to a span that a final has
+cut is void, and its rest is asked for anew. Words between two spans, in what the voice detector holds to be silence,
+are the recogniser's if it comes back before the later span is settled, and else nobody's.
+
+Invariants: F never goes back; a span is pending at most once; a text is handed out once, and in order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastcall.events import SAMPLES_PER_MS
+
+__all__ = ["FallbackAsk", "FallbackRule", "SettledSpan", "quietest_sample"]
+
+# Heard besides the span: detectors are late at the onset, and words end softly.
+LEAD_SAMPLES = 100 * SAMPLES_PER_MS
+# In place of a recogniser that hears everything: a soft word before the onset would be nobody's.
+GAP_SAMPLES = 1000 * SAMPLES_PER_MS
+TAIL_SAMPLES = 200 * SAMPLES_PER_MS
+# As the ledger has it: finals that end this close before the end of speech cover it.
+COVER_SAMPLES = 300 * SAMPLES_PER_MS
+# Times of recognisers are rounded: a final that reaches so far into a span has not cut a word of it.
+CUT_SLACK_SAMPLES = 60 * SAMPLES_PER_MS
+# Nobody waits for utterances that had ended before the trouble began; most troubles are over sooner.
+GRACE_S = 2.0
+RETRY_S = 1.0
+MAX_TRIES = 2
+# A piece of audio that nears the bound: within the 30 s that Whisper hears at once.
+PIECE_SAMPLES = 25_000 * SAMPLES_PER_MS
+# How long before the bound a piece is asked for, and the share of the bound that this may be.
+BOUND_LEAD_SAMPLES = 20_000 * SAMPLES_PER_MS
+BOUND_LEAD_SHARE = 0.4
+# A piece is cut at the quietest moment of its last part.
+CUT_WINDOW_SAMPLES = 3000 * SAMPLES_PER_MS
+QUIET_FRAME_SAMPLES = 20 * SAMPLES_PER_MS
+# Less silence than this after an utterance's end is no pause.
+PAUSE_SAMPLES = 100 * SAMPLES_PER_MS
+# What begins so soon after a cut may still be the word that was cut.
+JOIN_SAMPLES = 500 * SAMPLES_PER_MS
+MAX_SPANS = 64
+NEVER = float("inf")
+# So much before the onset may yet turn out to be an utterance's: the longest pre-roll, and the detector's delay.
+PREROLL_SAMPLES = 4000 * SAMPLES_PER_MS
+
+
+def quietest_sample(pcm: bytes) -> int:
+    """The middle of the quietest 20 ms of LINEAR16 audio, in samples from its start; the last of equals."""
+    samples = array("h", pcm)
+    frames = range(0, max(1, len(samples) - QUIET_FRAME_SAMPLES + 1), QUIET_FRAME_SAMPLES)
+    loudness = [max(part) - min(part) if (part := samples[at : at + QUIET_FRAME_SAMPLES]) else 0 for at in frames]
+    quietest = min(range(len(loudness)), key=lambda index: (loudness[index], -index))
+    return min(frames[quietest] + QUIET_FRAME_SAMPLES // 2, len(samples))
+
+
+@dataclass(slots=True, frozen=True)
+class FallbackAsk:
+    """Have the audio [``start``, ``audio_end``) recognised; the answer is that of span ``number``."""
+
+    number: int
+    start: int
+    end: int
+    """What the answer settles ends here."""
+    voice_end: int
+    """Where the utterance ends that waits for it."""
+    audio_end: int
+    reason: str
+    urgent: bool
+    """Whether an utterance's end waits for it."""
+
+
+@dataclass(slots=True, frozen=True)
+class SettledSpan:
+    """``text`` is what was said from ``start`` to ``end``."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(slots=True)
+class _Span:
+    start: int
+    end: int
+    """What its answer settles ends here."""
+    voice_end: int
+    """Where the utterance ends; later than ``end`` if that was moved out of a word."""
+    due_at: float
+    is_piece: bool = False
+    number: int = 0
+    """Of the pending ask; 0 if there is none."""
+    tries: int = 0
+    text: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it keeps later spans waiting no more."""
+        return self.text is not None or (not self.number and self.tries >= MAX_TRIES)
+
+    def is_covered(self, final_end: int) -> bool:
+        """Whether F reaches its end of speech."""
+        return final_end >= self.end or final_end > max(self.end - COVER_SAMPLES, (self.start + self.end) // 2)
+
+
+class FallbackRule:
+    """The spans of one call. Pure; one thread.
+
+    :param limit_samples: how much unsettled audio is kept
+    """
+
+    def __init__(self, *, limit_samples: int) -> None:
+        lead = min(BOUND_LEAD_SAMPLES, int(limit_samples * BOUND_LEAD_SHARE))
+        self._piece_when = limit_samples - lead
+        self._piece_samples = min(PIECE_SAMPLES, self._piece_when)
+        self._spans: list[_Span] = []
+        self._speech_start: int | None = None
+        self._rest: tuple[int, int] | None = None
+        self._final_end = 0
+        self._trouble = ""
+        self._numbers = 0
+
+    @property
+    def trouble(self) -> str:
+        """Why the recogniser cannot serve; empty if it can."""
+        return self._trouble
+
+    @property
+    def unanswered(self) -> list[tuple[int, int]]:
+        """Begin and end of the utterances that wait for an answer, or will be asked for."""
+        return [(span.start, span.voice_end) for span in self._spans if self._trouble and not span.is_over]
+
+    def end_of(self, number: int) -> int | None:
+        """Where the span of this ask ends; None if nobody wants the answer any more."""
+        span = self._of(number)
+        return span.end if span is not None else None
+
+    # --- what happens -----------------------------------------------------------------------------------
+
+    def note_speech(
+        self, speaking: bool, sample: int, *, call_end: int, now: float, quietest: Callable[[int, int], int]
+    ) -> None:
+        """The endpointer says: an utterance begins at ``sample``, or the open one ends there.
+
+        :param call_end: as far as there is audio
+        :param quietest: the best moment for a cut between two samples
+        """
+        if speaking:
+            self._speech_start = self._take_rest(sample, now)
+            return
+        start, self._speech_start = self._speech_start, None
+        if start is None or sample <= start:
+            return
+        start = max([start, self._final_end, *(span.end for span in self._spans)])
+        end = cut = max(start, sample)
+        if call_end - sample < PAUSE_SAMPLES:
+            # It was ended without a pause, because it was long, or because no more audio came: maybe inside a word.
+            cut = quietest(max(start, end - CUT_WINDOW_SAMPLES // 2), end)
+            self._rest = (cut, end)
+        self._spans.append(_Span(start, cut, end, now if self._trouble else NEVER))
+        del self._spans[:-MAX_SPANS]
+
+    def _take_rest(self, onset: int, now: float) -> int:
+        """Where what begins at ``onset`` is heard from: the rest of an utterance that was cut belongs to what goes on
+        at once, and else is a span of its own."""
+        if self._rest is None:
+            return onset
+        (low, high), self._rest = self._rest, None
+        if onset - high < JOIN_SAMPLES:
+            return low
+        if high - low >= PAUSE_SAMPLES:
+            self._spans.append(_Span(low, high, high, now if self._trouble else NEVER))
+        return onset
+
+    def finish(self, *, now: float) -> None:
+        """No more audio will come."""
+        if self._rest is not None:
+            self._take_rest(self._rest[1] + JOIN_SAMPLES, now)
+
+    def note_trouble(self, reason: str, *, now: float) -> None:
+        """The recogniser cannot serve (``outage``, ``failed``, ``off``), or, empty, it serves."""
+        if reason and not self._trouble:
+            for span in self._spans:
+                span.due_at = min(span.due_at, now + GRACE_S)
+        elif not reason:
+            for span in self._spans:
+                span.due_at = NEVER
+        self._trouble = reason
+
+    def settled(self, final_end: int) -> None:
+        """What was said before ``final_end`` is settled."""
+        self._final_end = max(self._final_end, final_end)
+        self._spans = [span for span in self._spans if not span.is_covered(final_end)]
+        for span in self._spans:
+            if final_end > span.start + CUT_SLACK_SAMPLES:
+                span.start, span.number, span.text, span.tries = final_end, 0, None, 0
+
+    def forgotten(self, history_start: int) -> None:
+        """Audio before ``history_start`` is not kept any more: only what was asked for before can still be told."""
+        self._spans = [span for span in self._spans if span.number or span.text or span.end > history_start]
+
+    def unneeded_before(self, call_end: int) -> int:
+        """Audio before this is of no use to the fallback: nobody speaks in it, as far as the detector knows."""
+        starts = [span.start for span in self._spans]
+        starts += [self._speech_start] if self._speech_start is not None else []
+        starts += [self._rest[0]] if self._rest is not None else []
+        return min(starts, default=call_end - PREROLL_SAMPLES) - LEAD_SAMPLES
+
+    def give_up(self) -> None:
+        """No answer is awaited any more: texts that waited for their turn have it."""
+        for span in self._spans:
+            span.number, span.tries = 0, MAX_TRIES
+
+    # --- asking -----------------------------------------------------------------------------------------
+
+    def asks(
+        self, *, final_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]
+    ) -> list[FallbackAsk]:
+        """What to ask for now.
+
+        :param quietest: the best moment for a cut between two samples
+        """
+        if not self._trouble:
+            return []
+        self._cut_piece(final_end, call_end, now, quietest)
+        newest_due = max((i for i, span in enumerate(self._spans) if span.due_at <= now), default=-1)
+        return [
+            self._ask(span, final_end, call_end)
+            for span in self._spans[: newest_due + 1]
+            if not span.number and not span.is_over and (span.due_at <= now or not span.tries)
+        ]
+
+    def _ask(self, span: _Span, final_end: int, call_end: int) -> FallbackAsk:
+        self._numbers += 1
+        span.number, span.tries = self._numbers, span.tries + 1
+        before = max([final_end, *(other.end for other in self._spans if other.end <= span.start)])
+        lead = LEAD_SAMPLES if self._trouble == "off" else GAP_SAMPLES
+        start, audio_end = min(span.start, max(span.start - lead, before)), span.end
+        if span.is_piece:
+            start = span.start
+        elif span.end == span.voice_end:
+            audio_end = max(span.end, min(span.end + TAIL_SAMPLES, call_end))
+        reason = "bound" if span.is_piece and self._trouble != "off" else self._trouble
+        return FallbackAsk(span.number, start, span.end, span.voice_end, audio_end, reason, urgent=not span.is_piece)
+
+    def _cut_piece(self, final_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]) -> None:
+        """Make a span of the oldest unsettled audio, if it nears the bound and is not one yet."""
+        low, first = final_end, None
+        for index, span in enumerate(self._spans):
+            if span.start - low > LEAD_SAMPLES and not span.is_over:
+                first = index
+                break
+            low = max(low, span.end)
+        if call_end - low <= self._piece_when or len(self._spans) >= MAX_SPANS:
+            return
+        high = low + self._piece_samples
+        begins = [self._spans[first].start] if first is not None else []
+        begins += [self._speech_start] if self._speech_start is not None else []
+        begins = [begin - LEAD_SAMPLES for begin in begins if begin - LEAD_SAMPLES > low]
+        if begins and min(begins) <= high:
+            high = min(begins)
+        else:
+            high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high)
+        self._spans.insert(len(self._spans) if first is None else first, _Span(low, high, high, now, is_piece=True))
+
+    def next_deadline(self) -> float | None:
+        """When ``asks`` may have more by time alone."""
+        if not self._trouble:
+            return None
+        times = [span.due_at for span in self._spans if not span.number and not span.is_over]
+        return min((at for at in times if at != NEVER), default=None)
+
+    # --- answers ----------------------------------------------------------------------------------------
+
+    def answered(self, number: int, text: str) -> None:
+        """The fallback's text for ask ``number``; empty if it heard no words."""
+        span = self._of(number)
+        if span is not None:
+            span.number, span.text = 0, text
+
+    def failed(self, number: int, *, now: float) -> bool:
+        """The fallback has no answer to ask ``number``.
+
+        :return: whether it will not be asked again either
+        """
+        span = self._of(number)
+        if span is None:
+            return False
+        span.number, span.due_at = 0, now + RETRY_S
+        return span.is_over
+
+    def withdraw(self, number: int) -> None:
+        """The recogniser is back and has the span's words: its final will settle it."""
+        span = self._of(number)
+        if span is not None:
+            span.number, span.tries, span.due_at = 0, 0, NEVER
+
+    def take_settled(self) -> list[SettledSpan]:
+        """The texts that are next, in order.
+
+        A span without words, or without an answer, keeps its place until words after it are settled: until then the
+        recogniser may come back and hear it. If it never will, or the bound is near, silence is settled as well.
+        """
+        done: list[SettledSpan] = []
+        passed = 0
+        for index, span in enumerate(self._spans):
+            if not span.is_over:
+                break
+            is_last_word = (span.is_piece and span.text is not None) or self._trouble in ("off", "failed")
+            if span.text or is_last_word:
+                done.append(SettledSpan(span.start, span.end, span.text or ""))
+                passed = index + 1
+        del self._spans[:passed]
+        return done
+
+    def _of(self, number: int) -> _Span | None:
+        return next((span for span in self._spans if span.number == number and number), None)
