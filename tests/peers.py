@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import http.client
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,6 +117,27 @@ def start_emulator(*arguments: str, port: int = 0) -> Process:
     )
 
 
+SERVE_READY = r"listening on (wss?://\S+/media)"
+
+
+def serve_environment(**variables: str) -> dict[str, str]:
+    """This process's, without what would choose a recogniser; English, which all models have."""
+    names = ("SPEECH_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "TWILIO_AUTH_TOKEN")
+    kept = {k: value for k, value in os.environ.items() if k not in names and not k.startswith("FASTCALL_")}
+    return {**kept, "GCP_STT_LANGUAGE": "en-US", **variables}
+
+
+@contextlib.asynccontextmanager
+async def serve_process(*arguments: str, **variables: str) -> AsyncIterator[Process]:
+    process = await asyncio.to_thread(
+        Process, ["serve", "--port", "0", *arguments], ready=SERVE_READY, environ=serve_environment(**variables)
+    )
+    try:
+        yield process
+    finally:
+        await asyncio.to_thread(process.stop)
+
+
 # --- a server in this loop ---------------------------------------------------------------------------------------
 
 
@@ -171,13 +195,14 @@ async def serving(
     handler: str | None = None,
     fallback: str | None = None,
     stt: str = "auto",
+    options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """A server on this loop that uses the recogniser at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
-        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt),
+        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt, **(options or {})),
         on_transcript=transcripts.write,
     )
     port = await server.start()
@@ -203,15 +228,16 @@ def words_of_call(number: int, count: int, *, start: int = 0) -> list[str]:
 class Phone:
     """A caller whose every message the test decides. ``async with Phone(url) as phone``."""
 
-    def __init__(self, url: str, name: str = "phone") -> None:
+    def __init__(self, url: str, name: str = "phone", **connect_options: Any) -> None:
         self.ids = CallIds.derive(name, 0)
+        self._options = {"compression": None, "ping_interval": None, "max_size": None, "proxy": None, **connect_options}
         self.messages = CallerMessages(self.ids)
         self._url = url
         self._frame = 0
         self.socket: ClientConnection
 
     async def __aenter__(self) -> Phone:
-        self.socket = await connect(self._url, compression=None, ping_interval=None, max_size=None, proxy=None)
+        self.socket = await connect(self._url, **self._options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -221,9 +247,9 @@ class Phone:
     def call_sid(self) -> str:
         return self.ids.call_sid
 
-    async def start(self) -> None:
+    async def start(self, parameters: dict[str, str] | None = None) -> None:
         await self.socket.send(self.messages.connected())
-        await self.socket.send(self.messages.start({}))
+        await self.socket.send(self.messages.start(parameters or {}))
 
     def media(self, mulaw: bytes) -> list[str]:
         """The messages that carry ``mulaw``, in pieces of 20 ms."""
@@ -281,6 +307,41 @@ def upgrade_request(port: int, path: str = "/media") -> bytes:
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     ).encode()
+
+
+@dataclass
+class Answer:
+    """What a plain request was answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def request(
+    port: int,
+    target: str,
+    *,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    form: Iterable[tuple[str, str]] | None = None,
+) -> Answer:
+    """Send one plain request and read its answer. Blocks; another thread's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    body = urllib.parse.urlencode(list(form)) if form is not None else None
+    kind = {"Content-Type": "application/x-www-form-urlencoded"} if form is not None else {}
+    try:
+        connection.request(method, target, body, {**kind, **(headers or {})})
+        response = connection.getresponse()
+        text = response.read().decode()
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, text)
+    finally:
+        connection.close()
+
+
+async def ask(port: int, target: str, **options: Any) -> Answer:
+    """``request`` from this loop."""
+    return await asyncio.to_thread(lambda: request(port, target, **options))
 
 
 # --- a recogniser by script --------------------------------------------------------------------------------------

@@ -44,3 +44,9 @@ async def hang(call: Call) -> None:
 
 def not_a_coroutine(call: Call) -> None:
     """What ``--handler`` refuses."""
+
+
+async def answer_each(call: Call) -> None:
+    """Answers each utterance with a moment of audio."""
+    async for _ in call.utterances():
+        call.say(b"\xff" * 160)

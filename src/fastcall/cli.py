@@ -22,6 +22,8 @@ __all__ = ["main"]
 EXTRAS = {
     "uvloop": "server",
     "websockets": "server",
+    "aiohttp": "server",
+    "prometheus_client": "server",
     "webrtcvad": "server",
     "numpy": "server",
     "grpc": "server",

@@ -21,6 +21,7 @@ __all__ = [
     "MarkPlayed",
     "MediaFrame",
     "RecognitionEvent",
+    "Refused",
     "Rejected",
     "SessionClosed",
     "SessionFailed",
@@ -107,6 +108,14 @@ class Rejected:
 
     reason: str
     detail: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Refused:
+    """The call may not begin, or not go on: close the socket with ``code``; ``text`` is logged and sent."""
+
+    code: int
+    text: str
 
 
 # --- from the audio itself ---------------------------------------------------------------------

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastcall.events import TranscriptEvent
+from fastcall.events import CallStarted, TranscriptEvent
+from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.rollover import CircuitBreaker
 
 __all__ = [
     "CallSocket",
     "Fallback",
+    "Gate",
     "Recognizer",
     "RecognizerStream",
     "StreamConfig",
@@ -158,6 +160,16 @@ class CallSocket(Protocol):
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
+
+
+class Gate(Protocol):
+    """Who is asked whether a call may begin; answers at once."""
+
+    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
+        """The call's ``start`` came; None lets it begin, and ``leave`` is then owed."""
+
+    def leave(self, call_sid: str, holder: CallHolder) -> None:
+        """The call has no socket any more."""
 
 
 class TranscriptSink(Protocol):

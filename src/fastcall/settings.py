@@ -55,6 +55,12 @@ class Settings:
     google_cloud_project: str | None = _env("GOOGLE_CLOUD_PROJECT", None)
     stt_location: str = _env("GCP_STT_LOCATION", "global")
     stt_sensitivity: str | None = _env("GCP_STT_SENSITIVITY", None)
+    twilio_auth_token: str | None = _env("TWILIO_AUTH_TOKEN", None, secret=True)
+    twilio_auth_token_secondary: str | None = _env("TWILIO_AUTH_TOKEN_SECONDARY", None, secret=True)
+    public_url: str | None = _env("FASTCALL_PUBLIC_URL", None)
+    stream_secret: str | None = _env("FASTCALL_STREAM_SECRET", None, secret=True)
+    admin_token: str | None = _env("FASTCALL_ADMIN_TOKEN", None, secret=True)
+    fallback_url: str | None = _env("FASTCALL_FALLBACK_URL", None)
     start_timeout_s: float = field(default=10.0, metadata={"env": None, "low": 0, "high": 3600})
     """How long a socket may be open without a ``start``. For embedding programs; no variable sets it."""
 
@@ -96,6 +102,12 @@ class Settings:
         that it holds to be 180 ms apart may be 2 ms closer.
         """
         return self.stt_partial_debounce_ms / 1000 + 0.002
+
+    @property
+    def twilio_auth_tokens(self) -> tuple[str, ...]:
+        """The tokens that a signature may be made with: during a rotation there are two."""
+        given = f"{self.twilio_auth_token or ''},{self.twilio_auth_token_secondary or ''}"
+        return tuple(token.strip() for token in given.split(",") if token.strip())
 
     def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
         """The language to recognise (BCP 47), ``default`` where none was set."""

@@ -26,7 +26,7 @@ UNIT = {path.relative_to(TESTS / "unit").as_posix() for path in (TESTS / "unit")
 
 
 # Judged under another name than the module's own.
-ELSEWHERE = {"threaded.py": "test_session_threads"}
+ELSEWHERE = {"threaded.py": "test_session_threads", "crew.py": "test_supervisor"}
 
 
 @pytest.mark.parametrize("path", MIRRORED, ids=name_of)

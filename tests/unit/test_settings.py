@@ -59,6 +59,19 @@ def test_partials_are_never_closer_than_set_by_a_coarse_clock() -> None:
     assert Settings(stt_partial_debounce_ms=180).partial_debounce_s == pytest.approx(0.182)
 
 
+def test_two_auth_tokens_serve_while_one_replaces_the_other_and_no_secret_is_shown() -> None:
+    secrets = {
+        "TWILIO_AUTH_TOKEN": "first-secret, second-secret",
+        "TWILIO_AUTH_TOKEN_SECONDARY": "third-secret",
+        "FASTCALL_STREAM_SECRET": "fourth-secret",
+        "FASTCALL_ADMIN_TOKEN": "fifth-secret",
+    }
+    s = Settings.from_environ(secrets)
+    assert s.twilio_auth_tokens == ("first-secret", "second-secret", "third-secret")
+    assert Settings.from_environ({"TWILIO_AUTH_TOKEN": " , "}).twilio_auth_tokens == ()
+    assert "-secret" not in repr(s)
+
+
 def test_settings_cannot_be_changed_and_each_has_a_variable() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().vad_mode = 3  # type: ignore[misc]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import fastcall.app
+import fastcall.calls
 import stub_engines
 from fastcall import StreamingSTTSession, UtteranceDispatcher
 from fastcall.adapters.whisper.engine import EngineOptions
@@ -38,7 +38,7 @@ def whisper(monkeypatch: pytest.MonkeyPatch) -> None:
         return fallback
 
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    monkeypatch.setattr(fastcall.app, "start_fallback", start)
+    monkeypatch.setattr(fastcall.calls, "start_fallback", start)
 
 
 class Talk:

@@ -5,43 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from peers import PATIENCE_S, Phone, Process, tones
-
-READY = r"listening on (ws://\S+/media)"
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """This process's, without what would choose a recogniser; English, which all models have."""
-    names = ("SPEECH_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS")
-    kept = {name: value for name, value in os.environ.items() if name not in names}
-    return {**kept, "GCP_STT_LANGUAGE": "en-US", **variables}
-
-
-@contextlib.asynccontextmanager
-async def serve_process(*arguments: str, **variables: str) -> AsyncIterator[Process]:
-    process = await asyncio.to_thread(
-        Process, ["serve", "--port", "0", *arguments], ready=READY, environ=environment(**variables)
-    )
-    try:
-        yield process
-    finally:
-        await asyncio.to_thread(process.stop)
+from peers import PATIENCE_S, Phone, serve_environment, serve_process, tones
 
 
 def run_serve(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "fastcall", "serve", *arguments],
-        env=environment(**variables),
+        env=serve_environment(**variables),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -63,7 +41,7 @@ async def test_a_signal_ends_it_with_the_last_words_of_live_calls(number: int, e
     path = tmp_path / "transcripts.ndjson"
     said = ["apple arrow autumn", "badge bamboo basket", "beacon blanket bottle"]
     async with (
-        serve_process("--transcripts", str(path), SPEECH_EMULATOR_HOST=emulator) as process,
+        serve_process("--transcripts", str(path), "--drain-timeout", "0", SPEECH_EMULATOR_HOST=emulator) as process,
         contextlib.AsyncExitStack() as stack,
     ):
         phones = [await stack.enter_async_context(Phone(process.ready[1], f"live {n}")) for n in range(3)]
@@ -80,7 +58,7 @@ async def test_a_signal_ends_it_with_the_last_words_of_live_calls(number: int, e
         codes = [await phone.closed() for phone in phones]
         status = await asyncio.to_thread(process.wait)
     assert (status, process.stderr) == (0, "")
-    assert [code for code, _ in codes] == [1001] * 3
+    assert [code for code, _ in codes] == [1012] * 3
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for phone, text in zip(phones, said, strict=True):
         mine = [record for record in records if record["call_sid"] == phone.call_sid]
@@ -100,8 +78,10 @@ async def test_the_log_as_json_is_one_object_a_line(prompt_emulator: str) -> Non
         await phone.stop()
         await asyncio.to_thread(process.wait_for, "Streaming session closed")
     lines = [json.loads(line) for line in process.lines]
-    assert {tuple(line) for line in lines} == {("at", "level", "logger", "message")}
+    assert {tuple(line) for line in lines} == {("at", "level", "logger", "call", "message")}
     assert [line["level"] for line in lines].count("WARNING") == 1
+    assert {line["call"] for line in lines if "call=" in line["message"]} == {phone.call_sid}
+    assert {line["call"] for line in lines if "call=" not in line["message"]} == {None}
 
 
 def test_without_a_recogniser_other_than_loopback_is_refused() -> None:
@@ -127,7 +107,7 @@ def test_a_port_in_use_is_refused() -> None:
         (["--stt-endpoint", "nowhere"], {}, "HOST:PORT"),
         (["--port", "65536"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--port"),
         (["--port", "-1"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--port"),
-        (["--host", "no.such.host.invalid"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--host"),
+        (["--host", "no.such.host.invalid", "--insecure"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--host"),
         (["--handler", "no_such_module:handler"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "no_such_module"),
         (["--handler", "json"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "module:callable"),
         (["--handler", "json:dumps"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "async def"),

@@ -46,6 +46,7 @@ class _JsonFormatter(logging.Formatter):
                 "at": record.created,
                 "level": record.levelname,
                 "logger": record.name,
+                "call": getattr(record, "call", None),
                 "message": super().format(record),
             },
             ensure_ascii=False,

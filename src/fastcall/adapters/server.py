@@ -4,25 +4,26 @@ Messages are taken in ``process_event``, in the loop turn in which their bytes a
 queue, no task switch, and ``start``, ``media`` and ``stop`` keep their order. Handshake, ping and pong, close,
 fragments' framing and the size limit stay websockets' own.
 
-``compression=None``: Twilio offers none, and a context would cost 64 KiB a call. ``ping_timeout=None``: how Twilio
-answers pings is not documented, and a call must not die of it.
+Listening is not done here: connections come with the bytes of their upgrade request. No extension is offered: Twilio
+uses none, and compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented,
+and a call must not die of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
-__all__ = ["MediaConnection", "MessageReceiver", "start_server"]
+__all__ = ["MediaConnection", "MediaServer", "MessageReceiver"]
 
 log = logging.getLogger("fastcall.server")
 
@@ -35,6 +36,9 @@ CLOSE_TIMEOUT_S = 5.0
 
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
+
+# What Twilio signs an upgrade with.
+SIGNATURE_HEADER = "X-Twilio-Signature"
 
 
 class MessageReceiver(Protocol):
@@ -56,8 +60,8 @@ class MessageReceiver(Protocol):
 class MediaConnection(ServerConnection):
     """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
+        super().__init__(protocol, server, **options)
         self._receiver: MessageReceiver | None = None
         self._early: list[Frame] = []
         self._too_early = False
@@ -66,6 +70,12 @@ class MediaConnection(ServerConnection):
         self._outbound: asyncio.Queue[str] = asyncio.Queue()
         self._outbound_bytes = 0
         self._closing: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there. Skips what websockets' own server would do with it."""
+        super(ServerConnection, self).connection_made(transport)
+        owner: Any = self.server
+        owner.adopt(self)
 
     # --- inbound ----------------------------------------------------------------------------------------
 
@@ -161,45 +171,73 @@ class MediaConnection(ServerConnection):
             return
 
 
-def _router(
-    path: str, respond: Callable[[str], tuple[int, str] | None]
-) -> Callable[[ServerConnection, Request], Response | None]:
-    """Upgrades of ``path`` go on to the handshake; everything else is answered here."""
-
-    def process_request(connection: ServerConnection, request: Request) -> Response | None:
-        where = request.path.partition("?")[0]
-        is_media = where.rstrip("/") == path.rstrip("/")
-        if is_media and "upgrade" in request.headers.get("Connection", "").lower():
-            return None
-        answer = respond(where)
-        if answer is None and is_media:
-            answer = http.HTTPStatus.UPGRADE_REQUIRED, "This is a WebSocket endpoint for Twilio Media Streams.\n"
-        status, body = answer or (http.HTTPStatus.NOT_FOUND, f"Nothing here; calls connect to {path}.\n")
-        return connection.respond(status, body)
-
-    return process_request
-
-
-async def start_server(
-    make_receiver: Callable[[MediaConnection], MessageReceiver],
-    *,
-    host: str,
-    port: int,
-    path: str,
-    respond: Callable[[str], tuple[int, str] | None],
-    tls: ssl.SSLContext | None = None,
-) -> Server:
-    """Listen.
+class MediaServer:
+    """Makes the protocol of each WebSocket, and knows those that are open. Loop thread only.
 
     :param make_receiver: called for each connection when its handshake is done
-    :param path: where WebSockets are taken; other paths are ``respond``'s
-    :param respond: path to (status, body) for plain GET requests, or None for 404
-    :raises OSError: the address cannot be listened on
+    :param admit: looks at an upgrade, by target and the values of its signature headers; None lets it in, else (status,
+        body) refuses it
     """
 
-    async def handle(connection: ServerConnection) -> None:
-        assert isinstance(connection, MediaConnection)
-        receiver = make_receiver(connection)
+    def __init__(
+        self,
+        make_receiver: Callable[[MediaConnection], MessageReceiver],
+        *,
+        admit: Callable[[str, list[str]], tuple[int, str] | None],
+    ) -> None:
+        self._make_receiver = make_receiver
+        self._admit = admit
+        self._open: dict[MediaConnection, asyncio.Task[None]] = {}
+        self._is_closing = False
+
+    def __call__(self) -> MediaConnection:
+        """The protocol of one connection, whose first bytes are an upgrade request."""
+        return MediaConnection(
+            ServerProtocol(max_size=MAX_MESSAGE_BYTES),
+            self,
+            ping_timeout=None,
+            close_timeout=CLOSE_TIMEOUT_S,
+        )
+
+    @property
+    def open_connections(self) -> int:
+        """Connections of which something is left, those in their handshake among them."""
+        return len(self._open)
+
+    def is_serving(self) -> bool:
+        """Whether handshakes may still be finished; websockets asks."""
+        return not self._is_closing
+
+    def adopt(self, connection: MediaConnection) -> None:
+        """The connection is there."""
+        self._open[connection] = asyncio.get_running_loop().create_task(self._serve(connection))
+
+    async def close(self, code: int, reason: str) -> None:
+        """Open no more, close those that are open, and return when their receivers have nothing left to do."""
+        self._is_closing = True
+        is_open = [connection for connection in self._open if connection.state is State.OPEN]
+        await asyncio.gather(*(connection.close(code, reason) for connection in is_open))
+        if self._open:
+            await asyncio.wait(tuple(self._open.values()))
+
+    async def _serve(self, connection: MediaConnection) -> None:
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await connection.handshake(self._process_request, server_header=None)
+            if connection.state is State.OPEN:
+                connection.start_keepalive()
+                async with connection:
+                    await self._receive(connection)
+        except TimeoutError:
+            log.debug("a handshake was not finished in time")
+        except Exception:
+            log.exception("internal error on a connection; closing this one only")
+        finally:
+            connection.transport.abort()
+            del self._open[connection]
+
+    async def _receive(self, connection: MediaConnection) -> None:
+        receiver = self._make_receiver(connection)
         connection.attach(receiver)
         sender = asyncio.get_running_loop().create_task(connection.send_queued())
         try:
@@ -209,17 +247,6 @@ async def start_server(
             receiver.socket_closed(*connection.how_it_ended())
         await receiver.wait_over()
 
-    return await serve(
-        handle,
-        host,
-        port,
-        create_connection=MediaConnection,
-        process_request=_router(path, respond),
-        compression=None,
-        ping_timeout=None,
-        open_timeout=OPEN_TIMEOUT_S,
-        close_timeout=CLOSE_TIMEOUT_S,
-        max_size=MAX_MESSAGE_BYTES,
-        server_header=None,
-        ssl=tls,
-    )
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        refusal = self._admit(request.path, request.headers.get_all(SIGNATURE_HEADER))
+        return None if refusal is None else connection.respond(*refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,9 +12,22 @@ from fastcall.settings import Settings
 
 HELP = "the server: Twilio calls in, transcripts out"
 
+MAX_WORKERS = 256
+# A call may last a day.
+MAX_DRAIN_S = 86_400
+
 EPILOG = """\
-Point a Twilio number at it with TwiML:
+Point a Twilio number's voice webhook at https://YOUR-HOST/twiml, or at TwiML of your own:
   <Response><Connect><Stream url="wss://YOUR-HOST/media"/></Connect></Response>
+
+who may come in (environment):
+  TWILIO_AUTH_TOKEN       streams and /twiml need Twilio's signature; two tokens, comma between, while one replaces
+                          the other (or the second in TWILIO_AUTH_TOKEN_SECONDARY)
+  FASTCALL_PUBLIC_URL     https://YOUR-HOST as Twilio reaches this server: what signatures are made for
+  FASTCALL_STREAM_SECRET  streams need a one-time token; /twiml gives them out
+  FASTCALL_ADMIN_TOKEN    /metrics and /events need `Authorization: Bearer` with it; without it, and without a public
+                          URL, they answer this machine only
+  FASTCALL_FALLBACK_URL   TwiML to send calls to when there is no room; without it callers hear that it is busy
 
 settings (environment), with their defaults:
   GOOGLE_APPLICATION_CREDENTIALS  a service account's key file; without it, and without an emulator,
@@ -31,7 +45,8 @@ settings (environment), with their defaults:
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
-GET /healthz answers 200 while it runs. SIGTERM or Ctrl-C closes the calls, keeps their last words, and ends it.
+GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
+within the drain timeout, then closes them, keeps their last words, and ends it; a second one does so at once.
 """
 
 
@@ -58,6 +73,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whisper-model", metavar="MODEL", help="overrides WHISPER_MODEL")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
+    parser.add_argument(
+        "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one a core (default: 1)"
+    )
+    parser.add_argument("--as-worker", help=argparse.SUPPRESS)
+    parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the certificate chain (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
+    parser.add_argument("--insecure", action="store_true", help="let anyone place calls, on any address")
+    parser.add_argument("--max-calls", type=int, default=1500, metavar="N", help="calls at once (default: %(default)s)")
+    parser.add_argument(
+        "--max-lag-ms",
+        type=int,
+        default=200,
+        metavar="MS",
+        help="refuse calls while the event loop is later than this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--drain-timeout",
+        type=float,
+        default=25.0,
+        metavar="S",
+        help="how long calls may go on after SIGTERM (default: %(default)g)",
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="(default: %(default)s)")
 
 
@@ -68,7 +105,16 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings = replace(settings, whisper_model=args.whisper_model)
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: must be from 0 to 65535")
-    from fastcall.app import ServeOptions, serve
+    for name, value in (("--max-calls", args.max_calls), ("--max-lag-ms", args.max_lag_ms)):
+        if value < 1:
+            raise UsageError(f"{name} {value}: must be at least 1")
+    if not 0 <= args.drain_timeout <= MAX_DRAIN_S:
+        raise UsageError(f"--drain-timeout {args.drain_timeout:g}: must be from 0 to {MAX_DRAIN_S}")
+    from fastcall.app import ServeOptions, serve, serve_as_worker
+
+    if args.as_worker:
+        control, connections = args.as_worker.split(",")
+        return serve_as_worker(settings, (int(control), int(connections)), args.log_format)
 
     options = ServeOptions(
         host=args.host,
@@ -80,5 +126,20 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         fallback=args.fallback,
         transcripts=args.transcripts,
         log_format=args.log_format,
+        insecure=args.insecure,
+        tls_cert=args.tls_cert,
+        tls_key=args.tls_key,
+        max_calls=args.max_calls,
+        max_lag_ms=args.max_lag_ms,
+        drain_timeout_s=args.drain_timeout,
+        workers=_workers(args.workers),
     )
     return serve(settings, options)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
+        raise UsageError(f"--workers {text}: say a number from 1 to {MAX_WORKERS}, or auto")
+    return int(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -41,6 +41,8 @@ class Call:
         self._waiting: deque[Utterance] = deque(maxlen=MAX_WAITING_UTTERANCES)
         self._news = asyncio.Event()
         self._over = False
+        self.on_answer: Callable[[], None] | None = None
+        """Called once, at the next audio that is said. For the runner."""
         self.dropped_utterances = 0
         """Utterances that the handler was too slow for."""
 
@@ -73,6 +75,9 @@ class Call:
         """Queue audio to be played: G.711 mu-law, 8 kHz mono, without a file header."""
         if mulaw and not self._over:
             self._socket.send_soon(media_message(self.stream_sid, mulaw))
+            answered, self.on_answer = self.on_answer, None
+            if answered is not None:
+                answered()
 
     def mark(self, name: str) -> None:
         """Ask to be told when the audio queued so far was played."""

@@ -7,7 +7,7 @@ up. Both are the same code, so a replay can lose or double nothing that sending 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated
@@ -78,6 +78,9 @@ class StreamLeg:
         self._next_piece_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
+        self._has_been_abreast = False
+        self.on_sent: Callable[[int, int], None] | None = None
+        """Told of audio that was sent as it was said, not in replay: its first sample, and the one after its last."""
         self.map = StreamMap()
         self.plan = plan
         self.opened_at = self._loop.time()
@@ -165,6 +168,8 @@ class StreamLeg:
         self._stream.write(pcm)
         self.map.add_audio(self._cursor, samples)
         self._cursor += samples
+        if self._has_been_abreast and self.on_sent is not None:
+            self.on_sent(self._cursor - samples, self._cursor)
         self._last_write_at = now
 
     def _replay(self, now: float) -> None:
@@ -182,6 +187,7 @@ class StreamLeg:
     def _after_sending(self, now: float) -> None:
         if self.abreast_since is None and not self._is_paced and self._backlog() < self._batch_samples:
             self.abreast_since = now
+            self._has_been_abreast = True
         if self._is_finishing and self._backlog() <= 0:
             self._stop_timer()
             self.half_closed = True

@@ -41,6 +41,7 @@ class StreamRelay:
     :param hypothesis: knows F, and what is known after it
     :param intake: is drained before silence is sent in place of audio
     :param rand: random numbers in [0, 1), for jitter
+    :param on_sent: see ``StreamLeg.on_sent``
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class StreamRelay:
         hypothesis: Hypothesis,
         owner: RelayOwner,
         rand: Callable[[], float],
+        on_sent: Callable[[int, int], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._recognizer = recognizer
@@ -66,6 +68,7 @@ class StreamRelay:
         self._health = StreamHealth(hypothesis, history)
         self._session = owner
         self._rand = rand
+        self._on_sent = on_sent
         self._owner: StreamLeg | None = None
         self._outgoing: StreamLeg | None = None
         self._outgoing_told_at = 0.0
@@ -185,6 +188,7 @@ class StreamRelay:
             batch_samples=self._settings.stt_batch_ms * SAMPLES_PER_MS,
             replay_speed=self._settings.stt_replay_speed,
         )
+        leg.on_sent = self._on_sent
         if self._is_finishing:
             leg.finish()
         else:

@@ -14,8 +14,19 @@ from collections.abc import Awaitable, Callable
 from fastcall._codec import mulaw_decode
 from fastcall.drivers.call import Call
 from fastcall.drivers.session import RecognitionSession, SessionEvent
-from fastcall.events import DtmfPressed, MarkPlayed, Rejected, SocketClosed, TranscriptEvent, VoiceFrame
-from fastcall.ports import CallSocket, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.drivers.tally import CallTally
+from fastcall.events import (
+    CallStarted,
+    DtmfPressed,
+    MarkPlayed,
+    Refused,
+    Rejected,
+    SocketClosed,
+    TranscriptEvent,
+    VoiceFrame,
+)
+from fastcall.ports import CallSocket, Fallback, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.rules.flood import MessageBudget
 from fastcall.rules.machine import (
     CallMachine,
     CloseSession,
@@ -27,6 +38,7 @@ from fastcall.rules.machine import (
     PushAudio,
     Warn,
 )
+from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import one_line
 from fastcall.rules.twilio import parse_message
 from fastcall.settings import Settings
@@ -34,6 +46,8 @@ from fastcall.settings import Settings
 __all__ = ["CallRunner", "Handler"]
 
 log = logging.getLogger("fastcall.call")
+
+POLICY_VIOLATION = 1008
 
 Handler = Callable[[Call], Awaitable[None]]
 
@@ -52,6 +66,8 @@ class CallRunner:
     :param voice: this call's own voice detector
     :param sink: is told every transcript event
     :param rand: random numbers in [0, 1), for the session's jitter
+    :param gate: is asked whether the call may begin
+    :param metrics: the process's numbers
     """
 
     def __init__(
@@ -66,6 +82,8 @@ class CallRunner:
         sink: TranscriptSink,
         handler: Handler | None = None,
         rand: Callable[[], float] = random.random,
+        gate: Gate | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
@@ -77,8 +95,14 @@ class CallRunner:
         self._sink = sink
         self._handler = handler
         self._rand = rand
+        self._gate = gate
+        self._metrics = metrics or Metrics()
+        self._entered: str | None = None
+        self._budget = MessageBudget(now=self._loop.time())
+        self._heard_at = self._loop.time()
         self._machine = CallMachine(settings, now=self._loop.time())
         self._session: RecognitionSession | None = None
+        self._tally = CallTally(self._metrics, self._machine)
         self._call: Call | None = None
         self._handler_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
@@ -94,7 +118,11 @@ class CallRunner:
 
     def message_received(self, message: bytes) -> None:
         """One whole text message, as UTF-8 bytes."""
-        self._step(parse_message(message))
+        if not self._budget.spend(len(message)) and not self._budget.refill(now=self._loop.time()):
+            self._step(Rejected("flood", "far more messages than a call has"))
+            return
+        event = parse_message(message)
+        self._step(self._ask(event) if isinstance(event, CallStarted) else event)
 
     def binary_received(self) -> None:
         """A binary message; Twilio sends none."""
@@ -105,6 +133,44 @@ class CallRunner:
         self._step(SocketClosed(code, reason))
         if self._machine.state == "over":
             self._finish()
+
+    # --- CallHolder -------------------------------------------------------------------------------------
+
+    def silent_s(self) -> float:
+        """How long there was no audio."""
+        return self._loop.time() - self._heard_at
+
+    def replaced(self) -> None:
+        """Another socket has the call now."""
+        self._entered = None
+        self._step(Refused(POLICY_VIOLATION, "the call came back on another socket"))
+
+    def revoked(self, code: int, text: str) -> None:
+        """Whoever watches over all gates has found that the call may not be."""
+        self._entered = None
+        self._step(Refused(code, text))
+
+    def _ask(self, start: CallStarted) -> CallStarted | Refused:
+        """The gate decides; a second start on this socket is the machine's matter."""
+        if self._gate is None or self._machine.state != "waiting":
+            return start
+        refusal = self._gate.enter(start, self)
+        if refusal is not None:
+            return Refused(refusal.code, f"{refusal.text}, call {one_line(start.call_sid)}")
+        self._entered = start.call_sid
+        self._heard_at = self._loop.time()
+        return start
+
+    def _leave(self) -> None:
+        entered, self._entered = self._entered, None
+        if self._gate is not None and entered is not None:
+            self._gate.leave(entered, self)
+
+    # --- for the server -----------------------------------------------------------------------------------
+
+    def count(self) -> None:
+        """Bring the process's numbers up to date with this call's."""
+        self._tally.count(self._heard_samples, self._session)
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when nothing of the call is left."""
@@ -154,14 +220,18 @@ class CallRunner:
             case CloseSession():
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
-                log.warning("closing the socket: %s (code %d) call=%s", reason, code, self.label)
+                self._leave()
+                self._tell("closing the socket: %s (code %d) call=%s", one_line(reason), code)
                 self._socket.close_soon(code, reason)
             case Warn(message):
-                log.warning("%s call=%s", one_line(message), self.label)
+                self._tell("%s call=%s", one_line(message))
             case DtmfPressed(digit):
                 log.debug("dtmf %s call=%s", digit, self.label)
             case MarkPlayed(name):
                 log.debug("mark %s call=%s", name, self.label)
+
+    def _tell(self, form: str, *values: object) -> None:
+        log.warning(form, *values, self.label, extra={"call": self.label})
 
     def _arm(self) -> None:
         """Keep the one timer at or before the next deadline; an early one only looks again."""
@@ -191,7 +261,7 @@ class CallRunner:
                 session.feed_silence(audio.silence_samples)
             session.push_audio(audio.mulaw)
         unheard = self._unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
-        now = self._loop.time()
+        now = self._heard_at = self._loop.time()
         position = 0
         while position + VAD_FRAME_SAMPLES <= len(unheard):
             frame = mulaw_decode(unheard[position : position + VAD_FRAME_SAMPLES])
@@ -210,17 +280,21 @@ class CallRunner:
             settings=self._settings,
             on_event=self._session_event,
             rand=self._rand,
+            metrics=self._metrics,
         )
+        self._metrics.calls_started += 1
         self._session.start()
         if self._handler is not None:
             self._call = Call(command.call, self._socket)
             self._handler_task = self._loop.create_task(self._run_handler(self._handler, self._call))
 
     def _session_event(self, event: SessionEvent) -> None:
+        self._tally.note(event)
         self._machine.receive(event, now=self._loop.time())
         self._carry_out()
 
     async def _close_session(self) -> None:
+        self._leave()
         try:
             if self._session is not None:
                 await self._session.close(CLOSE_TIMEOUT_S)
@@ -233,8 +307,11 @@ class CallRunner:
         call = self._machine.call
         if call is None:
             return
+        if self._session is not None:
+            self._tally.publish(event, self._session.clock, now=self._loop.time())
         self._sink(event, call_sid=call.call_sid, stream_sid=call.stream_sid)
         if event.event == "utterance_end" and self._call is not None:
+            self._call.on_answer = self._tally.answer_to(event, self._session, self._loop.time)
             self._call.deliver(event)
 
     async def _run_handler(self, handler: Handler, call: Call) -> None:
@@ -242,9 +319,14 @@ class CallRunner:
             await handler(call)
         except Exception:
             # The handler is the user's code: its failure is told, and the call goes on.
-            log.exception("the handler failed; the call goes on without it call=%s", self.label)
+            label = self.label
+            log.exception("the handler failed; the call goes on without it call=%s", label, extra={"call": label})
 
     def _finish(self) -> None:
+        self._leave()
+        self.count()
+        if self._session is not None and not self._over.done():
+            self._metrics.calls_ended += 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

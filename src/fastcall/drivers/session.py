@@ -33,9 +33,11 @@ from fastcall.events import (
     Word,
 )
 from fastcall.ports import Fallback, Recognizer, StreamConfig, StreamResult
+from fastcall.rules.callclock import CallClock
 from fastcall.rules.fallback import SettledSpan
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
+from fastcall.rules.metrics import Metrics
 from fastcall.settings import Settings
 
 __all__ = ["RecognitionSession", "SessionEvent"]
@@ -61,6 +63,7 @@ class RecognitionSession:
     :param on_final: called on the loop with the text of each final
     :param encoding: what is fed: ``mulaw`` (one byte a sample) or ``linear16`` (two, little-endian); 8 kHz mono
     :param rand: random numbers in [0, 1), for jitter
+    :param metrics: where the age of what is sent is counted
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class RecognitionSession:
         on_final: Callable[[str], None] | None = None,
         encoding: Literal["mulaw", "linear16"] = "mulaw",
         rand: Callable[[], float] = random.random,
+        metrics: Metrics | None = None,
     ) -> None:
         if recognizer is None and fallback is None:
             raise UsageError("a session needs a recogniser or a fallback")
@@ -99,6 +103,9 @@ class RecognitionSession:
         self._finished: asyncio.Future[None] | None = None
         self._closing = False
         self._is_over = False
+        self._metrics = metrics or Metrics()
+        self.clock = CallClock()
+        """When a sample of the call was said, on the loop's clock. Loop thread."""
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -148,6 +155,8 @@ class RecognitionSession:
     def pump(self) -> None:
         """Send what waits. Loop thread."""
         self._intake.drain()
+        if self._loop is not None:
+            self.clock.heard(self._history.end, now=self._loop.time())
         if self._relay is not None:
             self._relay.pump()
         if self._desk is not None:
@@ -197,6 +206,7 @@ class RecognitionSession:
             hypothesis=self._hypothesis,
             owner=self,
             rand=self._rand,
+            on_sent=self._note_sent,
         )
         self._tell(SessionStarted(self._source))
         self._relay.start()
@@ -228,6 +238,10 @@ class RecognitionSession:
         self._commit_interim()
         self._partials.stop()
         self._tell(SessionClosed())
+
+    def _note_sent(self, start: int, end: int) -> None:
+        if self._loop is not None:
+            self._metrics.note_sent(self.clock, start, end, now=self._loop.time())
 
     def _tell_of_the_unsettled(self, relay: StreamRelay, timeout_s: float) -> None:
         """The call is over before the recogniser had settled all that was said in it."""

@@ -16,7 +16,8 @@ The states of a call::
                |                  |                  |                   | rest, -> over  |
     over       | -                | -                | -                 | -              | -
 
-``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``.
+``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``; so
+do, with 1008, a flood of messages, and with the gate's own code its refusal of a start, which the runner asks for.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from fastcall.events import (
     MarkPlayed,
     MediaFrame,
     RecognitionEvent,
+    Refused,
     Rejected,
     SessionClosed,
     SessionFailed,
@@ -140,6 +142,7 @@ Event = (
     | CallStopped
     | SocketClosed
     | Rejected
+    | Refused
     | VoiceFrame
     | RecognitionEvent
     | FallbackAsked
@@ -258,11 +261,16 @@ class CallMachine:
         self.rejected[event.reason] += 1
         if event.reason == "not_utf8":
             self._refuse("a text message that is not UTF-8", now=now, code=INVALID_DATA)
+        elif event.reason == "flood":
+            self._refuse(event.detail, now=now)
         elif self.rejected[event.reason] == 1:
             detail = f" ({event.detail})" if event.detail else ""
             self._commands.append(
                 Warn(f"message ignored: {event.reason}{detail}; further ones of this kind are counted only")
             )
+
+    def _refused(self, event: Refused, now: float) -> None:
+        self._refuse(event.text, now=now, code=event.code)
 
     def _socket_closed(self, event: SocketClosed, now: float) -> None:
         if self._state != "ending" and event.code not in _ORDERLY:
@@ -357,6 +365,7 @@ _HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
     DtmfPressed: CallMachine._pass_on,
     MarkPlayed: CallMachine._pass_on,
     Rejected: CallMachine._reject,
+    Refused: CallMachine._refused,
     CallStopped: CallMachine._stop,
     SocketClosed: CallMachine._socket_closed,
     VoiceFrame: CallMachine._voice,

@@ -59,6 +59,7 @@ REASONS = (
     "before_start",
     "second_start",
     "wrong_stream",
+    "flood",
 )
 
 

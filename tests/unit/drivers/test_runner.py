@@ -38,12 +38,12 @@ class Ear:
 
 
 class Stage:
-    def __init__(self, handler: Handler | None = None) -> None:
+    def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
         self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
         self.runner = CallRunner(
             self.socket,
-            settings=Settings(),
+            settings=settings or Settings(),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
             voice=Ear(),
@@ -167,6 +167,19 @@ async def test_a_socket_that_closes_before_its_start_is_over_at_once() -> None:
     stage.runner.socket_closed(1006, "")
     await asyncio.wait_for(stage.runner.wait_over(), 5)
     assert stage.events == []
+
+
+def test_a_deadline_that_is_now_does_not_trip_over_uvloops_handle() -> None:
+    async def meet_it() -> list[tuple[int, str]]:
+        stage = Stage(settings=Settings(start_timeout_s=0.0))
+        stage.runner.message_received(stage.messages.connected().encode())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return stage.socket.closed
+
+    ((code, reason),) = uvloop.run(meet_it())
+    assert code == 1008
+    assert "no start" in reason
 
 
 def test_a_deadline_that_has_come_already_on_uvloop() -> None:

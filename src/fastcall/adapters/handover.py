@@ -1,0 +1,143 @@
+"""A connection from one process to another: its descriptor and what it has sent so far, in one message (SCM_RIGHTS).
+
+The messages are whole or not at all (SOCK_SEQPACKET), and sending never waits: a process that does not take its
+connections is full, and another is asked. Not through TLS: its state belongs to the process that began it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from typing import cast
+
+__all__ = ["Receiver", "Sender", "Upgrade", "handover_pair"]
+
+log = logging.getLogger("fastcall.handover")
+
+# The upgrade request, and whatever impatient peers send behind it. Twilio sends nothing before it has an answer.
+MAX_EARLY_BYTES = 64 * 1024
+# How many to take before the loop does something else.
+BATCH = 64
+
+
+def handover_pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a way for connections; the second is for another process."""
+    kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+class Sender:
+    """The end from which connections go; ``close`` is owed."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def send(self, descriptor: int, early: bytes) -> bool:
+        """Send a copy of the descriptor; the own one stays to be closed.
+
+        :return: whether the other process has it
+        """
+        try:
+            socket.send_fds(self._channel, [early], [descriptor])
+        except OSError:  # full, or gone: either way it does not take it
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close this end."""
+        self._channel.close()
+
+
+class Upgrade(asyncio.Protocol):
+    """The protocol of a connection that is to go to another process: sends it on with its first bytes.
+
+    :param choose: takes the descriptor and the bytes to another process, and says whether it did
+    :param refuse: makes the protocol that answers those that nobody took
+    """
+
+    def __init__(self, choose: Callable[[int, bytes], bool], refuse: Callable[[], asyncio.Protocol]) -> None:
+        self._choose = choose
+        self._refuse = refuse
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by who hands the connection over."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """The upgrade request. What comes later stays in the socket, for the other process."""
+        transport = self._transport
+        transport.pause_reading()
+        if len(data) <= MAX_EARLY_BYTES and self._choose(transport.get_extra_info("socket").fileno(), data):
+            transport.abort()  # this copy only
+            return
+        refusal = self._refuse()
+        transport.set_protocol(refusal)
+        refusal.connection_made(transport)
+        refusal.data_received(data)
+        transport.resume_reading()
+
+
+class Receiver:
+    """The end at which connections come. Loop thread only; made on the running loop; ``close`` is owed.
+
+    :param make: makes the protocol of each connection
+    """
+
+    def __init__(self, channel: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._channel = channel
+        self._channel.setblocking(False)
+        self._make = make
+        self._adopting: set[asyncio.Task[None]] = set()
+        self.received = 0
+        """Connections that came so far and are with their protocols, or gone."""
+        self._loop.add_reader(channel, self._receive)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+
+    def _receive(self) -> None:
+        for _ in range(BATCH):
+            try:
+                early, descriptors, _, _ = socket.recv_fds(self._channel, MAX_EARLY_BYTES, 1)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._loop.remove_reader(self._channel)
+                return
+            if not early:  # the other end is closed
+                self._loop.remove_reader(self._channel)
+                return
+            for descriptor in descriptors:
+                task = self._loop.create_task(self._adopt(descriptor, early))
+                self._adopting.add(task)
+                task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, descriptor: int, early: bytes) -> None:
+        try:
+            connection = socket.socket(fileno=descriptor)
+            await self._loop.connect_accepted_socket(lambda: _Early(self._make(), early), connection)
+        except OSError as error:
+            log.debug("a connection was gone before it came here: %s", error)
+        finally:
+            self.received += 1
+
+
+class _Early(asyncio.Protocol):
+    """Gives a protocol the bytes that another process has read for it, before any others."""
+
+    def __init__(self, protocol: asyncio.Protocol, early: bytes) -> None:
+        self._protocol = protocol
+        self._early = early
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).set_protocol(self._protocol)
+        self._protocol.connection_made(transport)
+        self._protocol.data_received(self._early)

@@ -1,0 +1,172 @@
+"""Plain HTTP requests, by aiohttp: parsing, limits, bodies and answers are its own; what is answered is not.
+
+One request a connection: whoever needs more of them, a proxy or a scraper, does not need them quickly, and a connection
+that is closed cannot be held open for its next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10
+
+__all__ = ["HttpProtocols", "LineStream", "PlainAnswer", "PlainRequest"]
+
+log = logging.getLogger("fastcall.http")
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_FORM_FIELDS = 500
+BODY_TIMEOUT_S = 5.0
+# How long a request that is being answered may take when the server stops.
+SHUTDOWN_S = 1.0
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(slots=True, frozen=True)
+class PlainRequest:
+    """A request, whole. Nothing in it is to be trusted."""
+
+    method: str
+    path: str
+    """As it was sent, without the query."""
+    query: str
+    """As it was sent, without the ``?``; empty if there is none."""
+    headers: Mapping[str, str]
+    """By name, in any case; of a name that comes twice, the first."""
+    form: tuple[tuple[str, str], ...]
+    """The fields of a form that was posted, decoded, empty ones included."""
+    peer: str
+    """The address of the other side of the socket: a proxy's, where there is one."""
+    transport: asyncio.BaseTransport | None
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The fields of the query, decoded."""
+        return tuple(parse_qsl(self.query, keep_blank_values=True)) if self.query else ()
+
+
+@dataclass(slots=True, frozen=True)
+class PlainAnswer:
+    """What goes back."""
+
+    status: int
+    body: str
+    content_type: str = "text/plain"
+    allow: str = ""
+    """With 405: the methods that there are."""
+
+
+@dataclass(slots=True, frozen=True)
+class LineStream:
+    """An answer that goes on until ``lines`` or the reader ends."""
+
+    lines: AsyncIterator[str]
+    content_type: str = "application/x-ndjson"
+
+
+Answerer = Callable[[PlainRequest], Awaitable[PlainAnswer | LineStream]]
+
+
+class HttpProtocols:
+    """Makes the protocol of each plain connection. Loop thread only.
+
+    :param answer: what to answer; its errors are told in the log and answered with 500
+    """
+
+    def __init__(self, answer: Answerer) -> None:
+        self._answer = answer
+        # What a peer's broken request looks like is told to the peer (400), not to the log: anyone could fill it.
+        silent = logging.getLogger("fastcall.http.protocol")
+        silent.disabled = True
+        self._server = web.Server(
+            self._handle,
+            request_factory=self._make_request,
+            access_log=None,
+            logger=silent,
+            handler_cancellation=True,
+            lingering_time=0.0,
+            auto_decompress=False,
+        )
+
+    def __call__(self) -> asyncio.Protocol:
+        """The protocol of one connection."""
+        return self._server()
+
+    async def close(self) -> None:
+        """End what is being answered, after a second."""
+        await self._server.shutdown(SHUTDOWN_S)
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._respond(request)
+        response.force_close()
+        return response
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                form = await _form_of(request)
+        except TimeoutError:
+            return _response(PlainAnswer(408, "The body did not come in time.\n"))
+        except web.HTTPRequestEntityTooLarge:
+            return _response(PlainAnswer(413, f"A body may have {MAX_BODY_BYTES} bytes.\n"))
+        except (UnicodeDecodeError, ValueError):
+            return _response(PlainAnswer(400, "This is no form.\n"))
+        plain = PlainRequest(
+            request.method,
+            request.raw_path.partition("?")[0],
+            request.raw_path.partition("?")[2],
+            request.headers,
+            form,
+            request.remote or "",
+            request.transport,
+        )
+        try:
+            answer = await self._answer(plain)
+        except Exception:
+            log.exception("internal error on a request for %.100r", plain.path)
+            return _response(PlainAnswer(500, "Internal error; the log has the reason.\n"))
+        return await _send_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
+
+
+async def _form_of(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
+    body = await request.read()
+    if not body or request.content_type != FORM:
+        return ()
+    return tuple(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+
+
+def _response(answer: PlainAnswer) -> web.Response:
+    headers = {"Server": "fastcall", "Cache-Control": "no-store"}
+    if answer.allow:
+        headers["Allow"] = answer.allow
+    content_type, _, parameter = answer.content_type.partition(";")
+    version = f";{parameter}" if parameter else "; charset=utf-8"
+    headers["Content-Type"] = content_type + version
+    return web.Response(status=answer.status, body=answer.body.encode(), headers=headers)
+
+
+async def _send_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={"Server": "fastcall", "Cache-Control": "no-store", "Content-Type": stream.content_type}
+    )
+    response.force_close()
+    if request.version != HttpVersion10:
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    try:
+        async for line in stream.lines:
+            await response.write(line.encode())
+    except ConnectionError:
+        log.debug("a reader of lines is gone")
+    return response

@@ -1,0 +1,228 @@
+"""The calls of one process: the recogniser they share, their sockets, their runners, their last words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastcall.adapters.google import GoogleRecognizer
+from fastcall.adapters.server import MediaConnection, MediaServer
+from fastcall.adapters.vad import WebRtcVoiceDetector
+from fastcall.drivers.loopwatch import LoopWatch
+from fastcall.drivers.probe import Probe
+from fastcall.drivers.runner import CallRunner
+from fastcall.embedded import EmbeddedRecognizer
+from fastcall.events import CallStarted, TranscriptEvent
+from fastcall.fallbacks import NO_FALLBACK, load_fallback, start_fallback
+from fastcall.options import ServeOptions, check_fallback, choose_recogniser, load_handler
+from fastcall.ports import Fallback, Gate, StreamConfig
+from fastcall.rules.gate import CallHolder, Refusal
+from fastcall.rules.metrics import Metrics
+from fastcall.rules.records import log_line, one_line, record_line
+from fastcall.settings import Settings
+
+__all__ = ["CallHost"]
+
+log = logging.getLogger("fastcall")
+
+SHUTDOWN_S = 8.0
+SERVICE_RESTART = 1012
+GOOGLE_ADDRESS = "speech.googleapis.com:443"
+
+
+class CallHost:
+    """Loop thread only; ``start``, then ``stop``.
+
+    :param emit: is told every transcript event as a line of JSON; must return at once
+    """
+
+    def __init__(
+        self, settings: Settings, options: ServeOptions, metrics: Metrics, *, emit: Callable[[str], None]
+    ) -> None:
+        check_fallback(settings, options)
+        self._settings = settings
+        self._options = options
+        self.metrics = metrics
+        self._emit = emit
+        self._kind, self._endpoint = choose_recogniser(settings, options)
+        self._handler = load_handler(options.handler) if options.handler else None
+        self._own_fallback = load_fallback(options.fallback) if options.fallback else None
+        self._fallback: Fallback | None = None
+        self._is_lack_told = False
+        self._embedded: EmbeddedRecognizer | None = None
+        self._recognizer: GoogleRecognizer | None = None
+        self._config = StreamConfig(settings.language_or(), settings.model)
+        self._calls: set[CallRunner] = set()
+        self._gate: Gate | None = None
+        self._leave_room: Callable[[Any], None] | None = None
+        self._watch: LoopWatch | None = None
+
+    @property
+    def live_calls(self) -> int:
+        """Sockets that are open or whose last words are still coming."""
+        return len(self._calls)
+
+    @property
+    def open_sockets(self) -> int:
+        """Sockets of which something is left, from their first byte to their calls' last word."""
+        return self._media.open_connections
+
+    @property
+    def recogniser(self) -> str:
+        """Which one, where, and what it is asked for, for the log."""
+        where = f" at {self._endpoint}" if self._endpoint else ""
+        return f"recogniser {self._kind}{where}, language {self._config.language}, model {self._config.model}"
+
+    async def start(
+        self,
+        gate: Gate,
+        *,
+        admit: Callable[[str, list[str]], tuple[int, str] | None],
+        leave_room: Callable[[Any], None],
+        on_look: Callable[[], None] | None = None,
+    ) -> None:
+        """Bring the recogniser up, and be ready for sockets.
+
+        :param gate: is asked whether a call may begin
+        :param admit: looks at upgrades, see ``MediaServer``
+        :param leave_room: is told the transport of each socket that has become a call
+        :param on_look: called ten times a second
+        :raises UsageError: something needed is not there; the message says what to do
+        """
+        if self._kind == "embedded":
+            self._embedded = await EmbeddedRecognizer.start()
+            self._endpoint = self._embedded.address
+            self._config = StreamConfig(self._settings.language_or("en-US"), "default")
+            log.warning(
+                "no Google credentials: using the embedded recogniser (PocketSphinx, English only, rough; "
+                "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
+            )
+        if self._kind != "none":
+            self._recognizer = self._make_recognizer()
+            self._probe = Probe(self._endpoint or GOOGLE_ADDRESS)
+        self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
+        self._gate = gate
+        self._leave_room = leave_room
+        self._media = MediaServer(self._make_runner, admit=admit)
+        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
+
+    def _make_recognizer(self) -> GoogleRecognizer:
+        settings = self._settings
+        if self._options.stt != "google-v2":
+            return GoogleRecognizer(emulator_host=self._endpoint)
+        return GoogleRecognizer.version2(
+            emulator_host=self._endpoint,
+            project=settings.google_cloud_project,
+            location=settings.stt_location,
+            sensitivity=settings.stt_sensitivity,
+        )
+
+    async def stop(self) -> None:
+        """Close live calls, let their last words come (at most 8 s), release everything."""
+        if self._watch is not None:
+            self._watch.stop()
+            try:
+                async with asyncio.timeout(SHUTDOWN_S):
+                    await self._media.close(SERVICE_RESTART, "the server is stopping")
+            except TimeoutError:
+                log.error("gave up waiting for the last words of %d calls", len(self._calls))
+        if self._recognizer is not None:
+            await self._recognizer.aclose()
+        if self._fallback is not None:
+            await self._fallback.aclose()
+        if self._embedded is not None:
+            await self._embedded.stop()
+
+    def websocket(self) -> asyncio.Protocol:
+        """The protocol of a connection whose first bytes are an upgrade request."""
+        return self._media()
+
+    # --- how it is ------------------------------------------------------------------------------------------
+
+    def has_room(self) -> bool:
+        """Whether another call would be served well."""
+        assert self._watch is not None
+        return not (self._watch.is_saturated or (self.fails and self._fallback is None))
+
+    async def trouble(self) -> list[str]:
+        """Why no more calls should be sent here; nothing if they should."""
+        assert self._watch is not None
+        reasons = ["the event loop is late"] if self._watch.is_strained else []
+        if self._recognizer is None:
+            return reasons
+        if self.fails:
+            reasons.append("the recogniser fails")
+        elif not await self._probe.is_reachable():
+            reasons.append("the recogniser cannot be reached")
+        return reasons
+
+    @property
+    def is_strained(self) -> bool:
+        """Whether there will soon be no room."""
+        return self._watch is not None and self._watch.is_strained
+
+    @property
+    def fails(self) -> bool:
+        """Whether the recogniser fails for all calls."""
+        return self._recognizer is not None and self._recognizer.breaker.is_open
+
+    def snapshot(self) -> dict[str, Any]:
+        """This process's numbers, as of now."""
+        for runner in self._calls:
+            runner.count()
+        return self.metrics.snapshot()
+
+    def silent_calls(self, at_least_s: float) -> list[str]:
+        """The ids of calls whose sockets have been silent for so long."""
+        return [runner.label for runner in self._calls if runner.silent_s() >= at_least_s]
+
+    # --- calls ----------------------------------------------------------------------------------------------
+
+    def _make_runner(self, connection: MediaConnection) -> CallRunner:
+        assert self._gate is not None
+        assert self._leave_room is not None
+        runner = CallRunner(
+            connection,
+            settings=self._settings,
+            recognizer=self._recognizer,
+            config=self._config,
+            fallback=self._fallback,
+            voice=WebRtcVoiceDetector(self._settings.vad_mode),
+            sink=self._sink,
+            handler=self._handler,
+            gate=_Entry(self._gate, connection, self._leave_room),
+            metrics=self.metrics,
+        )
+        self._calls.add(runner)
+        runner.on_over(lambda: self._calls.discard(runner))
+        return runner
+
+    def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
+        line = log_line(event, call_sid=call_sid)
+        if line is not None:
+            log.info("%s", line, extra={"call": one_line(call_sid)})
+        if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
+            self._is_lack_told = True
+            log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
+        self._emit(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
+
+
+class _Entry:
+    """The gate as one connection sees it: with the call it leaves the room of those that wait."""
+
+    def __init__(self, gate: Gate, connection: MediaConnection, leave_room: Callable[[Any], None]) -> None:
+        self._gate = gate
+        self._connection = connection
+        self._leave_room = leave_room
+
+    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
+        refusal = self._gate.enter(call, holder)
+        if refusal is None:
+            self._leave_room(self._connection.transport)
+        return refusal
+
+    def leave(self, call_sid: str, holder: CallHolder) -> None:
+        self._gate.leave(call_sid, holder)

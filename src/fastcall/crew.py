@@ -1,0 +1,271 @@
+"""One worker, over all the lives of its process, as its supervisor has it: started, spoken with, mourned, replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from fastcall.adapters.handover import Sender, handover_pair
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted, TranscriptEvent
+from fastcall.options import ServeOptions
+from fastcall.rules.metrics import Metrics
+from fastcall.rules.records import one_line, record_line
+from fastcall.rules.streamtoken import PARAMETER
+from fastcall.worker import LINE_LIMIT_BYTES
+
+__all__ = ["CrewMember", "CrewOwner", "RemoteCall"]
+
+log = logging.getLogger("fastcall")
+
+NUMBERS_TIMEOUT_S = 1.0
+# The worker's own bound for last words, and some.
+STOP_TIMEOUT_S = 15.0
+# A worker that dies at once is not started again at once.
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 5.0
+STEADY_S = 10.0
+MAX_CALLS_NAMED = 20
+
+
+class CrewOwner(Protocol):
+    """The supervisor, as its workers' handles see it."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether workers may end."""
+
+    @property
+    def worker_options(self) -> ServeOptions:
+        """What a worker is told."""
+
+    @property
+    def worker_arguments(self) -> list[str]:
+        """What is on a worker's command line."""
+
+    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+        """A worker has begun a call: revoke it if it may not be."""
+
+    def left(self, call_sid: str, holder: RemoteCall) -> None:
+        """A worker's call has no socket any more."""
+
+    def publish(self, line: str) -> None:
+        """A line of the transcript stream."""
+
+    def bury(self, numbers: dict[str, Any]) -> None:
+        """A worker is gone: what it counted stays counted."""
+
+
+class RemoteCall:
+    """A call in a worker. Fulfils ``CallHolder``."""
+
+    def __init__(self, worker: CrewMember, call: CallStarted) -> None:
+        self._worker = worker
+        self.call = call
+
+    def silent_s(self) -> float:
+        return float("inf") if self.call.call_sid in self._worker.silent else 0.0
+
+    def replaced(self) -> None:
+        self.revoke(1008, "the call came back on another socket")
+
+    def revoke(self, code: int, text: str) -> None:
+        self._worker.say("revoke", call_sid=self.call.call_sid, code=code, text=text)
+
+
+class CrewMember:
+    """One worker, over all its lives."""
+
+    def __init__(self, number: int, owner: CrewOwner) -> None:
+        self._number = number
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[str, RemoteCall] = {}
+        self._sent = 0
+        self._received = 0
+        self._open = 0
+        self._numbers = Metrics().snapshot()
+        self._asked: asyncio.Future[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._sender: Sender | None = None
+        self._began: asyncio.Future[None] = self._loop.create_future()
+        self.is_ready = False
+        self.has_room = True
+        self.is_strained = False
+        self.fails = False
+        self.silent: frozenset[str] = frozenset()
+        self.recogniser = ""
+        self._task = self._loop.create_task(self._live())
+
+    @property
+    def load(self) -> int:
+        """Its sockets: those it told of, and those sent to it since."""
+        return self._open + self._sent - self._received
+
+    async def began(self) -> None:
+        """Return when it is ready for the first time.
+
+        :raises UsageError: it cannot be
+        """
+        await asyncio.shield(self._began)
+
+    def take(self, descriptor: int, early: bytes) -> bool:
+        """Send it a connection; see ``Sender.send``."""
+        if self._sender is None or not self._sender.send(descriptor, early):
+            return False
+        self._sent += 1
+        return True
+
+    def say(self, what: str, **more: Any) -> None:
+        """Tell it something; a worker that is gone hears nothing."""
+        if self._writer is not None:
+            self._writer.write(json.dumps({"do": what, **more}).encode() + b"\n")
+
+    async def numbers(self) -> dict[str, Any]:
+        """What it has counted; what it last told, if it does not answer in a second."""
+        if self.is_ready:
+            if self._asked is None or self._asked.done():
+                self._asked = self._loop.create_future()
+                self.say("numbers")
+            await asyncio.wait((self._asked,), timeout=NUMBERS_TIMEOUT_S)
+        return self._numbers
+
+    async def stop(self) -> None:
+        """Let it end, or end it."""
+        self.say("stop")
+        done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT_S)
+        if not done:
+            log.error("worker %d does not end; killing it", self._number)
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        if self._began.done() and not self._began.cancelled():
+            self._began.exception()  # told by who waited for it
+
+    # --- its lives ------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._owner.is_stopping:
+            began_at = self._loop.time()
+            await self._live_once()
+            if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
+                return
+            if self._loop.time() - began_at > STEADY_S:
+                pause_s = FIRST_PAUSE_S
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    async def _live_once(self) -> None:
+        control, theirs = socket.socketpair()
+        connections, their_connections = handover_pair()
+        self._sender = Sender(connections)
+        with theirs, their_connections:
+            descriptors = theirs.fileno(), their_connections.fileno()
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
+                *self._owner.worker_arguments,
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
+        reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
+        try:
+            self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")
+            await self._listen(reader)
+        finally:
+            self._writer.close()
+            self._writer = None
+            self._sender.close()
+            self._sender = None
+        status = await self._process.wait()
+        self._mourn(status)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await reader.readline()
+            except (ConnectionError, ValueError):
+                return
+            if not line.endswith(b"\n"):
+                return
+            word = json.loads(line)
+            _HEARD[word["tell"]](self, word)
+
+    def _ready(self, word: dict[str, Any]) -> None:
+        self.is_ready, self.has_room, self.is_strained, self.fails = True, True, False, False
+        self.recogniser = word["recogniser"]
+        pid = self._process.pid if self._process is not None else 0
+        log.info("worker %d is there, pid %d", self._number, pid)
+        if not self._began.done():
+            self._began.set_result(None)
+
+    def _failed(self, word: dict[str, Any]) -> None:
+        if not self._began.done():
+            self._began.set_exception(UsageError(word["text"]))
+        else:
+            log.error("worker %d cannot start: %s", self._number, word["text"])
+
+    def _report(self, word: dict[str, Any]) -> None:
+        self._open, self._received = word["open"], word["received"]
+        self.has_room, self.is_strained, self.fails = word["has_room"], word["is_strained"], word["fails"]
+        self.silent = frozenset(word["silent"])
+
+    def _count(self, word: dict[str, Any]) -> None:
+        self._numbers = word["numbers"]
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_result(None)
+
+    def _enter(self, word: dict[str, Any]) -> None:
+        parameters = {PARAMETER: word["token"]} if word["token"] else {}
+        call = CallStarted(word["stream_sid"], word["call_sid"], "", custom_parameters=parameters)
+        holder = self._calls[call.call_sid] = RemoteCall(self, call)
+        self._owner.entered(call, holder)
+
+    def _leave(self, word: dict[str, Any]) -> None:
+        holder = self._calls.pop(word["call_sid"], None)
+        if holder is not None:
+            self._owner.left(word["call_sid"], holder)
+
+    def _line(self, word: dict[str, Any]) -> None:
+        self._owner.publish(word["line"])
+
+    def _mourn(self, status: int) -> None:
+        """It has ended: tell of the calls that ended with it."""
+        self.is_ready = False
+        self._owner.bury(self._numbers)
+        self._numbers = Metrics().snapshot()
+        lost, self._calls = self._calls, {}
+        sockets = self.load
+        self._sent = self._received = self._open = 0
+        if self._owner.is_stopping and not status:
+            return
+        named = ", ".join(one_line(call_sid) for call_sid in list(lost)[:MAX_CALLS_NAMED])
+        more = f" and {len(lost) - MAX_CALLS_NAMED} more" if len(lost) > MAX_CALLS_NAMED else ""
+        how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
+        calls = f": {named}{more}" if lost else ""
+        log.error("worker %d %s; lost are %d calls%s (%d sockets)", self._number, how, len(lost), calls, sockets)
+        for call_sid, holder in lost.items():
+            self._owner.left(call_sid, holder)
+            event = TranscriptEvent("call_ended", text="the process that had the call died")
+            stream_sid = holder.call.stream_sid
+            self._owner.publish(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
+
+
+_HEARD: dict[str, Callable[[CrewMember, dict[str, Any]], None]] = {
+    "ready": CrewMember._ready,
+    "failed": CrewMember._failed,
+    "report": CrewMember._report,
+    "numbers": CrewMember._count,
+    "enter": CrewMember._enter,
+    "leave": CrewMember._leave,
+    "line": CrewMember._line,
+}

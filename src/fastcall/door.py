@@ -1,0 +1,192 @@
+"""The one port and what stands behind it, but for the calls themselves: requests, readiness, admission, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from typing import Any, Protocol
+
+from fastcall.adapters.front import Front, WaitingRoom
+from fastcall.adapters.http import HttpProtocols
+from fastcall.doorman import Doorman
+from fastcall.drivers.broadcast import Broadcast
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted
+from fastcall.options import ServeOptions
+from fastcall.rules.gate import CallGate, CallHolder, Refusal
+from fastcall.rules.metrics import Metrics
+from fastcall.rules.streamtoken import StreamTokens
+from fastcall.settings import Settings
+from fastcall.website import Website
+
+__all__ = ["CallPool", "Door"]
+
+log = logging.getLogger("fastcall")
+
+
+class CallPool(Protocol):
+    """Who has the calls: this process, or others."""
+
+    @property
+    def live_calls(self) -> int:
+        """Sockets that are open or whose last words are still coming."""
+
+    def websocket(self) -> asyncio.Protocol:
+        """The protocol of a connection whose first bytes are an upgrade request."""
+
+    def has_room(self) -> bool:
+        """Whether another call would be served well."""
+
+    async def trouble(self) -> list[str]:
+        """Why no more calls should be sent here; nothing if they should."""
+
+    async def numbers(self) -> dict[str, Any]:
+        """The pool's metrics, the door's among them."""
+
+
+class Door:
+    """Loop thread only; ``listen``, then ``drain`` if calls may end, then ``close`` and ``finish``.
+
+    :param metrics: where refusals and waiting sockets are counted
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: ServeOptions,
+        pool: CallPool,
+        metrics: Metrics,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._options = options
+        self._pool = pool
+        self._metrics = metrics
+        tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
+        self.gate = CallGate(max_calls=options.max_calls, tokens=tokens)
+        self.broadcast = Broadcast(metrics)
+        self.doorman = Doorman(settings, metrics)
+        self.room = WaitingRoom(on_closed=self._note_idle_closed)
+        website = Website(
+            settings,
+            path=options.path,
+            doorman=self.doorman,
+            gate=self.gate,
+            tokens=tokens,
+            metrics=metrics,
+            broadcast=self.broadcast,
+            readiness=self._readiness,
+            has_room=self._has_room,
+            numbers=pool.numbers,
+            leave_room=self.room.leave,
+        )
+        self._http = HttpProtocols(website.answer)
+        self._front = Front(
+            websocket=pool.websocket, plain=self.plain, room=self.room, on_bad_head=self._note_bad_head, tls=tls
+        )
+        self._is_draining = False
+        self._is_drained = asyncio.Event()
+
+    async def listen(self) -> int:
+        """Accept connections.
+
+        :return: the port
+        :raises UsageError: the address cannot be listened on
+        """
+        host, port = self._options.host, self._options.port
+        try:
+            return await self._front.listen(host, port)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+            ) from error
+
+    async def drain(self) -> None:
+        """Take no more calls, but those that were promised a place; return when the last has ended, or after
+        ``drain_timeout_s``. Plain requests are answered meanwhile: not ready, busy."""
+        self._is_draining = True
+        self.gate.take_no_more()
+        timeout_s = self._options.drain_timeout_s
+        if self._pool.live_calls and timeout_s:
+            log.info("draining: the live calls (%d) may end by themselves for %g s", self._pool.live_calls, timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_drained.wait()
+        except TimeoutError:
+            log.info("the time for draining is over")
+
+    def look(self) -> None:
+        """To be called a few times a second: a drain waits for calls, and for those that were promised a place."""
+        if self._is_draining and not self._pool.live_calls and not self.gate.may_come(now=time.time()):
+            self._is_drained.set()
+
+    def close(self) -> None:
+        """Accept no more, and close the sockets that are no call."""
+        self._is_draining = True
+        self._front.close()
+        if self._pool.live_calls:
+            log.info("stopping: closing the live calls (%d); their last words still come", self._pool.live_calls)
+
+    async def finish(self) -> None:
+        """The calls are over: end the readers."""
+        self.broadcast.close()
+        await self._http.close()
+
+    def plain(self) -> asyncio.Protocol:
+        """The protocol of a connection whose first bytes are a plain request, or an upgrade that is refused."""
+        return self._http()
+
+    # --- calls --------------------------------------------------------------------------------------------
+
+    def admit(self, target: str, signatures: list[str]) -> tuple[int, str] | None:
+        """Look at an upgrade; see ``MediaServer``."""
+        path = target.partition("?")[0]
+        if path.rstrip("/") != self._options.path.rstrip("/"):
+            return 404, f"Nothing here; calls connect to {self._options.path}.\n"
+        if not self.doorman.may_open_stream(self._options.path, signatures):
+            return 403, "This is for Twilio's signed requests.\n"
+        if not self.may_upgrade():
+            return 503, "No room for another call.\n"
+        return None
+
+    def may_upgrade(self) -> bool:
+        """Whether there is room for a socket that may become a call; counts the refusal."""
+        if self.gate.may_come(now=time.time()) and (self._is_draining or self._pool.has_room()):
+            return True
+        self._metrics.calls_refused["upgrade"] += 1
+        return False
+
+    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
+        """A call's start came; see ``CallGate``."""
+        refusal = self.gate.enter(call, holder, now=time.time())
+        if refusal is None:
+            self._metrics.calls_live = self.gate.live
+        elif refusal.is_auth:
+            self._metrics.auth_refusals[refusal.reason] += 1
+        else:
+            self._metrics.calls_refused[refusal.reason] += 1
+        return refusal
+
+    def leave(self, call_sid: str, holder: CallHolder) -> None:
+        """A call's socket is gone."""
+        self.gate.leave(call_sid, holder)
+        self._metrics.calls_live = self.gate.live
+
+    # --- readiness ----------------------------------------------------------------------------------------
+
+    def _has_room(self) -> bool:
+        return not self._is_draining and self._pool.has_room()
+
+    async def _readiness(self) -> list[str]:
+        if self._is_draining:
+            return ["draining"]
+        nearly_full = [f"nearly all {self._options.max_calls} places are taken"]
+        return [*([] if self.gate.is_ready(now=time.time()) else nearly_full), *await self._pool.trouble()]
+
+    def _note_idle_closed(self) -> None:
+        self._metrics.idle_closed += 1
+
+    def _note_bad_head(self, reason: str) -> None:
+        self._metrics.bad_heads[reason] += 1

@@ -1,0 +1,41 @@
+"""Whether the recogniser's address answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["Probe"]
+
+TIMEOUT_S = 2.0
+REMEMBERED_S = 2.0
+
+
+class Probe:
+    """Connects, and hangs up. Loop thread only; whoever asks while somebody else does gets the same answer.
+
+    :param address: ``host:port``
+    """
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._host = host.strip("[]")
+        self._port = int(port)
+        self._asked_at: float | None = None
+        self._answer: asyncio.Task[bool] | None = None
+
+    async def is_reachable(self) -> bool:
+        """Whether a connection can be made; the answer may be 2 s old."""
+        now = asyncio.get_running_loop().time()
+        if self._answer is None or (self._answer.done() and now - (self._asked_at or 0.0) > REMEMBERED_S):
+            self._asked_at = now
+            self._answer = asyncio.get_running_loop().create_task(self._connect())
+        return await asyncio.shield(self._answer)
+
+    async def _connect(self) -> bool:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                _, writer = await asyncio.open_connection(self._host, self._port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True

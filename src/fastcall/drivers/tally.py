@@ -1,0 +1,79 @@
+"""What one call adds to its process's numbers.
+
+Nothing is counted twice on the way of the audio: the call's parts keep their own counts, and what has been added to
+them since the last time is brought over when somebody asks, and when the call ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.events import RecognitionEvent, SessionFailed, SessionRotated, TranscriptEvent
+from fastcall.rules.callclock import CallClock
+from fastcall.rules.machine import CallMachine
+from fastcall.rules.metrics import Metrics
+
+__all__ = ["CallTally"]
+
+FRAME_SAMPLES = 160
+
+
+class CallTally:
+    """One call's share of the numbers. Loop thread only."""
+
+    def __init__(self, metrics: Metrics, machine: CallMachine) -> None:
+        self._metrics = metrics
+        self._machine = machine
+        self._counted: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._interim_end = 0
+
+    def count(self, heard_samples: int, session: RecognitionSession | None) -> None:
+        """Bring over what the call's parts have counted since the last time.
+
+        :param heard_samples: audio of the call so far
+        """
+        timeline = self._machine.timeline
+        counts = Counter(
+            frames=heard_samples // FRAME_SAMPLES,
+            gaps=timeline.gaps,
+            gap_samples=timeline.gap_samples,
+            duplicate_frames=timeline.duplicate_frames,
+            dropped_samples=session.dropped_samples if session is not None else 0,
+            lost_samples=session.lost_samples if session is not None else 0,
+        )
+        for name, more in (counts - self._counted).items():
+            setattr(self._metrics, name, getattr(self._metrics, name) + more)
+        self._counted = counts
+        rejected = Counter(self._machine.rejected)
+        self._metrics.rejected_messages.update(rejected - self._rejected)
+        self._rejected = rejected
+
+    def note(self, event: SessionEvent) -> None:
+        """The session told something."""
+        if isinstance(event, RecognitionEvent):
+            self._interim_end = event.end_sample
+        elif isinstance(event, SessionRotated):
+            self._metrics.rotations[event.reason] += 1
+        elif isinstance(event, SessionFailed):
+            self._metrics.session_failures[event.code] += 1
+
+    def publish(self, event: TranscriptEvent, clock: CallClock, *, now: float) -> None:
+        """The world is told something."""
+        if event.event == "partial":
+            self._metrics.partial_latency_seconds.observe(clock.age_s(self._interim_end, now=now))
+        elif event.event == "utterance_end" and event.end_sample is not None:
+            self._metrics.commit_latency_seconds.observe(clock.age_s(event.end_sample, now=now))
+        elif event.event == "fallback":
+            self._metrics.fallbacks[event.source or "fallback"] += 1
+
+    def answer_to(
+        self, event: TranscriptEvent, session: RecognitionSession | None, time: Callable[[], float]
+    ) -> Callable[[], None] | None:
+        """What to call at the first audio that answers the utterance that ``event`` ends."""
+        if session is None or event.end_sample is None:
+            return None
+        clock, end_sample = session.clock, event.end_sample
+        return lambda: self._metrics.first_response_seconds.observe(clock.age_s(end_sample, now=time()))

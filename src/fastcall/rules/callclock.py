@@ -1,0 +1,38 @@
+"""Call time on the wall: when a sample of the call was said, as far as the one who hears it can know."""
+
+from __future__ import annotations
+
+from fastcall.events import SAMPLE_RATE_HZ
+
+__all__ = ["CallClock"]
+
+# Two clocks drift apart by less; without it a call of hours would seem to grow old, or young.
+DRIFT = 1e-4
+
+
+class CallClock:
+    """Maps call time to the clock that ``now`` comes from. Pure; one a call, one thread.
+
+    The audio that ever came soonest sets the mapping: what comes later was late. So the age of a sample counts the
+    jitter of the network and every delay since, but not the constant part of the way to here.
+    """
+
+    __slots__ = ("_began_at", "_looked_at")
+
+    def __init__(self) -> None:
+        self._began_at: float | None = None
+        self._looked_at = 0.0
+
+    def heard(self, end_sample: int, *, now: float) -> None:
+        """The call's audio up to ``end_sample`` is here."""
+        began_at = now - end_sample / SAMPLE_RATE_HZ
+        if self._began_at is not None:
+            began_at = min(began_at, self._began_at + DRIFT * (now - self._looked_at))
+        self._began_at = began_at
+        self._looked_at = now
+
+    def age_s(self, sample: int, *, now: float) -> float:
+        """How long ago ``sample`` was said, in seconds; 0 before anything was heard."""
+        if self._began_at is None:
+            return 0.0
+        return max(0.0, now - self._began_at - sample / SAMPLE_RATE_HZ)

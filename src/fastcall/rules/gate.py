@@ -1,0 +1,137 @@
+"""Whether a call may begin: asked once a call, when its ``start`` was read, before anything is opened for it.
+
+Goals: a call's audio comes over one socket; a server that has enough does not take more; what TwiML promised a caller
+is kept. A place is taken first and counted at once (*reserve, then check*): between TwiML's answer and the stream's
+start lies a second, in which a hundred other callers may have asked.
+
+Who comes with the id of a call that has a living socket is refused, whoever it is: the one that is there has proven
+itself by its audio, and a stranger that learnt a call's id must not be able to push it out. Twilio itself opens one
+stream a call, and sends audio without pause; a socket that has been silent for seconds is dead, though TCP may not know
+it yet, and then the newcomer is the call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastcall.events import CallStarted
+from fastcall.rules.streamtoken import PARAMETER, StreamTokens
+
+__all__ = ["CallGate", "CallHolder", "Refusal"]
+
+# Twilio sends 50 messages a second, silence too.
+DEAD_AFTER_S = 5.0
+# How long a place is kept for a call that was sent TwiML.
+RESERVED_S = 30.0
+# Not ready before the last place is gone: whoever balances the load needs time to see it.
+READY_SHARE = 0.95
+
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+
+
+@dataclass(slots=True, frozen=True)
+class Refusal:
+    """Why a call may not begin; ``reason`` is a counter's label."""
+
+    reason: str
+    code: int
+    text: str
+    is_auth: bool = False
+
+
+class CallHolder(Protocol):
+    """Who has a call's socket."""
+
+    def silent_s(self) -> float:
+        """How long nothing was heard of it, in seconds."""
+
+    def replaced(self) -> None:
+        """Another socket has the call now."""
+
+
+class CallGate:
+    """The calls of one process, and the places for more. Pure; one thread.
+
+    :param max_calls: how many calls at once
+    :param tokens: one-time tokens, if calls need one
+    """
+
+    def __init__(self, *, max_calls: int, tokens: StreamTokens | None = None) -> None:
+        self._max_calls = max_calls
+        self._tokens = tokens
+        self._holders: dict[str, CallHolder] = {}
+        self._reserved: dict[str, float] = {}
+        self._takes_more = True
+
+    @property
+    def live(self) -> int:
+        """Calls that are live."""
+        return len(self._holders)
+
+    def reserve(self, call_sid: str, *, now: float) -> bool:
+        """Keep a place for a call that is about to come.
+
+        :param now: Unix time in seconds
+        :return: whether there is one
+        """
+        self._forget(now)
+        if call_sid not in self._reserved and not self._has_place():
+            return False
+        self._reserved.pop(call_sid, None)
+        self._reserved[call_sid] = now + RESERVED_S
+        return True
+
+    def take_no_more(self) -> None:
+        """From now on only calls come that have a place reserved."""
+        self._takes_more = False
+
+    def may_come(self, *, now: float) -> bool:
+        """Whether a call may come of which nothing is known yet: there is a place, or it may be one with a place
+        reserved."""
+        self._forget(now)
+        return bool(self._reserved) or self._has_place()
+
+    def is_ready(self, *, now: float) -> bool:
+        """Whether more calls should be sent here."""
+        self._forget(now)
+        taken = len(self._holders) + len(self._reserved)
+        return self._takes_more and taken < self._max_calls * READY_SHARE
+
+    def enter(self, call: CallStarted, holder: CallHolder, *, now: float) -> Refusal | None:
+        """A call's ``start`` came.
+
+        :param now: Unix time in seconds
+        :return: None if it may begin; ``leave`` is then owed
+        """
+        if self._tokens is not None:
+            reason = self._tokens.spend(call.custom_parameters.get(PARAMETER, ""), call.call_sid, now=now)
+            if reason is not None:
+                return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
+        other = self._holders.get(call.call_sid)
+        if other is not None:
+            if other.silent_s() < DEAD_AFTER_S:
+                return Refusal("second_socket", POLICY_VIOLATION, "this call has a socket already")
+            other.replaced()
+        self._forget(now)
+        if self._reserved.pop(call.call_sid, None) is None and other is None and not self._has_place():
+            return Refusal("no_capacity", TRY_AGAIN_LATER, "no place is free")
+        self._holders[call.call_sid] = holder
+        return None
+
+    def leave(self, call_sid: str, holder: CallHolder) -> None:
+        """The call is over, or another socket has it."""
+        if self._holders.get(call_sid) is holder:
+            del self._holders[call_sid]
+
+    def _has_place(self) -> bool:
+        return self._takes_more and len(self._holders) + len(self._reserved) < self._max_calls
+
+    def _forget(self, now: float) -> None:
+        # They expire in the order in which they were made.
+        while self._reserved:
+            call_sid, until = next(iter(self._reserved.items()))
+            if until > now:
+                return
+            del self._reserved[call_sid]

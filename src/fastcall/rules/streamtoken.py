@@ -1,0 +1,99 @@
+"""One-time tokens: that a stream was asked for by TwiML of ours, for this call, a moment ago.
+
+A token travels as a ``<Parameter>`` of the TwiML and comes back in the stream's ``start``. It is an HMAC-SHA256 over
+version, expiry, a random part and the call's id: it opens one stream, of one call, within its time. The random part of
+each token that was spent is remembered until the token would have expired anyway, and no longer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+
+from fastcall.errors import UsageError
+
+__all__ = ["PARAMETER", "StreamTokens", "mint_token"]
+
+PARAMETER = "fastcall_token"
+"""The name of the ``<Parameter>``."""
+
+LIFETIME_S = 120.0
+VERSION = "1"
+MIN_SECRET_CHARS = 16
+# Each costs a valid token, so only who holds the secret can fill it.
+MAX_SPENT = 100_000
+# version, expiry, 32 hex digits of nonce, 64 of HMAC
+MAX_TOKEN_CHARS = 128
+
+
+def mint_token(secret: str, call_sid: str, *, now: float, nonce: str, lifetime_s: float = LIFETIME_S) -> str:
+    """A token that opens one stream of the call ``call_sid``.
+
+    :param now: Unix time in seconds
+    :param nonce: random, hexadecimal, 32 digits
+    """
+    expires_at = math.ceil(now + lifetime_s)
+    return f"{VERSION}.{expires_at}.{nonce}.{_mac(secret, call_sid, str(expires_at), nonce)}"
+
+
+def _mac(secret: str, call_sid: str, expires_at: str, nonce: str) -> str:
+    signed = "\0".join(("fastcall stream token", VERSION, expires_at, nonce, call_sid))
+    return hmac.new(secret.encode(), signed.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+class StreamTokens:
+    """Checks tokens, and lets each pass once. Pure; one thread.
+
+    :raises UsageError: the secret is too short to be one
+    """
+
+    def __init__(self, secret: str, *, max_spent: int = MAX_SPENT) -> None:
+        if len(secret) < MIN_SECRET_CHARS:
+            raise UsageError(
+                f"FASTCALL_STREAM_SECRET is too short: at least {MIN_SECRET_CHARS} characters, as random as "
+                '`python3 -c "import secrets; print(secrets.token_hex(32))"` makes them'
+            )
+        self._secret = secret
+        self._max_spent = max_spent
+        self._spent: dict[str, float] = {}
+
+    @property
+    def remembered(self) -> int:
+        """Spent tokens that have not expired yet."""
+        return len(self._spent)
+
+    def mint(self, call_sid: str, *, now: float, nonce: str) -> str:
+        """A token for the call ``call_sid``; see :func:`mint_token`."""
+        return mint_token(self._secret, call_sid, now=now, nonce=nonce)
+
+    def spend(self, token: str, call_sid: str, *, now: float) -> str | None:
+        """Let the token pass, once.
+
+        :param now: Unix time in seconds
+        :return: None, or why not: ``token_missing``, ``token_forged``, ``token_expired``, ``token_used``
+        """
+        if not token:
+            return "token_missing"
+        parts = token.split(".")
+        if len(token) > MAX_TOKEN_CHARS or len(parts) != 4 or not parts[1].isascii() or not parts[1].isdigit():
+            return "token_forged"
+        version, expires_at, nonce, mac = parts
+        expected = _mac(self._secret, call_sid, expires_at, nonce)
+        if not hmac.compare_digest(expected.encode(), mac.encode("utf-8", "surrogatepass")) or version != VERSION:
+            return "token_forged"
+        if now >= float(expires_at):
+            return "token_expired"
+        if nonce in self._spent or not self._has_room(now):
+            return "token_used"
+        self._spent[nonce] = float(expires_at)
+        return None
+
+    def note_spent(self, nonce: str, expires_at: float) -> None:
+        """Another process let this one pass."""
+        self._spent[nonce] = expires_at
+
+    def _has_room(self, now: float) -> bool:
+        if len(self._spent) >= self._max_spent:
+            self._spent = {nonce: until for nonce, until in self._spent.items() if until > now}
+        return len(self._spent) < self._max_spent

@@ -1,0 +1,188 @@
+"""Several processes behind one port: this one accepts, answers requests, and has an eye on those that have the calls.
+
+A connection's upgrade goes, descriptor and first bytes, to the worker with the fewest; how many that are is what the
+worker last told of, and what was sent to it since. A worker that dies is told of with the calls that died with it, and
+another is started. Numbers, readiness and the live stream speak for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+from fastcall.adapters.handover import Upgrade
+from fastcall.adapters.output import TranscriptFile
+from fastcall.crew import CrewMember, RemoteCall
+from fastcall.door import Door
+from fastcall.drivers.loopwatch import LoopWatch
+from fastcall.drivers.probe import Probe
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted
+from fastcall.fallbacks import load_fallback
+from fastcall.options import ServeOptions, check_exposure, check_fallback, choose_recogniser, load_handler, tell_where
+from fastcall.rules.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
+from fastcall.settings import Settings
+
+__all__ = ["Supervisor"]
+
+log = logging.getLogger("fastcall")
+
+START_TIMEOUT_S = 60.0
+
+
+class Supervisor:
+    """Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``. A ``CallPool`` by its workers."""
+
+    def __init__(self, settings: Settings, options: ServeOptions) -> None:
+        kind, endpoint = choose_recogniser(settings, options)
+        check_exposure(settings, options)
+        check_fallback(settings, options)
+        if kind == "embedded":
+            raise UsageError("the embedded recogniser is for one process: leave --workers at 1, or set another up")
+        if options.tls_cert:
+            raise UsageError("with --workers TLS must end before this server, in a proxy: leave --tls-cert out")
+        if options.handler:
+            load_handler(options.handler)
+        if options.fallback:
+            load_fallback(options.fallback)
+        self._settings = settings
+        self._options = options
+        self.metrics = Metrics()
+        self._gone = Metrics().snapshot()
+        self._file = TranscriptFile(options.transcripts) if options.transcripts else None
+        self._probe = Probe(endpoint or "speech.googleapis.com:443") if kind != "none" else None
+        self._door: Door | None = None
+        self._watch: LoopWatch | None = None
+        self._workers: list[CrewMember] = []
+        self._is_stopping = False
+
+    async def start(self) -> int:
+        """Start the workers, then listen.
+
+        :return: the port
+        :raises UsageError: something needed is not there; the message says what to do
+        """
+        log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
+        self._door = door = Door(self._settings, self._options, self, self.metrics)
+        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=door.look)
+        self._workers = [CrewMember(number, self) for number in range(1, self._options.workers + 1)]
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await asyncio.gather(*(worker.began() for worker in self._workers))
+            port = await door.listen()
+        except TimeoutError:
+            await self.stop()
+            raise UsageError(f"the workers did not start within {START_TIMEOUT_S:.0f} s") from None
+        except UsageError:
+            await self.stop()
+            raise
+        tell_where(self._settings, self._options, port, f"{self._workers[0].recogniser}, workers {len(self._workers)}")
+        return port
+
+    async def drain(self) -> None:
+        """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
+        if self._door is not None:
+            await self._door.drain()
+
+    async def stop(self) -> None:
+        """Stop accepting, let the workers close their calls and collect their last words, end everything."""
+        self._is_stopping = True
+        if self._door is not None:
+            self._door.close()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        if self._watch is not None:
+            self._watch.stop()
+        if self._door is not None:
+            await self._door.finish()
+        if self._file is not None:
+            self._file.close()
+
+    # --- CallPool -------------------------------------------------------------------------------------------
+
+    @property
+    def live_calls(self) -> int:
+        """See ``CallPool``."""
+        return sum(worker.load for worker in self._workers)
+
+    def websocket(self) -> asyncio.Protocol:
+        """See ``CallPool``."""
+        assert self._door is not None
+        return Upgrade(self._hand_over, self._door.plain)
+
+    def has_room(self) -> bool:
+        """See ``CallPool``."""
+        return any(worker.is_ready and worker.has_room for worker in self._workers)
+
+    async def trouble(self) -> list[str]:
+        """See ``CallPool``."""
+        ready = [worker for worker in self._workers if worker.is_ready]
+        if not ready:
+            return ["no worker is running"]
+        reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
+        if all(worker.fails for worker in ready):
+            reasons.append("the recogniser fails")
+        elif self._probe is not None and not await self._probe.is_reachable():
+            reasons.append("the recogniser cannot be reached")
+        return reasons
+
+    async def numbers(self) -> dict[str, Any]:
+        """See ``CallPool``."""
+        assert self._door is not None
+        self.metrics.sockets_waiting = len(self._door.room)
+        theirs = await asyncio.gather(*(worker.numbers() for worker in self._workers))
+        return merge([self._gone, self.metrics.snapshot(), *theirs])
+
+    # --- the workers' matters ---------------------------------------------------------------------------------
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether workers may end."""
+        return self._is_stopping
+
+    @property
+    def worker_options(self) -> ServeOptions:
+        """What a worker is told."""
+        return replace(self._options, transcripts=None, workers=1)
+
+    @property
+    def worker_arguments(self) -> list[str]:
+        """What of the command line a worker cannot take from the environment or from its options."""
+        model = self._settings.whisper_model
+        return ["--log-format", self._options.log_format, *(["--whisper-model", model] if model else [])]
+
+    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+        """A worker has begun a call: revoke it if it may not be."""
+        assert self._door is not None
+        refusal = self._door.enter(call, holder)
+        if refusal is not None:
+            holder.revoke(refusal.code, refusal.text)
+
+    def left(self, call_sid: str, holder: RemoteCall) -> None:
+        """A worker's call has no socket any more."""
+        assert self._door is not None
+        self._door.leave(call_sid, holder)
+
+    def publish(self, line: str) -> None:
+        """A line of the transcript stream."""
+        assert self._door is not None
+        self._door.broadcast.write(line)
+        if self._file is not None:
+            self._file.write(line)
+
+    def bury(self, numbers: dict[str, Any]) -> None:
+        """A worker is gone: what it counted stays counted."""
+        kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
+        self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
+
+    def _hand_over(self, descriptor: int, early: bytes) -> bool:
+        assert self._door is not None
+        if not self._door.may_upgrade():
+            return False
+        ready = [worker for worker in self._workers if worker.is_ready]
+        for worker in sorted(ready, key=lambda each: (not each.has_room, each.load)):
+            if worker.take(descriptor, early):
+                return True
+        self.metrics.calls_refused["no_worker"] += 1
+        return False

@@ -1,0 +1,163 @@
+"""One of several processes that have the calls of one port. Its parent has the port, and tells it what to do.
+
+The two speak in lines of JSON over a socket pair (``do`` from the parent, ``tell`` from the worker); connections come
+over another. When the parent is gone, or says so, the worker closes its calls, lets their last words come, and ends.
+
+What concerns one call only is decided here. What concerns all processes is the parent's: whether another process has
+the call, or has spent its token, or has taken the last place. A call begins at once and is revoked, if it must be, one
+message later: a caller does not wait for two processes to agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import time
+from typing import Any
+
+from fastcall.adapters.front import WaitingRoom
+from fastcall.adapters.handover import Receiver
+from fastcall.calls import CallHost
+from fastcall.doorman import Doorman
+from fastcall.drivers.runner import CallRunner
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted
+from fastcall.options import ServeOptions
+from fastcall.rules.gate import DEAD_AFTER_S, CallGate, CallHolder, Refusal
+from fastcall.rules.metrics import Metrics
+from fastcall.rules.streamtoken import PARAMETER, StreamTokens
+from fastcall.settings import Settings
+
+__all__ = ["LINE_LIMIT_BYTES", "Worker"]
+
+log = logging.getLogger("fastcall.worker")
+
+LINE_LIMIT_BYTES = 4 * 1024 * 1024
+# Places are counted by the parent.
+NO_LIMIT = 1 << 30
+
+
+class Worker:
+    """Loop thread only; ``run`` until the parent says stop.
+
+    :param control: this process's end of the way for words
+    :param connections: its end of the way for connections
+    """
+
+    def __init__(self, settings: Settings, control: socket.socket, connections: socket.socket) -> None:
+        self._settings = settings
+        self._control = control
+        self._connections = connections
+        self._metrics = Metrics()
+        self._doorman = Doorman(settings, self._metrics)
+        self._room = WaitingRoom(on_closed=self._note_idle_closed)
+        tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
+        self._gate = CallGate(max_calls=NO_LIMIT, tokens=tokens)
+        self._holders: dict[str, CallHolder] = {}
+        self._open = 0
+
+    async def run(self) -> None:
+        """Serve until the parent says stop, or is gone."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: None)  # a signal to all processes is the parent's to act on
+        reader, self._writer = await asyncio.open_connection(sock=self._control, limit=LINE_LIMIT_BYTES)
+        line = await reader.readline()
+        if not line:
+            return
+        options = ServeOptions(**json.loads(line))
+        host = CallHost(self._settings, options, self._metrics, emit=self._emit)
+        self._host, self._path = host, options.path
+        try:
+            await host.start(self, admit=self._admit, leave_room=self._room.leave, on_look=self._report)
+        except UsageError as error:
+            self._tell("failed", text=str(error))
+            await self._writer.drain()
+            return
+        receiver = Receiver(self._connections, host.websocket)
+        self._receiver = receiver
+        self._tell("ready", recogniser=host.recogniser)
+        await self._obey(reader)
+        receiver.close()
+        await host.stop()
+        self._tell("numbers", numbers=self._snapshot())
+        self._writer.close()
+
+    # --- the parent's words --------------------------------------------------------------------------------
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
+        while line := await _line(reader):
+            word = json.loads(line)
+            if word["do"] == "stop":
+                return
+            if word["do"] == "numbers":
+                self._tell("numbers", numbers=self._snapshot())
+            elif word["do"] == "revoke":
+                holder = self._holders.get(word["call_sid"])
+                if isinstance(holder, CallRunner):
+                    holder.revoked(word["code"], word["text"])
+
+    def _tell(self, what: str, **more: Any) -> None:
+        if not self._writer.is_closing():  # a parent that is gone hears nothing; the calls still end in order
+            self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
+
+    def _emit(self, line: str) -> None:
+        self._tell("line", line=line)
+
+    def _report(self) -> None:
+        self._tell(
+            "report",
+            open=self._host.open_sockets,
+            received=self._receiver.received,
+            has_room=self._host.has_room(),
+            is_strained=self._host.is_strained,
+            fails=self._host.fails,
+            silent=self._host.silent_calls(DEAD_AFTER_S),
+        )
+
+    def _snapshot(self) -> dict[str, Any]:
+        self._metrics.sockets_waiting = len(self._room)
+        return self._host.snapshot()
+
+    # --- who may come in -----------------------------------------------------------------------------------
+
+    def _admit(self, target: str, signatures: list[str]) -> tuple[int, str] | None:
+        if target.partition("?")[0].rstrip("/") != self._path.rstrip("/"):
+            return 404, f"Nothing here; calls connect to {self._path}.\n"
+        if not self._doorman.may_open_stream(self._path, signatures):
+            return 403, "This is for Twilio's signed requests.\n"
+        return None
+
+    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
+        """A call's start came: decide what can be decided here, and ask the parent for the rest."""
+        refusal = self._gate.enter(call, holder, now=time.time())
+        if refusal is None:
+            self._holders[call.call_sid] = holder
+            token = call.custom_parameters.get(PARAMETER, "")
+            self._tell("enter", call_sid=call.call_sid, stream_sid=call.stream_sid, token=token)
+        elif refusal.is_auth:
+            self._metrics.auth_refusals[refusal.reason] += 1
+        else:
+            self._metrics.calls_refused[refusal.reason] += 1
+        return refusal
+
+    def leave(self, call_sid: str, holder: CallHolder) -> None:
+        """A call's socket is gone."""
+        self._gate.leave(call_sid, holder)
+        if self._holders.get(call_sid) is holder:
+            del self._holders[call_sid]
+            self._tell("leave", call_sid=call_sid)
+
+    def _note_idle_closed(self) -> None:
+        self._metrics.idle_closed += 1
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The parent's next line; empty when it is gone."""
+    try:
+        return await reader.readline()
+    except ConnectionError:
+        return b""

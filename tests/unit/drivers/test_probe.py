@@ -1,0 +1,53 @@
+"""Whether the recogniser answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from fastcall.drivers.probe import Probe
+
+
+async def test_an_address_answers_or_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastcall.drivers.probe.REMEMBERED_S", -1.0)
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    probe = Probe(f"127.0.0.1:{port}")
+    assert await probe.is_reachable()
+    server.close()
+    await server.wait_closed()
+    assert not await probe.is_reachable()
+
+
+async def test_who_asks_soon_again_gets_the_same_answer() -> None:
+    connections = 0
+
+    def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0)
+    probe = Probe(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert await asyncio.gather(*(probe.is_reachable() for _ in range(10))) == [True] * 10
+    assert await probe.is_reachable()
+    assert connections <= 1
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_address_that_swallows_everything_is_not_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastcall.drivers.probe.TIMEOUT_S", 0.2)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(address)  # the queue of a listener that accepts nobody
+        assert not await Probe(f"127.0.0.1:{address[1]}").is_reachable()
+        for each in waiting:
+            each.close()

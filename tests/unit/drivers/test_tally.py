@@ -1,0 +1,56 @@
+"""What a call adds to its process's numbers: each thing once."""
+
+from __future__ import annotations
+
+from fastcall.drivers.tally import CallTally
+from fastcall.events import (
+    CallStarted,
+    MediaFrame,
+    RecognitionEvent,
+    Rejected,
+    SessionFailed,
+    SessionRotated,
+    TranscriptEvent,
+)
+from fastcall.rules.callclock import CallClock
+from fastcall.rules.machine import CallMachine
+from fastcall.rules.metrics import Metrics
+from fastcall.settings import Settings
+
+
+def test_what_the_parts_counted_is_brought_over_once() -> None:
+    metrics, machine = Metrics(), CallMachine(Settings(), now=0.0)
+    tally = CallTally(metrics, machine)
+    machine.receive(CallStarted("MZ", "CA", "AC"), now=0.0)
+    machine.receive(MediaFrame("MZ", 100, bytes(160)), now=0.0)
+    machine.receive(MediaFrame("MZ", 500, bytes(160)), now=0.0)
+    machine.receive(Rejected("not_json"), now=0.0)
+    for _ in range(2):
+        tally.count(480, None)
+    assert (metrics.frames, metrics.gaps, metrics.gap_samples) == (3, 1, 3040)
+    assert metrics.rejected_messages == {"not_json": 1}
+    machine.receive(Rejected("not_json"), now=0.0)
+    machine.receive(MediaFrame("MZ", 500, bytes(160)), now=0.0)
+    tally.count(640, None)
+    assert (metrics.frames, metrics.duplicate_frames, metrics.rejected_messages) == (4, 1, {"not_json": 2})
+
+
+def test_latencies_count_from_when_it_was_said() -> None:
+    metrics, clock = Metrics(), CallClock()
+    tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
+    clock.heard(8000, now=101.0)
+    tally.note(RecognitionEvent("interim", "apple", 4000, "emulator"))
+    tally.publish(TranscriptEvent("partial", 1, "apple"), clock, now=101.25)
+    tally.publish(TranscriptEvent("utterance_end", 1, "apple", 0, 8000), clock, now=101.5)
+    assert metrics.partial_latency_seconds.total == 0.75
+    assert metrics.commit_latency_seconds.total == 0.5
+
+
+def test_what_a_session_tells_is_counted_by_reason() -> None:
+    metrics = Metrics()
+    tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
+    for event in (SessionRotated("age"), SessionRotated("age"), SessionFailed("UNAVAILABLE", "", "")):
+        tally.note(event)
+    tally.publish(TranscriptEvent("fallback", 1, source="whisper"), CallClock(), now=0.0)
+    assert (metrics.rotations, metrics.session_failures) == ({"age": 2}, {"UNAVAILABLE": 1})
+    assert metrics.fallbacks == {"whisper": 1}

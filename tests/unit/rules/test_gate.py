@@ -1,0 +1,105 @@
+"""The gate: one socket a call, so many calls, and places that were promised."""
+
+from __future__ import annotations
+
+from fastcall.events import CallStarted
+from fastcall.rules.gate import DEAD_AFTER_S, RESERVED_S, CallGate, Refusal
+from fastcall.rules.streamtoken import PARAMETER, StreamTokens
+
+SECRET = "a secret of more than sixteen characters"
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.silence_s = 0.0
+        self.was_replaced = False
+
+    def silent_s(self) -> float:
+        return self.silence_s
+
+    def replaced(self) -> None:
+        self.was_replaced = True
+
+
+def call(number: int, **parameters: str) -> CallStarted:
+    return CallStarted(f"MZ{number}", f"CA{number}", "AC", custom_parameters=parameters)
+
+
+def reason(refusal: Refusal | None) -> str | None:
+    return refusal.reason if refusal is not None else None
+
+
+def test_a_second_socket_of_a_living_call_is_refused_and_the_first_is_left_alone() -> None:
+    gate, first, second = CallGate(max_calls=9), Holder(), Holder()
+    assert gate.enter(call(1), first, now=0) is None
+    refusal = gate.enter(call(1), second, now=0)
+    assert refusal is not None
+    assert (refusal.reason, refusal.code) == ("second_socket", 1008)
+    gate.leave("CA1", second)
+    assert (gate.live, first.was_replaced) == (1, False)
+
+
+def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
+    gate, first, second = CallGate(max_calls=1), Holder(), Holder()
+    assert gate.enter(call(1), first, now=0) is None
+    first.silence_s = DEAD_AFTER_S
+    assert gate.enter(call(1), second, now=0) is None
+    assert first.was_replaced
+    gate.leave("CA1", first)
+    assert gate.live == 1
+    gate.leave("CA1", second)
+    assert gate.live == 0
+
+
+def test_the_last_place_is_the_last() -> None:
+    gate, holder = CallGate(max_calls=2), Holder()
+    assert [reason(gate.enter(call(n), holder, now=0)) for n in range(3)] == [None, None, "no_capacity"]
+    gate.leave("CA0", holder)
+    assert gate.may_come(now=0)
+    assert gate.enter(call(3), holder, now=0) is None
+
+
+def test_a_reserved_place_is_kept_for_its_call_and_for_a_while() -> None:
+    gate = CallGate(max_calls=1)
+    assert gate.reserve("CA1", now=0)
+    assert gate.reserve("CA1", now=1)
+    assert not gate.reserve("CA2", now=1)
+    assert reason(gate.enter(call(2), Holder(), now=1)) == "no_capacity"
+    assert gate.enter(call(1), Holder(), now=1) is None
+    assert not gate.reserve("CA2", now=1)
+    gate = CallGate(max_calls=1)
+    assert gate.reserve("CA1", now=0)
+    assert not gate.reserve("CA3", now=RESERVED_S - 1)
+    assert gate.reserve("CA2", now=RESERVED_S + 1)
+
+
+def test_it_is_not_ready_before_it_is_full() -> None:
+    gate = CallGate(max_calls=100)
+    for number in range(96):
+        assert gate.is_ready(now=0) is (number < 95)
+        assert gate.reserve(f"CA{number}", now=0)
+    assert gate.may_come(now=0)
+
+
+def test_where_tokens_are_needed_one_call_has_one() -> None:
+    gate = CallGate(max_calls=9, tokens=StreamTokens(SECRET))
+    token = StreamTokens(SECRET).mint("CA1", now=0, nonce="0" * 32)
+    assert reason(gate.enter(call(1), Holder(), now=1)) == "token_missing"
+    assert reason(gate.enter(call(2, **{PARAMETER: token}), Holder(), now=1)) == "token_forged"
+    assert gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1) is None
+    gate.leave("CA1", Holder())
+    refusal = gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1)
+    assert refusal is not None
+    assert (refusal.reason, refusal.is_auth) == ("token_used", True)
+
+
+def test_while_draining_only_calls_with_a_place_come() -> None:
+    gate = CallGate(max_calls=9)
+    assert gate.reserve("CA1", now=0)
+    gate.take_no_more()
+    assert not gate.is_ready(now=0)
+    assert not gate.reserve("CA2", now=0)
+    assert gate.may_come(now=0)
+    assert reason(gate.enter(call(2), Holder(), now=0)) == "no_capacity"
+    assert gate.enter(call(1), Holder(), now=0) is None
+    assert not gate.may_come(now=0)

@@ -1,0 +1,52 @@
+"""What the command line and the environment say: which recogniser, which handler, what cannot work."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastcall.errors import UsageError
+from fastcall.options import ServeOptions, choose_recogniser, load_handler
+from fastcall.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "choice"),
+    [
+        ({}, {}, ("embedded", None)),
+        ({}, {"host": "localhost"}, ("embedded", None)),
+        ({}, {"host": "::1"}, ("embedded", None)),
+        ({"SPEECH_EMULATOR_HOST": "h:1"}, {"host": "0.0.0.0"}, ("emulator", "h:1")),
+        ({"SPEECH_EMULATOR_HOST": "h:1", "GOOGLE_APPLICATION_CREDENTIALS": "k"}, {}, ("emulator", "h:1")),
+        ({"GOOGLE_APPLICATION_CREDENTIALS": "k"}, {}, ("google", None)),
+        ({"SPEECH_EMULATOR_HOST": "h:1"}, {"stt": "google"}, ("google", None)),
+        ({}, {"stt": "emulator", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
+        ({}, {"stt": "google-v2", "host": "0.0.0.0"}, ("google", None)),
+        ({}, {"stt": "google-v2", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
+        ({"ENABLE_STREAMING_STT": "false", "GOOGLE_APPLICATION_CREDENTIALS": "k"}, {"host": "0.0.0.0"}, ("none", None)),
+    ],
+)
+def test_the_flag_then_the_emulator_then_google_then_the_embedded(
+    environ: dict[str, str], options: dict[str, str], choice: tuple[str, str | None]
+) -> None:
+    assert choose_recogniser(Settings.from_environ(environ), ServeOptions(**options)) == choice  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "what"),
+    [
+        ({}, {"host": "0.0.0.0"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+        ({}, {"stt": "emulator"}, "--stt-endpoint"),
+        ({"SPEECH_EMULATOR_HOST": "nowhere"}, {}, "HOST:PORT"),
+    ],
+)
+def test_a_choice_that_cannot_work_says_what_to_set(
+    environ: dict[str, str], options: dict[str, str], what: str
+) -> None:
+    with pytest.raises(UsageError, match=what):
+        choose_recogniser(Settings.from_environ(environ), ServeOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["talkers", "no_such_module:x", "json:no_such", "json:dumps", ":x"])
+def test_a_handler_that_is_none_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match="--handler"):
+        load_handler(name)

@@ -1,0 +1,91 @@
+"""A connection that goes from one end to the other with what it has said."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from fastcall.adapters.front import Front, WaitingRoom
+from fastcall.adapters.handover import MAX_EARLY_BYTES, Receiver, Sender, Upgrade, handover_pair
+from peers import PATIENCE_S
+from wire.test_front import UPGRADE, Echo
+
+REQUEST = UPGRADE % b"Upgrade: websocket"
+
+
+async def hand_over(pieces: list[bytes], *, channel_is_open: bool = True) -> tuple[bytes, int]:
+    """What is answered to the pieces by the other end, and how many connections came there."""
+    ours, theirs = handover_pair()
+    sender, receiver = Sender(ours), Receiver(theirs, lambda: Echo("other"))
+    if not channel_is_open:
+        receiver.close()
+    front = Front(
+        websocket=lambda: Upgrade(sender.send, lambda: Echo("refused")),
+        plain=lambda: Echo("plain"),
+        room=WaitingRoom(),
+        on_bad_head=print,
+    )
+    port = await front.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = []
+    async with asyncio.timeout(PATIENCE_S):
+        for piece in pieces:
+            writer.write(piece)
+            answers.append(await reader.readline())
+    writer.close()
+    front.close()
+    sender.close()
+    if channel_is_open:
+        receiver.close()
+    return b"".join(answers), receiver.received
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_the_other_end_answers_to_the_first_bytes_and_to_those_after(run) -> None:  # type: ignore[no-untyped-def]
+    assert run(hand_over([REQUEST, b"more", b"and more"])) == (b"other %d\nother 4\nother 8\n" % len(REQUEST), 1)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_what_nobody_takes_is_refused_here(run) -> None:  # type: ignore[no-untyped-def]
+    answer, received = run(hand_over([REQUEST, b"more"], channel_is_open=False))
+    assert (answer, received) == (b"refused %d\nrefused 4\n" % len(REQUEST), 0)
+
+
+def test_who_says_too_much_before_an_answer_is_refused() -> None:
+    early = REQUEST + bytes(MAX_EARLY_BYTES)
+    taken: list[int] = []
+
+    def take(descriptor: int, _: bytes) -> bool:
+        taken.append(descriptor)
+        return True
+
+    async def send_at_once() -> bytes:
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        upgrade = Upgrade(take, lambda: Echo("refused"))
+        transport, _ = await loop.connect_accepted_socket(lambda: upgrade, ours)
+        upgrade.data_received(early)
+        theirs.setblocking(False)
+        answer = await loop.sock_recv(theirs, 100)
+        transport.close()
+        theirs.close()
+        return answer
+
+    assert asyncio.run(send_at_once()) == b"refused %d\n" % len(early)
+    assert taken == []
+
+
+def test_a_full_way_takes_no_more_and_does_not_wait() -> None:
+    ours, theirs = handover_pair()
+    sender = Sender(ours)
+    sent = 0
+    with socket.socket() as connection:
+        while sender.send(connection.fileno(), REQUEST):
+            sent += 1
+            assert sent < 100_000
+    assert sent >= 1
+    sender.close()
+    theirs.close()

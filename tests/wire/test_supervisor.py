@@ -1,0 +1,212 @@
+"""Several processes behind one port: who gets a call, what they say together, and what is left when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from fastcall.rules.streamtoken import PARAMETER, mint_token
+from peers import PATIENCE_S, Phone, Process, ask, serve_environment, serve_process, tones, words_of_call
+from wire.test_website import reading, values_of
+
+SECRET = "a-stream-secret-of-some-length"
+
+
+class Crew:
+    """A server with workers, as seen from outside."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.url = process.ready[1]
+        self.port = int(self.url.rpartition(":")[2].partition("/")[0])
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Of each worker the process that it last was."""
+        found = (re.search(r"worker (\d+) is there, pid (\d+)", line) for line in tuple(self.process.lines))
+        return {int(each[1]): int(each[2]) for each in found if each}
+
+    async def numbers(self) -> dict[str, float]:
+        return values_of((await ask(self.port, "/metrics")).body)
+
+    async def number(self, name: str, at_least: float) -> float:
+        """The number, once it is so large."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (value := (await self.numbers()).get(name, 0.0)) < at_least:
+                pass
+        return value
+
+
+@contextlib.asynccontextmanager
+async def crew(recognizer: str, *arguments: str, **variables: str) -> AsyncIterator[Crew]:
+    options = ("--workers", "2", "--drain-timeout", "0", *arguments)
+    async with serve_process(*options, SPEECH_EMULATOR_HOST=recognizer, **variables) as process:
+        yield Crew(process)
+
+
+def sockets_of(pid: int, port: int) -> int:
+    """Connections at the port that the process has."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" and row[9] in inodes for row in rows)
+
+
+async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator: str, tmp_path: Path) -> None:
+    path = tmp_path / "transcripts.ndjson"
+    async with (
+        crew(prompt_emulator, "--transcripts", str(path)) as it,
+        reading(it.port) as live,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        phones = [await stack.enter_async_context(Phone(it.url, f"even {n}")) for n in range(20)]
+        said = [words_of_call(number, 2) for number in range(20)]
+        for phone, words in zip(phones, said, strict=True):
+            await phone.start()
+            await phone.say(tones(["[300]", *words, "[300]"]))
+        assert await it.number("fastcall_calls_live", 20) == 20
+        if sys.platform == "linux":
+            assert [sockets_of(pid, it.port) for pid in it.pids.values()] == [10, 10]
+        assert (await ask(it.port, "/readyz")).status == 200
+        for phone in phones:
+            await phone.stop()
+        assert await it.number("fastcall_calls_ended_total", 20) == 20
+        numbers = await it.numbers()
+        assert (numbers["fastcall_calls_started_total"], numbers["fastcall_calls_live"]) == (20, 0)
+        assert numbers["fastcall_commit_latency_seconds_count"] >= 20
+        ended: dict[str, list[str]] = {}
+        while sum("call_ended" in events for events in ended.values()) < 20:
+            async with asyncio.timeout(PATIENCE_S):
+                size = int(await live.readline(), 16)
+                record = json.loads((await live.readexactly(size + 2))[:-2])
+            ended.setdefault(record["call_sid"], []).append(record["event"])
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for phone, words in zip(phones, said, strict=True):
+        mine = [record for record in records if record["call_sid"] == phone.call_sid]
+        assert [record["text"] for record in mine if record["event"] == "utterance_end"] == [" ".join(words)]
+        assert ended[phone.call_sid] == [record["event"] for record in mine]
+
+
+async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
+        phones = [await stack.enter_async_context(Phone(it.url, f"kill {n}")) for n in range(20)]
+        for phone in phones:
+            await phone.start()
+        assert await it.number("fastcall_calls_live", 20) == 20
+        speaking = [asyncio.create_task(phone.speak(tones("[300] apple arrow autumn [500]"))) for phone in phones]
+        before = it.pids
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(it.process.wait_for, r"Partial: apple")
+        os.kill(before[1], signal.SIGKILL)
+        killed_at = loop.time()
+        told = r"worker 1 died of signal 9; lost are (\d+) calls: (.*) \("
+        line = await asyncio.to_thread(it.process.wait_for, told)
+        await asyncio.to_thread(it.process.wait_for, f"worker 1 is there, pid (?!{before[1]}$)")
+        back_s = loop.time() - killed_at
+        assert line[1] == "10"
+        lost = set(line[2].split(", "))
+        results = await asyncio.gather(*speaking, return_exceptions=True)
+        for phone, result in zip(phones, results, strict=True):
+            if phone.call_sid in lost:
+                assert result is None or isinstance(result, ConnectionClosed)
+            else:
+                assert result is None
+                await asyncio.to_thread(it.process.wait_for, f"Final: apple arrow autumn call={phone.call_sid}")
+                await (await phone.socket.ping())
+        assert it.pids[2] == before[2]
+        async with Phone(it.url, "after") as phone:  # the new one has the fewest
+            await phone.start()
+            await phone.say(tones("[300] badge [300]"))
+            await phone.stop()
+            await asyncio.to_thread(it.process.wait_for, f"Final: badge call={phone.call_sid}")
+        numbers = await it.numbers()
+        assert numbers["fastcall_calls_live"] == 10
+        assert numbers["fastcall_calls_started_total"] >= 11
+        print(f"the worker was back after {back_s:.2f} s")
+        assert back_s < 10
+
+
+async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, Phone(it.url, "call") as phone:
+        now = time.time()
+        token = mint_token(SECRET, phone.call_sid, now=now, nonce="0" * 32)
+        other = mint_token(SECRET, phone.call_sid, now=now, nonce="1" * 32)
+        await phone.start({PARAMETER: token})
+        assert await it.number("fastcall_calls_live", 1) == 1
+        for given, why in ((other, "socket already"), (token, "token_used")):
+            async with Phone(it.url, "call") as thief:  # goes to the other worker: this one has a call
+                await thief.start({PARAMETER: given})
+                code, text = await thief.closed()
+            assert code == 1008
+            assert why in (text or "")
+        await phone.say(tones("[300] apple [300]"))
+        await phone.stop()
+        await asyncio.to_thread(it.process.wait_for, f"Final: apple call={phone.call_sid}")
+
+
+async def test_places_are_counted_together(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator, "--max-calls", "2") as it, contextlib.AsyncExitStack() as stack:
+        for number in range(2):
+            phone = await stack.enter_async_context(Phone(it.url, f"place {number}"))
+            await phone.start()
+        assert await it.number("fastcall_calls_live", 2) == 2
+        with pytest.raises(InvalidStatus) as refused:
+            await Phone(it.url, "too many").__aenter__()
+        assert refused.value.response.status_code == 503
+        assert (await ask(it.port, "/readyz")).status == 503
+
+
+async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
+        phones = [await stack.enter_async_context(Phone(it.url, f"last {n}")) for n in range(6)]
+        for phone in phones:
+            await phone.start()
+            await phone.say(tones("[300] apple arrow [100]"))
+            await (await phone.socket.ping())
+        for pid in it.pids.values():
+            os.kill(pid, signal.SIGTERM)  # as an init system may, to all processes at once
+        it.process.send_signal(signal.SIGTERM)
+        codes = [await phone.closed() for phone in phones]
+        assert await asyncio.to_thread(it.process.wait) == 0
+    assert [code for code, _ in codes] == [1012] * 6
+    for phone in phones:
+        assert any(f"Final: apple arrow call={phone.call_sid}" in line for line in it.process.lines)
+    assert not any("died" in line or "lost" in line for line in it.process.lines)
+    assert it.process.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (["--workers", "0"], {}, "--workers"),
+        (["--workers", "many"], {}, "--workers"),
+        (["--workers", "2"], {}, "embedded recogniser"),
+        (["--workers", "2", "--tls-cert", "x"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--tls-cert"),
+        (["--workers", "2"], {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such.json"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+    ],
+)
+def test_what_cannot_work_with_workers_is_refused(arguments: list[str], variables: dict[str, str], says: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fastcall", "serve", "--port", "0", *arguments],
+        env=serve_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert says in result.stderr

@@ -1,0 +1,42 @@
+"""A worker whose parent is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+
+from peers import Phone, tones
+from wire.test_supervisor import crew
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs (and is no zombie)."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator) as it, Phone(it.url, "orphan") as phone:
+        await phone.start()
+        await phone.say(tones("[300] apple arrow [400]"))
+        await asyncio.to_thread(it.process.wait_for, "Streaming session started")
+        await (await phone.socket.ping())
+        os.kill(it.process.pid, signal.SIGKILL)
+        assert (await phone.closed())[0] == 1012
+        # Its output is read to the end: the workers held it too, and so they are gone.
+        await asyncio.to_thread(it.process.wait)
+        assert [pid for pid in it.pids.values() if is_alive(pid)] == []
+    assert any("Final: apple arrow" in line for line in it.process.lines)
+
+
+async def test_workers_write_the_log_in_the_same_form(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator, "--log-format", "json") as it, Phone(it.url, "json") as phone:
+        await phone.start()
+        await asyncio.to_thread(it.process.wait_for, "Streaming session started")
+        lines = [json.loads(line) for line in tuple(it.process.lines)]
+    assert phone.call_sid in [line["call"] for line in lines]
