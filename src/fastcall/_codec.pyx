@@ -1,4 +1,4 @@
-"""The core: G.711, the audio ring, the debouncer and the scan of Twilio's media messages.
+"""The core: G.711, the audio ring, the debouncer, the scan of Twilio's media messages and the hot lane.
 
 Every loop is a ``noexcept nogil`` function over plain pointers. Every public function takes the buffer, calls
 the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an exporter may move
@@ -184,3 +184,7 @@ include "_codec_audioop.pxi"
 include "_codec_ring.pxi"
 include "_codec_debounce.pxi"
 include "_codec_media.pxi"
+include "_codec_timeline.pxi"
+include "_codec_endpoint.pxi"
+include "_codec_ear.pxi"
+include "_codec_lane.pxi"

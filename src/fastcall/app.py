@@ -51,6 +51,7 @@ class ServeOptions:
     fallback: str | None = None
     transcripts: str | None = None
     log_format: str = "text"
+    hot_lane: bool = True
 
 
 def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
@@ -166,6 +167,7 @@ class Server:
                 port=self._options.port,
                 path=self._options.path,
                 respond=self._respond,
+                hot_lane=self._options.hot_lane,
             )
         except OSError as error:
             await self.stop()

@@ -4,6 +4,10 @@ Messages are taken in ``process_event``, in the loop turn in which their bytes a
 queue, no task switch, and ``start``, ``media`` and ``stop`` keep their order. Handshake, ping and pong, close,
 fragments' framing and the size limit stay websockets' own.
 
+The hot lane: once a call is live, ``data_received`` shows what came to a compiled ``FrameLane`` first. It takes the
+call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It needs to know
+where frames begin, so a connection that sent anything before its handshake was done has none.
+
 ``compression=None``: Twilio offers none, and a context would cost 64 KiB a call. ``ping_timeout=None``: how Twilio
 answers pings is not documented, and a call must not die of it.
 """
@@ -21,8 +25,11 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
-__all__ = ["MediaConnection", "MessageReceiver", "start_server"]
+from fastcall._codec import FrameLane, MediaLane
+
+__all__ = ["MediaConnection", "MessageReceiver", "PlainMediaConnection", "start_server"]
 
 log = logging.getLogger("fastcall.server")
 
@@ -33,12 +40,20 @@ MAX_EARLY_FRAMES = 64
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 
+END_OF_REQUEST = b"\r\n\r\n"
+# What a ``FrameLane`` wants, besides 0.
+HAND_OVER = 1
+
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
 
 
 class MessageReceiver(Protocol):
     """Who takes a connection's messages; called on the loop, in order."""
+
+    @property
+    def lane(self) -> MediaLane | None:
+        """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
 
     def message_received(self, message: bytes) -> None:
         """A whole text message."""
@@ -56,8 +71,14 @@ class MessageReceiver(Protocol):
 class MediaConnection(ServerConnection):
     """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
 
+    hot_lane = True
+    """Whether the receiver's lane is used."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._lane: FrameLane | None = None
+        self._request_end = b""
+        self._sent_early = False
         self._receiver: MessageReceiver | None = None
         self._early: list[Frame] = []
         self._too_early = False
@@ -68,6 +89,50 @@ class MediaConnection(ServerConnection):
         self._closing: asyncio.Task[None] | None = None
 
     # --- inbound ----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the socket, in order. May not raise."""
+        lane = self._lane
+        if lane is None:
+            if self._receiver is None:
+                self._note_request(data)
+            super().data_received(data)
+            return
+        wanted = lane.feed(data)
+        while wanted:
+            if wanted == HAND_OVER:
+                super().data_received(lane.handed())
+            else:
+                self._guard(lane.attend)
+            self._choose_lane(lane)
+            wanted = lane.go_on()
+
+    def eof_received(self) -> None:
+        """The peer sends no more."""
+        self._release_held()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._release_held()
+        super().connection_lost(exc)
+
+    def _release_held(self) -> None:
+        """The beginning of a frame of which no more will come is websockets' to judge."""
+        if self._lane is not None and (rest := self._lane.held()):
+            super().data_received(rest)
+
+    def _note_request(self, data: bytes) -> None:
+        """Find out whether anything came after the request, of which websockets would then have the beginning."""
+        known = self._request_end + data
+        end = known.find(END_OF_REQUEST)
+        if end >= 0 and end + len(END_OF_REQUEST) < len(known):
+            self._sent_early = True
+        self._request_end = known[-len(END_OF_REQUEST) :] if end >= 0 else known[1 - len(END_OF_REQUEST) :]
+
+    def _choose_lane(self, lane: FrameLane) -> None:
+        is_open = self._closing is None and self.protocol.state is State.OPEN
+        lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
 
     def process_event(self, event: Any) -> None:
         """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
@@ -85,6 +150,8 @@ class MediaConnection(ServerConnection):
     def attach(self, receiver: MessageReceiver) -> None:
         """The handshake is done: hand messages to ``receiver`` from now on."""
         self._receiver = receiver
+        if self.hot_lane and not self._sent_early:
+            self._lane = FrameLane(self.loop.time)
         early, self._early = self._early, []
         if self._too_early:
             self.close_soon(POLICY_VIOLATION, f"more than {MAX_EARLY_FRAMES} messages before the handshake was done")
@@ -95,11 +162,14 @@ class MediaConnection(ServerConnection):
     def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
         if self._closing is not None:
             return
+        if frame.opcode is Opcode.TEXT and frame.fin:
+            self._guard(receiver.message_received, bytes(frame.data))
+        else:
+            self._guard(self._take_fragment, frame, receiver)
+
+    def _guard(self, act: Callable[..., None], *args: Any) -> None:
         try:
-            if frame.opcode is Opcode.TEXT and frame.fin:
-                receiver.message_received(bytes(frame.data))
-            else:
-                self._take_fragment(frame, receiver)
+            act(*args)
         except Exception:
             # A defect of ours must end this call only, and be seen.
             log.exception("internal error on a message; closing this call only")
@@ -138,6 +208,8 @@ class MediaConnection(ServerConnection):
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake; whatever still comes in is ignored."""
+        if self._lane is not None:
+            self._lane.carry(None)
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason[:120]))
 
@@ -159,6 +231,12 @@ class MediaConnection(ServerConnection):
                 self._outbound_bytes -= len(message)
         except ConnectionClosed:
             return
+
+
+class PlainMediaConnection(MediaConnection):
+    """The same without the hot lane: every message takes the way through websockets."""
+
+    hot_lane = False
 
 
 def _router(
@@ -188,12 +266,14 @@ async def start_server(
     path: str,
     respond: Callable[[str], tuple[int, str] | None],
     tls: ssl.SSLContext | None = None,
+    hot_lane: bool = True,
 ) -> Server:
     """Listen.
 
     :param make_receiver: called for each connection when its handshake is done
     :param path: where WebSockets are taken; other paths are ``respond``'s
     :param respond: path to (status, body) for plain GET requests, or None for 404
+    :param hot_lane: whether receivers' lanes are used; without, every message takes the way through websockets
     :raises OSError: the address cannot be listened on
     """
 
@@ -213,7 +293,7 @@ async def start_server(
         handle,
         host,
         port,
-        create_connection=MediaConnection,
+        create_connection=MediaConnection if hot_lane else PlainMediaConnection,
         process_request=_router(path, respond),
         compression=None,
         ping_timeout=None,

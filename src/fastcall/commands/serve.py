@@ -58,6 +58,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whisper-model", metavar="MODEL", help="overrides WHISPER_MODEL")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
+    parser.add_argument(
+        "--hot-lane",
+        choices=("on", "off"),
+        default="on",
+        help="take ordinary media messages from the socket's bytes at once; off: by websockets, slower, and the same "
+        "otherwise (default: %(default)s)",
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="(default: %(default)s)")
 
 
@@ -80,5 +87,6 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         fallback=args.fallback,
         transcripts=args.transcripts,
         log_format=args.log_format,
+        hot_lane=args.hot_lane == "on",
     )
     return serve(settings, options)

@@ -31,6 +31,11 @@ class AudioIntake:
         self._holes: deque[tuple[int, int]] = deque()
 
     @property
+    def ring(self) -> AudioRing:
+        """The ring, for a producer that asks it first whether all fits."""
+        return self._ring
+
+    @property
     def fed_samples(self) -> int:
         """Samples that were fed, dropped ones included. Any thread."""
         return self._ring.pushed_samples + self._ring.dropped_samples

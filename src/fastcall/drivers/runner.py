@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from fastcall._codec import mulaw_decode
+from fastcall._codec import Ear, MediaLane
 from fastcall.drivers.call import Call
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import DtmfPressed, MarkPlayed, Rejected, SocketClosed, TranscriptEvent, VoiceFrame
@@ -73,7 +73,6 @@ class CallRunner:
         self._recognizer = recognizer
         self._fallback = fallback
         self._config = config
-        self._voice = voice
         self._sink = sink
         self._handler = handler
         self._rand = rand
@@ -83,8 +82,8 @@ class CallRunner:
         self._handler_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._unheard = b""
-        self._heard_samples = 0
+        self._ear = Ear(voice, getattr(voice, "native", None))
+        self._lane: MediaLane | None = None
         self._running = False
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._arm()
@@ -104,6 +103,11 @@ class CallRunner:
         self._step(SocketClosed(code, reason))
         if self._machine.state == "over":
             self._finish()
+
+    @property
+    def lane(self) -> MediaLane | None:
+        """What takes this call's ordinary media without ``message_received``, while the call is live."""
+        return self._lane
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when nothing of the call is left."""
@@ -151,6 +155,7 @@ class CallRunner:
                 if self._session is not None:
                     self._session.note_speech(speaking, sample, is_last=is_last)
             case CloseSession():
+                self._close_lane()
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
                 log.warning("closing the socket: %s (code %d) call=%s", reason, code, self.label)
@@ -187,15 +192,37 @@ class CallRunner:
             if audio.silence_samples:
                 session.feed_silence(audio.silence_samples)
             session.push_audio(audio.mulaw)
-        unheard = self._unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
+        unheard = self._ear.unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
         now = self._loop.time()
         position = 0
         while position + VAD_FRAME_SAMPLES <= len(unheard):
-            frame = mulaw_decode(unheard[position : position + VAD_FRAME_SAMPLES])
+            voiced = self._ear.hear(unheard[position : position + VAD_FRAME_SAMPLES])
             position += VAD_FRAME_SAMPLES
-            self._heard_samples += VAD_FRAME_SAMPLES
-            self._machine.receive(VoiceFrame(self._voice.is_speech(frame), self._heard_samples), now=now)
-        self._unheard = unheard[position:]
+            self._machine.receive(VoiceFrame(voiced, self._ear.heard_samples), now=now)
+        self._ear.unheard = unheard[position:]
+
+    def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
+        """From now on ordinary media may come in by the lane: the same timeline, ring, ear and endpointing, without an
+        event and a command for each frame."""
+        self._lane = MediaLane(
+            stream_sid,
+            self._machine.timeline,
+            session.ring,
+            self._ear,
+            self._machine.endpoint_rule,
+            batch_samples=session.batch_samples,
+            on_batch=session.pump,
+            on_speech=self._speech_changed,
+        )
+
+    def _close_lane(self) -> None:
+        if self._lane is not None:
+            self._lane.close()
+            self._lane = None
+
+    def _speech_changed(self, change: int) -> None:
+        self._machine.speech_changed(change, now=self._loop.time())
+        self._carry_out()
 
     # --- session ------------------------------------------------------------------------------------------
 
@@ -209,6 +236,7 @@ class CallRunner:
             rand=self._rand,
         )
         self._session.start()
+        self._open_lane(command.call.stream_sid, self._session)
         if self._handler is not None:
             self._call = Call(command.call, self._socket)
             self._handler_task = self._loop.create_task(self._run_handler(self._handler, self._call))
@@ -242,6 +270,7 @@ class CallRunner:
             log.exception("the handler failed; the call goes on without it call=%s", self.label)
 
     def _finish(self) -> None:
+        self._close_lane()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from fastcall._codec import AudioRing
 from fastcall.drivers.fallback import FallbackDesk
 from fastcall.drivers.intake import AudioIntake
 from fastcall.drivers.leg import StreamLeg
@@ -106,6 +107,17 @@ class RecognitionSession:
     def call_samples(self) -> int:
         """The session's call time: samples that were fed so far, dropped ones included. Any thread."""
         return self._intake.fed_samples
+
+    @property
+    def ring(self) -> AudioRing:
+        """Where audio is fed to, for a producer that writes into it itself: on the loop's thread, only as much as fits,
+        and with ``pump`` when ``batch_samples`` wait."""
+        return self._intake.ring
+
+    @property
+    def batch_samples(self) -> int:
+        """So many samples are sent together."""
+        return self._batch_samples
 
     @property
     def dropped_samples(self) -> int:
