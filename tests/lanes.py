@@ -200,7 +200,7 @@ class Side:
             "session": session and (session.call_samples, session.dropped_samples, session._intake.waiting_samples),
             "ear": (self.runner._ear.heard_samples, self.runner._ear.unheard),
             "deadline": machine.next_deadline(),
-            "timer": self.runner._timer and self.runner._timer.when(),
+            "timer": self.runner._timer and self.runner._timer_at,
         }
 
 

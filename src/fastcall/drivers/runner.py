@@ -82,6 +82,7 @@ class CallRunner:
         self._handler_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._ear = Ear(voice, getattr(voice, "native", None))
         self._lane: MediaLane | None = None
         self._running = False
@@ -173,9 +174,11 @@ class CallRunner:
         if due_at is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= due_at:
+            # uvloop's handle of a time that has come already does not know its time.
+            if self._timer_at <= due_at:
                 return
             self._timer.cancel()
+        self._timer_at = due_at
         self._timer = self._loop.call_at(due_at, self._timer_fired, due_at)
 
     def _timer_fired(self, planned: float) -> None:

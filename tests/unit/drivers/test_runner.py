@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+import uvloop
 
 from fastcall.drivers.call import Call
 from fastcall.drivers.runner import CallRunner, Handler
@@ -37,12 +38,12 @@ class Ear:
 
 
 class Stage:
-    def __init__(self, handler: Handler | None = None) -> None:
+    def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
         self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
         self.runner = CallRunner(
             self.socket,
-            settings=Settings(),
+            settings=settings or Settings(),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
             voice=Ear(),
@@ -166,3 +167,16 @@ async def test_a_socket_that_closes_before_its_start_is_over_at_once() -> None:
     stage.runner.socket_closed(1006, "")
     await asyncio.wait_for(stage.runner.wait_over(), 5)
     assert stage.events == []
+
+
+def test_a_deadline_that_has_come_already_is_no_error_on_uvloop() -> None:
+    """A loop that is behind arms its timer for a time in the past; uvloop's handle then does not know its time."""
+
+    async def late() -> list[tuple[int, str]]:
+        stage = Stage(settings=Settings(start_timeout_s=0.0))
+        stage.runner.message_received(stage.messages.connected().encode())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return stage.socket.closed
+
+    assert [code for code, _ in uvloop.run(late())] == [1008]
