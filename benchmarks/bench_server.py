@@ -2,8 +2,8 @@
 
 Both servers run on one uvloop, each with its own calls: reading the socket, WebSocket, parsing, timeline, ring,
 webrtcvad, endpointing, batches decoded to LINEAR16. Only the recogniser is none: it takes the batches and says nothing.
-The sides take turns: a message is written to each call's socket, and then the time is taken until the loop has read them
-all, so what the callers cost is not in it. Of all turns of a side the cheapest counts.
+The sides take turns: a message is written to each call's socket, and then the time is taken until the loop has read
+them all, so what the callers cost is not in it. Of all turns of a side the cheapest counts.
 """
 
 from __future__ import annotations
