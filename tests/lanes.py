@@ -139,17 +139,20 @@ class _Server:
     async def handler(self, connection: MediaConnection) -> None:
         pass
 
+    def is_serving(self) -> bool:
+        return True
+
 
 class Side:
     """A connection whose handshake is done, and its call."""
 
-    def __init__(self, kind: type[MediaConnection]) -> None:
+    def __init__(self, kind: type[MediaConnection], *, is_open: bool = True) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.recognizer = ScriptedRecognizer()
         self.transport = _Transport()
-        protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
+        protocol = ServerProtocol(state=State.OPEN if is_open else State.CONNECTING, max_size=MAX_MESSAGE_BYTES)
         self.connection = kind(protocol, _Server(), ping_interval=None, ping_timeout=None)
-        self.connection.request = Request("/media", Headers())
+        self.connection.request = Request("/media", Headers()) if is_open else None
         self.connection.connection_made(self.transport)
         self.runner = CallRunner(
             self.connection,
@@ -160,9 +163,20 @@ class Side:
             sink=self._sink,
             rand=lambda: 0.5,
         )
-        self.connection.attach(self.runner)
+        if is_open:
+            self.connection.attach(self.runner)
         self.by_lane = 0
         self._eof = False
+
+    @classmethod
+    async def opened(cls, kind: type[MediaConnection], *reads: bytes) -> Side:
+        """One whose handshake happens: ``reads`` come before it is done, the first begins with the request."""
+        side = cls(kind, is_open=False)
+        for read in reads:
+            side.connection.data_received(read)
+        await side.connection.handshake(server_header=None)
+        side.connection.attach(side.runner)
+        return side
 
     def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
         self.events.append((event, call_sid, stream_sid))
@@ -207,9 +221,14 @@ class Side:
 class Pair:
     """Both, fed alike. Lines that they log at WARNING and above are compared too."""
 
-    def __init__(self) -> None:
-        self.hot, self.plain = Side(MediaConnection), Side(PlainMediaConnection)
+    def __init__(self, hot: Side | None = None, plain: Side | None = None) -> None:
+        self.hot, self.plain = hot or Side(MediaConnection), plain or Side(PlainMediaConnection)
         self._log = _Lines()
+
+    @classmethod
+    async def opened(cls, *reads: bytes) -> Pair:
+        """With their handshakes, during which ``reads`` come."""
+        return cls(await Side.opened(MediaConnection, *reads), await Side.opened(PlainMediaConnection, *reads))
 
     def receive(self, *pieces: bytes) -> None:
         """One read each."""
@@ -233,7 +252,7 @@ class Pair:
     def check(self) -> None:
         hot, plain = self.hot.seen(), self.plain.seen()
         assert hot == plain, {name: (hot[name], plain[name]) for name in hot if hot[name] != plain[name]}
-        assert self._log.lines[self.hot] == self._log.lines[self.plain]
+        assert self._log.lines.get(self.hot) == self._log.lines.get(self.plain)
         assert self.plain.by_lane == 0
 
     def ended(self) -> tuple[int | None, str]:

@@ -199,6 +199,7 @@ OTHERS = [
     frame(b"x" * 1025),
     frame(b"x" * 3000, 0x82),
     frame(b"{", 0x01) + frame(media(), 0x81) + frame(b"ping", 0x89) + frame(b"}", 0x80),
+    frame(b"{", 0x01) + frame(b"ping", 0x89) + frame(media(), 0x81) + frame(b"}", 0x80),
     frame(b"a", 0x02) + frame(b"b", 0x00) + frame(media(), 0x81) + frame(b"", 0x80),
     frame(media(), key=None),
     frame(media(), 0xC1),

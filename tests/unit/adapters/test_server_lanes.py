@@ -33,6 +33,7 @@ from lanes import (
     start_text,
     stop_text,
 )
+from peers import upgrade_request
 from sim.clock import in_virtual_time
 
 FUZZ_FRAMES = int(os.environ.get("FASTCALL_FUZZ_FRAMES", "4000"))
@@ -146,6 +147,9 @@ HEADS: dict[str, bytes] = {
     + frame(b"there?", PING)
     + frame(ORDINARY[100:], CONTINUATION),
     "a whole text between two fragments": frame(ORDINARY[:100], fin=False) + PLAIN_LENGTH,
+    "a whole text after a ping between two fragments": frame(ORDINARY[:100], fin=False)
+    + frame(b"there?", PING)
+    + PLAIN_LENGTH,
     "fragments that become too large": frame(b" " * 40_000, fin=False) + frame(b" " * 40_000, CONTINUATION),
     "an empty first fragment": frame(b"", fin=False) + frame(ORDINARY, CONTINUATION),
     "a fragment that never ends": frame(ORDINARY, fin=False),
@@ -335,6 +339,42 @@ async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
     await pair.settle()
     for side in (pair.hot, pair.plain):
         assert side.transport.did[-1] == b"\x88\x10\x03\xf3internal error"  # 1011
+    await pair.drop()
+
+
+REQUEST = upgrade_request(8080)
+# A binary frame in which there lies what would be frames of the call, if its head were not seen.
+TRAP = frame(PLAIN_LENGTH + frame(media(AT_MS + 20, CODES)), BINARY, key=bytes(4))
+HEAD = len(TRAP) - 2 * len(PLAIN_LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("reads", "has_lane"),
+    [
+        ([REQUEST], True),
+        ([REQUEST[:-1], REQUEST[-1:]], True),
+        ([REQUEST[:-2], REQUEST[-2:]], True),
+        ([REQUEST[:30], REQUEST[30:]], True),
+        ([REQUEST + prelude(2) + TRAP[:HEAD]], False),
+        ([REQUEST, prelude(2) + TRAP[:HEAD]], False),
+        ([REQUEST[:-3], REQUEST[-3:] + prelude(2) + TRAP[:HEAD]], False),
+        ([REQUEST[:-1], REQUEST[-1:] + prelude(2) + TRAP[:1], TRAP[1:HEAD]], False),
+        ([REQUEST + prelude(2) + TRAP[:HEAD] + b"\r\n\r\n"], False),
+    ],
+)
+@in_virtual_time
+async def test_who_sends_before_the_handshake_is_done_has_no_lane(reads: list[bytes], has_lane: bool) -> None:
+    """Nobody knows where its frames begin: websockets may have taken a head already."""
+    pair = await Pair.opened(*reads)
+    if has_lane:
+        pair.receive(prelude(2), TRAP[:HEAD])
+    inside, outside = len(PLAIN_LENGTH), frame(media(AT_MS, CODES))
+    pair.receive(TRAP[HEAD : HEAD + inside], TRAP[HEAD + inside :], outside, frame(b"{}"), frame(stop_text()))
+    pair.check()
+    assert (pair.hot.by_lane > 0) == has_lane
+    await pair.settle()
+    await pair.end()
+    pair.check()
     await pair.drop()
 
 
