@@ -18,10 +18,10 @@ cdef class MediaLane:
 
     Taken is a message in the form that ``scan_media`` knows, of this stream, whose frame is simply the next in time,
     fits the ring, and makes at most one frame of 20 ms whole. Everything else is refused and changes nothing: gaps,
-    repeats, overflow, all that must be counted or told is the slow way's. Both share the timeline, the ring, the ear and
-    the endpointing, so a message may go either way.
+    repeats, overflow, all that must be counted or told is the slow way's. Both share the timeline, the ring, the ear
+    and the endpointing, so a message may go either way.
 
-    :param stream_sid: of the messages that are the call's; if it is not of at most 64 ASCII characters, none is taken
+    :param stream_sid: of the call's messages; if it is not of at most 64 ASCII characters, none is taken
     :param ring: of mu-law
     :param batch_samples: so many in the ring are due to be sent
     :param on_batch: called without arguments when a batch is due
@@ -174,8 +174,8 @@ cdef class FrameLane:
 
     :param clock: seconds, the ``now`` of the call's events
 
-    The bytes must begin at the beginning of a frame. ``feed(data)`` gives the first step and ``go_on()`` the next, until
-    it is 0. At 1 ``handed()`` is to be given to the WebSocket implementation, at 2 ``attend()`` is to be called.
+    The bytes must begin at the beginning of a frame. ``feed(data)`` gives the first step and ``go_on()`` the next,
+    until it is 0. At 1 ``handed()`` is to be given to the WebSocket implementation, at 2 ``attend()`` is to be called.
 
     Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
     the implementation sees of it is what the socket received. At most 1031 bytes are held back; ``held()`` gives them
