@@ -13,6 +13,7 @@ from fastcall import _codec
 from fastcall.events import MediaFrame, Rejected
 from fastcall.rules import twilio
 from fuzz.harness import Target
+from fuzz.lane import Lane
 
 __all__ = ["TARGETS", "MediaScan"]
 
@@ -156,4 +157,4 @@ class Track:
         return min(track.memory_bytes // 4096, 8), track.start > 0, track.dropped_samples > 0
 
 
-TARGETS: Sequence[Target] = (MediaScan(), Loops(), Track())
+TARGETS: Sequence[Target] = (MediaScan(), Loops(), Track(), Lane())

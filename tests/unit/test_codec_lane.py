@@ -151,6 +151,26 @@ def test_a_frame_that_does_not_fit_the_track_is_handed_over() -> None:
     assert call.track.dropped_samples == 0
 
 
+def test_no_more_messages_are_taken_than_are_allowed() -> None:
+    call = Call()
+    call.media.allow(2)
+    call.receive(b"".join(frame(media(100 + 20 * n)) for n in range(4)))
+    assert (call.media.messages, b"".join(call.handed)) == (2, frame(media(140)) + frame(media(160)))
+    call.media.allow(1)
+    call.receive(frame(media(140)) + frame(media(160)))
+    assert call.media.messages == 3
+    call.media.allow(-1)
+    call.receive(frame(media(160)))
+    assert call.media.messages == 3
+
+
+def test_it_says_when_the_newest_was_taken() -> None:
+    call = Call()
+    assert call.media.taken_s is None
+    call.receive(frame(media(codes=CODES[:1])))
+    assert call.media.taken_s == 7.0
+
+
 def test_no_message_is_of_a_stream_whose_id_cannot_stand_in_one() -> None:
     for sid in ("", "MZé", "M" * 65, 'MZ"', "MZ\\"):
         call = Call(sid=sid)

@@ -22,6 +22,8 @@ from peers import (
     words_of_call,
 )
 
+pytestmark = pytest.mark.usefixtures("hot_lane")
+
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
 
 

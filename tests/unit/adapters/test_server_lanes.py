@@ -34,7 +34,7 @@ from lanes import (
     stop_text,
 )
 from peers import upgrade_request
-from sim.clock import in_virtual_time
+from sim.clock import elapse, in_virtual_time
 
 FUZZ_FRAMES = int(os.environ.get("FASTCALL_FUZZ_FRAMES", "4000"))
 EVERYTHING = FUZZ_FRAMES > 4000
@@ -318,6 +318,32 @@ async def test_a_track_that_is_full_is_the_slow_ways() -> None:
     assert pair.hot.by_lane == 1
     pair.check()
     assert pair.hot.runner._session.dropped_samples == 230
+    await pair.drop()
+
+
+@pytest.mark.parametrize("others", [0.0, 0.01, 0.5])
+@in_virtual_time
+async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
+    """Messages of every kind count, those of the lane too, and time counts: a pause allows more."""
+    pair, random, at_ms, sent = Pair(), Random(3), AT_MS, 0
+    pair.receive(prelude(2))
+    while not pair.plain.connection._closing:
+        data = []
+        for _ in range(random.randint(1, 150)):
+            sent += 1
+            if random.random() < others:
+                data.append(frame(b"x" * random.choice((2, 1023, 1024, 1025, 5000))))
+            else:
+                data.append(frame(media(at_ms, speech(sent)).ljust(random.choice((0, 1023)))))
+                at_ms += 20
+        pair.receive(b"".join(data))
+        pair.check()
+        await elapse(random.choice((0.0, 0.1)))
+    assert sent > 4000
+    assert pair.hot.by_lane > 0.4 * sent * (1 - others)
+    assert pair.hot.seen()["rejected"]["flood"] == 1
+    await pair.end()
+    pair.check()
     await pair.drop()
 
 
