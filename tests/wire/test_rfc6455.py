@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from fastcall.adapters import handover
+from fastcall.adapters.front import Front, WaitingRoom
+from fastcall.adapters.handover import Sender, Upgrade, handover_pair
 from fastcall.adapters.server import MAX_MESSAGE_BYTES, MediaConnection, MediaServer
 from fastcall.adapters.vad import WebRtcVoiceDetector
 from fastcall.drivers.runner import CallRunner
@@ -75,7 +78,29 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def on_the_line(hot_lane: bool) -> AsyncIterator[Line]:
+async def front_of(media_server: MediaServer, *, handed_over: bool) -> AsyncIterator[int]:
+    """The port, from which connections go to the server; or by their descriptors, as they go to another process."""
+    ours, theirs = handover_pair()
+    sender, receiver = Sender(ours), handover.Receiver(theirs, media_server)
+    front = Front(
+        websocket=(lambda: Upgrade(sender.send, asyncio.Protocol)) if handed_over else media_server,
+        plain=asyncio.Protocol,
+        room=WaitingRoom(),
+        on_bad_head=print,
+    )
+    try:
+        yield await front.listen("127.0.0.1", 0)
+    finally:
+        front.close()
+        sender.close()
+        receiver.close()
+        async with asyncio.timeout(PATIENCE_S):
+            await media_server.close(1001, "the test is over")
+    assert (receiver.received > 0) == handed_over
+
+
+@contextlib.asynccontextmanager
+async def on_the_line(hot_lane: bool, *, handed_over: bool = False) -> AsyncIterator[Line]:
     calls: list[Receiver] = []
 
     def receive(connection: MediaConnection) -> Receiver:
@@ -92,26 +117,22 @@ async def on_the_line(hot_lane: bool) -> AsyncIterator[Line]:
         return call
 
     media_server = MediaServer(receive, admit=lambda target, signatures: None, hot_lane=hot_lane)
-    server = await asyncio.get_running_loop().create_server(media_server, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(upgrade_request(port))
-        async with asyncio.timeout(PATIENCE_S):
-            await reader.readuntil(b"\r\n\r\n")
-        writer.write(frame(b"ready?", PING))
-        line = Line(reader, writer, None)  # type: ignore[arg-type]
-        assert await line.next_frame() == (PONG, b"ready?")
-        line.call = calls[0]
-        line.send(prelude(1))
-        yield line
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-        server.close()
-        async with asyncio.timeout(PATIENCE_S):
-            await media_server.close(1001, "the test is over")
+    async with front_of(media_server, handed_over=handed_over) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(upgrade_request(port))
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.readuntil(b"\r\n\r\n")
+            writer.write(frame(b"ready?", PING))
+            line = Line(reader, writer, None)  # type: ignore[arg-type]
+            assert await line.next_frame() == (PONG, b"ready?")
+            line.call = calls[0]
+            line.send(prelude(1))
+            yield line
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @dataclass(frozen=True)
@@ -303,6 +324,21 @@ async def test_case(name: str, hot_lane: bool) -> None:
     assert call.ended[0] == (case.told or case.code or 1000)
     assert frames.gaps == frames.duplicate_frames == 0
     assert frames.frames == (4 if case.code is None else 3)
+
+
+@pytest.mark.parametrize("hot_lane", [True, False], ids=["hot", "plain"])
+async def test_a_connection_that_was_handed_over_has_the_lane_too(hot_lane: bool) -> None:
+    """As workers get theirs: by the descriptor, with the bytes of the request."""
+    async with on_the_line(hot_lane, handed_over=True) as line:
+        line.send(frame(b"{}") + frame(b"at work?", PING))
+        assert await line.next_frame() == (PONG, b"at work?")
+        line.send(b"".join(frame(media(120 + 20 * index, speech(index))) for index in range(50)) + frame(b"?", PING))
+        assert await line.next_frame() == (PONG, b"?")
+        assert line.call._machine.timeline.frames == 51
+        assert line.call.lane is not None
+        assert line.call.lane.messages == (50 if hot_lane else 0)
+        line.send(close(1000))
+        assert await line.next_frame() == (CLOSE, b"\x03\xe8")
 
 
 @pytest.mark.parametrize("hot_lane", [True, False], ids=["hot", "plain"])
