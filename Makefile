@@ -12,7 +12,7 @@ CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
-CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py
+CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/rules/test_timeline.py tests/unit/rules/test_endpointing.py
 SECONDS ?= 60
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
