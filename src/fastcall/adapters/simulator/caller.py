@@ -155,6 +155,11 @@ class TwilioCaller:
         return self.report.first_frame_at is not None and self.report.close_code is None
 
     @property
+    def frames_sent(self) -> int:
+        """Frames that were sent so far."""
+        return self._line.sent if self._line is not None else 0
+
+    @property
     def share_said(self) -> float:
         """How much of the audio was sent, 0 to 1; 0 where it has no end."""
         if self._line is None or not self._audio.frames:
