@@ -11,13 +11,14 @@ CORE := $(wildcard src/fastcall/_*.pyx)
 CORE_PARTS := $(wildcard src/fastcall/_*.pxi)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
+MINUTES ?= 20
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test check lossless bench gates simulate-faults clean
+.PHONY: help build demo serve test check lossless bench gates density soak simulate-faults clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -30,6 +31,8 @@ help:
 	@echo "make gates   the speed ratios that must hold"
 	@echo "make simulate-faults SEEDS=2000   calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one,"
 	@echo "             MUTATIONS=1 breaks rules on purpose and says after how many seeds it shows"
+	@echo "make density how many live calls one core carries, against the replaced design (about 10 minutes)"
+	@echo "make soak    200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat"
 	@echo "make clean   away with .venv and everything built"
 
 build: $(CORE_STAMP)
@@ -77,6 +80,12 @@ gates: build
 
 simulate-faults: build
 	@cd tests && ../$(BIN)/python -m $(if $(MUTATIONS),sim.mutations,sim.run $(if $(SEED),--seed $(SEED) $(if $(VERBOSE),--verbose),--seeds $(SEEDS) --first $(FIRST)))
+
+density: build
+	$(BIN)/python benchmarks/density.py $(DENSITY)
+
+soak: build
+	$(BIN)/python benchmarks/soak.py $(MINUTES)
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

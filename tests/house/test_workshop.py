@@ -10,7 +10,7 @@ import pytest
 from fastcall.cli import build_parser
 from house import ROOT
 
-VERBS = {"help", "build", "demo", "serve", "test", "check", "bench", "gates", "clean"}
+VERBS = {"help", "build", "demo", "serve", "test", "check", "bench", "gates", "density", "soak", "clean"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
