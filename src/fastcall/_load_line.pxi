@@ -11,7 +11,7 @@ cdef enum:
 
 cdef double FRAME_S = 0.02
 # Fewer turns than this would save nothing; more would cost a wake-up for each frame.
-cdef double TURN_S = 0.00025
+cdef double TURN_S = 0.0005
 # How soon a line that was blocked is looked at again.
 cdef double BLOCKED_S = 0.001
 

@@ -161,7 +161,7 @@ def test_the_next_turn() -> None:
     assert to.arm(5.0) == math.inf
     line = add(to, -1)
     assert to.arm(5.0) == 10.0
-    assert to.arm(20.0) == pytest.approx(20.00025)
+    assert to.arm(20.0) == pytest.approx(20.0005)
     to.remove(line)
     assert to.arm(5.0) == math.inf
 
