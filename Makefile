@@ -11,7 +11,6 @@ CORE := $(wildcard src/fastcall/_*.pyx)
 CORE_PARTS := $(wildcard src/fastcall/_*.pxi)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
-MINUTES ?= 20
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
@@ -85,7 +84,7 @@ density: build
 	$(BIN)/python benchmarks/density.py $(DENSITY)
 
 soak: build
-	$(BIN)/python benchmarks/soak.py $(MINUTES)
+	$(BIN)/python benchmarks/soak.py $(or $(MINUTES),20)
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache
