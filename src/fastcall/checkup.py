@@ -273,8 +273,7 @@ async def _probe(options: CheckOptions, reader: EventReader) -> str:
     heard = [
         word for r in reader.of(sid) if r["event"] in ("partial", "utterance_end") for word in words(r["text"] or "")
     ]
-    anything = any(record["event"] == "partial" for record in reader.of(sid))
-    return "speech" if anything and not set(PROBE_WORDS) <= set(heard) else "tones"
+    return "tones" if set(PROBE_WORDS) <= set(heard) else "speech"
 
 
 async def _call_unsigned(options: CheckOptions) -> str | None:

@@ -20,9 +20,11 @@ from fastcall import checkup
 from fastcall.checkup import CheckOptions, EventReader, run_check
 from fastcall.rules.caller import sign_url
 from fastcall.rules.verdict import Row
-from peers import PATIENCE_S, serving
+from peers import PATIENCE_S, serve_process
 
 SHORT_S = 1.0
+ADMIN_TOKEN = "for the operator only"
+PUBLIC_URL = "https://voice.example.com"
 WORDS = checkup._tones_audio(SHORT_S)[1][0]
 SPEECH = range(20, 140)  # frames of 20 ms
 UTTERANCE_END = 170
@@ -122,23 +124,44 @@ async def test_each_fault_of_a_server_is_no_go_in_its_row(tmp_path: Path, monkey
     assert no_go(silent) >= {"session at once", "partials", "final of each utterance", "closed cleanly"}
 
 
-async def test_the_real_server_is_go_and_which_audio_it_needs_is_found_out(tmp_path: Path, emulator: str) -> None:
-    transcripts = tmp_path / "real.ndjson"
-    transcripts.touch()
-    async with serving(emulator) as served:
-        write = served.transcripts.write
-
-        def both(line: str) -> None:
-            write(line)
-            with transcripts.open("a") as file:
-                file.write(line)
-
-        served.server._writers[:] = [both]
-        said: list[str] = []
-        options = CheckOptions(served.url, transcripts=str(transcripts), duration_s=SHORT_S)
+@pytest.mark.parametrize("signed", [False, True])
+async def test_fastcall_serve_is_go_by_its_events_and_which_audio_it_needs_is_found_out(
+    emulator: str, signed: bool
+) -> None:
+    variables = {"FASTCALL_ADMIN_TOKEN": ADMIN_TOKEN}
+    if signed:
+        variables |= {"TWILIO_AUTH_TOKEN": "12345", "FASTCALL_PUBLIC_URL": PUBLIC_URL}
+    said: list[str] = []
+    async with serve_process("--stt", "emulator", "--stt-endpoint", emulator, **variables) as served:
+        url = served.ready[1]
+        options = CheckOptions(
+            url,
+            admin_token=ADMIN_TOKEN,
+            auth_token=variables.get("TWILIO_AUTH_TOKEN", ""),
+            signed_url=f"{PUBLIC_URL}/media".replace("https", "wss") if signed else None,
+            duration_s=SHORT_S,
+        )
         rows, _ = await run_check(options, said.append)
     assert "in tones" in said[-1]
-    assert no_go({row.name: row for row in rows}) == set(), rows
+    by_name = {row.name: row for row in rows}
+    assert no_go(by_name) == set(), rows
+    assert by_name["unsigned calls refused"].answer == ("go" if signed else "n/a")
+
+
+async def test_fastcall_serve_with_slow_partials_is_no_go(emulator: str) -> None:
+    variables = {"FASTCALL_ADMIN_TOKEN": ADMIN_TOKEN, "STT_PARTIAL_DEBOUNCE_MS": "500"}
+    async with serve_process("--stt", "emulator", "--stt-endpoint", emulator, **variables) as served:
+        options = CheckOptions(served.ready[1], audio="tones", admin_token=ADMIN_TOKEN, duration_s=SHORT_S)
+        rows, _ = await run_check(options)
+    assert no_go({row.name: row for row in rows}) == {"partial cadence"}, rows
+
+
+async def test_a_server_that_makes_other_words_of_tones_or_none_hears_speech(tmp_path: Path) -> None:
+    for script in (Script(tmp_path / "other.ndjson"), Script(tmp_path / "none.ndjson", frames_a_partial=None)):
+        async with script.running() as url:
+            options = CheckOptions(url, transcripts=str(script.transcripts))
+            with EventReader(options) as reader:
+                assert await checkup._probe(options, reader) == "speech"
 
 
 # --- the reader of /events ------------------------------------------------------------------------------------
