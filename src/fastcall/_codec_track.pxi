@@ -58,6 +58,10 @@ cdef class AudioTrack:
         """Memory taken for audio."""
         return audio_memory(&self.audio)
 
+    def __sizeof__(self):
+        """The object's own memory and what it took for audio: ``sys.getsizeof`` would not see the blocks."""
+        return object.__sizeof__(self) + audio_memory(&self.audio)
+
     def push(self, data, /, limit_samples=None):
         """Appends ``data`` (whole samples, any C-contiguous buffer); returns how many samples fitted.
 
