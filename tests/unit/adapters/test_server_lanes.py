@@ -321,6 +321,25 @@ async def test_a_track_that_is_full_is_the_slow_ways() -> None:
     await pair.drop()
 
 
+@pytest.mark.parametrize("codes", [CODES, CODES[:1]], ids=["a frame", "a sample"])
+@in_virtual_time
+async def test_both_ways_know_since_when_there_is_no_audio(codes: bytes) -> None:
+    pair = Pair()
+    pair.receive(prelude(2))
+    await elapse(3.0)
+    pair.receive(frame(media(AT_MS, codes)))
+    assert pair.hot.by_lane == 1
+    await elapse(2.0)
+    pair.check()
+    assert pair.hot.runner.silent_s() == 2.0
+    pair.receive(frame(stop_text()))
+    await elapse(1.0)
+    pair.check()
+    assert pair.hot.runner.silent_s() == 3.0
+    await pair.end()
+    await pair.drop()
+
+
 @pytest.mark.parametrize("others", [0.0, 0.01, 0.5])
 @in_virtual_time
 async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
