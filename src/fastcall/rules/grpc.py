@@ -61,21 +61,20 @@ def status_of(code: int, headers: Sequence[tuple[bytes, bytes]], fault: str | No
     :param headers: the response's headers and trailers, in the order in which they came
     :param fault: what the peer did wrong, where the client ended the stream for it
     """
-    if fault is not None:
-        return "INTERNAL", fault
     fields = dict(headers)
-    number = fields.get(b"grpc-status")
-    if number is not None:
+    number, http = fields.get(b"grpc-status"), fields.get(b":status", b"")
+    kind = fields.get(b"content-type", b"")
+    if number is not None and fault is None:
         return _name(number), _text(fields.get(b"grpc-message", b""))
-    http = fields.get(b":status", b"")
     if http and http != b"200":
         status = _OF_HTTP.get(int(http) if http.isdigit() else 0, "UNKNOWN")
         return status, f"the peer answered with HTTP status {_text(http)}"
-    if code:
-        return _OF_RESET.get(code, "INTERNAL"), f"the peer reset the stream with HTTP/2 error code {code}"
-    kind = fields.get(b"content-type", b"")
     if http and not kind.startswith(b"application/grpc"):
         return "UNKNOWN", f"the peer answered with the content type {_text(kind)!r}, which is not gRPC's"
+    if fault is not None:
+        return "INTERNAL", fault
+    if code:
+        return _OF_RESET.get(code, "INTERNAL"), f"the peer reset the stream with HTTP/2 error code {code}"
     return "UNKNOWN", "the peer ended the stream without a status"
 
 
