@@ -261,9 +261,9 @@ cdef class Http2Connection:
         return data, self.take_events()
 
     cdef list take_events(self):
-        cdef list events = self.events
-        if events:
-            self.events = []
+        if not self.events:
+            return []  # never our own list, which is still to be filled
+        events, self.events = self.events, []
         return events
 
     cdef int raise_failure(self) except -1:
