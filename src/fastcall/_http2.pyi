@@ -9,6 +9,7 @@ WRITABLE: Final = 4
 SETTINGS: Final = 5
 GOAWAY: Final = 6
 PONG: Final = 7
+BEGUN: Final = 8
 
 class Http2Error(ConnectionError): ...
 

@@ -28,6 +28,7 @@ WRITABLE = 4
 SETTINGS = 5
 GOAWAY = 6
 PONG = 7
+BEGUN = 8
 
 cdef enum:
     EVENT_MESSAGE = 1
@@ -37,6 +38,7 @@ cdef enum:
     EVENT_SETTINGS = 5
     EVENT_GOAWAY = 6
     EVENT_PONG = 7
+    EVENT_BEGUN = 8
 
     MAX_REQUEST_HEADERS = 32
     # RFC 9113 section 10.5.1: a bound of ours for what a peer may send as the headers of one stream.
@@ -229,6 +231,7 @@ cdef class Http2Connection:
         :return: what it tells, a list of (event, stream, value):
 
             - ``(MESSAGE, stream, bytes)``: one message, protobuf
+            - ``(BEGUN, stream, None)``: its request has gone out; until then it may have waited for a place
             - ``(HEADERS, stream, None)``: the peer has answered; messages follow
             - ``(ENDED, stream, (code, headers, fault))``, once a stream and last: the HTTP/2 error code (0: the peer
               ended it in order), all headers and trailers as pairs of bytes, and what the peer did wrong, or None
@@ -421,6 +424,9 @@ cdef Py_ssize_t read_outgoing(
 ) noexcept nogil:
     cdef outgoing_t* queue = <outgoing_t*>source.ptr
     cdef size_t copied = take_outgoing(queue, buffer, length)
+    if not queue.begun:  # the library asks for data once the headers are on their way
+        queue.begun = True
+        tell_of_queue(connection, nghttp2_session_get_stream_user_data(session, stream_id), EVENT_BEGUN)
     if queue.start == queue.end:
         if queue.half_closed:
             flags[0] |= DATA_FLAG_EOF
@@ -429,13 +435,13 @@ cdef Py_ssize_t read_outgoing(
             return ERR_DEFERRED
     if queue.told_full and queue.end - queue.start < queue.writable_bytes:
         queue.told_full = False
-        tell_writable(connection, nghttp2_session_get_stream_user_data(session, stream_id))
+        tell_of_queue(connection, nghttp2_session_get_stream_user_data(session, stream_id), EVENT_WRITABLE)
     return copied
 
 
-cdef void tell_writable(void* connection, void* stream) noexcept with gil:
+cdef void tell_of_queue(void* connection, void* stream, int event) noexcept with gil:
     try:
         if stream != NULL and not (<Http2Stream>stream).ended:
-            (<Http2Connection>connection).events.append((EVENT_WRITABLE, <Http2Stream>stream, None))
+            (<Http2Connection>connection).events.append((event, <Http2Stream>stream, None))
     except BaseException as error:
         (<Http2Connection>connection).failure = error

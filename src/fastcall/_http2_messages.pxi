@@ -14,6 +14,7 @@ ctypedef struct outgoing_t:
     size_t end
     size_t capacity
     bint half_closed
+    bint begun
     bint deferred  # the library was told that there is nothing, and waits to be told of more
     bint told_full
     size_t writable_bytes  # below this the stream is writable

@@ -17,7 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcall import _http2
-from fastcall._http2 import ENDED, GOAWAY, HEADERS, MESSAGE, PONG, SETTINGS, WRITABLE, Http2Connection, Http2Error
+from fastcall._http2 import (
+    BEGUN,
+    ENDED,
+    GOAWAY,
+    HEADERS,
+    MESSAGE,
+    PONG,
+    SETTINGS,
+    WRITABLE,
+    Http2Connection,
+    Http2Error,
+)
 from fastcall.rules.grpc import header_block
 
 try:
@@ -45,14 +56,16 @@ class Wire:
         self.server.initiate_connection()
         self.cut = cut
         self.seen: list[tuple] = []
+        self.begun: list[_http2.Http2Stream] = []
         self.heard: list[h2.events.Event] = []
 
     def run(self) -> list[tuple]:
-        """All that is on the way arrives; returns what the client was told."""
+        """All that is on the way arrives; returns what the client was told, but for BEGUN, which goes to ``begun``."""
         before = len(self.seen)
         while True:
             data, events = self.client.data_to_send()
-            self.seen += events
+            self.begun += [stream for kind, stream, _ in events if kind == BEGUN]
+            self.seen += [event for event in events if event[0] != BEGUN]
             if data:
                 self.heard += self.server.receive_data(data)
             back = self.server.data_to_send()
@@ -79,6 +92,7 @@ def test_a_request_and_its_answer():
     assert stream.owner == "owner"
     assert wire.client.write(stream, b"config")
     assert wire.run() == [(SETTINGS, None, None)]
+    assert wire.begun == [stream]
     (request,) = [e for e in wire.heard if isinstance(e, h2.events.RequestReceived)]
     assert request.headers[2] == (b":path", b"/s/M")
     assert wire.body() == grpc_message(b"config")
@@ -247,9 +261,11 @@ def test_streams_beyond_the_peers_limit_wait_for_others_to_end():
         wire.client.write(stream, b"config")
     wire.run()
     assert wire.server.open_inbound_streams == 2
+    assert wire.begun == streams[:2]
     wire.server.send_headers(streams[0].id, [*ANSWER, *TRAILERS], end_stream=True)
     wire.run()
     assert wire.server.open_inbound_streams == 2
+    assert wire.begun == streams
     assert wire.body() == grpc_message(b"config") * 3
 
 

@@ -27,8 +27,9 @@ try:
 except OSError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-from fastcall.adapters import http2
-from fastcall.adapters.http2 import GrpcCall, GrpcChannel, client_tls
+from fastcall.adapters.google import http2
+from fastcall.adapters.google.grpccall import GrpcCall
+from fastcall.adapters.google.http2 import GrpcChannel, client_tls
 
 DATA = Path(__file__).parent.parent / "data"
 METHOD = "/service/Method"
@@ -46,8 +47,8 @@ class Listener:
         self.seen.append(what)
         self._changed.set()
 
-    def call_answered(self) -> None:
-        self._note("answered")
+    def call_begun(self) -> None:
+        self._note("begun")
 
     def call_message(self, message: bytes) -> None:
         self._note(message)
@@ -130,7 +131,7 @@ async def test_messages_go_there_and_back():
         assert not call.writable
         assert await listener.end() == ("OK", "")
         assert listener.messages == bodies
-        assert listener.seen.index("answered") < listener.seen.index(b"one")
+        assert listener.seen.index("begun") < listener.seen.index(b"one")
 
 
 async def test_a_field_and_the_headers_arrive():

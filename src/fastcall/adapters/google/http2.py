@@ -15,12 +15,12 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from fastcall._http2 import (
+    BEGUN,
     ENDED,
     GOAWAY,
-    HEADERS,
     MESSAGE,
     PONG,
     SETTINGS,
@@ -29,10 +29,11 @@ from fastcall._http2 import (
     Http2Error,
     Http2Stream,
 )
+from fastcall.adapters.google.grpccall import GrpcCall, GrpcListener
 from fastcall.errors import RecognizerError
 from fastcall.rules.grpc import header_block, status_of
 
-__all__ = ["GrpcCall", "GrpcChannel", "GrpcListener", "client_tls"]
+__all__ = ["GrpcChannel", "Metadata", "client_tls"]
 
 log = logging.getLogger("fastcall.http2")
 
@@ -46,22 +47,6 @@ GOODBYE_S = 0.5
 Metadata = Sequence[tuple[str, str]]
 
 
-class GrpcListener(Protocol):
-    """Who hears of a call; on the loop's thread, never from inside ``GrpcChannel.open`` or a method of the call."""
-
-    def call_answered(self) -> None:
-        """The peer has begun to answer."""
-
-    def call_message(self, message: bytes) -> None:
-        """One message, protobuf."""
-
-    def call_writable(self) -> None:
-        """``GrpcCall.writable`` has become true again."""
-
-    def call_ended(self, code: str, message: str) -> None:
-        """The call is over: the gRPC status by name. Exactly once, and nothing comes after it."""
-
-
 def client_tls(roots: str | None = None) -> ssl.SSLContext:
     """TLS as gRPC wants it: certificates and names are checked, HTTP/2 is agreed on by ALPN.
 
@@ -72,80 +57,6 @@ def client_tls(roots: str | None = None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     return context
-
-
-class GrpcCall:
-    """One bidirectional streaming call. Loop thread only; all methods return at once and raise nothing."""
-
-    __slots__ = ("_answered", "_channel", "_early", "_over", "_stream", "half_closed", "listener", "path", "writable")
-
-    def __init__(self, channel: GrpcChannel, path: str, listener: GrpcListener) -> None:
-        self._channel = channel
-        self._stream: Http2Stream | None = None
-        # Until the connection stands: what was written, each with its field; None afterwards.
-        self._early: list[tuple[bytes, int]] | None = []
-        self._answered = False
-        self._over = False
-        self.listener = listener
-        self.path = path
-        self.half_closed = False
-        self.writable = True
-        """Whether a message goes out now, or nearly: false under back-pressure and while connecting."""
-
-    def write(self, message: bytes, field: int = 0) -> None:
-        """Send a message; with ``field``, the one whose only field has this tag and these bytes."""
-        if self._over or self.half_closed:
-            return
-        if self._stream is None:
-            assert self._early is not None
-            self._early.append((message, field))
-            self.writable = sum(len(m) for m, _ in self._early) < EARLY_BYTES
-        else:
-            self.writable = self._channel.write(self._stream, message, field)
-
-    def half_close(self) -> None:
-        """No more messages."""
-        if not self.half_closed and not self._over:
-            self.half_closed = True
-            self.writable = False
-            if self._stream is not None:
-                self._channel.half_close(self._stream)
-
-    def cancel(self) -> None:
-        """Give the call up; it ends with ``CANCELLED``."""
-        if not self._over:
-            self._channel.cancel(self)
-
-    # --- for the channel --------------------------------------------------------------------------------
-
-    @property
-    def stream(self) -> Http2Stream | None:
-        """The stream that carries it, once the connection stands."""
-        return self._stream
-
-    def connected(self, stream: Http2Stream) -> None:
-        """The connection stands: what was written meanwhile goes out."""
-        early, self._early = self._early or [], None
-        self._stream = stream
-        was_writable, self.writable = self.writable, True
-        for message, field in early:
-            self.writable = self._channel.write(stream, message, field)
-        if self.half_closed:
-            self.writable = False
-            self._channel.half_close(stream)
-        elif self.writable and not was_writable:
-            self.listener.call_writable()
-
-    def ended(self, code: str, message: str) -> None:
-        """It is over; tells the listener, once."""
-        if not self._over:
-            self._over = True
-            self.writable = False
-            self.listener.call_ended(code, message)
-
-
-# What a call may hold while its connection is being made: as much as one that stands holds when it is writable.
-EARLY_BYTES = 16 * 1024
 
 
 class GrpcChannel(asyncio.Protocol):
@@ -402,8 +313,8 @@ class GrpcChannel(asyncio.Protocol):
                 if not call.half_closed:
                     call.writable = True
                     call.listener.call_writable()
-            elif kind == HEADERS:
-                call.listener.call_answered()
+            elif kind == BEGUN:
+                call.listener.call_begun()
             elif kind == ENDED:
                 self._end(call, *status_of(*value))
 
