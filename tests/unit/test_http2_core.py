@@ -463,6 +463,7 @@ def test_nothing_is_left_of_streams_that_ended():
             wire.run()
             wire.seen.clear()
             wire.heard.clear()
+            wire.begun.clear()
 
     some(300)
     before, bytes_before = alive(), resident_bytes()
