@@ -112,12 +112,13 @@ class CallHost:
     def _make_recognizer(self) -> GoogleRecognizer:
         settings = self._settings
         if self._options.stt != "google-v2":
-            return GoogleRecognizer(emulator_host=self._endpoint)
+            return GoogleRecognizer(emulator_host=self._endpoint, uplink=settings.stt_uplink)
         return GoogleRecognizer.version2(
             emulator_host=self._endpoint,
             project=settings.google_cloud_project,
             location=settings.stt_location,
             sensitivity=settings.stt_sensitivity,
+            uplink=settings.stt_uplink,
         )
 
     async def stop(self) -> None:

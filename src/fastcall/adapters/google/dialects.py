@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import grpc
 from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall.errors import UsageError
 from fastcall.events import SAMPLE_RATE_HZ
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
+from fastcall.rules.grpc import STATUS_NAMES
 
 __all__ = ["Dialect", "Version1", "Version2", "audio_prefix"]
 
 HOST = "speech.googleapis.com"
-_STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
+_STATUS_NAMES = dict(enumerate(STATUS_NAMES))
 
 
 class Dialect(Protocol):
@@ -39,6 +39,10 @@ class Dialect(Protocol):
     @property
     def parse(self) -> Callable[[bytes], Any]:
         """A response's message from its bytes."""
+
+    @property
+    def audio_tag(self) -> int:
+        """The protobuf tag of a request's audio, its only field."""
 
     def config_request(self, config: StreamConfig) -> bytes:
         """The serialised first request of a stream."""
@@ -75,6 +79,7 @@ class Version1:
     method = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
     endpoint = f"{HOST}:443"
     parse = staticmethod(speech.StreamingRecognizeResponse.pb().FromString)
+    audio_tag = 0x12
 
     def config_request(self, config: StreamConfig) -> bytes:
         """The serialised first request of a stream."""
@@ -96,7 +101,7 @@ class Version1:
 
     def audio_request(self, pcm: bytes) -> bytes:
         """``audio_content`` is field 2."""
-        return audio_prefix(0x12, len(pcm)) + pcm
+        return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
         """A response may bear a status instead of results."""
@@ -139,6 +144,7 @@ class Version2:
     """
 
     method = "/google.cloud.speech.v2.Speech/StreamingRecognize"
+    audio_tag = 0x2A
 
     def __init__(self, *, project: str, location: str = "global", sensitivity: str | None = None) -> None:
         for name, value in (("GOOGLE_CLOUD_PROJECT", project), ("GCP_STT_LOCATION", location)):
@@ -191,7 +197,7 @@ class Version2:
 
     def audio_request(self, pcm: bytes) -> bytes:
         """``audio`` is field 5."""
-        return audio_prefix(0x2A, len(pcm)) + pcm
+        return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
         """v2's responses bear no status."""
