@@ -39,6 +39,7 @@ class Settings:
     stt_rotate_after_s: float = _env("STT_ROTATE_AFTER_S", 240.0, low=2, high=300)
     stt_rotate_by_s: float = _env("STT_ROTATE_BY_S", 285.0, low=2, high=300)
     stt_uplink: str = _env("STT_UPLINK", "auto")
+    stt_tls_roots: str | None = _env("STT_TLS_ROOTS", None)
     stt_replay_s: float = _env("STT_REPLAY_S", 90.0, low=5, high=600)
     stt_replay_speed: float = _env("STT_REPLAY_SPEED", 3.0, low=1.5, high=5)
     stt_fallback_timeout_ms: int = _env("STT_FALLBACK_TIMEOUT_MS", 2000, low=0, high=30_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,10 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from fastcall import _http2
 from peers import Process, start_emulator
 
 HERE = Path(__file__).parent
 LONG_CALL_TIMEOUT_S = 180.0
+
+
+@pytest.fixture(autouse=True)
+def uplink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What carries the streams of the test's recognisers: that of the run, or of a test ``both_uplinks`` its own."""
+    name: str = getattr(request, "param", os.environ.get("STT_UPLINK", "auto"))
+    if name == "native":
+        try:
+            _http2.load()
+        except OSError as missing:
+            pytest.skip(str(missing))
+    monkeypatch.setenv("STT_UPLINK", name)
+    return name
 
 
 @pytest.fixture(scope="session")

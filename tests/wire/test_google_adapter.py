@@ -20,7 +20,17 @@ from fastcall import mulaw_decode_fast
 from fastcall.adapters.google import GoogleRecognizer, Version1, Version2
 from fastcall.errors import UsageError
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from peers import PATIENCE_S, Phone, serving, start_emulator, tones
+from peers import (
+    CERTIFICATE,
+    KEY,
+    PATIENCE_S,
+    Phone,
+    google_recognizer,
+    serving,
+    start_emulator,
+    tones,
+    way,
+)
 
 METHOD = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
 
@@ -52,7 +62,11 @@ class Refusing(grpc.GenericRpcHandler):
 def refusing(code: grpc.StatusCode, message: str) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers((Refusing(code, message),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if way()["stt_tls_roots"]:
+        pair = (Path(KEY).read_bytes(), Path(CERTIFICATE).read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials((pair,)))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
         yield f"127.0.0.1:{port}"
@@ -235,7 +249,7 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
-    recognizer = GoogleRecognizer(emulator_host=address)
+    recognizer = google_recognizer(address)
     try:
         yield recognizer
     finally:

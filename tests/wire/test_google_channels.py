@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
-import json
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from fastcall.adapters.google import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.pool import PoolRule
-from peers import PATIENCE_S, start_emulator
+from peers import PATIENCE_S, control, google_recognizer, start_emulator
 
 CONFIG = StreamConfig("en-US", "default")
 
@@ -48,6 +46,16 @@ class Between:
         """Every connection that there was, in order."""
         self.open: set[asyncio.StreamWriter] = set()
         self.address = ""
+        self._may_answer = asyncio.Event()
+        self._may_answer.set()
+
+    def hold(self) -> None:
+        """What the emulator says waits."""
+        self._may_answer.clear()
+
+    def let_go(self) -> None:
+        """It does not any more."""
+        self._may_answer.set()
 
     async def start(self) -> asyncio.Server:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=100)
@@ -74,15 +82,19 @@ class Between:
         self._changed.set()
         to_reader, to_writer = await asyncio.open_connection(*self._target)
         try:
-            await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
+            await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer, self._may_answer))
         finally:
             self.open.discard(writer)
             self._changed.set()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_go: asyncio.Event | None = None
+) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(65_536):
+            if may_go is not None:
+                await may_go.wait()
             writer.write(data)
             await writer.drain()
     writer.close()
@@ -94,7 +106,7 @@ async def pool(*options: str, rule: PoolRule | None = None) -> AsyncIterator[tup
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--max-streams", "0", *options)
     between = Between(emulator.ready[1])
     server = await between.start()
-    recognizer = GoogleRecognizer(emulator_host=between.address, pool=rule)
+    recognizer = google_recognizer(between.address, pool=rule)
     try:
         yield recognizer, between, emulator.ready[1]
     finally:
@@ -133,6 +145,12 @@ async def begun(recognizer: GoogleRecognizer, count: int) -> None:
             await asyncio.sleep(0)
 
 
+async def arrived(address: str, count: int) -> None:
+    """Wait until the emulator has so many open streams."""
+    while (await asyncio.to_thread(control, address, "/status"))["streams"]["open"] < count:
+        pass
+
+
 async def test_200_streams_are_on_three_connections_and_none_waits_for_another() -> None:
     # The peer lets no more than 80 in: streams beyond that would wait until others have ended.
     async with pool("--streams-per-connection", "80") as (recognizer, between, _):
@@ -166,8 +184,8 @@ async def test_a_broken_connection_hurts_only_its_own_streams_and_is_replaced() 
 async def test_a_connection_whose_server_says_goodbye_gets_no_new_streams_and_keeps_the_old() -> None:
     async with pool() as (recognizer, between, address):
         old = Streams(recognizer, 2)
-        await begun(recognizer, 2)
-        await asyncio.to_thread(strike, address, "goaway")
+        await arrived(address, 2)
+        await asyncio.to_thread(control, address, "/faults/now", {"fault": "goaway"})
         # Whether the news has arrived by then or not: the stream begins, on another connection at the latest now.
         new = Streams(recognizer, 1)
         await begun(recognizer, 3)
@@ -177,13 +195,24 @@ async def test_a_connection_whose_server_says_goodbye_gets_no_new_streams_and_ke
         await between.until(lambda: len(between.open) == 1)
 
 
-def strike(address: str, fault: str) -> None:
-    """Let a fault happen to all open streams, and wait until the emulator has done it."""
-    connection = http.client.HTTPConnection(address, timeout=PATIENCE_S)
-    body = json.dumps({"fault": fault})
-    connection.request("POST", "/faults/now", body, {"Content-Type": "application/json"})
-    assert connection.getresponse().status == 200
-    connection.close()
+async def test_a_stream_that_meets_a_goodbye_on_its_way_is_begun_elsewhere() -> None:
+    """The relay holds back what the peer says until the stream has gone out."""
+    async with pool() as (recognizer, between, address):
+        old = Streams(recognizer, 1)
+        await arrived(address, 1)
+        between.hold()
+        await asyncio.to_thread(control, address, "/faults/now", {"fault": "goaway"})
+        new = Streams(recognizer, 3)
+        for stream in new.streams[:2]:
+            stream.half_close()
+        new.streams[1].cancel()
+        await begun(recognizer, 3 if recognizer.uplink == "native" else 1)
+        between.let_go()
+        await between.until(lambda: len(between.clients) == 2)
+        assert await new.finish() == {"OK", "CANCELLED"}
+        assert [listener.end.code for listener in new.listeners if listener.end] == ["OK", "CANCELLED", "OK"]
+        assert await old.finish() == {"OK"}
+        assert recognizer.open_streams == 0
 
 
 async def test_empty_connections_beyond_the_first_are_closed_after_a_while() -> None:
@@ -216,7 +245,7 @@ async def test_a_server_that_is_not_there_is_tried_on_new_connections() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    recognizer = GoogleRecognizer(emulator_host=f"127.0.0.1:{port}")
+    recognizer = google_recognizer(f"127.0.0.1:{port}")
     try:
         for _ in range(5):
             assert await Streams(recognizer, 1).ends() == {"UNAVAILABLE"}

@@ -29,7 +29,8 @@ except OSError as missing:
 
 from fastcall.adapters.google import http2
 from fastcall.adapters.google.grpccall import GrpcCall
-from fastcall.adapters.google.http2 import GrpcChannel, client_tls
+from fastcall.adapters.google.http2 import GrpcChannel
+from fastcall.adapters.google.trust import client_tls
 
 DATA = Path(__file__).parent.parent / "data"
 METHOD = "/service/Method"
@@ -40,6 +41,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
+        self.unprocessed: bool | None = None
         self._changed = asyncio.Event()
 
     def _note(self, what: Any) -> None:
@@ -56,7 +58,11 @@ class Listener:
     def call_writable(self) -> None:
         self._note("writable")
 
-    def call_ended(self, code: str, message: str) -> None:
+    def call_answered(self) -> None:
+        self._note("answered")
+
+    def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
+        self.unprocessed = unprocessed
         self._note((code, message))
 
     @property
@@ -237,7 +243,7 @@ def server_credentials() -> grpc.ServerCredentials:
 
 
 async def test_tls():
-    tls = client_tls(str(DATA / "localhost.pem"))
+    tls = client_tls((DATA / "localhost.pem").read_bytes())
     async with (
         grpcio_server(echo, credentials=server_credentials()) as port,
         channel_to(port, tls=tls, server_name="localhost") as channel,
@@ -251,7 +257,7 @@ async def test_tls():
 
 @pytest.mark.parametrize(("roots", "name"), [(None, "localhost"), ("localhost.pem", "speech.googleapis.com")])
 async def test_a_certificate_that_does_not_fit_is_refused(roots: str | None, name: str):
-    tls = client_tls(str(DATA / roots) if roots else None)
+    tls = client_tls((DATA / roots).read_bytes() if roots else None)
     async with (
         grpcio_server(echo, credentials=server_credentials()) as port,
         channel_to(port, tls=tls, server_name=name) as channel,
@@ -266,7 +272,7 @@ async def test_a_certificate_that_does_not_fit_is_refused(roots: str | None, nam
 async def test_a_tls_server_that_does_not_speak_http2():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(DATA / "localhost.pem", DATA / "localhost-key.pem")
-    tls = client_tls(str(DATA / "localhost.pem"))
+    tls = client_tls((DATA / "localhost.pem").read_bytes())
     async with (
         h2_server(lambda peer, event: None, tls=context) as (port, _),
         channel_to(port, tls=tls, server_name="localhost") as channel,
@@ -301,6 +307,30 @@ async def test_a_tls_handshake_that_never_ends(monkeypatch: pytest.MonkeyPatch):
                 call.write(bytes(3000))
             code, message = await listener.end()
             assert (code, message[-12:]) == ("UNAVAILABLE", "within 0.2 s")
+
+
+async def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch):
+    """Calls go out when it has sent its settings, so that it is never sent more than it takes."""
+    monkeypatch.setattr(http2, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        async with channel_to(mute.getsockname()[1]) as channel:
+            _, listener = open_call(channel)
+            code, message = await listener.end()
+            assert (code, message[-12:]) == ("UNAVAILABLE", "within 0.2 s")
+            assert listener.seen == [(code, message)]
+
+
+async def test_no_more_calls_than_the_peer_takes_go_out_from_the_first_on():
+    def three_at_once(peer: H2Peer, event: Any) -> None:
+        if event == "connected":
+            peer.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 3})
+        elif isinstance(event, h2.events.RequestReceived):
+            assert peer.h2.open_inbound_streams <= 3
+            peer.answer(event.stream_id, end=True)
+
+    async with h2_server(three_at_once) as (port, _), channel_to(port) as channel:
+        for _, listener in [open_call(channel) for _ in range(20)]:
+            assert await listener.end() == ("OK", "")
 
 
 async def test_authorization_that_fails_is_the_end_of_the_calls():
@@ -427,11 +457,13 @@ async def test_goaway_lets_the_calls_below_its_last_end_in_order():
     async with h2_server(drain) as (port, _), channel_to(port) as channel:
         (first, heard), (_, refused) = open_call(channel), open_call(channel)
         assert (await refused.end())[0] == "UNAVAILABLE"
+        assert refused.unprocessed
         assert not channel.is_usable
         assert channel.calls == 1
         first.write(b"more")
         first.half_close()
         assert await heard.end() == ("OK", "")
+        assert not heard.unprocessed
         assert heard.messages == [b"last words"]
 
 
@@ -461,8 +493,9 @@ async def test_calls_that_have_not_gone_out_when_the_peer_says_goodbye_end_at_on
 
         channel._connection_event = at_goodbye  # type: ignore[method-assign]
         first.write(b"config")
-        assert (await waiting.end())[0] == "UNAVAILABLE"
-        assert {(await listener.end())[0] for listener in late} == {"UNAVAILABLE"}
+        for listener in (waiting, *late):
+            assert (await listener.end())[0] == "UNAVAILABLE"
+            assert listener.unprocessed
         assert not heard.ends
         connections[0].h2.send_headers(1, OK, end_stream=True)
         connections[0].flush()

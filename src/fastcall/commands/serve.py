@@ -43,8 +43,10 @@ settings (environment), with their defaults:
   WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
   STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
-  STT_UPLINK=auto                 native: streams go by libnghttp2, on the event loop; grpcio: by Google's client library,
-                                  at several times the cost; auto: native where libnghttp2 is
+  STT_UPLINK=auto                 native: streams go by libnghttp2, on the event loop; grpcio: by Google's client
+                                  library, at several times the cost; auto: native where libnghttp2 is
+  STT_TLS_ROOTS                   certificates (PEM) to trust in place of the system's; an emulator is then spoken to by
+                                  TLS
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
 GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end

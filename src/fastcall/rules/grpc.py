@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["STATUS_NAMES", "header_block", "status_of"]
+__all__ = ["REFUSED_STREAM", "STATUS_NAMES", "header_block", "status_of"]
 
 STATUS_NAMES = (
     "OK",
@@ -43,9 +43,9 @@ _OF_HTTP = {
     504: "UNAVAILABLE",
 }
 # HTTP/2 error codes of RST_STREAM; those that are not here are INTERNAL.
-_REFUSED_STREAM, _CANCEL, _ENHANCE_YOUR_CALM, _INADEQUATE_SECURITY = 7, 8, 11, 12
+REFUSED_STREAM, _CANCEL, _ENHANCE_YOUR_CALM, _INADEQUATE_SECURITY = 7, 8, 11, 12
 _OF_RESET = {
-    _REFUSED_STREAM: "UNAVAILABLE",
+    REFUSED_STREAM: "UNAVAILABLE",
     _CANCEL: "CANCELLED",
     _ENHANCE_YOUR_CALM: "RESOURCE_EXHAUSTED",
     _INADEQUATE_SECURITY: "PERMISSION_DENIED",

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from fastcall._http2 import Http2Stream
 
-__all__ = ["CallCarrier", "GrpcCall", "GrpcListener"]
+__all__ = ["Authorization", "CallCarrier", "GrpcCall", "GrpcListener", "Metadata"]
 
 # What a call may hold while its connection is being made: as much as one that stands holds when it is writable.
 EARLY_BYTES = 16 * 1024
+
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class Authorization(Protocol):
+    """What calls are authorised with."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``headers`` authorise a call now; else ``ready`` has work to do."""
+
+    async def ready(self) -> None:
+        """Return when they do.
+
+        :raises RecognizerError: they will not
+        """
+
+    def headers(self) -> Metadata:
+        """The headers of a call that begins now."""
 
 
 class CallCarrier(Protocol):
@@ -31,14 +52,20 @@ class GrpcListener(Protocol):
     def call_begun(self) -> None:
         """The request has gone out; until then it waited for the connection, or for a place in it."""
 
+    def call_answered(self) -> None:
+        """The peer has sent headers: it processes the call."""
+
     def call_message(self, message: bytes) -> None:
         """One message, protobuf."""
 
     def call_writable(self) -> None:
         """``GrpcCall.writable`` has become true again."""
 
-    def call_ended(self, code: str, message: str) -> None:
-        """The call is over: the gRPC status by name. Exactly once, and nothing comes after it."""
+    def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
+        """The call is over: the gRPC status by name. Exactly once, and nothing comes after it.
+
+        :param unprocessed: the peer has done nothing for it, and says so: it may be made again elsewhere
+        """
 
 
 class GrpcCall:
@@ -104,11 +131,11 @@ class GrpcCall:
         elif self.writable and not was_writable:
             self.listener.call_writable()
 
-    def ended(self, code: str, message: str) -> None:
+    def ended(self, code: str, message: str, *, unprocessed: bool = False) -> None:
         """It is over; tells the listener, once."""
         if not self._over:
             self._over = True
             self.writable = False
             # Whoever still knows the call keeps nothing of what it had queued.
             self._stream, self._early = None, None
-            self.listener.call_ended(code, message)
+            self.listener.call_ended(code, message, unprocessed=unprocessed)

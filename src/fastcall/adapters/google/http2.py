@@ -14,26 +14,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from fastcall._http2 import (
     BEGUN,
     ENDED,
     GOAWAY,
+    HEADERS,
     MESSAGE,
-    PONG,
     SETTINGS,
     WRITABLE,
     Http2Connection,
     Http2Error,
     Http2Stream,
 )
-from fastcall.adapters.google.grpccall import GrpcCall, GrpcListener
+from fastcall.adapters.google.grpccall import Authorization, GrpcCall, GrpcListener, Metadata
 from fastcall.errors import RecognizerError
-from fastcall.rules.grpc import header_block, status_of
+from fastcall.rules.grpc import REFUSED_STREAM, header_block, status_of
 
-__all__ = ["Authorization", "GrpcChannel", "Metadata", "client_tls"]
+__all__ = ["GrpcChannel"]
 
 log = logging.getLogger("fastcall.http2")
 
@@ -44,43 +43,12 @@ KEEPALIVE_AFTER_S = 20.0
 KEEPALIVE_TIMEOUT_S = 10.0
 GOODBYE_S = 0.5
 
-Metadata = Sequence[tuple[str, str]]
-
-
-class Authorization(Protocol):
-    """What calls are authorised with."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether ``headers`` authorise a call now; else ``ready`` has work to do."""
-
-    async def ready(self) -> None:
-        """Return when they do.
-
-        :raises RecognizerError: they will not
-        """
-
-    def headers(self) -> Metadata:
-        """The headers of a call that begins now."""
-
-
-def client_tls(roots: str | None = None) -> ssl.SSLContext:
-    """TLS as gRPC wants it: certificates and names are checked, HTTP/2 is agreed on by ALPN.
-
-    :param roots: a file of PEM certificates to trust in place of the system's
-    :raises OSError: it cannot be read
-    """
-    context = ssl.create_default_context(cafile=roots)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
-
 
 class GrpcChannel(asyncio.Protocol):
     """One connection and its calls. Loop thread only; made on the running loop, which connects at once.
 
     :param host: where to, with ``port``
-    :param tls: see ``client_tls``; None for plaintext
+    :param tls: see ``trust.client_tls``; None for plaintext
     :param server_name: the name that the certificate must bear, and the ``:authority``; by default ``host``
     :param headers: sent with every call, after gRPC's own
     :param authorization: what authorises the calls; by default nothing
@@ -105,6 +73,7 @@ class GrpcChannel(asyncio.Protocol):
         self._authorizing: set[asyncio.Task[None]] = set()
         self._http2 = Http2Connection()
         self._transport: asyncio.Transport | None = None
+        self._settled = asyncio.Event()  # the peer has sent its settings; or nothing will come of it
         # In the order in which they were opened: so they go out.
         self._calls: dict[GrpcCall, None] = {}
         self._flush_due = False
@@ -138,7 +107,7 @@ class GrpcChannel(asyncio.Protocol):
         self._calls[call] = None
         if self._over:
             self._loop.call_soon(self._end, call, "UNAVAILABLE", "the connection is closed")
-        elif self._transport is not None:
+        elif self._settled.is_set():
             self._loop.call_soon(self._begin, call)
         return call
 
@@ -149,10 +118,9 @@ class GrpcChannel(asyncio.Protocol):
             self.cancel(call)
         for task in self._authorizing:
             task.cancel()
-        if self._transport is None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-        elif not self._over:
+        self._connecting.cancel()
+        await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._transport is not None and not self._over:
             self._http2.goodbye()
             self._flush()
             self._close()
@@ -179,10 +147,11 @@ class GrpcChannel(asyncio.Protocol):
 
     def cancel(self, call: GrpcCall) -> None:
         """Reset its stream; its end is told in a turn of its own."""
-        if call.stream is not None and not self._over:
-            self._http2.reset(call.stream)
-            self._flush_soon()
-        self._loop.call_soon(self._end, call, "CANCELLED", "given up")
+        if self._calls.pop(call, call) is None:
+            if call.stream is not None and not self._over:
+                self._http2.reset(call.stream)
+                self._flush_soon()
+            self._loop.call_soon(call.ended, "CANCELLED", "given up")
 
     def _begin(self, call: GrpcCall) -> None:
         if self._authorization is not None and not self._authorization.is_ready:
@@ -208,7 +177,7 @@ class GrpcChannel(asyncio.Protocol):
         if call not in self._calls:
             return  # it was given up meanwhile
         if not self.is_usable:
-            self._end(call, "UNAVAILABLE", f"{self._address} goes away")
+            self._end(call, "UNAVAILABLE", f"{self._address} goes away", unprocessed=True)
             return
         try:
             block = header_block(
@@ -228,9 +197,9 @@ class GrpcChannel(asyncio.Protocol):
         call.connected(stream)
         self._flush_soon()
 
-    def _end(self, call: GrpcCall, code: str, message: str) -> None:
+    def _end(self, call: GrpcCall, code: str, message: str, *, unprocessed: bool = False) -> None:
         self._calls.pop(call, None)
-        call.ended(code, message)
+        call.ended(code, message, unprocessed=unprocessed)
 
     # --- the connection -----------------------------------------------------------------------------------
 
@@ -243,25 +212,22 @@ class GrpcChannel(asyncio.Protocol):
                 if tls is not None:
                     options = {"ssl": tls, "server_hostname": server_name, "ssl_shutdown_timeout": GOODBYE_S}
                 await self._loop.create_connection(lambda: self, host, port, **options)
+                await self._settled.wait()
         except TimeoutError:
-            self._finish("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
+            self._abort("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
         except RecognizerError as error:
             self._finish(error.code, error.message)
         except OSError as error:
             self._finish("UNAVAILABLE", f"no connection to {self._address}: {error.strerror or error}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's; the calls that waited begin."""
+        """asyncio's; calls wait for the peer's settings, which say how many it takes: those beyond it would refuse."""
         self._transport = cast(asyncio.Transport, transport)
         agreed = transport.get_extra_info("ssl_object")
         if agreed is not None and agreed.selected_alpn_protocol() != "h2":
             self._abort("UNAVAILABLE", f"{self._address} does not speak HTTP/2")
             return
         self._flush()
-        for call in tuple(self._calls):
-            self._begin(call)
-        self._heard_at = self._loop.time()
-        self._keepalive = self._loop.call_later(KEEPALIVE_AFTER_S, self._keep_alive)
 
     def data_received(self, data: bytes) -> None:
         """asyncio's; tells the calls what came, in the turn in which it came."""
@@ -297,6 +263,7 @@ class GrpcChannel(asyncio.Protocol):
     def _finish(self, code: str, message: str) -> None:
         """No call can go on."""
         self._over = True
+        self._settled.set()
         if self._keepalive is not None:
             self._keepalive.cancel()
         if self._calls:
@@ -333,9 +300,12 @@ class GrpcChannel(asyncio.Protocol):
             self._close()  # both sides have said all; connection_lost follows
 
     def _dispatch(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:
+        # A goodbye comes with the ends of the calls that it refuses: they are made again, and not here.
         for kind, stream, value in events:
             if stream is None:
                 self._connection_event(kind, value)
+        for kind, stream, value in events:
+            if stream is None:
                 continue
             call: GrpcCall = stream.owner
             if call not in self._calls:
@@ -358,7 +328,9 @@ class GrpcChannel(asyncio.Protocol):
             call.has_begun = True
             call.listener.call_begun()
         elif kind == ENDED:
-            self._end(call, *status_of(*value))
+            self._end(call, *status_of(*value), unprocessed=value[0] == REFUSED_STREAM)
+        elif kind == HEADERS:
+            call.listener.call_answered()
 
     def _connection_event(self, kind: int, value: Any) -> None:
         if kind == GOAWAY:
@@ -370,9 +342,12 @@ class GrpcChannel(asyncio.Protocol):
                 # for ever.
                 if call.stream is not None and (not call.has_begun or call.stream.id > last_stream):
                     self._http2.reset(call.stream)
-                    self._end(call, "UNAVAILABLE", f"{self._address} goes away")
-        elif kind not in (SETTINGS, PONG):
-            raise AssertionError(f"the event {kind} has no stream")
+                    self._end(call, "UNAVAILABLE", f"{self._address} goes away", unprocessed=True)
+        elif kind == SETTINGS and not self._settled.is_set():
+            self._settled.set()
+            for call in tuple(self._calls):
+                self._begin(call)
+            self._keepalive = self._loop.call_later(KEEPALIVE_AFTER_S, self._keep_alive)
 
     def _keep_alive(self) -> None:
         now = self._loop.time()

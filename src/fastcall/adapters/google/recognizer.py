@@ -14,7 +14,7 @@ import google.auth.exceptions
 
 from fastcall.adapters.google.channels import Channels
 from fastcall.adapters.google.dialects import Dialect, Version1, Version2
-from fastcall.adapters.google.uplink import OpenStream, StreamRequest
+from fastcall.adapters.google.uplink import Connection, OpenStream, StreamRequest
 from fastcall.adapters.google.uplinks import make_uplink
 from fastcall.errors import UsageError
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener
@@ -36,9 +36,10 @@ class GoogleRecognizer:
     :param pool: when connections are added and closed
     :param uplink: which implementation carries the streams: ``native`` (libnghttp2 on the event loop), ``grpcio``, or
         ``auto``: native where the library is
-    :param tls_roots: a file of PEM certificates: ``emulator_host`` is then spoken to by TLS
-    :raises UsageError: Google is meant and there are no usable credentials, ``native`` is asked for and not there, or
-        the address is none
+    :param tls_roots: a file of PEM certificates to trust in place of the system's; with it ``emulator_host`` is spoken
+        to by TLS
+    :raises UsageError: Google is meant and there are no usable credentials, ``native`` is asked for and not there, the
+        address is none, or the certificates cannot be read
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class GoogleRecognizer:
         location: str = "global",
         sensitivity: str | None = None,
         uplink: str = "auto",
+        tls_roots: str | None = None,
     ) -> GoogleRecognizer:
         """One that speaks v2.
 
@@ -91,7 +93,7 @@ class GoogleRecognizer:
                 "Speech-to-Text v2 needs the id of a project, and the credentials name none: set GOOGLE_CLOUD_PROJECT"
             )
         dialect = Version2(project=project, location=location, sensitivity=sensitivity)
-        return cls(emulator_host=emulator_host, dialect=dialect, uplink=uplink)
+        return cls(emulator_host=emulator_host, dialect=dialect, uplink=uplink, tls_roots=tls_roots)
 
     @property
     def source(self) -> str:
@@ -137,12 +139,25 @@ class GoogleRecognizer:
             self.stream_waits.add(wait_s)
             self._channels.began(number)
 
+        def elsewhere() -> Connection:
+            nonlocal number
+            self._channels.give_back(number, never_began=False)
+            number, other = self._channels.take()
+            return other
+
         def ended(stream: OpenStream, end: StreamEnd) -> None:
             self._open_streams -= 1
             self._channels.give_back(number, never_began=not stream.has_begun and end.code == "UNAVAILABLE")
 
-        first_request = self._dialect.config_request(config)
-        return connection.open(StreamRequest(self._dialect, first_request, listener, on_begin=begun, on_end=ended))
+        request = StreamRequest(
+            self._dialect,
+            self._dialect.config_request(config),
+            listener,
+            on_begin=begun,
+            on_end=ended,
+            elsewhere=elsewhere,
+        )
+        return connection.open(request)
 
     async def aclose(self) -> None:
         """End all streams and close all connections."""

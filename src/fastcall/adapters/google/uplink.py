@@ -26,9 +26,11 @@ class StreamRequest:
     :param listener: who hears of it
     :param on_begin: called when the first request has gone out, with the seconds that it waited
     :param on_end: called at the end, before the listener
+    :param elsewhere: called when the connection has refused the stream unprocessed: another one, which carries it from
+        then on
     """
 
-    __slots__ = ("dialect", "first", "listener", "on_begin", "on_end")
+    __slots__ = ("dialect", "elsewhere", "first", "listener", "on_begin", "on_end")
 
     def __init__(
         self,
@@ -38,12 +40,14 @@ class StreamRequest:
         *,
         on_begin: Callable[[float], None],
         on_end: Callable[[OpenStream, StreamEnd], None],
+        elsewhere: Callable[[], Connection],
     ) -> None:
         self.dialect = dialect
         self.first = first
         self.listener = listener
         self.on_begin = on_begin
         self.on_end = on_end
+        self.elsewhere = elsewhere
 
 
 class Connection(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fastcall import _http2
 from fastcall._version import __version__
+from fastcall.adapters.google.trust import client_tls, read_roots
 from fastcall.adapters.google.uplink import Connection
 from fastcall.errors import UsageError
 from fastcall.settings import UPLINKS
@@ -41,29 +42,29 @@ def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roo
         raise UsageError(f"the uplink {name!r}: say {', '.join(UPLINKS)}")
     if not address.rpartition(":")[2].isdigit():
         raise UsageError(f"the recogniser's endpoint {address!r} has no port: say HOST:PORT")
+    trusted = read_roots(tls_roots)
     if name != "grpcio":
         try:
             _http2.load()
         except OSError as missing:
             if name == "native":
                 raise UsageError(
-                    f"--uplink native: {missing}; install it (Debian: libnghttp2-14), or use --uplink grpcio"
+                    f"the native uplink: {missing}; install it (Debian: libnghttp2-14), or say --uplink grpcio"
                 ) from missing
-            log.info("%s: streams go by grpcio, at a multiple of the cost (--uplink grpcio says so silently)", missing)
+            log.info("%s: streams go by grpcio, at several times the cost (--uplink grpcio says so silently)", missing)
         else:
-            return _Native(address, credentials=credentials, tls=tls, tls_roots=tls_roots)
-    return _Grpcio(address, credentials=credentials, tls=tls, tls_roots=tls_roots)
+            return _Native(address, credentials=credentials, tls=tls, roots=trusted)
+    return _Grpcio(address, credentials=credentials, tls=tls, roots=trusted)
 
 
 class _Native:
     name = "native"
 
-    def __init__(self, address: str, *, credentials: Any, tls: bool, tls_roots: str | None) -> None:
-        from fastcall.adapters.google.http2 import client_tls
+    def __init__(self, address: str, *, credentials: Any, tls: bool, roots: bytes | None) -> None:
         from fastcall.adapters.google.tokens import TokenSource
 
         self._address = address
-        self._tls = client_tls(tls_roots) if tls else None
+        self._tls = client_tls(roots) if tls else None
         self._tokens = TokenSource(credentials) if credentials is not None else None
         client = f"fastcall/{__version__}"
         self._headers = (("user-agent", client), ("x-goog-api-client", f"gl-python {client}"))
@@ -81,11 +82,11 @@ class _Native:
 class _Grpcio:
     name = "grpcio"
 
-    def __init__(self, address: str, *, credentials: Any, tls: bool, tls_roots: str | None) -> None:
+    def __init__(self, address: str, *, credentials: Any, tls: bool, roots: bytes | None) -> None:
         self._address = address
         self._credentials = credentials
         self._tls = tls
-        self._tls_roots = tls_roots
+        self._roots = roots
 
     def connect(self) -> Connection:
         import grpc.aio
@@ -97,16 +98,13 @@ class _Grpcio:
         options = [("grpc.use_local_subchannel_pool", 1)]
         if not self._tls:
             return GrpcioConnection(grpc.aio.insecure_channel(self._address, options=options))
+        secure = grpc.ssl_channel_credentials(self._roots)
         if self._credentials is None:
-            roots = None
-            if self._tls_roots is not None:
-                with open(self._tls_roots, "rb") as file:
-                    roots = file.read()
-            secure = grpc.ssl_channel_credentials(roots)
             return GrpcioConnection(grpc.aio.secure_channel(self._address, secure, options=options))
-        return GrpcioConnection(
-            SpeechGrpcAsyncIOTransport.create_channel(self._address, credentials=self._credentials, options=options)
+        channel = SpeechGrpcAsyncIOTransport.create_channel(
+            self._address, credentials=self._credentials, ssl_credentials=secure, options=options
         )
+        return GrpcioConnection(channel)
 
     async def aclose(self) -> None:
         """Nothing is shared."""
