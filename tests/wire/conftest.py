@@ -56,7 +56,11 @@ class LongCall:
         self._emulator: Process = start_emulator()
         self._child = subprocess.Popen(
             [sys.executable, str(HERE / "long_call.py"), self._emulator.ready[1], self.transcripts],
-            env={"PYTHONPATH": str(HERE.parent), "PATH": ""},
+            env={
+                "PYTHONPATH": str(HERE.parent),
+                "PATH": "",
+                **{name: os.environ[name] for name in ("STT_UPLINK", "STT_TLS_ROOTS") if name in os.environ},
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

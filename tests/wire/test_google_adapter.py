@@ -25,6 +25,7 @@ from peers import (
     KEY,
     PATIENCE_S,
     Phone,
+    both_uplinks,
     google_recognizer,
     serving,
     start_emulator,
@@ -110,6 +111,7 @@ async def test_words_that_were_said_while_the_recogniser_was_down_come_out_when_
     assert "Check the network, or that SPEECH_EMULATOR_HOST names a running emulator" in line
 
 
+@both_uplinks
 async def test_a_recogniser_that_dies_in_mid_call_is_replaced_and_no_word_is_lost() -> None:
     first = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
     port = int(first.ready[1].rpartition(":")[2])
@@ -256,6 +258,7 @@ async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
         await recognizer.aclose()
 
 
+@both_uplinks
 async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
@@ -270,6 +273,7 @@ async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) 
         assert [len(listener.ends) for listener in listeners] == [1] * 81
 
 
+@both_uplinks
 async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
@@ -287,6 +291,7 @@ async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulato
     assert (len(early.ends), len(late.ends)) == (1, 1)
 
 
+@both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
     listener = Listener()

@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from fastcall.adapters.google import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.pool import PoolRule
-from peers import PATIENCE_S, control, google_recognizer, start_emulator
+from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
 
 CONFIG = StreamConfig("en-US", "default")
+
+pytestmark = both_uplinks
 
 
 class Listener:

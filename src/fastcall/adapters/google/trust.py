@@ -19,7 +19,7 @@ def read_roots(path: str | None) -> bytes | None:
     try:
         with open(path, "rb") as file:
             roots = file.read()
-        ssl.create_default_context(cadata=roots.decode("ascii"))
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
     except (OSError, ValueError) as error:
         raise UsageError(f"STT_TLS_ROOTS={path}: no PEM certificates can be read from it: {error}") from error
     return roots
@@ -31,7 +31,7 @@ def client_tls(roots: bytes | None = None) -> ssl.SSLContext:
     :param roots: PEM certificates to trust in place of the system's
     :raises ssl.SSLError: they are none
     """
-    context = ssl.create_default_context(cadata=roots.decode("ascii") if roots is not None else None)
+    context = ssl.create_default_context(cadata=roots.decode("ascii") if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     return context
