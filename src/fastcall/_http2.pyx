@@ -148,6 +148,11 @@ cdef class Http2Connection:
         return bool(nghttp2_session_want_read(self.session) or nghttp2_session_want_write(self.session))
 
     @property
+    def wants_to_send(self):
+        """Whether ``data_to_send`` has something."""
+        return bool(nghttp2_session_want_write(self.session))
+
+    @property
     def max_streams(self):
         """How many streams the peer takes at once; more wait, in silence, until others end."""
         return nghttp2_session_get_remote_settings(self.session, SETTINGS_MAX_CONCURRENT_STREAMS)

@@ -73,6 +73,23 @@ def _samples(duration: Any) -> int:
     return int(duration.seconds * SAMPLE_RATE_HZ + duration.nanos * SAMPLE_RATE_HZ // 1_000_000_000)
 
 
+def _results(response: Any, end: str, word_start: str, word_end: str) -> list[StreamResult]:
+    """The results that have a text; the names are those of the times' fields."""
+    found = []
+    for result in response.results:
+        alternatives = result.alternatives
+        if alternatives:
+            best = alternatives[0]
+            words: tuple[StreamWord, ...] = ()
+            if best.words:
+                words = tuple(
+                    StreamWord(word.word, _samples(getattr(word, word_start)), _samples(getattr(word, word_end)))
+                    for word in best.words
+                )
+            found.append(StreamResult(best.transcript, result.is_final, _samples(getattr(result, end)), words))
+    return found
+
+
 class Version1:
     """v1p1beta1: v1 with word times, models and phrases in one request."""
 
@@ -111,19 +128,7 @@ class Version1:
 
     def results(self, response: Any) -> list[StreamResult]:
         """Times are offsets from the start of the stream."""
-        return [
-            StreamResult(
-                result.alternatives[0].transcript,
-                result.is_final,
-                _samples(result.result_end_time),
-                tuple(
-                    StreamWord(word.word, _samples(word.start_time), _samples(word.end_time))
-                    for word in result.alternatives[0].words
-                ),
-            )
-            for result in response.results
-            if result.alternatives
-        ]
+        return _results(response, "result_end_time", "start_time", "end_time")
 
 
 # v1's models that v2 has under another name: settings and the last resort of a refused model serve both.
@@ -205,16 +210,4 @@ class Version2:
 
     def results(self, response: Any) -> list[StreamResult]:
         """Times are offsets from the start of the stream."""
-        return [
-            StreamResult(
-                result.alternatives[0].transcript,
-                result.is_final,
-                _samples(result.result_end_offset),
-                tuple(
-                    StreamWord(word.word, _samples(word.start_offset), _samples(word.end_offset))
-                    for word in result.alternatives[0].words
-                ),
-            )
-            for result in response.results
-            if result.alternatives
-        ]
+        return _results(response, "result_end_offset", "start_offset", "end_offset")

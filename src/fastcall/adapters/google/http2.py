@@ -239,7 +239,8 @@ class GrpcChannel(asyncio.Protocol):
             self._abort("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: {error}")
             return
         self._dispatch(events)
-        self._flush_soon()
+        if self._http2.wants_to_send:
+            self._flush_soon()
 
     def pause_writing(self) -> None:
         """asyncio's: the socket takes no more. Queues fill, and their calls become unwritable."""
@@ -304,23 +305,23 @@ class GrpcChannel(asyncio.Protocol):
         for kind, stream, value in events:
             if stream is None:
                 self._connection_event(kind, value)
+        calls = self._calls
         for kind, stream, value in events:
-            if stream is None:
-                continue
-            call: GrpcCall = stream.owner
-            if call not in self._calls:
+            call: GrpcCall | None = stream.owner if stream is not None else None
+            if call is None or call not in calls:
                 continue  # it was given up
             try:
-                self._call_event(call, kind, value)
+                if kind == MESSAGE:
+                    call.listener.call_message(value)
+                else:
+                    self._call_event(call, kind, value)
             except Exception:
                 # Of one call; the others of this connection hear the rest.
                 log.exception("a call's listener failed")
                 self.cancel(call)
 
     def _call_event(self, call: GrpcCall, kind: int, value: Any) -> None:
-        if kind == MESSAGE:
-            call.listener.call_message(value)
-        elif kind == WRITABLE:
+        if kind == WRITABLE:
             if not call.half_closed:
                 call.writable = True
                 call.listener.call_writable()
