@@ -125,7 +125,10 @@ def way() -> dict[str, Any]:
 
     ``make test-uplinks`` sets them for whole suites, the fixture ``uplink`` for one test; processes inherit them.
     """
-    return {"stt_uplink": os.environ.get("STT_UPLINK", "auto"), "stt_tls_roots": os.environ.get("STT_TLS_ROOTS")}
+    return {
+        "stt_uplink": os.environ.get("STT_UPLINK", "auto"),
+        "stt_tls_roots": os.environ.get("STT_TLS_ROOTS") or None,
+    }
 
 
 def google_recognizer(address: str, **options: Any) -> GoogleRecognizer:

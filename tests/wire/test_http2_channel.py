@@ -199,15 +199,15 @@ async def test_every_status_arrives_with_its_words(code: grpc.StatusCode):
 
 
 async def test_cancel_reaches_the_peer():
-    cancelled = asyncio.Event()
+    ended = asyncio.Event()
 
     async def wait(requests: Any, context: Any) -> AsyncIterator[bytes]:
+        # Its requests end; whether the handler is cancelled before it sees that is grpcio's matter.
         try:
             async for request in requests:
                 yield request
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
+        finally:
+            ended.set()
 
     async with grpcio_server(wait) as port, channel_to(port) as channel:
         call, listener = open_call(channel)
@@ -216,7 +216,32 @@ async def test_cancel_reaches_the_peer():
         call.cancel()
         assert await listener.end() == ("CANCELLED", "given up")
         async with asyncio.timeout(PATIENCE_S):
-            await cancelled.wait()
+            await ended.wait()
+
+
+async def test_a_deadline_ends_the_call_and_the_peer_knows_it():
+    left: list[float] = []
+
+    async def wait(requests: Any, context: Any) -> AsyncIterator[bytes]:
+        left.append(context.time_remaining())
+        async for request in requests:
+            yield request
+
+    async with grpcio_server(wait) as port, channel_to(port) as channel:
+        soon, late, none = Listener(), Listener(), Listener()
+        calls = [
+            channel.open(METHOD, soon, timeout_s=0.3),
+            channel.open(METHOD, late, timeout_s=600.0),
+            channel.open(METHOD, none, timeout_s=1e6),
+        ]
+        for call in calls:
+            call.write(b"config")
+        assert await soon.end() == ("DEADLINE_EXCEEDED", "the call's time is over")
+        for call, listener in ((calls[1], late), (calls[2], none)):
+            await listener.until(lambda heard=listener: heard.messages)
+            call.half_close()
+            assert await listener.end() == ("OK", "")
+        assert sorted(left) == pytest.approx([0.3, 600, 1e6], abs=1.1)
 
 
 async def test_many_calls_share_one_connection_and_mix_nothing_up():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -71,7 +72,18 @@ class GrpcListener(Protocol):
 class GrpcCall:
     """One bidirectional streaming call. Loop thread only; all methods return at once and raise nothing."""
 
-    __slots__ = ("_channel", "_early", "_over", "_stream", "half_closed", "has_begun", "listener", "path", "writable")
+    __slots__ = (
+        "_channel",
+        "_early",
+        "_over",
+        "_stream",
+        "deadline",
+        "half_closed",
+        "has_begun",
+        "listener",
+        "path",
+        "writable",
+    )
 
     def __init__(self, channel: CallCarrier, path: str, listener: GrpcListener) -> None:
         self._channel = channel
@@ -82,6 +94,7 @@ class GrpcCall:
         self.listener = listener
         self.path = path
         self.half_closed = False
+        self.deadline: asyncio.TimerHandle | None = None
         self.has_begun = False
         """Whether the request has gone out."""
         self.writable = True
@@ -138,4 +151,6 @@ class GrpcCall:
             self.writable = False
             # Whoever still knows the call keeps nothing of what it had queued.
             self._stream, self._early = None, None
+            if self.deadline is not None:
+                self.deadline.cancel()
             self.listener.call_ended(code, message, unprocessed=unprocessed)

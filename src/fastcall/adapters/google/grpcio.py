@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from fastcall.adapters.google.uplink import OpenStream, StreamRequest
+from fastcall.adapters.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
 from fastcall.ports import StreamEnd
 
 __all__ = ["GrpcioConnection", "GrpcioStream"]
@@ -114,7 +114,7 @@ class GrpcioStream:
         end = StreamEnd("CANCELLED", "given up before it was connected")
         try:
             if not self._cancelled:
-                self._call = self._method(timeout=None)
+                self._call = self._method(timeout=STREAM_TIMEOUT_S)
                 end = await self._converse()
         except asyncio.CancelledError:
             if not self._cancelled:

@@ -42,6 +42,8 @@ CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_AFTER_S = 20.0
 KEEPALIVE_TIMEOUT_S = 10.0
 GOODBYE_S = 0.5
+# gRPC writes a timeout with 8 digits at most.
+TIMEOUT_DIGITS = 100_000_000
 
 
 class GrpcChannel(asyncio.Protocol):
@@ -101,10 +103,15 @@ class GrpcChannel(asyncio.Protocol):
         """How many calls the peer takes at once; further ones would wait, in silence."""
         return self._http2.max_streams
 
-    def open(self, path: str, listener: GrpcListener) -> GrpcCall:
-        """Begin a call; that it cannot be had comes as its end."""
+    def open(self, path: str, listener: GrpcListener, *, timeout_s: float | None = None) -> GrpcCall:
+        """Begin a call; that it cannot be had comes as its end.
+
+        :param timeout_s: after so long it ends with ``DEADLINE_EXCEEDED``; the peer is told, too
+        """
         call = GrpcCall(self, path, listener)
         self._calls[call] = None
+        if timeout_s is not None:
+            call.deadline = self._loop.call_later(timeout_s, self._too_late, call)
         if self._over:
             self._loop.call_soon(self._end, call, "UNAVAILABLE", "the connection is closed")
         elif self._settled.is_set():
@@ -148,10 +155,18 @@ class GrpcChannel(asyncio.Protocol):
     def cancel(self, call: GrpcCall) -> None:
         """Reset its stream; its end is told in a turn of its own."""
         if self._calls.pop(call, call) is None:
-            if call.stream is not None and not self._over:
-                self._http2.reset(call.stream)
-                self._flush_soon()
+            self._reset(call)
             self._loop.call_soon(call.ended, "CANCELLED", "given up")
+
+    def _too_late(self, call: GrpcCall) -> None:
+        if call in self._calls:
+            self._reset(call)
+            self._end(call, "DEADLINE_EXCEEDED", "the call's time is over")
+
+    def _reset(self, call: GrpcCall) -> None:
+        if call.stream is not None and not self._over:
+            self._http2.reset(call.stream)
+            self._flush_soon()
 
     def _begin(self, call: GrpcCall) -> None:
         if self._authorization is not None and not self._authorization.is_ready:
@@ -187,6 +202,7 @@ class GrpcChannel(asyncio.Protocol):
                 (":authority", self._authority),
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
+                *self._timeout(call),
                 *self._headers,
                 *(self._authorization.headers() if self._authorization is not None else ()),
             )
@@ -196,6 +212,12 @@ class GrpcChannel(asyncio.Protocol):
             return
         call.connected(stream)
         self._flush_soon()
+
+    def _timeout(self, call: GrpcCall) -> Metadata:
+        if call.deadline is None:
+            return ()
+        left_ms = max(1, round((call.deadline.when() - self._loop.time()) * 1000))
+        return (("grpc-timeout", f"{left_ms}m" if left_ms < TIMEOUT_DIGITS else f"{left_ms // 1000}S"),)
 
     def _end(self, call: GrpcCall, code: str, message: str, *, unprocessed: bool = False) -> None:
         self._calls.pop(call, None)

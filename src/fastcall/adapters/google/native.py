@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from fastcall.adapters.google.grpccall import GrpcCall, GrpcListener, Metadata
 from fastcall.adapters.google.http2 import GrpcChannel
 from fastcall.adapters.google.tokens import TokenSource
-from fastcall.adapters.google.uplink import OpenStream, StreamRequest
+from fastcall.adapters.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
 from fastcall.ports import StreamEnd
 
 __all__ = ["NativeConnection", "NativeStream"]
@@ -51,7 +51,7 @@ class NativeConnection:
 
     def call(self, path: str, listener: GrpcListener) -> GrpcCall:
         """Begin a gRPC call."""
-        return self._channel.open(path, listener)
+        return self._channel.open(path, listener, timeout_s=STREAM_TIMEOUT_S)
 
     def is_gone(self, *, has_worked: bool) -> bool:
         """It does not connect again: what is lost is lost."""

@@ -8,7 +8,10 @@ from typing import Protocol
 from fastcall.adapters.google.dialects import Dialect
 from fastcall.ports import RecognizerStream, StreamEnd, StreamListener
 
-__all__ = ["Connection", "OpenStream", "StreamRequest"]
+__all__ = ["STREAM_TIMEOUT_S", "Connection", "OpenStream", "StreamRequest"]
+
+# The session replaces a stream after 300 s at most, and Google ends it at 305 s: one that is older was forgotten.
+STREAM_TIMEOUT_S = 600.0
 
 
 class OpenStream(RecognizerStream, Protocol):
