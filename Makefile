@@ -12,16 +12,16 @@ CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
-CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py
-SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels google_native_load \
-	google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
+CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/rules/test_timeline.py tests/unit/rules/test_endpointing.py
+SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
+	google_native_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
 SECONDS ?= 60
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test test-uplinks check lossless bench bench-table gates simulate-faults sanitize coverage fuzz clean
+.PHONY: help build demo serve test test-uplinks check lossless bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -39,6 +39,8 @@ help:
 	@echo "make sanitize   the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, leaks of the core too"
 	@echo "make coverage   which lines of the core its tests run, inside nogil functions and C headers too"
 	@echo "make fuzz    SECONDS=60 of fuzzing what reads from the wire, against the slow way"
+	@echo "make density how many live calls one core carries, against the replaced design (about 10 minutes)"
+	@echo "make soak    200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat"
 	@echo "make clean   away with .venv and everything built"
 
 build: $(CORE_STAMP)
@@ -68,10 +70,8 @@ test: build
 	$(BIN)/python -m pytest -q
 
 test-uplinks: build
-	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do \
-		echo "the session by the $$uplink uplink$${roots:+, over TLS}"; \
-		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q -p no:cacheprovider $(SESSION_TESTS); \
-	done; done
+	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
+		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q $(SESSION_TESTS); done; done
 
 check: build
 	$(BIN)/ruff check .
@@ -109,6 +109,12 @@ coverage:
 
 fuzz: build
 	cd tests && ../$(BIN)/python $(if $(filter sanitize,$(FASTCALL_BUILD)),../tools/sanitized.py) -m fuzz --seconds $(SECONDS)
+
+density: build
+	$(BIN)/python benchmarks/density.py $(DENSITY)
+
+soak: build
+	$(BIN)/python benchmarks/soak.py $(or $(MINUTES),20)
 
 clean:
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

@@ -2,7 +2,7 @@
 
 A ``queue.Queue`` and two threads a call: one collects frames into batches, the other is inside the blocking client of
 google-cloud-speech, which takes requests from a generator. The bugs that are mended: the generator does not end the
-stream at the first 50 ms without audio, and the session lasts for the whole call.
+stream at the first 50 ms without audio, the session lasts for the whole call, and its last audio is sent.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class ReplacedSession:
             if len(waiting) >= BATCH_BYTES:
                 self._batches.put(bytes(waiting))
                 waiting.clear()
+        if waiting:
+            self._batches.put(bytes(waiting))
         self._batches.put(None)
 
     def _requests(self) -> Iterator[speech.StreamingRecognizeRequest]:

@@ -34,6 +34,9 @@ from fastcall.settings import Settings
 PATIENCE_S = 30.0
 """How long a test waits for an event that should come: far longer than it takes, so that only a defect is slow."""
 
+HOT_LANE = os.environ.get("FASTCALL_HOT_LANE", "on")
+"""``on`` or ``off``: whether the servers that tests start have the hot lane. Nothing may come of it."""
+
 
 # --- processes -------------------------------------------------------------------------------------------------
 
@@ -182,7 +185,10 @@ def serve_environment(**variables: str) -> dict[str, str]:
 @contextlib.asynccontextmanager
 async def serve_process(*arguments: str, **variables: str) -> AsyncIterator[Process]:
     process = await asyncio.to_thread(
-        Process, ["serve", "--port", "0", *arguments], ready=SERVE_READY, environ=serve_environment(**variables)
+        Process,
+        ["serve", "--port", "0", "--hot-lane", HOT_LANE, *arguments],
+        ready=SERVE_READY,
+        environ=serve_environment(**variables),
     )
     try:
         yield process
@@ -254,7 +260,7 @@ async def serving(
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **way(), **settings}),
-        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt, **(options or {})),
+        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt, hot_lane=HOT_LANE == "on", **(options or {})),
         on_transcript=transcripts.write,
     )
     port = await server.start()

@@ -175,6 +175,73 @@ class Debouncer:
         self.last = self.held = None
 
 
+@dataclass
+class Timeline:
+    """Compares in milliseconds, with fractions."""
+
+    expected_ms: float | None = None
+    frames: int = 0
+    gaps: int = 0
+    gap_samples: int = 0
+    duplicate_frames: int = 0
+    rebases: int = 0
+
+    def place(self, timestamp_ms: int, samples: int) -> int | None:
+        duration_ms, expected_ms = samples / 8, self.expected_ms
+        self.frames += 1
+        gap_ms = timestamp_ms - expected_ms if expected_ms is not None else 0
+        if abs(gap_ms) > 5000:
+            self.rebases += 1
+            gap_ms = 0
+        elif gap_ms <= -duration_ms and gap_ms < -10:
+            self.duplicate_frames += 1
+            return None
+        self.expected_ms = timestamp_ms + duration_ms
+        silence = int(gap_ms) * 8 if gap_ms > 10 else 0
+        self.gaps += gap_ms > 10
+        self.gap_samples += silence
+        return silence
+
+
+@dataclass
+class Endpointing:
+    """Keeps every frame of the call. ``feed`` gives what changed, as (what, where): begins have two places."""
+
+    needed: int
+    hangover_frames: int
+    preroll_samples: int
+    max_samples: int
+    frames: list[bool] = field(default_factory=list)
+    since: int = 0  # the frame from which the open utterance, or the search for the next, counts
+    start: int | None = None
+    last_voiced: int = 0
+    floor: int = 0
+
+    def feed(self, voiced: bool) -> tuple[str, int, int] | None:
+        self.frames.append(voiced and len(self.frames) >= 5)
+        end = 160 * len(self.frames)
+        if self.start is None:
+            window = self.frames[self.since :][-self.needed - 2 :]
+            if not self.frames[-1] or sum(window) < self.needed:
+                return None
+            voice = end - 160 * (len(window) - window.index(True))
+            self.start, self.last_voiced = max(self.floor, voice - self.preroll_samples, 0), end
+            self.since = len(self.frames)
+            return "began", self.start, max(voice, self.start)
+        if self.frames[-1]:
+            self.last_voiced = end
+        window = self.frames[self.since :][-self.hangover_frames :]
+        reason = ""
+        if end - self.start >= self.max_samples:
+            reason = "too_long"
+        elif len(window) == self.hangover_frames and sum(window) <= int(self.hangover_frames * 0.1):
+            reason = "hangover"
+        if not reason:
+            return None
+        self.start, self.floor, self.since = None, self.last_voiced, len(self.frames)
+        return reason, self.last_voiced, 0
+
+
 def scan_media(message: bytes) -> tuple[str, int, bytes] | None:
     """What ``json`` and ``base64`` make of an inbound media message; None if they make none of it."""
     try:

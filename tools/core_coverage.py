@@ -8,6 +8,7 @@ the floor, of the whole, in percent.
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -43,6 +44,7 @@ def counted_lines() -> list[tuple[str, int, int]]:
     ]
 
 
+@functools.cache
 def origins(generated: Path) -> dict[int, tuple[str, int]]:
     """Of each line of generated C the source line that it was made of; not of Cython's own functions."""
     found: dict[int, tuple[str, int]] = {}
@@ -61,11 +63,10 @@ def origins(generated: Path) -> dict[int, tuple[str, int]]:
 def coverage_of_sources() -> Counts:
     """How often each line of the core's sources and headers ran."""
     counts: Counts = defaultdict(int)
-    maps: dict[str, dict[int, tuple[str, int]]] = {}
     for file, line, count in counted_lines():
         name = Path(file).name
         if name.endswith(".c") and file.startswith(str(BUILD)):
-            origin = maps.setdefault(file, origins(Path(file))).get(line)
+            origin = origins(Path(file)).get(line)
         else:
             origin = (f"fastcall/{name}", line) if Path("src/fastcall", name).suffix == ".h" else None
         if origin is not None and Path("src", origin[0]).exists():

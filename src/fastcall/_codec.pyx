@@ -1,4 +1,4 @@
-"""The core: G.711, the audio ring, the debouncer and the scan of Twilio's media messages.
+"""The core: G.711, the audio ring, the debouncer, the scan of Twilio's media messages and the hot lane.
 
 Every loop is a ``noexcept nogil`` function over plain pointers, or C in the headers beside. Every public function
 takes the buffer, calls the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an
@@ -20,7 +20,7 @@ from cpython.buffer cimport (
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport isfinite
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strcmp
 
 cdef extern from *:
@@ -180,3 +180,7 @@ include "_codec_ring.pxi"
 include "_codec_track.pxi"
 include "_codec_debounce.pxi"
 include "_codec_media.pxi"
+include "_codec_timeline.pxi"
+include "_codec_endpoint.pxi"
+include "_codec_ear.pxi"
+include "_codec_lane.pxi"

@@ -58,6 +58,10 @@ cdef class AudioTrack:
         """Memory taken for audio."""
         return audio_memory(&self.audio)
 
+    def __sizeof__(self):
+        """The object's own memory and what it took for audio: ``sys.getsizeof`` would not see the blocks."""
+        return object.__sizeof__(self) + audio_memory(&self.audio)
+
     def push(self, data, /, limit_samples=None):
         """Appends ``data`` (whole samples, any C-contiguous buffer); returns how many samples fitted.
 
@@ -69,6 +73,7 @@ cdef class AudioTrack:
         """
         cdef Py_ssize_t limit = PY_SSIZE_T_MAX if limit_samples is None else limit_samples
         cdef Py_ssize_t samples, accepted
+        cdef bint kept_time
         cdef Py_buffer source
         if limit < 0:
             raise ValueError(f"limit_samples={limit}: must not be negative")
@@ -76,12 +81,20 @@ cdef class AudioTrack:
         try:
             samples = count_samples(&source, self.audio.sample_bytes)
             accepted = audio_fitting(&self.audio, samples, limit)
-            accepted = audio_push(&self.audio, <const uint8_t*>source.buf, accepted)
+            kept_time = self.put(<const uint8_t*>source.buf, &accepted, samples)
         finally:
             PyBuffer_Release(&source)
-        audio_drop(&self.audio, samples - accepted)
-        self.push_silence(samples - accepted)
+        if not kept_time:
+            raise MemoryError(f"no memory for {samples - accepted} samples of silence")
         return accepted
+
+    cdef bint put(self, const uint8_t* source, Py_ssize_t* accepted, Py_ssize_t samples) noexcept nogil:
+        """Appends the first ``accepted`` of ``samples`` samples (fewer, and says so, if there is no memory), and
+        silence for the rest. Whether there was memory for that."""
+        accepted[0] = audio_push(&self.audio, source, accepted[0])
+        cdef Py_ssize_t rest = samples - accepted[0]
+        audio_drop(&self.audio, rest)
+        return rest == 0 or audio_push_silence(&self.audio, rest) == rest
 
     def push_silence(self, Py_ssize_t samples, /):
         """Appends that many samples of silence, whatever waits. Producer only.

@@ -107,7 +107,7 @@ class CallHost:
         self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
         self._gate = gate
         self._leave_room = leave_room
-        self._media = MediaServer(self._make_runner, admit=admit)
+        self._media = MediaServer(self._make_runner, admit=admit, hot_lane=self._options.hot_lane)
         self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
 
     def _make_recognizer(self) -> GoogleRecognizer:

@@ -51,6 +51,7 @@ class ServeOptions:
     max_lag_ms: int = 200
     drain_timeout_s: float = 25.0
     workers: int = 1
+    hot_lane: bool = True
 
 
 def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:

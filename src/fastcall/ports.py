@@ -146,7 +146,11 @@ class Fallback(Protocol):
 
 
 class VoiceDetector(Protocol):
-    """Tells voice from other sound, frame by frame; it has a state, so each call has its own."""
+    """Tells voice from other sound, frame by frame; it has a state, so each call has its own.
+
+    A detector may also have ``native``: the addresses of a C function and of its state that say the same without a
+    Python object (see ``_codec.Ear``), or None.
+    """
 
     def is_speech(self, pcm: bytes) -> bool:
         """``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""

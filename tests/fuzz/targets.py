@@ -13,6 +13,7 @@ from fastcall import _codec, _http2
 from fastcall.events import MediaFrame, Rejected
 from fastcall.rules import twilio
 from fuzz.harness import Target
+from fuzz.lane import Lane
 
 __all__ = ["TARGETS", "MediaScan"]
 
@@ -158,7 +159,7 @@ class Track:
 
 def _targets() -> Sequence[Target]:
     """Those of HTTP/2 only where libnghttp2 is."""
-    targets: list[Target] = [MediaScan(), Loops(), Track()]
+    targets: list[Target] = [MediaScan(), Loops(), Track(), Lane()]
     try:
         _http2.load()
     except OSError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fastcall import _codec
+from fastcall.adapters.server import MediaConnection
 from fuzz.harness import Fuzzer
+from fuzz.lane import Lane
 from fuzz.targets import TARGETS, MediaScan
 
-ROUNDS = {"media": 20_000, "loops": 2_000, "track": 2_000, "http2": 5_000, "uplink": 1_500}
+ROUNDS = {"media": 20_000, "loops": 2_000, "track": 2_000, "lane": 2_000, "http2": 5_000, "uplink": 1_500}
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -24,6 +26,20 @@ def test_the_fuzzer_of_messages_reaches_every_depth():
     assert {kind for kind, _, _ in report.signatures} >= {"MediaFrame", "CallStarted", "Connected", "Rejected"}
     reasons = {reason for _, reason, _ in report.signatures}
     assert reasons >= {"not_json", "not_utf8", "bad_field", "bad_payload", "unknown_event", "not_an_object"}
+
+
+def test_the_fuzzer_of_the_lane_reaches_both_ways_and_every_end():
+    report = Fuzzer(Lane(), seed=2).run(rounds=2_000)
+    seen = [signature for signature in report.signatures if signature != "nothing"]
+    assert {by_lane for by_lane, *_ in seen} == {0, 1, 2, 3, 4}
+    assert {code for *_, code, _ in seen} >= {1000, 1002, 1006, 1007}
+    assert {reason for _, _, rejected, *_ in seen for reason in rejected} >= {"not_json", "bad_payload", "wrong_stream"}
+
+
+def test_a_lane_that_goes_on_after_a_close_frame_is_found(monkeypatch):
+    monkeypatch.setattr(MediaConnection, "_choose_lane", lambda self, lane: lane.carry(self._receiver.lane))
+    with pytest.raises(AssertionError):
+        Fuzzer(Lane(), seed=5).run(rounds=2_000)
 
 
 def test_all_follows_from_the_seed():

@@ -35,6 +35,11 @@ def test_the_gates_of_the_codec_are_shown(law):
     assert {f"{law} decode, 1 Mi samples", f"{law} encode, 1 Mi samples"} <= names
 
 
+def test_the_gate_of_the_hot_lane_is_shown():
+    (row,) = (row for row in rows() if row[0].startswith("whole server with the hot lane"))
+    assert float(row[4]) == round(1 / 0.45, 2)
+
+
 def test_plots_are_pictures_with_a_curve_for_each_name():
     assert len(PLOTS) == 3
     for plot in PLOTS:

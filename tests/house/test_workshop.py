@@ -11,7 +11,7 @@ from fastcall.cli import build_parser
 from house import ROOT
 
 VERBS = {"help", "build", "demo", "serve", "test", "check", "bench", "gates", "clean"}
-VERBS |= {"bench-table", "sanitize", "coverage", "fuzz"}
+VERBS |= {"bench-table", "sanitize", "coverage", "fuzz", "density", "soak"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 

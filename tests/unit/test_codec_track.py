@@ -88,6 +88,13 @@ def test_memory_is_taken_as_needed_and_given_back():
     assert track.memory_bytes <= 2048
 
 
+def test_its_size_counts_the_audio_that_it_holds() -> None:
+    track = AudioTrack()
+    empty_bytes = sys.getsizeof(track)
+    track.push(bytes(100_000))
+    assert sys.getsizeof(track) == empty_bytes + track.memory_bytes > 100_000
+
+
 def test_silence_takes_no_memory():
     track = AudioTrack()
     track.push(b"\x01")

@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
+import peers
 from fastcall import _http2
 from peers import Process, start_emulator
 
 HERE = Path(__file__).parent
 LONG_CALL_TIMEOUT_S = 180.0
+
+
+@pytest.fixture(params=["on", "off"])
+def hot_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The servers of the test have the hot lane, and in another run of it they have not."""
+    monkeypatch.setattr(peers, "HOT_LANE", request.param)
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)

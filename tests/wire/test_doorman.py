@@ -13,9 +13,13 @@ from xml.etree import ElementTree
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from fastcall.rules.caller import PhoneAudio
+from fastcall.rules.flood import BURST, RATE_PER_S
 from fastcall.rules.signature import signature_of
 from fastcall.rules.streamtoken import PARAMETER, mint_token
 from peers import Phone, Served, ask, serve_process, serving, tones
+
+pytestmark = pytest.mark.usefixtures("hot_lane")
 
 TOKEN, NEXT_TOKEN = "auth-token-of-the-account", "auth-token-that-replaces-it"
 SECRET = "a-stream-secret-of-some-length"
@@ -152,35 +156,45 @@ async def test_a_dead_socket_gives_its_call_to_the_next(prompt_emulator: str, mo
 # --- floods ---------------------------------------------------------------------------------------------------------
 
 
-def media_without_end(phone: Phone) -> str:
-    return phone.messages.media(1, "/" * 216)
+FRAME = PhoneAudio(b"\xff" * 160).payload(0)
+
+
+def messages_by_lane(served: Served, phone: Phone) -> int:
+    """How many of the phone's messages the hot lane has taken."""
+    runners = [runner for runner in served.server._calls._calls if runner.label == phone.call_sid]
+    return sum(runner.lane.messages for runner in runners if runner.lane is not None)
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda phone: "{}", id="rubbish"),
-        pytest.param(media_without_end, id="audio"),
-        pytest.param(lambda phone: "x" * 60_000, id="long rubbish"),
+        pytest.param(lambda phone, number: "{}", id="rubbish"),
+        pytest.param(lambda phone, number: phone.messages.media(1, "/" * 216), id="the same audio again"),
+        pytest.param(lambda phone, number: phone.messages.media(number, FRAME), id="audio"),
+        pytest.param(lambda phone, number: "x" * 60_000, id="long rubbish"),
     ],
 )
 async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
-    make: Callable[[Phone], str], prompt_emulator: str
+    make: Callable[[Phone, int], str], request: pytest.FixtureRequest, hot_lane: str, prompt_emulator: str
 ) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "good") as good:
         await good.start()
         speaking = asyncio.create_task(good.speak(tones("[300] apple arrow autumn badge [500]")))
         async with Phone(served.url, "flood") as flood:
             await flood.start()
-            message = make(flood)
-            sent = 0
+            sent, by_lane, began_at = 0, 0, time.monotonic()
             with contextlib.suppress(ConnectionClosed):
                 while sent < 20_000:
-                    await flood.socket.send(message)
+                    await flood.socket.send(make(flood, sent))
                     sent += 1
                     if sent % 100 == 0:
                         await asyncio.sleep(0)
-            assert (await flood.closed())[0] == 1008
+                        by_lane = max(by_lane, messages_by_lane(served, flood))
+            assert await flood.closed() == (1008, "far more messages than a call has")
+            if request.node.name.endswith("-audio]") and hot_lane == "on":
+                assert BURST / 2 < by_lane <= BURST + RATE_PER_S * (time.monotonic() - began_at)
+            else:
+                assert by_lane == 0
         await speaking
         await good.stop()
         await served.transcripts.wait_for(good.call_sid, "call_ended")

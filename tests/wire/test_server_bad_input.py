@@ -22,6 +22,8 @@ from peers import (
     words_of_call,
 )
 
+both_lanes = pytest.mark.usefixtures("hot_lane")
+
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
 
 
@@ -114,6 +116,7 @@ IGNORED: dict[str, tuple[Callable[[Phone], str | bytes], str]] = {
 }
 
 
+@both_lanes
 @pytest.mark.parametrize("what", IGNORED)
 async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
     what: str, prompt_emulator: str, warnings: Warnings
@@ -133,6 +136,7 @@ async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
     assert line.endswith(f"further ones of this kind are counted only call={phone.call_sid}")
 
 
+@both_lanes
 async def test_all_of_it_in_one_call_beside_a_good_one(prompt_emulator: str, warnings: Warnings) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "odd") as phone:
         async with beside_a_good_call(served):
@@ -320,6 +324,7 @@ async def test_a_flood_before_the_handshake_is_done_is_closed(prompt_emulator: s
     assert "messages before the handshake was done" in line
 
 
+@both_lanes
 async def test_fragmented_messages_are_put_together(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "pieces") as phone:
         await phone.start()
@@ -330,6 +335,7 @@ async def test_fragmented_messages_are_put_together(prompt_emulator: str) -> Non
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
 
 
+@both_lanes
 async def test_a_ping_between_fragments_is_answered(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, raw_socket(served) as (reader, writer):
         phone = Phone(served.url, "ping")

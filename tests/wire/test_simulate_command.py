@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Listener:
     call_sids: set[str] = field(default_factory=set)
     stopped: int = 0
     answer: bytes | None = None
+    answers: Callable[[str], list[str]] = lambda sid: []
+    refuse_second: bool = False
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, connection: ServerConnection) -> None:
@@ -40,6 +42,11 @@ class Listener:
             while True:
                 message = json.loads(await connection.recv())
                 if message["event"] == "start":
+                    if self.refuse_second and message["start"]["callSid"] in self.call_sids:
+                        await connection.close(1008, "this call has a socket")
+                        return
+                    for answer in self.answers(message["streamSid"]):
+                        await connection.send(answer)
                     self.parameters.append(message["start"]["customParameters"])
                     self.call_sids.add(message["start"]["callSid"])
                     if self.answer is not None:
@@ -123,6 +130,79 @@ async def test_what_twilio_would_refuse_fails_the_run() -> None:
     assert "messages that Twilio would refuse: 1" in out
 
 
+async def test_calls_take_the_audio_in_turn_and_only_some_misbehave(tmp_path: Path) -> None:
+    said = b"\x01" * 160 * 5
+    (tmp_path / "five.wav").write_bytes(write_wav(said))
+    listener = Listener()
+    async with listening(listener) as url:
+        status, out, err = await simulate(
+            *(url, "--calls", "4", "--audio", str(tmp_path / "five.wav"), "--tones", "apple", "--tail-s", "0"),
+            *("--faulty", "0.5", "--no-stop", "--json"),
+        )
+    assert status == 0, out + err
+    assert sorted(map(len, listener.audio.values())) == [800, 800, 1600, 1600]
+    assert listener.stopped == 2
+    report = json.loads(out)
+    assert (report["went_through"], report["did_not"], len(report["calls"])) == (4, 0, 4)
+    assert [call["frames_sent"] for call in report["calls"]] == [5, 10, 5, 10]
+    assert {call["call_sid"] for call in report["calls"]} == listener.call_sids
+
+
+async def test_a_bad_line_loses_what_it_says_it_loses() -> None:
+    listener = Listener()
+    async with listening(listener) as url:
+        status, out, err = await simulate(
+            *(
+                url,
+                "--tones",
+                "[2000] apple",
+                "--tail-s",
+                "0",
+                "--jitter-ms",
+                "30",
+                "--gap-ms",
+                "200",
+                "--every-s",
+                "1",
+            ),
+            *("--duplicates", "0.2", "--reorder", "0.2", "--json"),
+        )
+    assert status == 0, out + err
+    [call] = json.loads(out)["calls"]
+    [audio] = listener.audio.values()
+    assert call["frames_sent"] == len(audio) // 160
+    assert 80 <= call["frames_sent"] <= 120, "110 less 20 in gaps, and 20 % twice"
+
+
+async def test_a_second_socket_is_told_of(tmp_path: Path) -> None:
+    listener = Listener(refuse_second=True)
+    async with listening(listener) as url:
+        status, out, _ = await simulate(url, "--tones", "[1500] apple", "--second-socket")
+    assert status == 0, out
+    assert "second sockets: closed with 1008 (1 x)" in out
+    assert "ok; second socket: closed with 1008" in out
+
+
+async def test_the_table_says_what_each_call_got_back() -> None:
+    mulaw = base64.b64encode(b"\x00" * 800).decode()
+
+    def answers(sid: str) -> list[str]:
+        media = {"event": "media", "streamSid": sid, "media": {"payload": mulaw}}
+        mark = {"event": "mark", "streamSid": sid, "mark": {"name": "said"}}
+        return [json.dumps(message) for message in (media, mark, {"event": "clear", "streamSid": sid})]
+
+    async with listening(Listener(answers=answers)) as url:
+        status, out, _ = await simulate(url, "--tones", "apple", "--tail-s", "0.2", "--calls", "3", "--rows", "2")
+    assert status == 0, out
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0][:2] == ["call", "said"]
+    for row in rows[1:3]:
+        assert row[0].startswith("CA")
+        assert (row[1], row[2], row[3], row[4]) == ("0.4", "0", "3", "0.1")
+        assert row[6:] == ["1/1", "1", "1000", "ok"]
+    assert "and 1 more calls" in out
+
+
 async def test_interrupted_it_hangs_up_and_sums_up() -> None:
     listener = Listener()
     async with listening(listener) as url:
@@ -162,6 +242,8 @@ async def test_a_server_that_is_down() -> None:
         (["ws://localhost/", "--calls", "0"], "--calls must be from 1"),
         (["ws://localhost/", "--tail-s", "-1"], "must not be negative"),
         (["ws://localhost/", "--ramp-s", "nan"], "must not be negative"),
+        (["ws://localhost/", "--jitter-ms", "-3"], "what goes wrong: jitter_ms must be from 0"),
+        (["ws://localhost/", "--faulty", "2"], "it is a share"),
     ],
 )
 async def test_wrong_use_is_told_in_one_line(arguments: list[str], said: str) -> None:

@@ -18,9 +18,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from fastcall.adapters.simulator import CallReport, TwilioCaller, check_url, place_calls
+from fastcall.adapters.simulator import CallReport, Conduct, TwilioCaller, check_url, place_calls
 from fastcall.errors import UsageError
 from fastcall.rules.caller import CallIds, Lateness, PhoneAudio, sign_url
+from fastcall.rules.line import LinePlan, Step
 from fastcall.rules.playback import Clear, Mark, Media
 from fastcall.rules.twilio import clear_message, mark_message, media_message
 
@@ -270,12 +271,15 @@ async def test_a_server_that_breaks_the_connection() -> None:
     assert (report.twilio_code, report.close_code) == (31903, 1006)
 
 
+# Everything at once, so that it fills the socket's buffers.
+FLOOD = Conduct(LinePlan(tuple(Step(0.0, frame) for frame in range(20_000)), 20_000))
+
+
 async def test_a_server_that_does_not_read_loses_audio_and_the_call_ends_on_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fastcall.adapters.simulator.caller.DISCARD_AFTER_S", 0.1)
+    monkeypatch.setattr("fastcall.adapters.simulator.pacer.DISCARD_AFTER_S", 0.1)
     monkeypatch.setattr("fastcall.adapters.simulator.caller.CLOSE_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("fastcall.adapters.simulator.caller.WRITE_BUFFER_BYTES", -1)  # as if it were always full
     over = asyncio.Event()
 
     async def deaf(connection: ServerConnection) -> None:
@@ -285,12 +289,123 @@ async def test_a_server_that_does_not_read_loses_audio_and_the_call_ends_on_time
 
     async with listening(deaf) as url:
         began = time.monotonic()
-        report = await TwilioCaller(url, audio(10)).run()
+        report = await TwilioCaller(url, audio(20_000), conduct=FLOOD).run()
         took_s = time.monotonic() - began
         over.set()
     assert not report.ok
-    assert (report.frames_sent, report.frames_discarded, report.twilio_code) == (0, 10, 31930)
-    assert took_s < 5
+    assert report.frames_sent + report.frames_discarded == 20_000
+    assert report.frames_discarded > 1000
+    assert report.twilio_code == 31930
+    assert took_s < 10
+
+
+async def test_what_the_socket_does_not_take_at_once_arrives_whole_and_in_order() -> None:
+    async def pause(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            connection.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.3, connection.transport.resume_reading)
+
+    recorder = Recorder(pause)
+    async with listening(recorder) as url:
+        caller = TwilioCaller(url, audio(20_000), conduct=FLOOD)
+        caller.press("7")  # goes out through the transport, between frames
+        report = await caller.run()
+    assert report.ok
+    numbers = [int(message["sequenceNumber"]) for message in recorder.messages[1:]]
+    assert numbers == list(range(1, 20_004))
+    heard = [base64.b64decode(message["media"]["payload"])[0] for message in recorder.of("media")]
+    assert heard == [frame % 256 for frame in range(20_000)]
+    assert len(recorder.of("dtmf")) == 1
+
+
+async def test_without_stop() -> None:
+    recorder = Recorder()
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(2), conduct=Conduct(no_stop=True)).run()
+    assert report.ok
+    assert [message["event"] for message in recorder.messages] == ["connected", "start", "media", "media"]
+
+
+async def test_an_abrupt_end_in_the_middle() -> None:
+    gone = asyncio.Event()
+
+    class Watcher(Recorder):
+        async def __call__(self, connection: ServerConnection) -> None:
+            await super().__call__(connection)
+            gone.set()
+
+    recorder = Watcher()
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(500), conduct=Conduct(drop_after_s=0.1)).run()
+        await gone.wait()
+    assert report.ok, "it was meant to"
+    assert 4 <= report.frames_sent < 100
+    assert recorder.messages[-1]["event"] == "media"
+    assert recorder.connections[0].close_code == 1006
+
+
+async def test_a_slow_reader_reads_slowly_and_ends_at_once() -> None:
+    async def talk(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            for _ in range(50):
+                await connection.send(media_message(SID, b"\x00" * 160))
+        elif message["event"] == "stop":
+            await connection.close()
+
+    async with listening(Recorder(talk)) as url:
+        began = time.monotonic()
+        report = await TwilioCaller(url, audio(25), ids=IDS, conduct=Conduct(read_pause_s=0.2)).run()
+    assert report.ok
+    assert time.monotonic() - began < 3
+    at = [one.at for one in report.received]
+    assert at[1] - at[0] >= 0.2
+
+
+@pytest.mark.parametrize(("refuse", "outcome"), [(True, "closed with 1008"), (False, "taken")])
+async def test_a_second_socket_for_the_same_call(refuse: bool, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastcall.adapters.simulator.caller.SECOND_SOCKET_AFTER_S", 0.1)
+    monkeypatch.setattr("fastcall.adapters.simulator.caller.SECOND_SOCKET_LIVES_S", 0.2)
+    recorder: Recorder
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if refuse and message["event"] == "start" and connection is not recorder.connections[0]:
+            await connection.close(1008, "this call has a socket")
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(60), ids=IDS, conduct=Conduct(second_socket=True)).run()
+    assert report.second_socket == outcome
+    assert report.frames_sent == 60
+    starts = recorder.of("start")
+    assert [start["start"]["callSid"] for start in starts] == [IDS.call_sid] * 2
+
+
+async def test_a_bad_line_sends_what_its_plan_says() -> None:
+    plan = LinePlan((Step(0.0, 1), Step(0.0, 0), Step(40.0, 3), Step(40.0, 3)), 4)
+    recorder = Recorder()
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(8), conduct=Conduct(plan)).run()
+    assert report.ok
+    timestamps = [int(message["media"]["timestamp"]) for message in recorder.of("media")]
+    assert timestamps == [155 + 20 * frame for frame in (1, 0, 3, 3, 5, 4, 7, 7)]
+
+
+async def test_stamps_say_when_a_frame_was_sent_which_it_was_and_whose() -> None:
+    recorder = Recorder()
+    before = time.monotonic()
+    async with listening(recorder) as url:
+        await TwilioCaller(url, audio(4), call_number=1234).run()
+    after = time.monotonic()
+    for number, message in enumerate(recorder.of("media")):
+        mulaw = base64.b64decode(message["media"]["payload"])
+        assert mulaw[:138] == bytes([number]) * 138
+        assert mulaw[159] == number
+        codes = [code & 15 for code in mulaw[138:159]]
+        assert all(code & 0xF0 == 0xF0 for code in mulaw[138:159])
+        hexadecimal = "".join(f"{code:x}" for code in codes)
+        assert hexadecimal[0] == "c"
+        assert before <= int(hexadecimal[1:9], 16) / 1e6 + (int(before * 1e6) >> 32 << 32) / 1e6 <= after
+        assert (int(hexadecimal[9:17], 16), int(hexadecimal[17:], 16)) == (number, 1234)
 
 
 async def test_many_calls_at_once_each_with_its_own_ids_and_audio() -> None:

@@ -7,6 +7,10 @@ fragments' framing and the size limit stay websockets' own.
 Listening is not done here: connections come with the bytes of their upgrade request. No extension is offered: Twilio
 uses none, and compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented,
 and a call must not die of it.
+
+The hot lane: once a call is live, ``data_received`` shows what came to a compiled ``FrameLane`` first. It takes the
+call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It needs to know
+where frames begin, so a connection that sent anything before its handshake was done has none.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-__all__ = ["MediaConnection", "MediaServer", "MessageReceiver"]
+from fastcall._codec import FrameLane, MediaLane
+
+__all__ = ["MediaConnection", "MediaServer", "MessageReceiver", "PlainMediaConnection"]
 
 log = logging.getLogger("fastcall.server")
 
@@ -34,6 +40,10 @@ MAX_EARLY_FRAMES = 64
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 
+END_OF_REQUEST = b"\r\n\r\n"
+# What a ``FrameLane`` wants, besides 0.
+HAND_OVER = 1
+
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
 
@@ -43,6 +53,10 @@ SIGNATURE_HEADER = "X-Twilio-Signature"
 
 class MessageReceiver(Protocol):
     """Who takes a connection's messages; called on the loop, in order."""
+
+    @property
+    def lane(self) -> MediaLane | None:
+        """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
 
     def message_received(self, message: bytes) -> None:
         """A whole text message."""
@@ -60,8 +74,14 @@ class MessageReceiver(Protocol):
 class MediaConnection(ServerConnection):
     """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
 
+    hot_lane = True
+    """Whether the receiver's lane is used."""
+
     def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
         super().__init__(protocol, server, **options)
+        self._lane: FrameLane | None = None
+        self._request_end = b""
+        self._sent_early = False
         self._receiver: MessageReceiver | None = None
         self._early: list[Frame] = []
         self._too_early = False
@@ -79,6 +99,50 @@ class MediaConnection(ServerConnection):
 
     # --- inbound ----------------------------------------------------------------------------------------
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the socket, in order. May not raise."""
+        lane = self._lane
+        if lane is None:
+            if self._receiver is None:
+                self._note_request(data)
+            super().data_received(data)
+            return
+        wanted = lane.feed(data)
+        while wanted:
+            if wanted == HAND_OVER:
+                super().data_received(lane.handed())
+            else:
+                self._guard(lane.attend)
+            self._choose_lane(lane)
+            wanted = lane.go_on()
+
+    def eof_received(self) -> None:
+        """The peer sends no more."""
+        self._release_held()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._release_held()
+        super().connection_lost(exc)
+
+    def _release_held(self) -> None:
+        """The beginning of a frame of which no more will come is websockets' to judge."""
+        if self._lane is not None and (rest := self._lane.held()):
+            super().data_received(rest)
+
+    def _note_request(self, data: bytes) -> None:
+        """Find out whether anything came after the request, of which websockets would then have the beginning."""
+        known = self._request_end + data
+        end = known.find(END_OF_REQUEST)
+        if end >= 0 and end + len(END_OF_REQUEST) < len(known):
+            self._sent_early = True
+        self._request_end = known[-len(END_OF_REQUEST) :] if end >= 0 else known[1 - len(END_OF_REQUEST) :]
+
+    def _choose_lane(self, lane: FrameLane) -> None:
+        is_open = self._closing is None and self.protocol.state is State.OPEN
+        lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
+
     def process_event(self, event: Any) -> None:
         """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
         if not isinstance(event, Frame) or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -95,6 +159,8 @@ class MediaConnection(ServerConnection):
     def attach(self, receiver: MessageReceiver) -> None:
         """The handshake is done: hand messages to ``receiver`` from now on."""
         self._receiver = receiver
+        if self.hot_lane and not self._sent_early:
+            self._lane = FrameLane(self.loop.time)
         early, self._early = self._early, []
         if self._too_early:
             self.close_soon(POLICY_VIOLATION, f"more than {MAX_EARLY_FRAMES} messages before the handshake was done")
@@ -105,11 +171,14 @@ class MediaConnection(ServerConnection):
     def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
         if self._closing is not None:
             return
+        if frame.opcode is Opcode.TEXT and frame.fin:
+            self._guard(receiver.message_received, bytes(frame.data))
+        else:
+            self._guard(self._take_fragment, frame, receiver)
+
+    def _guard(self, act: Callable[..., None], *args: Any) -> None:
         try:
-            if frame.opcode is Opcode.TEXT and frame.fin:
-                receiver.message_received(bytes(frame.data))
-            else:
-                self._take_fragment(frame, receiver)
+            act(*args)
         except Exception:
             # A defect of ours must end this call only, and be seen.
             log.exception("internal error on a message; closing this call only")
@@ -148,6 +217,8 @@ class MediaConnection(ServerConnection):
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake; whatever still comes in is ignored."""
+        if self._lane is not None:
+            self._lane.carry(None)
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason[:120]))
 
@@ -171,12 +242,19 @@ class MediaConnection(ServerConnection):
             return
 
 
+class PlainMediaConnection(MediaConnection):
+    """The same without the hot lane: every message takes the way through websockets."""
+
+    hot_lane = False
+
+
 class MediaServer:
     """Makes the protocol of each WebSocket, and knows those that are open. Loop thread only.
 
     :param make_receiver: called for each connection when its handshake is done
     :param admit: looks at an upgrade, by target and the values of its signature headers; None lets it in, else (status,
         body) refuses it
+    :param hot_lane: whether receivers' lanes are used; without, every message takes the way through websockets
     """
 
     def __init__(
@@ -184,15 +262,17 @@ class MediaServer:
         make_receiver: Callable[[MediaConnection], MessageReceiver],
         *,
         admit: Callable[[str, list[str]], tuple[int, str] | None],
+        hot_lane: bool = True,
     ) -> None:
         self._make_receiver = make_receiver
         self._admit = admit
+        self._make_connection = MediaConnection if hot_lane else PlainMediaConnection
         self._open: dict[MediaConnection, asyncio.Task[None]] = {}
         self._is_closing = False
 
     def __call__(self) -> MediaConnection:
         """The protocol of one connection, whose first bytes are an upgrade request."""
-        return MediaConnection(
+        return self._make_connection(
             ServerProtocol(max_size=MAX_MESSAGE_BYTES),
             self,
             ping_timeout=None,

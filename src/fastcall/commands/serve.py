@@ -79,6 +79,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whisper-model", metavar="MODEL", help="overrides WHISPER_MODEL")
     parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
+    _configure_the_port(parser)
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="(default: %(default)s)")
+
+
+def _configure_the_port(parser: argparse.ArgumentParser) -> None:
+    """Who may come in, how many, and how they are served."""
     parser.add_argument(
         "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one a core (default: 1)"
     )
@@ -101,7 +107,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="how long calls may go on after SIGTERM (default: %(default)g)",
     )
-    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="(default: %(default)s)")
+    parser.add_argument(
+        "--hot-lane",
+        choices=("on", "off"),
+        default="on",
+        help="take ordinary media messages from the socket's bytes at once; off: by websockets, slower, and the same "
+        "otherwise (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -141,6 +153,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         max_lag_ms=args.max_lag_ms,
         drain_timeout_s=args.drain_timeout,
         workers=_workers(args.workers),
+        hot_lane=args.hot_lane == "on",
     )
     return serve(settings, options)
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import secrets
 import signal
 import sys
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastcall.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastcall.adapters.simulator import CallReport, TwilioCaller
-    from fastcall.rules.caller import Lateness, PhoneAudio
+    from fastcall.adapters.simulator import CallReport, Conduct, TwilioCaller
+    from fastcall.rules.caller import PhoneAudio
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -26,20 +26,20 @@ EPILOG = """\
 examples:
   fastcall simulate ws://127.0.0.1:8080/media --audio hello.wav
   fastcall simulate ws://127.0.0.1:8080/media --tones "apple arrow [600] badge" --calls 50 --ramp-s 5
+  fastcall simulate ws://127.0.0.1:8080/media --calls 200 --jitter-ms 40 --gap-ms 300 --drop-after-s 8 --faulty 0.1
 
-The words of --tones are those of the emulator's engine `tones`; [600] is a pause of 600 ms. Without --audio and --tones
-the caller holds a short English conversation about a table. Ctrl-C hangs all calls up and shows the summary; a second
-one ends it at once. With TWILIO_AUTH_TOKEN set, the calls are signed with it. Exit status 0: every call went through,
-and the server sent nothing that Twilio would refuse.
+The words of --tones are those of the emulator's engine `tones`; [600] is a pause of 600 ms. --audio and --tones may be
+given more than once: the calls take them in turn. Without either the caller holds a short English conversation about a
+table. Ctrl-C hangs all calls up and shows the report; a second one ends it at once. With TWILIO_AUTH_TOKEN set, the
+calls are signed with it. Exit status 0: every call went through, and the server sent nothing that Twilio would refuse.
 """
 
 MAX_CALLS = 5000
-MAX_PROBLEMS = 20
 MAX_S = 86_400
 PROGRESS_S = 1.0
 BAR_CELLS = 30
 OTHER_FILES = 64
-BUFFER_OVERFLOW = 31930
+PLANS = 16
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,58 +47,107 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("url", metavar="URL", help="ws:// or wss:// URL of the Media Streams endpoint")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--audio", metavar="FILE", help="WAV (8 kHz mono, PCM or mu-law), or headerless mu-law *.ulaw")
-    what.add_argument("--tones", metavar="TEXT", help="words of the tones engine, [600] for a pause of 600 ms")
-    parser.add_argument("--word-ms", type=int, default=200, help="length of a word of --tones (default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=1, metavar="N", help="calls at once (default: %(default)s)")
-    parser.add_argument("--ramp-s", type=float, default=0.0, metavar="S", help="spread their starts over S seconds")
-    parser.add_argument(
-        "--repeat", type=int, default=1, metavar="N", help="say it N times, 0 until Ctrl-C (default: 1)"
-    )
-    parser.add_argument(
-        "--tail-s", type=float, default=2.0, metavar="S", help="silence at the end (default: %(default)g)"
-    )
-    parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="a <Parameter> of the stream"
-    )
+    add = parser.add_argument_group("what is said").add_argument
+    add("--audio", action="append", default=[], metavar="FILE", help="WAV (8 kHz mono), or headerless mu-law *.ulaw")
+    add("--tones", action="append", default=[], metavar="TEXT", help="words of the tones engine, [600]: a pause in ms")
+    add("--word-ms", type=int, default=200, help="length of a word of --tones (default: %(default)s)")
+    add("--repeat", type=int, default=1, metavar="N", help="say it N times, 0 until Ctrl-C (default: 1)")
+    add("--tail-s", type=float, default=2.0, metavar="S", help="silence at the end (default: %(default)g)")
+    add = parser.add_argument_group("how many calls").add_argument
+    add("--calls", type=int, default=1, metavar="N", help="calls at once (default: %(default)s)")
+    add("--ramp-s", type=float, default=0.0, metavar="S", help="spread their starts over S seconds")
+    add("--param", action="append", default=[], metavar="NAME=VALUE", help="a <Parameter> of the stream")
+    add = parser.add_argument_group("what goes wrong").add_argument
+    add("--faulty", type=float, default=1.0, metavar="SHARE", help="share of the calls in which it does (default: 1)")
+    add("--jitter-ms", type=float, default=0.0, metavar="MS", help="frames are late by up to this")
+    add("--burst-ms", type=float, default=0.0, metavar="MS", help="frames are held for so long, then come at once")
+    add("--gap-ms", type=float, default=0.0, metavar="MS", help="so much audio never comes")
+    add("--every-s", type=float, default=5.0, metavar="S", help="a burst or gap each S seconds (default: 5)")
+    add("--duplicates", type=float, default=0.0, metavar="SHARE", help="share of the frames that come twice")
+    add("--reorder", type=float, default=0.0, metavar="SHARE", help="share of the frames that come after the next")
+    add("--no-stop", action="store_true", help="the socket closes without a `stop`")
+    add("--drop-after-s", type=float, metavar="S", help="the connection is lost in mid-call")
+    add("--slow-reader-s", type=float, default=0.0, metavar="S", help="wait so long after each message from the server")
+    add("--second-socket", action="store_true", help="a second connection says that it is the same call")
+    add = parser.add_argument_group("the report").add_argument
+    add("--json", action="store_true", help="the report as JSON, every call in it")
+    add("--rows", type=int, default=20, metavar="N", help="calls in the table, failed ones first (default: 20)")
 
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Place the calls, show progress on stderr, print the summary."""
+    """Place the calls, show progress on stderr, print the report."""
     import uvloop
 
-    from fastcall.adapters.simulator import TwilioCaller, check_url
+    from fastcall.adapters.simulator import Pacer, TwilioCaller, check_url
+    from fastcall.adapters.simulator.summary import render_report, report_json
     from fastcall.rules.caller import CallIds, Lateness
 
-    if not 1 <= args.calls <= MAX_CALLS:
-        raise UsageError(f"--calls must be from 1 to {MAX_CALLS}")
-    if not (0 <= args.ramp_s <= MAX_S and 0 <= args.tail_s <= MAX_S and args.repeat >= 0):
-        raise UsageError(f"--ramp-s, --tail-s and --repeat must not be negative, nor above {MAX_S} s")
+    _check_numbers(args)
     check_url(args.url)
-    audio, parameters, lateness = _audio(args), _parameters(args.param), Lateness()
-    _allow_sockets(args.calls)
+    audios, parameters, lateness = _audios(args), _parameters(args.param), Lateness()
+    conducts = _conducts(args)
+    _allow_sockets(args.calls * (2 if args.second_socket else 1))
     seed = secrets.token_hex(8)
 
     async def place() -> list[CallReport]:
+        pacer = Pacer(lateness)
         callers = [
             TwilioCaller(
                 args.url,
-                audio,
+                audios[index % len(audios)],
                 ids=CallIds.derive(seed, index),
                 parameters=parameters,
                 first_timestamp_ms=100 + index * 7 % 100,
-                auth_token=environ.get("TWILIO_AUTH_TOKEN", ""),
+                auth_token=environ.get("TWILIO_AUTH_TOKEN", "").partition(",")[0].strip(),
                 keep_received=False,
-                lateness=lateness,
+                pacer=pacer,
+                conduct=conducts(index),
             )
             for index in range(args.calls)
         ]
         return await _place(callers, args.ramp_s)
 
     reports = uvloop.run(place())
-    print("\n".join(_summary(reports, lateness)))
+    print(report_json(reports, lateness) if args.json else "\n".join(render_report(reports, lateness, args.rows)))
     return 0 if all(report.ok for report in reports) else 1
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    if not 1 <= args.calls <= MAX_CALLS:
+        raise UsageError(f"--calls must be from 1 to {MAX_CALLS}")
+    durations = (args.ramp_s, args.tail_s, args.slow_reader_s, args.drop_after_s or 0.0)
+    if not all(0 <= value <= MAX_S for value in durations) or args.repeat < 0 or args.rows < 0:
+        raise UsageError(f"durations and counts must not be negative, nor above {MAX_S} s")
+    if not 0 <= args.faulty <= 1:
+        raise UsageError("--faulty must be from 0 to 1: it is a share")
+
+
+def _conducts(args: argparse.Namespace) -> Callable[[int], Conduct]:
+    """Of each call, by its number, what goes wrong in it. The faulty ones are spread evenly."""
+    from fastcall.adapters.simulator import Conduct
+    from fastcall.rules.line import LineFaults, plan_line
+
+    try:
+        faults = LineFaults(args.jitter_ms, args.burst_ms, args.gap_ms, args.every_s, args.duplicates, args.reorder)
+    except ValueError as error:
+        raise UsageError(f"what goes wrong: {error}") from error
+    chance = random.Random(1)
+    faulty = [
+        Conduct(
+            plan_line(faults, chance.random),
+            no_stop=args.no_stop,
+            drop_after_s=args.drop_after_s,
+            read_pause_s=args.slow_reader_s,
+            second_socket=args.second_socket,
+        )
+        for _ in range(PLANS)
+    ]
+
+    def conduct_of(index: int) -> Conduct:
+        is_faulty = int((index + 1) * args.faulty) > int(index * args.faulty)
+        return faulty[index % PLANS] if is_faulty else Conduct()
+
+    return conduct_of
 
 
 def _allow_sockets(count: int) -> None:
@@ -110,30 +159,41 @@ def _allow_sockets(count: int) -> None:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise UsageError(f"--calls {count} needs {wanted} open files, and the limit is {hard}: raise it (ulimit -Hn)")
+        raise UsageError(f"so many calls need {wanted} open files, and the limit is {hard}: raise it (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _audio(args: argparse.Namespace) -> PhoneAudio:
+def _audios(args: argparse.Namespace) -> list[PhoneAudio]:
+    """What the calls say, in turn."""
     from fastcall.rules.caller import PhoneAudio
+
+    said = [_read(Path(name)) for name in args.audio] + [_synthesize(text, args.word_ms) for text in args.tones]
+    said = said or [_read(Path(__file__).parents[1] / "data" / "booking.wav")]
+    return [PhoneAudio(mulaw, passes=args.repeat or None, tail_s=args.tail_s) for mulaw in said]
+
+
+def _read(path: Path) -> bytes:
     from fastcall.rules.wav import read_audio
 
-    if args.tones is not None:
-        from fastcall.rules.tones import synthesize
+    try:
+        mulaw = read_audio(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if not mulaw:
+        raise UsageError(f"{path}: there is no audio in it")
+    return mulaw
 
-        try:
-            mulaw = synthesize(args.tones, word_ms=args.word_ms, encoding="mulaw")
-        except ValueError as error:
-            raise UsageError(f"--tones: {error}") from error
-    else:
-        path = Path(args.audio) if args.audio else Path(__file__).parents[1] / "data" / "booking.wav"
-        try:
-            mulaw = read_audio(path.read_bytes(), str(path))
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+def _synthesize(text: str, word_ms: int) -> bytes:
+    from fastcall.rules.tones import synthesize
+
+    try:
+        mulaw = synthesize(text, word_ms=word_ms, encoding="mulaw")
+    except ValueError as error:
+        raise UsageError(f"--tones: {error}") from error
     if not mulaw:
         raise UsageError("--tones: there are no words in it")
-    return PhoneAudio(mulaw, passes=args.repeat or None, tail_s=args.tail_s)
+    return mulaw
 
 
 def _parameters(given: list[str]) -> dict[str, str]:
@@ -176,33 +236,3 @@ async def _show_progress(callers: list[TwilioCaller]) -> None:
         bar = f"[{'#' * round(share * BAR_CELLS):{BAR_CELLS}}] " if terminal else ""
         text = f"{bar}{share:4.0%} said, {live} of {len(callers)} calls live, {failed} failed"
         print(f"\r{text}\x1b[K" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
-
-
-def _summary(reports: list[CallReport], lateness: Lateness) -> list[str]:
-    good = sum(report.ok for report in reports)
-    lines = [
-        f"calls: {good} went through, {len(reports) - good} did not",
-        f"messages: {sum(r.messages_sent for r in reports)} sent, {sum(r.messages_received for r in reports)} back",
-    ]
-    p50, p99 = lateness.percentile_s(50), lateness.percentile_s(99)
-    if p50 is not None and p99 is not None:
-        lines.append(f"frames sent late by: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms")
-    codes = Counter(report.close_code for report in reports if report.close_code is not None)
-    if codes:
-        lines.append("close codes: " + ", ".join(f"{code} ({count} x)" for code, count in sorted(codes.items())))
-    lines.append(f"messages that Twilio would refuse: {sum(report.violation_count for report in reports)}")
-    problems = Counter(problem for report in reports for problem in _problems(report))
-    lines += [f"{count} x {problem}" for problem, count in problems.most_common(MAX_PROBLEMS)]
-    if len(problems) > MAX_PROBLEMS:
-        lines.append(f"and {len(problems) - MAX_PROBLEMS} other problems")
-    return lines
-
-
-def _problems(report: CallReport) -> list[str]:
-    """What went wrong in one call, with the number that Twilio's debugger would show."""
-    found = [f"{violation.code}: {violation.detail}" for violation in report.violations]
-    if report.error:
-        found.append(f"{report.twilio_code}: {report.error}" if report.twilio_code else report.error)
-    if report.frames_discarded:
-        found.append(f"{BUFFER_OVERFLOW}: {report.frames_discarded} frames discarded: the server did not read")
-    return found

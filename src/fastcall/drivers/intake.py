@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastcall._codec import AudioTrack
 from fastcall.events import SAMPLE_RATE_HZ
 from fastcall.rules.history import AudioHistory
 
@@ -26,6 +27,16 @@ class AudioIntake:
         if self._track.sample_bytes != sample_bytes:
             raise ValueError(f"samples of {sample_bytes} bytes for a history of {self._track.sample_bytes}")
         self._limit_samples = int(RING_S * SAMPLE_RATE_HZ)
+
+    @property
+    def track(self) -> AudioTrack:
+        """Where audio is fed to, for a producer that looks itself whether all fits."""
+        return self._track
+
+    @property
+    def limit_samples(self) -> int:
+        """At most so many samples may wait."""
+        return self._limit_samples
 
     @property
     def fed_samples(self) -> int:

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from fastcall._codec import mulaw_decode
+from fastcall._codec import Ear, MediaLane
 from fastcall.drivers.call import Call
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.drivers.tally import CallTally
@@ -91,7 +91,6 @@ class CallRunner:
         self._recognizer = recognizer
         self._fallback = fallback
         self._config = config
-        self._voice = voice
         self._sink = sink
         self._handler = handler
         self._rand = rand
@@ -108,8 +107,9 @@ class CallRunner:
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._unheard = b""
-        self._heard_samples = 0
+        self._ear = Ear(voice, getattr(voice, "native", None))
+        self._lane: MediaLane | None = None
+        self._lane_counted = 0
         self._running = False
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._arm()
@@ -118,11 +118,22 @@ class CallRunner:
 
     def message_received(self, message: bytes) -> None:
         """One whole text message, as UTF-8 bytes."""
-        if not self._budget.spend(len(message)) and not self._budget.refill(now=self._loop.time()):
+        if not self._may_come(message):
             self._step(Rejected("flood", "far more messages than a call has"))
             return
         event = parse_message(message)
         self._step(self._ask(event) if isinstance(event, CallStarted) else event)
+
+    def _may_come(self, message: bytes) -> bool:
+        """Whether the connection has not sent too much by now, through the lane or here."""
+        budget, lane = self._budget, self._lane
+        if lane is None:
+            return budget.spend(len(message)) or budget.refill(now=self._loop.time())
+        budget.spend_short(lane.messages - self._lane_counted)
+        self._lane_counted = lane.messages
+        is_allowed = budget.spend(len(message)) or budget.refill(now=self._loop.time())
+        lane.allow(budget.messages_left)
+        return is_allowed
 
     def binary_received(self) -> None:
         """A binary message; Twilio sends none."""
@@ -138,7 +149,7 @@ class CallRunner:
 
     def silent_s(self) -> float:
         """How long there was no audio."""
-        return self._loop.time() - self._heard_at
+        return self._loop.time() - self._last_audio_s()
 
     def replaced(self) -> None:
         """Another socket has the call now."""
@@ -168,9 +179,14 @@ class CallRunner:
 
     # --- for the server -----------------------------------------------------------------------------------
 
+    @property
+    def lane(self) -> MediaLane | None:
+        """What takes this call's ordinary media without ``message_received``, while the call is live."""
+        return self._lane
+
     def count(self) -> None:
         """Bring the process's numbers up to date with this call's."""
-        self._tally.count(self._heard_samples, self._session)
+        self._tally.count(self._ear.heard_samples, self._session)
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when nothing of the call is left."""
@@ -218,6 +234,7 @@ class CallRunner:
                 if self._session is not None:
                     self._session.note_speech(speaking, sample, is_last=is_last)
             case CloseSession():
+                self._close_lane()
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
                 self._leave()
@@ -260,15 +277,48 @@ class CallRunner:
             if audio.silence_samples:
                 session.feed_silence(audio.silence_samples)
             session.push_audio(audio.mulaw)
-        unheard = self._unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
+        unheard = self._ear.unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
         now = self._heard_at = self._loop.time()
         position = 0
         while position + VAD_FRAME_SAMPLES <= len(unheard):
-            frame = mulaw_decode(unheard[position : position + VAD_FRAME_SAMPLES])
+            voiced = self._ear.hear(unheard[position : position + VAD_FRAME_SAMPLES])
             position += VAD_FRAME_SAMPLES
-            self._heard_samples += VAD_FRAME_SAMPLES
-            self._machine.receive(VoiceFrame(self._voice.is_speech(frame), self._heard_samples), now=now)
-        self._unheard = unheard[position:]
+            self._machine.receive(VoiceFrame(voiced, self._ear.heard_samples), now=now)
+        self._ear.unheard = unheard[position:]
+
+    def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
+        """From now on ordinary media may come in by the lane: the same timeline, track, ear and endpointing, without an
+        event and a command for each frame."""
+        self._lane = MediaLane(
+            stream_sid,
+            self._machine.timeline,
+            session.intake.track,
+            self._ear,
+            self._machine.endpoint_rule,
+            limit_samples=session.intake.limit_samples,
+            batch_samples=session.batch_samples,
+            on_batch=session.pump,
+            on_speech=self._speech_changed,
+        )
+        self._lane_counted = 0
+        self._lane.allow(self._budget.messages_left)
+
+    def _close_lane(self) -> None:
+        lane = self._lane
+        if lane is not None:
+            lane.close()
+            self._heard_at = self._last_audio_s()
+            self._budget.spend_short(lane.messages - self._lane_counted)
+            self._lane = None
+
+    def _last_audio_s(self) -> float:
+        """When audio came last, by either way; before that, when the call began."""
+        taken_s = self._lane.taken_s if self._lane is not None else None
+        return self._heard_at if taken_s is None else max(self._heard_at, taken_s)
+
+    def _speech_changed(self, change: int) -> None:
+        self._machine.speech_changed(change, now=self._loop.time())
+        self._carry_out()
 
     # --- session ------------------------------------------------------------------------------------------
 
@@ -284,6 +334,7 @@ class CallRunner:
         )
         self._metrics.calls_started += 1
         self._session.start()
+        self._open_lane(command.call.stream_sid, self._session)
         if self._handler is not None:
             self._call = Call(command.call, self._socket)
             self._handler_task = self._loop.create_task(self._run_handler(self._handler, self._call))
@@ -323,6 +374,7 @@ class CallRunner:
             log.exception("the handler failed; the call goes on without it call=%s", label, extra={"call": label})
 
     def _finish(self) -> None:
+        self._close_lane()
         self._leave()
         self.count()
         if self._session is not None and not self._over.done():

@@ -91,11 +91,11 @@ class RecognitionSession:
         self._on_final = on_final
         self._rand = rand
         sample_bytes = 1 if encoding == "mulaw" else 2
-        self._history = AudioHistory(
-            sample_bytes=sample_bytes, limit_samples=int(self._settings.stt_replay_s * SAMPLE_RATE_HZ)
-        )
-        self._intake = AudioIntake(self._history, sample_bytes=sample_bytes)
-        self._batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
+        limit_samples = int(self._settings.stt_replay_s * SAMPLE_RATE_HZ)
+        self._history = AudioHistory(sample_bytes=sample_bytes, limit_samples=limit_samples)
+        self.intake = AudioIntake(self._history, sample_bytes=sample_bytes)
+        self.batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
+        """For who feeds ``intake.track`` itself, on the loop and only what fits: ``pump`` when so many samples wait."""
         self._partials = PartialTimer(self._settings.partial_debounce_s, on_partial)
         self._hypothesis = Hypothesis()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,12 +112,12 @@ class RecognitionSession:
     @property
     def call_samples(self) -> int:
         """The session's call time: samples that were fed so far, dropped ones included. Any thread."""
-        return self._intake.fed_samples
+        return self.intake.fed_samples
 
     @property
     def dropped_samples(self) -> int:
         """Samples that did not fit into the ring and are sent as silence. Any thread."""
-        return self._intake.dropped_samples
+        return self.intake.dropped_samples
 
     @property
     def lost_samples(self) -> int:
@@ -139,13 +139,13 @@ class RecognitionSession:
         """
         if self._closing:
             raise ClosedError("the session is closed; it takes no more audio")
-        self._intake.feed(audio)
-        return self._intake.waiting_samples >= self._batch_samples
+        self.intake.feed(audio)
+        return self.intake.waiting_samples >= self.batch_samples
 
     def feed_silence(self, samples: int) -> bool:
         """The same for ``samples`` samples of silence: a gap in what came from the telephone."""
-        self._intake.feed_silence(samples)
-        return self._intake.waiting_samples >= self._batch_samples
+        self.intake.feed_silence(samples)
+        return self.intake.waiting_samples >= self.batch_samples
 
     def push_audio(self, audio: bytes) -> None:
         """``feed`` and, if a batch is due, ``pump``: for producers on the loop's own thread."""
@@ -154,7 +154,7 @@ class RecognitionSession:
 
     def pump(self) -> None:
         """Send what waits. Loop thread."""
-        self._intake.drain()
+        self.intake.drain()
         if self._loop is not None:
             self.clock.heard(self._history.end, now=self._loop.time())
         if self._relay is not None:
@@ -175,7 +175,7 @@ class RecognitionSession:
         """
         if self._desk is not None:
             if self._relay is None or self.failure is not None:
-                self._intake.drain()  # less than a batch, but of this utterance
+                self.intake.drain()  # less than a batch, but of this utterance
             call_end = None if is_last else self.call_samples
             self._desk.note_utterance(begins, sample, call_end=call_end)
 
@@ -202,7 +202,7 @@ class RecognitionSession:
             self._config,
             self._settings,
             history=self._history,
-            intake=self._intake,
+            intake=self.intake,
             hypothesis=self._hypothesis,
             owner=self,
             rand=self._rand,
@@ -219,7 +219,7 @@ class RecognitionSession:
         if self._closing or self._finished is None:
             return
         self._closing = True
-        self._intake.drain()
+        self.intake.drain()
         relay, desk = self._relay, self._desk
         try:
             async with asyncio.timeout(timeout_s):

@@ -79,13 +79,16 @@ class PhoneAudio:
             _base64((mulaw[at : at + FRAME_BYTES] + silence)[:FRAME_BYTES]) for at in range(0, len(mulaw), FRAME_BYTES)
         ]
         self._silence = _base64(silence)
-        self._spoken = None if passes is None else len(self._payloads) * passes
-        self.frames = None if self._spoken is None else self._spoken + round(tail_s / FRAME_S)
+        self.spoken = None if passes is None else len(self._payloads) * passes
+        """Frames of 20 ms until the tail; None: without end."""
+        self.frames = None if self.spoken is None else self.spoken + round(tail_s / FRAME_S)
         """Frames of 20 ms altogether, the tail included; None: without end."""
+        self.joined = "".join(self._payloads).encode("ascii")
+        """The base64 of one pass, 216 characters a frame."""
 
     def payload(self, frame: int) -> str:
         """The base64 of frame ``frame``, counted from 0: 216 characters."""
-        if self._spoken is not None and frame >= self._spoken:
+        if self.spoken is not None and frame >= self.spoken:
             return self._silence
         return self._payloads[frame % len(self._payloads)]
 
@@ -112,8 +115,12 @@ class CallerMessages:
 
     @property
     def count(self) -> int:
-        """Messages built that bear a sequence number (all but ``connected``)."""
+        """``sequenceNumber`` of the newest message; set it where another hand builds some (the sending loop)."""
         return self._sequence
+
+    @count.setter
+    def count(self, value: int) -> None:
+        self._sequence = value
 
     def connected(self) -> str:
         """The first message."""

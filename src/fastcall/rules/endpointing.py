@@ -5,19 +5,21 @@ single frames in it were taken for voice; the audio just before the onset (pre-r
 
 Invariants: begins and ends alternate; an utterance's start is never before the end of the one before it.
 Call time is counted in samples; wall-clock time is an argument and serves one rule only: no audio at all.
+
+What runs for every frame is the compiled ``EndpointRule``; the hot lane feeds it without coming here, and tells the
+machine what changed.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
+from fastcall._codec import EndpointRule
 from fastcall.events import SAMPLES_PER_MS
 
 __all__ = ["Endpointer", "SpeechBegan", "SpeechEnded"]
 
 FRAME_MS = 20
-FRAME_SAMPLES = FRAME_MS * SAMPLES_PER_MS
 
 # webrtcvad's noise floor is not settled before; quiet noise counts as voice in each mode.
 SETTLE_SAMPLES = 100 * SAMPLES_PER_MS
@@ -26,6 +28,10 @@ ONSET_SLACK_FRAMES = 2
 # The share of voiced frames in the hangover window at which speech has ended.
 END_VOICED_SHARE = 0.10
 NO_AUDIO_S = 1.0
+
+# What ``EndpointRule.feed`` tells.
+BEGAN = 1
+_ENDS = {2: "hangover", 3: "too_long"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,56 +61,47 @@ class Endpointer:
     """
 
     def __init__(self, *, start_ms: int, hangover_ms: int, preroll_ms: int, max_s: float) -> None:
-        self._needed = max(1, start_ms // FRAME_MS)
-        self._window: deque[bool] = deque(maxlen=self._needed + ONSET_SLACK_FRAMES)
+        onset_frames = max(1, start_ms // FRAME_MS)
         hangover_frames = max(1, hangover_ms // FRAME_MS)
-        self._hangover: deque[bool] = deque(maxlen=hangover_frames)
-        self._allowed = int(hangover_frames * END_VOICED_SHARE)
-        self._preroll_samples = preroll_ms * SAMPLES_PER_MS
-        self._max_samples = int(max_s * 1000) * SAMPLES_PER_MS
-        self._in_speech = False
-        self._start_sample = 0
-        self._last_voiced_sample = 0
-        self._floor_sample = 0
-        self._last_audio_at: float | None = None
+        self.rule = EndpointRule(
+            onset_frames=onset_frames,
+            onset_window_frames=onset_frames + ONSET_SLACK_FRAMES,
+            hangover_frames=hangover_frames,
+            hangover_voiced_frames=int(hangover_frames * END_VOICED_SHARE),
+            settle_samples=SETTLE_SAMPLES,
+            preroll_samples=preroll_ms * SAMPLES_PER_MS,
+            max_samples=int(max_s * 1000) * SAMPLES_PER_MS,
+        )
+        """What frames are fed to; to be fed by one at a time, in order."""
 
     @property
     def in_speech(self) -> bool:
         """Whether an utterance is open."""
-        return self._in_speech
+        return self.rule.in_speech
 
     @property
     def last_voiced_sample(self) -> int:
         """End of the newest voiced frame of the open utterance."""
-        return self._last_voiced_sample
+        return self.rule.last_voiced_sample
 
     def feed(self, voiced: bool, end_sample: int, *, now: float) -> SpeechBegan | SpeechEnded | None:
         """One frame of 20 ms that ends at ``end_sample``; frames come in order.
 
         :return: what it changed, if anything
         """
-        self._last_audio_at = now
-        if end_sample <= SETTLE_SAMPLES:
-            voiced = False
-        if not self._in_speech:
-            self._window.append(voiced)
-            if voiced and sum(self._window) >= self._needed:
-                return self._begin(end_sample)
-            return None
-        self._hangover.append(voiced)
-        if voiced:
-            self._last_voiced_sample = end_sample
-        if end_sample - self._start_sample >= self._max_samples:
-            return self._end("too_long")
-        if len(self._hangover) == self._hangover.maxlen and sum(self._hangover) <= self._allowed:
-            return self._end("hangover")
-        return None
+        change = self.rule.feed(voiced, end_sample, now)
+        return self.describe(change) if change else None
+
+    def describe(self, change: int) -> SpeechBegan | SpeechEnded:
+        """The change that the rule has just told of by number, 1 to 3."""
+        if change == BEGAN:
+            return SpeechBegan(self.rule.start_sample, self.rule.voice_sample)
+        return SpeechEnded(self.rule.last_voiced_sample, _ENDS[change])
 
     def next_deadline(self) -> float | None:
         """When the utterance ends if no audio comes before."""
-        if not self._in_speech or self._last_audio_at is None:
-            return None
-        return self._last_audio_at + NO_AUDIO_S
+        last_audio_s = self.rule.last_audio_s
+        return last_audio_s + NO_AUDIO_S if self.rule.in_speech and last_audio_s is not None else None
 
     def handle_deadline(self, *, now: float) -> SpeechEnded | None:
         """Ends the utterance if no audio came for 1 s."""
@@ -113,20 +110,8 @@ class Endpointer:
 
     def stop(self) -> SpeechEnded | None:
         """The audio is over: ends the open utterance."""
-        return self._end("stopped") if self._in_speech else None
-
-    def _begin(self, end_sample: int) -> SpeechBegan:
-        frames = list(self._window)
-        voice_sample = end_sample - (len(frames) - frames.index(True)) * FRAME_SAMPLES
-        self._start_sample = max(self._floor_sample, voice_sample - self._preroll_samples, 0)
-        self._last_voiced_sample = end_sample
-        self._in_speech = True
-        self._hangover.clear()
-        self._window.clear()
-        return SpeechBegan(self._start_sample, max(voice_sample, self._start_sample))
+        return self._end("stopped") if self.rule.in_speech else None
 
     def _end(self, reason: str) -> SpeechEnded:
-        self._in_speech = False
-        self._floor_sample = self._last_voiced_sample
-        self._window.clear()
-        return SpeechEnded(self._last_voiced_sample, reason)
+        self.rule.end()
+        return SpeechEnded(self.rule.last_voiced_sample, reason)

@@ -26,6 +26,15 @@ class MessageBudget:
         self._left: float = burst
         self._looked_at = now
 
+    @property
+    def messages_left(self) -> int:
+        """How many messages shorter than 1 KiB may come before ``refill`` must be asked."""
+        return max(0, int(self._left))
+
+    def spend_short(self, messages: int) -> None:
+        """So many messages shorter than 1 KiB came, no more than ``messages_left``."""
+        self._left -= messages
+
     def spend(self, length: int) -> bool:
         """A message of ``length`` bytes came.
 

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fastcall._codec import EndpointRule
 from fastcall.events import (
     CallStarted,
     CallStopped,
@@ -192,6 +193,11 @@ class CallMachine:
         return self._state
 
     @property
+    def endpoint_rule(self) -> EndpointRule:
+        """To feed frames of 20 ms to without an event each; what it tells goes to ``speech_changed``."""
+        return self._endpointer.rule
+
+    @property
     def call(self) -> CallStarted | None:
         """Which call this is, once it has started."""
         return self._call
@@ -247,9 +253,9 @@ class CallMachine:
         elif event.stream_sid != self._call.stream_sid:
             self._reject(Rejected("wrong_stream", "media for another streamSid"), now)
         else:
-            placement = self.timeline.place(event.timestamp_ms, len(event.mulaw))
-            if placement.taken:
-                self._commands.append(PushAudio(placement.silence_samples, event.mulaw))
+            silence_samples = self.timeline.place(event.timestamp_ms, len(event.mulaw))
+            if silence_samples is not None:
+                self._commands.append(PushAudio(silence_samples, event.mulaw))
 
     def _pass_on(self, event: DtmfPressed | MarkPlayed, now: float) -> None:
         if self._state == "live":
@@ -301,6 +307,10 @@ class CallMachine:
         change = self._endpointer.feed(event.voiced, event.end_sample, now=now)
         if change is not None:
             self._endpoint(change, now=now)
+
+    def speech_changed(self, change: int, *, now: float) -> None:
+        """A frame was fed to ``endpoint_rule``, and this is what it told: 1 to 3."""
+        self._endpoint(self._endpointer.describe(change), now=now)
 
     def _endpoint(self, change: SpeechBegan | SpeechEnded | None, *, now: float) -> None:
         if change is None:

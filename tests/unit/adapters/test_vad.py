@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fastcall._codec import Ear, mulaw_encode
+from fastcall.adapters import vad
 from fastcall.adapters.vad import WebRtcVoiceDetector
 from fastcall.rules.tones import synthesize
 
@@ -26,3 +28,21 @@ def test_tones_are_voice() -> None:
 def test_a_frame_of_another_length_is_an_error() -> None:
     with pytest.raises(Exception, match="processing frame"):
         WebRtcVoiceDetector().is_speech(bytes(100))
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3])
+def test_the_c_function_says_what_the_method_says(mode: int) -> None:
+    pcm = synthesize("[300] apple arrow [40] autumn [100] badge [700] apple")
+    codes = mulaw_encode(pcm)
+    by_function = WebRtcVoiceDetector(mode)
+    assert by_function.native is not None, "webrtcvad-wheels exports its function on the platforms that we test"
+    native, method = Ear(by_function, by_function.native), Ear(WebRtcVoiceDetector(mode))
+    frames = [codes[at : at + 160] for at in range(0, len(codes) - 159, 160)]
+    heard = [native.hear(frame) for frame in frames]
+    assert heard == [method.hear(frame) for frame in frames]
+    assert True in heard
+    assert False in heard
+
+
+def test_a_function_that_answers_otherwise_is_not_believed() -> None:
+    assert vad._answers_alike(lambda state, rate, pcm, samples: 0) is False

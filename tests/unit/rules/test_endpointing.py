@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference
+from fastcall._codec import EndpointRule
 from fastcall.rules.endpointing import Endpointer, SpeechBegan, SpeechEnded
 
 FRAME = 160
@@ -78,3 +80,33 @@ def test_begins_and_ends_alternate_and_never_overlap(frames: list[bool], hangove
     edges = [c.start_sample if isinstance(c, SpeechBegan) else c.end_sample for c in changes]
     assert all(a <= b for a, b in pairwise(edges))
     assert not made.in_speech
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=30),
+    st.sampled_from([20, 60, 200, 1000]),
+    st.sampled_from([100, 500, 5000]),
+    st.sampled_from([0, 300, 2000]),
+    st.sampled_from([1.0, 3.0]),
+)
+def test_it_is_its_slow_twin(
+    stretches: list[tuple[bool, int]], start_ms: int, hangover_ms: int, preroll_ms: int, max_s: float
+) -> None:
+    made = endpointer(start_ms=start_ms, hangover_ms=hangover_ms, preroll_ms=preroll_ms, max_s=max_s)
+    twin = reference.Endpointing(start_ms // 20, hangover_ms // 20, preroll_ms * 8, int(max_s * 8000))
+    frames = [voiced for voiced, count in stretches for _ in range(count)]
+    expected = [(index, change) for index, voiced in enumerate(frames) if (change := twin.feed(voiced)) is not None]
+    found = [
+        (at, ("began", c.start_sample, c.voice_sample) if isinstance(c, SpeechBegan) else (c.reason, c.end_sample, 0))
+        for at, c in run(made, frames)
+    ]
+    assert found == expected
+
+
+@pytest.mark.parametrize("frames", [0, 257])
+def test_a_window_has_1_to_256_frames(frames: int) -> None:
+    rest = {"hangover_voiced_frames": 0, "settle_samples": 0, "preroll_samples": 0, "max_samples": 1}
+    with pytest.raises(ValueError, match="1 to 256"):
+        EndpointRule(onset_frames=1, onset_window_frames=frames, hangover_frames=25, **rest)
+    with pytest.raises(ValueError, match="1 to 256"):
+        EndpointRule(onset_frames=1, onset_window_frames=5, hangover_frames=frames, **rest)

@@ -30,6 +30,22 @@ def test_a_flood_is_told_at_the_end_of_the_bucket() -> None:
     assert BURST <= taken <= BURST * 1.2
 
 
+def test_short_messages_may_be_counted_together_as_far_as_there_are_left() -> None:
+    one_by_one, together = MessageBudget(now=0.0), MessageBudget(now=0.0)
+    for budget in (one_by_one, together):
+        assert sum(takes(budget, 400, now=0.1) for _ in range(BURST + 1)) == BURST + 1, "and 20 by time"
+        assert takes(budget, 3000, now=0.1)
+    assert together.messages_left == 16
+    together.spend_short(16)
+    assert all(takes(one_by_one, 1023, now=0.1) for _ in range(16))
+    for budget in (one_by_one, together):
+        assert budget.messages_left == 0
+        assert not takes(budget, 400, now=0.1)
+        assert budget.messages_left == 0
+        assert not takes(budget, 400, now=0.1 + 1.9 / RATE_PER_S)
+        assert takes(budget, 400, now=0.1 + 4 / RATE_PER_S)
+
+
 def test_long_messages_cost_more() -> None:
     budget = MessageBudget(now=0.0)
     assert sum(takes(budget, 64 * 1024, now=0.0) for _ in range(BURST)) == BURST // 65

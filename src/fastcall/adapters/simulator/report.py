@@ -47,6 +47,15 @@ class CallReport:
     frames_discarded: int = 0
     """Frames that were 5 s late because the server did not read."""
     messages_received: int = 0
+    first_message_at: float | None = None
+    """When the server's first valid message came: ``time.monotonic()``, seconds."""
+    audio_received_bytes: int = 0
+    """Audio to be played to the caller: 8,000 bytes a second."""
+    marks_received: int = 0
+    marks_echoed: int = 0
+    clears_received: int = 0
+    second_socket: str | None = None
+    """What became of a second socket for the same call; None: there was none."""
     received: list[Received] = field(default_factory=list)
     """The first 10,000 of the valid messages, where the caller was told to keep them."""
     violations: list[Violation] = field(default_factory=list)

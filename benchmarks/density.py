@@ -1,0 +1,406 @@
+"""How many live calls one core carries: `python benchmarks/density.py [options]`, or `make density`.
+
+The server runs on one core; the simulated calls (`callers.py`) and a cheap recogniser (`ear.py`) on another. Each frame
+carries the moment at which it was sent, so the recogniser knows how old the newest audio of each request is when it
+arrives, and whether each frame came exactly once. The number of calls grows until the p99 of that age passes 10 ms, a
+frame is lost, or the core is full; then the limit is narrowed down. The design that fastcall replaces goes through the
+same, in the same run.
+
+A step is *invalid* when load and recogniser kept their core over 90 % busy, or sent less than 98 % of what was due:
+then they, not the server, may be what is measured. It is *disturbed* when programs of others took more than 5 % of
+either core meanwhile; a disturbed step that fails is taken again, twice at most. On a machine that others use too,
+`--nice -15` (it needs the right) keeps their programs from standing in the way. Linux only. Bounded: about 20 s a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from density_report import draw_svg, render_table
+
+HERE = Path(__file__).parent
+CEILING_MS = 10.0
+FULL = 0.97
+BUSY = 0.90
+DISTURBED = 0.05
+ENOUGH = 0.98
+RETRIES = 2
+START_S = 30.0
+CALLS_A_SECOND = 80
+MESSAGES_A_SECOND = 50
+STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 1750, 2000)
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Step:
+    """What one number of calls came to."""
+
+    design: str
+    calls: int
+    age_p50_ms: float
+    age_p99_ms: float
+    age_max_ms: float
+    lost: int
+    doubled: int
+    messages_a_second: float
+    requests_a_second: float
+    responses_a_second: float
+    server_share: float
+    """Of its core, CPU time of the server's process."""
+    callers_share: float
+    """Of the load's core: the simulated calls."""
+    ear_share: float
+    """Of the load's core: the recogniser."""
+    interrupt_share: float
+    """Of the load's core: the kernel's work for nobody in particular."""
+    foreign_share: float
+    """Of either core, the greater: what is neither the server's nor the load's."""
+    call_us: float
+    """CPU time of the server for a second of a call."""
+    message_us: float
+    """The same for a message from the telephone, with all that follows from it."""
+    call_kb: float
+    """Resident memory a call."""
+    sent_late_p99_ms: float
+    verdict: str
+
+    @property
+    def load_share(self) -> float:
+        """Of the load's core."""
+        return self.callers_share + self.ear_share + self.interrupt_share
+
+    @property
+    def good(self) -> bool:
+        return self.verdict == "good"
+
+
+# --- processes ----------------------------------------------------------------------------------------------
+
+
+class Child:
+    """A process that answers lines with lines."""
+
+    def __init__(self, arguments: list[str], **options: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        text = self.process.stdout.readline()
+        if not text:
+            raise SystemExit(f"{self.process.args} ended with status {self.process.wait()}")
+        return text.strip()
+
+    def ask(self) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.line())
+        return answer
+
+    def finish(self) -> str:
+        """End of its stdin; its last words."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        last = self.process.stdout.read()
+        self.process.wait(60)
+        return last.strip()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+@dataclass
+class CoreTime:
+    """CPU time that was spent on a core since boot, in seconds."""
+
+    busy_s: float
+    interrupts_s: float
+
+    @classmethod
+    def of(cls, core: int) -> CoreTime:
+        with open("/proc/stat") as file:
+            values = next(line for line in file if line.startswith(f"cpu{core} ")).split()[1:9]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) / TICKS_A_SECOND for value in values)
+        return cls(user + nice + system + irq + softirq + steal, irq + softirq)
+
+    def since(self, earlier: CoreTime) -> CoreTime:
+        return CoreTime(self.busy_s - earlier.busy_s, self.interrupts_s - earlier.interrupts_s)
+
+
+def process_cpu_s(pid: int) -> float:
+    """CPU time of a process and all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+# --- designs ------------------------------------------------------------------------------------------------
+
+
+def serve_fastcall(recogniser: str, arguments: list[str]) -> tuple[list[str], str]:
+    command = ["-m", "fastcall", "serve", "--port", "0", "--stt", "emulator", "--stt-endpoint", recogniser, *arguments]
+    return command, r"listening on (ws://\S+?),"
+
+
+def serve_replaced(recogniser: str, arguments: list[str]) -> tuple[list[str], str]:
+    return [str(HERE / "replaced_server.py"), recogniser], r"listening on (ws://\S+)"
+
+
+DESIGNS: dict[str, Callable[[str, list[str]], tuple[list[str], str]]] = {
+    "fastcall": serve_fastcall,
+    "replaced": serve_replaced,
+}
+
+
+@contextlib.contextmanager
+def running_server(design: str, recogniser: str, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
+    """The server on its core: its process id and URL. What it prints goes into a file that nobody keeps."""
+    arguments, ready = DESIGNS[design](recogniser, options.server_args)
+    with tempfile.NamedTemporaryFile() as output:
+        # taskset, not setaffinity afterwards: every thread of the server is to be born there.
+        command = ["taskset", "-c", str(options.server_core), sys.executable, *arguments]
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            until = time.monotonic() + START_S
+            while (found := re.search(ready, Path(output.name).read_text())) is None:
+                if server.poll() is not None or time.monotonic() > until:
+                    raise SystemExit(f"the server does not start: {Path(output.name).read_text()[-2000:]}")
+                time.sleep(0.1)
+            yield server.pid, found[1]
+        finally:
+            server.terminate()
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+# --- a step -------------------------------------------------------------------------------------------------
+
+
+def percentile_ms(ages: list[int], percent: float) -> float:
+    """The upper edge of the 0.1 ms in which the percentile lies."""
+    wanted, seen = max(1.0, sum(ages) * percent / 100), 0
+    for at, count in enumerate(ages):
+        seen += count
+        if seen >= wanted:
+            return (at + 1) / 10
+    return 0.0
+
+
+def judge(step: Step, errors: list[str]) -> str:
+    """The first thing that is wrong, or `good`."""
+    if errors:
+        return f"calls failed: {errors[0]}"
+    if step.load_share > BUSY:
+        return f"invalid: the load's core was {step.load_share:.0%} busy"
+    if step.messages_a_second < ENOUGH * MESSAGES_A_SECOND * step.calls:
+        return f"invalid: {step.messages_a_second:.0f} messages/s were sent, not {MESSAGES_A_SECOND * step.calls}"
+    if step.lost or step.doubled:
+        return f"{step.lost} frames lost, {step.doubled} doubled"
+    if step.age_p99_ms > CEILING_MS:
+        return f"p99 of the age over {CEILING_MS:g} ms"
+    if step.server_share > FULL:
+        return "the core is full"
+    return "good"
+
+
+def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
+    """One number of calls, with processes of its own."""
+    ear = Child([str(HERE / "ear.py"), str(options.load_core)])
+    callers: Child | None = None
+    try:
+        with running_server(design, ear.line(), options) as (pid, url):
+            empty_bytes = resident_bytes(pid)
+            ramp_s = calls / CALLS_A_SECOND
+            callers = Child([str(HERE / "callers.py"), str(options.load_core), url, str(calls), str(ramp_s)])
+            callers.line()
+            time.sleep(options.settle_s)
+            ear_before, load_before = ear.ask(), callers.ask()
+            cores = CoreTime.of(options.server_core), CoreTime.of(options.load_core)
+            server_before, began = process_cpu_s(pid), time.monotonic()
+            time.sleep(options.seconds)
+            took_s = time.monotonic() - began
+            server_s = process_cpu_s(pid) - server_before
+            server_core = CoreTime.of(options.server_core).since(cores[0])
+            load_core = CoreTime.of(options.load_core).since(cores[1])
+            full_bytes = resident_bytes(pid)
+            tally, load = ear.ask(), callers.ask()
+            last = json.loads(callers.finish())
+            after = settled(ear)
+    finally:
+        for child in (callers, ear):
+            if child is not None:
+                child.stop()
+    everything = (ear_before, tally, after)
+    ear_s, callers_s = tally["cpu_s"] - ear_before["cpu_s"], load["cpu_s"] - load_before["cpu_s"]
+    foreign_s = max(
+        server_core.busy_s - server_core.interrupts_s - server_s,
+        load_core.busy_s - load_core.interrupts_s - ear_s - callers_s,
+        0.0,
+    )
+    step = Step(
+        design,
+        calls,
+        percentile_ms(tally["ages"], 50),
+        percentile_ms(tally["ages"], 99),
+        tally["age_max_ms"],
+        last["sent"] - sum(part["frames"] - part["doubled"] for part in everything) + last["discarded"],
+        sum(part["doubled"] for part in everything),
+        (load["sent"] - load_before["sent"]) / took_s,
+        tally["requests"] / took_s,
+        tally["responses"] / took_s,
+        server_s / took_s,
+        callers_s / took_s,
+        ear_s / took_s,
+        load_core.interrupts_s / took_s,
+        foreign_s / took_s,
+        1e6 * server_s / took_s / calls,
+        1e6 * server_s / took_s / calls / MESSAGES_A_SECOND,
+        (full_bytes - empty_bytes) / calls / 1000,
+        load["late_p99_ms"] or 0.0,
+        "",
+    )
+    wrong = last["errors"] + [f"recogniser: {part}" for part in everything if part["errors"] or part["odd"]]
+    step.verdict = judge(step, wrong)
+    return step
+
+
+def settled(ear: Child) -> dict[str, Any]:
+    """What came after the callers had hung up, when no stream is left (or after 10 s)."""
+    total = ear.ask()
+    for _ in range(100):
+        if not total["live_streams"]:
+            break
+        time.sleep(0.1)
+        more = ear.ask()
+        for name in ("frames", "doubled", "errors", "odd"):
+            total[name] += more[name]
+        total["live_streams"] = more["live_streams"]
+    return total
+
+
+def attempt(design: str, calls: int, options: argparse.Namespace) -> list[Step]:
+    """A step, again if others disturbed it and it failed; the last one counts."""
+    steps = []
+    for _ in range(1 + RETRIES):
+        steps.append(measure(design, calls, options))
+        print(render_table(steps[-1:], header=False)[0], flush=True)
+        if steps[-1].good or steps[-1].foreign_share <= DISTURBED:
+            break
+        steps[-1].verdict += " (disturbed)"
+    return steps
+
+
+def find_limit(design: str, options: argparse.Namespace) -> list[Step]:
+    """Steps up to the first that fails, then between it and the best."""
+    done: list[Step] = []
+    best, worst = 0, 0
+    for calls in options.steps:
+        done += attempt(design, calls, options)
+        if not done[-1].good:
+            worst = calls
+            break
+        best = calls
+    while worst and worst - best > max(10, options.resolution * worst) and not options.no_narrowing:
+        middle = round((best + worst) / 20) * 10
+        done += attempt(design, middle, options)
+        if done[-1].good:
+            best = middle
+        else:
+            worst = middle
+    return done
+
+
+# --- the program --------------------------------------------------------------------------------------------
+
+
+def take_priority(niceness: int) -> None:
+    """For this process and its children; where the kernel groups processes by session, for the group."""
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    group = Path("/proc/self/autogroup")
+    if group.exists():
+        with contextlib.suppress(PermissionError):  # already a leader of its own session
+            os.setsid()
+        group.write_text(str(niceness))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    cores = sorted(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(prog="density", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--designs", default="fastcall,replaced", help="which, in this order (default: %(default)s)")
+    parser.add_argument("--steps", default="", help="numbers of calls, by commas (default: 100,200 ... 2000)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each is measured (default: 10)")
+    parser.add_argument("--settle-s", type=float, default=2.0, help="how long it settles before (default: 2)")
+    parser.add_argument("--resolution", type=float, default=0.05, help="how near to narrow the limit down (0.05)")
+    parser.add_argument("--no-narrowing", action="store_true", help="only the steps")
+    parser.add_argument("--server-core", type=int, default=cores[0])
+    parser.add_argument("--load-core", type=int, default=cores[-1])
+    parser.add_argument("--nice", type=int, default=0, help="niceness of server, calls and recogniser (0)")
+    parser.add_argument("--uplink", help="passed on to `fastcall serve`")
+    parser.add_argument("--out", default=str(HERE), help="folder for density.json and density.svg (default: here)")
+    options = parser.parse_args(arguments)
+    options.steps = tuple(int(n) for n in options.steps.split(",")) if options.steps else STEPS
+    options.designs = options.designs.split(",")
+    options.server_args = ["--uplink", options.uplink] if options.uplink else []
+    if options.server_core == options.load_core:
+        parser.error("two cores are needed: one for the server, one for the load")
+    if options.nice:
+        take_priority(options.nice)
+    if unknown := set(options.designs) - DESIGNS.keys():
+        parser.error(f"no such design: {', '.join(sorted(unknown))}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    print(render_table([])[0], flush=True)
+    steps = [step for design in options.designs for step in find_limit(design, options)]
+    best = {
+        design: max((step.calls for step in steps if step.design == design and step.good), default=0)
+        for design in options.designs
+    }
+    print("\n" + "\n".join(render_table(steps)))
+    for design, calls in best.items():
+        print(f"{design}: {calls} calls on one core")
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    result = {"ceiling_ms": CEILING_MS, "best": best, "steps": [asdict(step) for step in steps]}
+    (out / "density.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / "density.svg").write_text(draw_svg(steps, CEILING_MS))
+    return 0 if all(best.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+# The hot lane: from the bytes that a socket received to the call's track. Included by _codec.pyx.
+# RFC 6455 section 5.2 (frames); https://www.twilio.com/docs/voice/media-streams/websocket-messages
+
+cdef enum:
+    LANE_LIMIT_BYTES = 1023  # of a message, which then counts as one (rules/flood.py); Twilio's have about 400
+    HEAD_LIMIT_BYTES = 14
+
+cdef enum Outcome:
+    REFUSED, TAKEN, ATTEND  # ATTEND: taken, and the call has something to do before the next message
+
+cdef enum Step:
+    DONE, HAND_OVER, CALL, HOLD
+
+
+@cython.final
+cdef class MediaLane:
+    """The way of a live call's ordinary media message, in one function without a Python object. Loop thread only.
+
+    Taken is a message in the form that ``scan_media`` knows, of this stream, whose frame is simply the next in time,
+    fits the track, and makes at most one frame of 20 ms whole; and only as many as ``allow`` said. Everything else is
+    refused and changes nothing: gaps, repeats, overflow, floods, all that must be counted or told is the slow way's.
+    Both share the timeline, the track, the ear and the endpointing, so a message may go either way.
+
+    :param stream_sid: of the call's messages; if it is not of at most 64 ASCII characters, none is taken
+    :param track: of mu-law; the lane is its producer
+    :param limit_samples: at most so many may wait in the track
+    :param batch_samples: so many that wait are due to be sent
+    :param on_batch: called without arguments when a batch is due
+    :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0
+    :raises ValueError: the track is not of mu-law, or ``limit_samples`` is negative
+    """
+
+    cdef char stream_sid[STREAM_SID_LIMIT_CHARS]
+    cdef Py_ssize_t stream_sid_chars
+    cdef InboundTimeline timeline
+    cdef AudioTrack track
+    cdef Ear ear
+    cdef EndpointRule endpoint
+    cdef Py_ssize_t limit_samples, batch_samples
+    cdef object on_batch, on_speech
+    cdef bint is_open
+    cdef bint due, failed, starved  # what is to be attended to
+    cdef Change change
+    cdef int64_t taken
+    cdef int64_t allowed
+    cdef double taken_at  # holds if taken
+
+    def __cinit__(
+        self,
+        str stream_sid not None,
+        InboundTimeline timeline not None,
+        AudioTrack track not None,
+        Ear ear not None,
+        EndpointRule endpoint not None,
+        *,
+        Py_ssize_t limit_samples,
+        Py_ssize_t batch_samples,
+        on_batch,
+        on_speech,
+    ):
+        if track.audio.sample_bytes != 1:
+            raise ValueError("the track must be of mu-law")
+        if limit_samples < 0:
+            raise ValueError(f"limit_samples={limit_samples}: must not be negative")
+        cdef bytes sid
+        if stream_sid.isascii() and len(stream_sid) <= STREAM_SID_LIMIT_CHARS:
+            sid = stream_sid.encode("ascii")
+            self.stream_sid_chars = len(sid)
+            memcpy(self.stream_sid, PyBytes_AS_STRING(sid), len(sid))
+            self.is_open = True
+        self.timeline, self.track, self.ear, self.endpoint = timeline, track, ear, endpoint
+        self.limit_samples, self.batch_samples = limit_samples, batch_samples
+        self.on_batch, self.on_speech = on_batch, on_speech
+
+    @property
+    def messages(self):
+        """Messages that were taken."""
+        return self.taken
+
+    @property
+    def taken_s(self):
+        """When the newest of them came, by the lane's clock; None before the first."""
+        return self.taken_at if self.taken else None
+
+    def allow(self, int64_t messages, /):
+        """Takes so many messages from now on, and then none until it is allowed more. None before it is called."""
+        self.allowed = messages
+
+    def close(self):
+        """Takes no more. The call is not live any more."""
+        self.is_open = False
+
+    cdef Outcome take(self, const char* message, Py_ssize_t length, double now) noexcept nogil:
+        cdef Message found
+        cdef uint8_t audio[2 * VOICE_FRAME_SAMPLES]
+        cdef Text* payload = &found.values[PAYLOAD]
+        cdef int64_t timestamp_ms
+        cdef Py_ssize_t samples, accepted
+        if not self.is_open or self.allowed <= 0 or not read_message(message, message + length, &found):
+            return REFUSED
+        if not text_is(&found.values[STREAM_SID], self.stream_sid, self.stream_sid_chars):
+            return REFUSED
+        timestamp_ms = read_number(&found.values[TIMESTAMP])
+        samples = base64_bytes(payload)
+        if timestamp_ms < 0 or samples < 1 or not self.ear.has_room(samples):
+            return REFUSED
+        if not self.timeline.follows(timestamp_ms, samples):
+            return REFUSED
+        accepted = audio_fitting(&self.track.audio, samples, self.limit_samples)
+        if accepted < samples or not decode_base64(payload, audio, samples):
+            return REFUSED
+        self.timeline.advance(timestamp_ms, samples)
+        self.taken += 1
+        self.taken_at = now
+        self.allowed -= 1
+        self.starved = not self.track.put(audio, &accepted, samples)
+        return self.hear(audio, samples, now)
+
+    cdef Outcome hear(self, const uint8_t* audio, Py_ssize_t samples, double now) noexcept nogil:
+        cdef int voiced = self.ear.take(audio, samples)
+        self.due = audio_waiting(&self.track.audio) >= self.batch_samples
+        self.failed = voiced < 0
+        self.change = NOTHING
+        if voiced == 0 or voiced == 1:
+            self.change = self.endpoint.step(voiced, self.ear.heard, now)
+        return ATTEND if self.due or self.failed or self.starved or self.change != NOTHING else TAKEN
+
+    cdef int attend(self) except -1:
+        """What the message just taken asks for, in the order of the slow way: the batch, then the speech."""
+        if self.starved:
+            raise MemoryError("no memory even for silence in the place of a frame")
+        if self.due:
+            self.on_batch()
+        if self.failed:
+            self.ear.tell()
+        if self.change != NOTHING:
+            self.on_speech(<int>self.change)
+        return 0
+
+
+cdef Py_ssize_t head_bytes(const uint8_t* at, Py_ssize_t count) noexcept nogil:
+    """How long the head of a frame is, as far as its first ``count`` bytes tell: 2 if they do not tell."""
+    if count < 2:
+        return 2
+    cdef Py_ssize_t length_bytes = 8 if at[1] & 0x7F == 127 else 2 if at[1] & 0x7F == 126 else 0
+    return 2 + length_bytes + (4 if at[1] & 0x80 else 0)
+
+
+cdef uint64_t payload_bytes(const uint8_t* head) noexcept nogil:
+    """The length that a whole head gives. Lengths that are not the shortest form are left to who reads the frame."""
+    cdef int i
+    cdef uint64_t length = head[1] & 0x7F
+    if length < 126:
+        return length
+    cdef int length_bytes = 8 if length == 127 else 2
+    length = 0
+    for i in range(length_bytes):
+        length = length << 8 | head[2 + i]
+    return length
+
+
+cdef bint may_be_media(const uint8_t* at, Py_ssize_t count) noexcept nogil:
+    """Whether the first ``count`` bytes, at least one, are of a whole masked text frame without extensions, in the
+    shortest form and of at most 1023 bytes; true as long as they may be."""
+    if at[0] != 0x81:
+        return False
+    if count < 2:
+        return True
+    if at[1] & 0x80 == 0 or at[1] == 0xFF:
+        return False
+    if at[1] != 0xFE or count < 4:
+        return True
+    return 126 <= (at[2] << 8 | at[3]) <= LANE_LIMIT_BYTES
+
+
+cdef void unmask(const uint8_t* source, const uint8_t* key, uint8_t* target, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t at = 0
+    cdef uint64_t word, key_word
+    memcpy(&key_word, key, 4)
+    memcpy(<uint8_t*>&key_word + 4, key, 4)
+    while at + 8 <= count:
+        memcpy(&word, source + at, 8)
+        word ^= key_word
+        memcpy(target + at, &word, 8)
+        at += 8
+    while at < count:
+        target[at] = source[at] ^ key[at & 3]
+        at += 1
+
+
+@cython.final
+cdef class FrameLane:
+    """Walks over the frames that a WebSocket received, and gives a call's media to its ``MediaLane``. Loop thread only.
+
+    :param clock: seconds, the ``now`` of the call's events
+
+    The bytes must begin at the beginning of a frame. ``feed(data)`` gives the first step and ``go_on()`` the next,
+    until it is 0. At 1 ``handed()`` is to be given to the WebSocket implementation, at 2 ``attend()`` is to be called.
+
+    Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
+    the implementation sees of it is what the socket received. At most 1030 bytes are held back; ``held()`` gives them
+    at the end of the data. Nothing is judged here: after an error of the protocol, or after a close frame,
+    ``carry(None)``.
+    """
+
+    cdef object clock
+    cdef MediaLane call
+    cdef double now
+    cdef bytes data  # what is being walked over
+    cdef Py_ssize_t at, handed_to  # in data: what was looked at; what was taken or handed over
+    cdef bytes kept  # the beginning of a frame that may be media
+    cdef uint8_t head[HEAD_LIMIT_BYTES]  # of the frame that is being handed over, until it is whole
+    cdef Py_ssize_t head_count
+    cdef uint64_t left  # bytes that are still to come of the payload of the frame that is being handed over
+    cdef bint in_fragments
+
+    def __cinit__(self, clock):
+        self.clock = clock
+        self.data = self.kept = b""
+
+    def carry(self, MediaLane call):
+        """Whose media is taken from now on; None: nobody's, and everything is handed over."""
+        self.call = call
+
+    def feed(self, bytes data not None, /):
+        """What the socket received. Returns the first step: 0, 1 or 2."""
+        self.data = self.kept + data if self.kept else data
+        self.kept = b""
+        self.at = self.handed_to = 0
+        if self.call is not None:
+            self.now = self.clock()
+        return self.go_on()
+
+    def go_on(self):
+        """Returns the next step: 0, 1 or 2."""
+        cdef Step step = self.walk(<const uint8_t*>PyBytes_AS_STRING(self.data), len(self.data))
+        if step == HOLD:
+            self.kept = self.data[self.at:]
+            step = DONE
+        if step == DONE:
+            self.data = b""
+        return <int>step
+
+    def handed(self):
+        """The bytes that are to be handed over."""
+        cdef Py_ssize_t start = self.handed_to
+        self.handed_to = self.at
+        return self.data if start == 0 and self.at == len(self.data) else self.data[start:self.at]
+
+    def attend(self):
+        """Lets the call do what the message just taken asks for; raises what that raises."""
+        if self.call is not None:
+            self.call.attend()
+
+    def held(self):
+        """Gives what is held back and forgets it; comes before what is received next."""
+        kept, self.kept = self.kept, b""
+        return kept
+
+    cdef Step walk(self, const uint8_t* data, Py_ssize_t size) noexcept nogil:
+        cdef const uint8_t* frame
+        cdef Py_ssize_t rest, head
+        cdef Outcome outcome
+        while self.at < size:
+            frame, rest = data + self.at, size - self.at
+            if self.left or self.head_count or self.call is None or self.in_fragments or not may_be_media(frame, rest):
+                self.pass_by(frame, rest)
+                continue
+            if self.handed_to < self.at:
+                return HAND_OVER  # it may change what becomes of the next
+            head = head_bytes(frame, rest)
+            if rest < head or rest - head < <Py_ssize_t>payload_bytes(frame):
+                return HOLD
+            outcome = self.take(frame, head)
+            self.at += head + <Py_ssize_t>payload_bytes(frame)
+            if outcome != REFUSED:
+                self.handed_to = self.at
+            if outcome == ATTEND:
+                return CALL
+        return HAND_OVER if self.handed_to < self.at else DONE
+
+    cdef Outcome take(self, const uint8_t* frame, Py_ssize_t head) noexcept nogil:
+        cdef uint8_t message[LANE_LIMIT_BYTES]
+        cdef Py_ssize_t length = <Py_ssize_t>payload_bytes(frame)
+        unmask(frame + head, frame + head - 4, message, length)
+        return self.call.take(<const char*>message, length, self.now)
+
+    cdef void pass_by(self, const uint8_t* at, Py_ssize_t count) noexcept nogil:
+        """Follows the frame that is being handed over, to its end or that of the data."""
+        cdef Py_ssize_t taken = 0
+        if self.left == 0:
+            while taken < count and (self.head_count < 2 or self.head_count < head_bytes(self.head, self.head_count)):
+                self.head[self.head_count] = at[taken]
+                self.head_count += 1
+                taken += 1
+            if self.head_count < 2 or self.head_count < head_bytes(self.head, self.head_count):
+                self.at += taken
+                return
+            self.head_count = 0
+            self.left = payload_bytes(self.head)
+            # Text and binary frames open a message and continuations end it; control frames (8 and above) do neither.
+            if self.head[0] & 0x0F < 8:
+                self.in_fragments = self.head[0] & 0x80 == 0
+        cdef Py_ssize_t payload = count - taken if <uint64_t>(count - taken) < self.left else <Py_ssize_t>self.left
+        self.left -= payload
+        self.at += taken + payload

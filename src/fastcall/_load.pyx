@@ -1,0 +1,295 @@
+"""The sending loop of simulated calls: what is due of all calls goes out in one C loop, a `send` a call and turn.
+
+A message is built anew each time, in C: prefix, numbers, timestamp, prebuilt base64, suffix; then masked, as a client's
+frames are. That costs a tenth of the `send`. The messages are those of ``fastcall.rules.caller.CallerMessages``,
+to the character.
+
+A line sends on its socket itself as long as nothing waits in the transport above it, whose messages (marks, keys) are
+rare. What the socket does not take whole becomes the line's *rest*, which the owner hands to the transport; until
+the owner says `unblock`, frames wait, and those that are 5 s late are discarded, as Twilio does.
+
+Stamps: where a line is told to, the last samples of each frame carry when it was sent, its number and the call's,
+as 21 quiet mu-law codes (0xF0 to 0xFF: 15 to 0 steps of 8 in LINEAR16) that decoding keeps apart. One thread.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+cdef extern from * nogil:
+    """
+    #include <errno.h>
+    #include <time.h>
+    #include <unistd.h>
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #ifdef __linux__
+    #include <sys/timerfd.h>
+    static int load_timer_open(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }
+    static void load_timer_set(int fd, double at) {
+        struct itimerspec when = {{0, 0}, {0, 0}};
+        when.it_value.tv_sec = (time_t)at;
+        when.it_value.tv_nsec = (long)((at - (double)when.it_value.tv_sec) * 1e9);
+        if (when.it_value.tv_sec == 0 && when.it_value.tv_nsec == 0) when.it_value.tv_nsec = 1;
+        timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL);
+    }
+    static void load_timer_clear(int fd) { uint64_t count; if (read(fd, &count, 8) != 8) errno = 0; }
+    #else
+    static int load_timer_open(void) { return -1; }
+    static void load_timer_set(int fd, double at) { (void)fd; (void)at; }
+    static void load_timer_clear(int fd) { (void)fd; }
+    #endif
+    static ssize_t load_send(int fd, const void* data, size_t size) {
+        ssize_t done = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (done < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+        return done;
+    }
+    static uint32_t load_microseconds(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint32_t)((uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u);
+    }
+    """
+    int load_timer_open()
+    void load_timer_set(int fd, double at)
+    void load_timer_clear(int fd)
+    ssize_t load_send(int fd, const void* data, size_t size)
+    uint32_t load_microseconds()
+    int close(int fd)
+
+include "_load_line.pxi"
+
+
+cdef class Line:
+    """One call's audio on its way out. Made by ``LineSender.add``."""
+
+    cdef LineState state
+    cdef object owns  # what the pointers point into
+
+    def __cinit__(self):
+        memset(&self.state, 0, sizeof(LineState))
+
+    def __dealloc__(self):
+        free(self.state.rest)
+
+    @property
+    def sequence(self):
+        """``sequenceNumber`` of the call's newest message; set it after sending another kind of message."""
+        return self.state.sequence
+
+    @sequence.setter
+    def sequence(self, unsigned int value):
+        self.state.sequence = value
+
+    @property
+    def frame(self):
+        """The frame, counted from 0, that was sent last."""
+        return self.state.frame
+
+    @property
+    def sent(self):
+        """Messages of audio that were sent."""
+        return self.state.sent
+
+    @property
+    def discarded(self):
+        """Messages of audio that were 5 s late, because the server did not read."""
+        return self.state.discarded
+
+    @property
+    def over(self):
+        """Whether all was sent."""
+        return self.state.over != 0
+
+    @property
+    def broken(self):
+        """Whether the socket takes nothing any more."""
+        return self.state.broken != 0
+
+    @property
+    def blocked(self):
+        """Whether frames wait until ``unblock``."""
+        return self.state.blocked != 0
+
+    def block(self):
+        """Something waits in the transport: frames must wait too."""
+        self.state.blocked = 1
+
+    def unblock(self):
+        """Nothing waits in the transport any more."""
+        self.state.blocked = 0
+
+    def take_rest(self):
+        """What the socket did not take, as bytes, once; it must go out before anything else."""
+        if self.state.rest_bytes == 0:
+            return b""
+        rest = PyBytes_FromStringAndSize(self.state.rest, self.state.rest_bytes)
+        free(self.state.rest)
+        self.state.rest = NULL
+        self.state.rest_bytes = 0
+        return rest
+
+
+cdef class LineSender:
+    """Sends the audio of many calls. One thread; the GIL is let go while it sends.
+
+    :param late_counts: a writable buffer of 10,001 unsigned 64-bit counters: messages by how late they were sent, in
+        steps of 0.1 ms
+    :param discard_after_s: how late a frame is that is not sent any more
+    :raises ValueError: the buffer has another size
+    """
+
+    cdef Book book
+    cdef Py_buffer late_view
+    cdef int timer
+    cdef list lines
+
+    def __cinit__(self, late_counts, *, double discard_after_s=5.0):
+        self.timer = -1
+        memset(&self.book, 0, sizeof(Book))
+        self.book.discard_after_s = discard_after_s
+        PyObject_GetBuffer(late_counts, &self.late_view, PyBUF_WRITABLE)
+        if self.late_view.len != LATE_STEPS * sizeof(uint64_t):
+            raise ValueError(f"late_counts must have {LATE_STEPS} counters of 8 bytes")
+        self.book.late = <uint64_t*>self.late_view.buf
+        self.book.scratch = <char*>PyMem_Malloc(BURST * MESSAGE_ROOM)
+        if self.book.scratch == NULL:
+            raise MemoryError
+        self.lines = []
+        self.timer = load_timer_open()
+
+    def __dealloc__(self):
+        PyMem_Free(self.book.scratch)
+        PyMem_Free(self.book.due)
+        PyMem_Free(self.book.lines)
+        PyBuffer_Release(&self.late_view)
+        if self.timer >= 0:
+            close(self.timer)
+
+    def fileno(self):
+        """A descriptor that is readable when something is due, after ``arm``; -1 where the system has none."""
+        return self.timer
+
+    def add(
+        self,
+        int fd,
+        str stream_sid,
+        bytes payloads,
+        bytes steps,
+        *,
+        int cycle_frames,
+        long long spoken,
+        long long total,
+        double first_at,
+        int first_timestamp_ms,
+        unsigned int sequence,
+        bytes mask,
+        long long call_number=-1,
+    ):
+        """Begin to send a call's audio.
+
+        :param fd: the socket, non-blocking; it stays the caller's. -1: everything becomes the line's rest
+        :param payloads: the base64 of its frames, 216 characters each
+        :param steps: what is sent in a cycle, pairs of 32-bit integers: when (us after the cycle's beginning), which
+            frame (counted from the cycle's first). The pairs are in the order of sending
+        :param cycle_frames: frames of a cycle, 20 ms each
+        :param spoken: frames until silence; -1: no end. ``total``: with the silence
+        :param first_at: when the first frame is due, monotonic seconds
+        :param sequence: ``sequenceNumber`` of the newest message so far
+        :param mask: 4 bytes
+        :param call_number: what stamps say; -1: no stamps
+        :raises ValueError: sizes do not fit
+        """
+        cdef Line line = Line()
+        cdef LineState* state = &line.state
+        cdef bytes suffix = b'"},"streamSid":"' + stream_sid.encode("ascii") + b'"}'
+        cdef int step_count = <int>(PyBytes_GET_SIZE(steps) // sizeof(Step))
+        if PyBytes_GET_SIZE(payloads) % PAYLOAD_CHARS or (spoken != 0 and not payloads):
+            raise ValueError("payloads must be frames of 216 characters")
+        if PyBytes_GET_SIZE(steps) % sizeof(Step) or step_count < 1 or cycle_frames < 1:
+            raise ValueError("steps must be pairs of 32-bit integers, and a cycle must have frames")
+        if PyBytes_GET_SIZE(suffix) > SUFFIX_ROOM or PyBytes_GET_SIZE(mask) != 4:
+            raise ValueError("stream_sid is too long, or mask has not 4 bytes")
+        line.owns = (payloads, steps)
+        state.fd = fd
+        state.payloads = PyBytes_AS_STRING(payloads)
+        state.payload_count = PyBytes_GET_SIZE(payloads) // PAYLOAD_CHARS
+        state.spoken, state.total = spoken, total
+        state.steps = <const Step*>PyBytes_AS_STRING(steps)
+        state.step_count, state.cycle_frames = step_count, cycle_frames
+        state.first_at, state.first_ms, state.sequence = first_at, first_timestamp_ms, sequence
+        state.call_number = call_number
+        memcpy(state.mask, PyBytes_AS_STRING(mask), 4)
+        memcpy(state.suffix, PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix))
+        state.suffix_bytes = <int>PyBytes_GET_SIZE(suffix)
+        self.make_room()
+        self.lines.append(line)
+        self.book.lines[self.book.count] = state
+        self.book.due[self.book.count] = due_of(state)
+        self.book.count += 1
+        return line
+
+    def remove(self, Line line not None):
+        """Send no more of it. Nothing happens if it was removed before."""
+        cdef int at = find_line(&self.book, &line.state)
+        if at < 0:
+            return
+        self.book.count -= 1
+        self.book.lines[at] = self.book.lines[self.book.count]
+        self.book.due[at] = self.book.due[self.book.count]
+        self.lines[at] = self.lines[self.book.count]
+        self.lines.pop()
+
+    def send_due(self, double now):
+        """Send what is due.
+
+        :param now: monotonic seconds
+        :return: the lines that need their owner: they have a rest, are over, or are broken
+        """
+        cdef int wanting
+        with nogil:
+            wanting = run_lines(&self.book, now)
+        if wanting == 0:
+            return []
+        return [line for line in self.lines if wants_owner(line)]
+
+    def arm(self, double now):
+        """Set the timer for the next turn.
+
+        :return: when that is, monotonic seconds; infinite without any line
+        """
+        cdef double at = first_due(&self.book)
+        if at < now + TURN_S:
+            at = now + TURN_S
+        if self.timer >= 0:
+            load_timer_clear(self.timer)
+            if at < INFINITY:
+                load_timer_set(self.timer, at)
+        return at
+
+    cdef int make_room(self) except -1:
+        cdef int room
+        cdef void* memory
+        if self.book.count < self.book.room:
+            return 0
+        room = 2 * self.book.room + 16
+        memory = PyMem_Realloc(self.book.due, room * sizeof(double))
+        if memory == NULL:
+            raise MemoryError
+        self.book.due = <double*>memory
+        memory = PyMem_Realloc(self.book.lines, room * sizeof(void*))
+        if memory == NULL:
+            raise MemoryError
+        self.book.lines = <LineState**>memory
+        self.book.room = room
+        return 0
+
+
+cdef bint wants_owner(Line line) noexcept:
+    return line.state.rest_bytes or line.state.over or line.state.broken

@@ -1,0 +1,306 @@
+"""One connection twice, without sockets: with the hot lane and without. The same goes in, and must come out.
+
+The connection, websockets' protocol, the runner, its machine, its session and the voice detector are the real ones;
+the transport and the recogniser are scripts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from websockets.datastructures import Headers
+from websockets.frames import apply_mask
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from fastcall.adapters.server import MAX_MESSAGE_BYTES, MediaConnection, PlainMediaConnection
+from fastcall.adapters.vad import WebRtcVoiceDetector
+from fastcall.drivers.runner import CallRunner
+from fastcall.events import TranscriptEvent
+from fastcall.ports import StreamConfig
+from fastcall.rules.tones import synthesize
+from fastcall.settings import Settings
+from peers import ScriptedRecognizer
+
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "SID",
+    "TEXT",
+    "Pair",
+    "frame",
+    "media",
+    "prelude",
+    "speech",
+    "splits",
+    "start_text",
+    "stop_text",
+]
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+SID = "MZ0123456789abcdef0123456789abcdef"
+KEY = b"\x1f\x9c\x05\xe3"
+ORDINARY = logging.getLogger("fastcall")
+# Short windows, so that utterances begin and end within a second.
+SETTINGS = Settings(vad_start_ms=40, vad_hangover_ms=100, stt_batch_ms=60)
+
+
+def frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, key: bytes | None = KEY, rsv: int = 0) -> bytes:
+    """A frame of a client, masked unless ``key`` is None, with the shortest form of its length."""
+    length = len(payload)
+    mask_bit = 0x80 if key is not None else 0
+    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
+    if length < 126:
+        head += bytes([mask_bit | length])
+    elif length < 1 << 16:
+        head += bytes([mask_bit | 126]) + length.to_bytes(2, "big")
+    else:
+        head += bytes([mask_bit | 127]) + length.to_bytes(8, "big")
+    return head + (key + apply_mask(payload, key) if key is not None else payload)
+
+
+def media(timestamp_ms: int, mulaw: bytes, *, sid: str = SID, number: int = 3) -> bytes:
+    """The text of a media message as Twilio sends it."""
+    payload = base64.b64encode(mulaw).decode()
+    return (
+        f'{{"event":"media","sequenceNumber":"{number}","media":{{"track":"inbound","chunk":"{number - 1}",'
+        f'"timestamp":"{timestamp_ms}","payload":"{payload}"}},"streamSid":"{sid}"}}'
+    ).encode()
+
+
+def start_text(sid: str = SID) -> bytes:
+    start = {"accountSid": "AC1", "streamSid": sid, "callSid": "CA1", "tracks": ["inbound"]}
+    return json.dumps({"event": "start", "sequenceNumber": "1", "start": start, "streamSid": sid}).encode()
+
+
+def stop_text() -> bytes:
+    return json.dumps({"event": "stop", "sequenceNumber": "9", "streamSid": SID}).encode()
+
+
+AUDIO = synthesize("[100] apple [140] arrow autumn [200]", encoding="mulaw")
+FRAMES = [AUDIO[at : at + 160] for at in range(0, len(AUDIO) - 159, 160)]
+
+
+def speech(index: int) -> bytes:
+    """20 ms of a call in which words and pauses alternate."""
+    return FRAMES[index % len(FRAMES)]
+
+
+def prelude(frames: int = 2) -> bytes:
+    """The beginning of a call, as frames: ``connected``, ``start``, and some audio from 100 ms on."""
+    texts = [b'{"event":"connected","protocol":"Call","version":"1.0.0"}', start_text()]
+    texts += [media(100 + 20 * index, speech(index)) for index in range(frames)]
+    return b"".join(map(frame, texts))
+
+
+class _Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.did: list[bytes | str] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.did.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.did.append("eof")
+
+    def abort(self) -> None:
+        self.did.append("abort")
+
+    def pause_reading(self) -> None:
+        self.did.append("pause")
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+class _Server:
+    """What a connection needs of websockets' server."""
+
+    def adopt(self, connection: MediaConnection) -> None:
+        pass
+
+    def is_serving(self) -> bool:
+        return True
+
+
+class Side:
+    """A connection whose handshake is done, and its call."""
+
+    def __init__(self, kind: type[MediaConnection], *, is_open: bool = True) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.recognizer = ScriptedRecognizer()
+        self.transport = _Transport()
+        protocol = ServerProtocol(state=State.OPEN if is_open else State.CONNECTING, max_size=MAX_MESSAGE_BYTES)
+        self.connection = kind(protocol, _Server(), ping_interval=None, ping_timeout=None)
+        self.connection.request = Request("/media", Headers()) if is_open else None
+        self.connection.connection_made(self.transport)
+        self.runner = CallRunner(
+            self.connection,
+            settings=SETTINGS,
+            recognizer=self.recognizer,
+            config=StreamConfig("en-US", "default"),
+            voice=WebRtcVoiceDetector(2),
+            sink=self._sink,
+            rand=lambda: 0.5,
+        )
+        if is_open:
+            self.connection.attach(self.runner)
+        self.by_lane = 0
+        self._eof = False
+
+    @classmethod
+    async def opened(cls, kind: type[MediaConnection], *reads: bytes) -> Side:
+        """One whose handshake happens: ``reads`` come before it is done, the first begins with the request."""
+        side = cls(kind, is_open=False)
+        for read in reads:
+            side.connection.data_received(read)
+        await side.connection.handshake(server_header=None)
+        side.connection.attach(side.runner)
+        return side
+
+    def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
+        self.events.append((event, call_sid, stream_sid))
+
+    def receive(self, data: bytes) -> None:
+        lane = self.runner.lane
+        taken = lane.messages if lane is not None else 0
+        self.connection.data_received(data)
+        if lane is not None:
+            self.by_lane += lane.messages - taken
+
+    def end(self) -> None:
+        """The peer goes."""
+        self.connection.eof_received()
+        self.connection.connection_lost(None)
+        self.runner.socket_closed(*self.connection.how_it_ended())
+
+    def budget_left(self) -> float:
+        """What the connection may still send, with what the lane has taken brought over."""
+        lane, left = self.runner.lane, self.runner._budget._left
+        return left - (lane.messages - self.runner._lane_counted) if lane is not None else left
+
+    def seen(self) -> dict[str, Any]:
+        """All that can be seen of it from outside, and the counters."""
+        machine, timeline = self.runner._machine, self.runner._machine.timeline
+        session, protocol = self.runner._session, self.connection.protocol
+        return {
+            "events": tuple(self.events),
+            "sent": tuple(self.transport.did),
+            "written": tuple(tuple(stream.written) for stream in self.recognizer.streams),
+            "state": (machine.state, protocol.state, self.connection._closing is not None, len(machine._commands)),
+            "rejected": dict(machine.rejected),
+            "frames": (
+                timeline.frames,
+                timeline.gaps,
+                timeline.gap_samples,
+                timeline.duplicate_frames,
+                timeline.rebases,
+            ),
+            "session": session and (session.call_samples, session.dropped_samples, session.intake.waiting_samples),
+            "ear": (self.runner._ear.heard_samples, self.runner._ear.unheard),
+            "flood": self.budget_left(),
+            "silent": self.runner.silent_s(),
+            "deadline": machine.next_deadline(),
+            "timer": self.runner._timer and self.runner._timer_at,
+        }
+
+
+class Pair:
+    """Both, fed alike. Lines that they log at WARNING and above are compared too."""
+
+    def __init__(self, hot: Side | None = None, plain: Side | None = None) -> None:
+        self.hot, self.plain = hot or Side(MediaConnection), plain or Side(PlainMediaConnection)
+        self._log = _Lines()
+
+    @classmethod
+    async def opened(cls, *reads: bytes) -> Pair:
+        """With their handshakes, during which ``reads`` come."""
+        return cls(await Side.opened(MediaConnection, *reads), await Side.opened(PlainMediaConnection, *reads))
+
+    def receive(self, *pieces: bytes) -> None:
+        """One read each."""
+        for piece in pieces:
+            for side in (self.hot, self.plain):
+                with self._log.of(side):
+                    side.receive(piece)
+
+    async def settle(self) -> None:
+        """What was begun by what was received."""
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """The peer goes, and what is under way goes to its end."""
+        for side in (self.hot, self.plain):
+            with self._log.of(side):
+                side.end()
+        await self.settle()
+
+    def check(self) -> None:
+        hot, plain = self.hot.seen(), self.plain.seen()
+        assert hot == plain, {name: (hot[name], plain[name]) for name in hot if hot[name] != plain[name]}
+        assert self._log.lines.get(self.hot) == self._log.lines.get(self.plain)
+        assert self.plain.by_lane == 0
+
+    def ended(self) -> tuple[int | None, str]:
+        """Code and reason, alike on both sides."""
+        hot, plain = (side.connection.how_it_ended() for side in (self.hot, self.plain))
+        assert hot == plain
+        return hot
+
+    async def drop(self) -> None:
+        """Let go of what a call still has."""
+        for side in (self.hot, self.plain):
+            side.runner._finish()
+            for task in (side.runner._close_task, side.connection._closing):
+                if task is not None:
+                    task.cancel()
+            for stream in side.recognizer.streams:
+                stream.ended = True
+        await self.settle()
+
+
+class _Lines(logging.Handler):
+    """Who logged what."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: dict[Side, list[str]] = {}
+        self._side: Side | None = None
+        self._heard: list[str] = []
+
+    def of(self, side: Side) -> _Lines:
+        self._heard = self.lines.setdefault(side, [])
+        return self
+
+    def __enter__(self) -> None:
+        ORDINARY.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        ORDINARY.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._heard.append(record.getMessage())
+
+
+def splits(data: bytes, at: Sequence[int]) -> list[bytes]:
+    """``data`` cut at each of ``at``."""
+    edges = [0, *at, len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]

@@ -1,0 +1,207 @@
+"""_load: the messages are those of ``CallerMessages`` to the character, and the socket gets each byte once."""
+
+from __future__ import annotations
+
+import gc
+import math
+import socket
+import weakref
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastcall._load import Line, LineSender
+from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
+from fastcall.rules.line import STEADY
+
+IDS = CallIds.derive("load", 0)
+MASK = b"\x12\x34\x56\x78"
+AUDIO = PhoneAudio(bytes(frame for frame in range(5) for _ in range(160)), tail_s=0.04)
+
+
+def sender() -> tuple[LineSender, array[int]]:
+    late = array("Q", bytes(8 * 10_001))
+    return LineSender(late), late
+
+
+def add(to: LineSender, fd: int, **other: Any) -> Line:
+    given = {
+        "cycle_frames": STEADY.cycle_frames,
+        "spoken": AUDIO.spoken,
+        "total": AUDIO.frames,
+        "first_at": 10.0,
+        "first_timestamp_ms": 155,
+        "sequence": 1,
+        "mask": MASK,
+    }
+    return to.add(fd, IDS.stream_sid, AUDIO.joined, STEADY.packed(), **(given | other))
+
+
+def read_frames(data: bytes) -> list[str]:
+    """Masked text frames of a client (RFC 6455, 5.2)."""
+    texts = []
+    while data:
+        assert data[0] == 0x81
+        assert data[1] == 0x80 | 126
+        size = int.from_bytes(data[2:4], "big")
+        mask, body, data = data[4:8], data[8 : 8 + size], data[8 + size :]
+        texts.append(bytes(byte ^ mask[at & 3] for at, byte in enumerate(body)).decode())
+    return texts
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_messages_are_those_of_the_rules_to_the_character(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    to, late = sender()
+    line = add(to, ours.fileno())
+    assert to.send_due(9.99) == []
+    assert to.send_due(10.0) == []
+    assert to.send_due(10.05) == []
+    assert to.send_due(11.0) == [line]
+    messages = CallerMessages(IDS, 155)
+    messages.start({})
+    assert AUDIO.frames is not None
+    wanted = [messages.media(frame, AUDIO.payload(frame)) for frame in range(AUDIO.frames)]
+    assert read_frames(theirs.recv(1 << 16)) == wanted
+    assert (line.over, line.broken, line.blocked) == (True, False, False)
+    assert (line.sequence, line.sent, line.frame, line.discarded) == (8, 7, 6, 0)
+    assert sum(late) == 7
+    assert late[0] >= 1
+
+
+def test_the_drift_of_timestamps_is_that_of_the_rules(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    to, _ = sender()
+    add(to, ours.fileno(), spoken=-1, total=-1)
+    messages = CallerMessages(IDS, 155)
+    messages.start({})
+    for frame in range(1100):
+        to.send_due(10.0 + 0.02 * frame + 0.001)
+        assert read_frames(theirs.recv(1 << 16)) == [messages.media(frame, AUDIO.payload(frame % 5))]
+
+
+def test_a_sequence_number_is_shared_with_messages_of_other_kinds(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    to, _ = sender()
+    line = add(to, ours.fileno())
+    to.send_due(10.0)
+    line.sequence = 7
+    to.send_due(10.03)
+    numbers = [text.split('"')[7] for text in read_frames(theirs.recv(1 << 16))]
+    assert numbers == ["2", "8"]
+
+
+def test_a_full_socket_gives_a_rest_and_blocks(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    to, _ = sender()
+    line = add(to, ours.fileno(), spoken=-1, total=-1)
+    now = 10.0
+    while not to.send_due(now):
+        now += 1.0
+    assert line.blocked
+    rest = line.take_rest()
+    assert rest
+    assert line.take_rest() == b""
+    sent = line.sent
+    assert to.send_due(now + 1) == []
+    assert (line.sent, line.discarded) == (sent, 0)
+    theirs.setblocking(False)
+    data = b"".join(iter(lambda: _read(theirs), b""))
+    assert len(read_frames(data + rest)) == sent
+    to.send_due(now + 10)
+    assert line.sent == sent
+    assert line.discarded > 100
+    line.unblock()
+    to.send_due(now + 10.01)
+    assert line.sent > sent
+
+
+def _read(from_: socket.socket) -> bytes:
+    try:
+        return from_.recv(1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_line_without_a_socket_gives_all_to_its_owner() -> None:
+    to, _ = sender()
+    line = add(to, -1)
+    assert to.send_due(10.0) == [line]
+    assert len(read_frames(line.take_rest())) == 1
+    assert line.blocked
+
+
+def test_a_socket_that_is_gone_breaks_its_line_only(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    to, _ = sender()
+    other, peer = socket.socketpair()
+    with other, peer:
+        broken, good = add(to, ours.fileno()), add(to, other.fileno())
+        theirs.close()
+        assert to.send_due(10.0) == [broken]
+        assert broken.broken
+        assert not good.broken
+        to.remove(broken)
+        to.remove(broken)
+        to.send_due(11.0)
+        assert len(read_frames(peer.recv(1 << 16))) == 7
+
+
+def test_the_next_turn() -> None:
+    to, _ = sender()
+    assert to.arm(5.0) == math.inf
+    line = add(to, -1)
+    assert to.arm(5.0) == 10.0
+    assert to.arm(20.0) == pytest.approx(20.0005)
+    to.remove(line)
+    assert to.arm(5.0) == math.inf
+
+
+def test_many_lines_come_and_go() -> None:
+    to, _ = sender()
+    lines = [add(to, -1, first_at=10.0 + index) for index in range(100)]
+    for line in lines[::2]:
+        to.remove(line)
+    assert {id(line) for line in to.send_due(200.0)} == {id(line) for line in lines[1::2]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"cycle_frames": 0}, "a cycle must have frames"),
+        ({"mask": b"123"}, "mask has not 4 bytes"),
+    ],
+)
+def test_what_does_not_fit(wrong: dict[str, Any], what: str) -> None:
+    to, _ = sender()
+    with pytest.raises(ValueError, match=what):
+        add(to, -1, **wrong)
+    with pytest.raises(ValueError, match="216 characters"):
+        to.add(-1, "MZ", b"abc", STEADY.packed(), cycle_frames=1, spoken=1, total=1, first_at=0.0,
+               first_timestamp_ms=0, sequence=0, mask=MASK)  # fmt: skip
+    with pytest.raises(ValueError, match="10001 counters"):
+        LineSender(bytearray(8))
+
+
+def test_the_counters_are_held_as_long_as_they_are_written() -> None:
+    class Counters(bytearray):
+        pass
+
+    counters = Counters(8 * 10_001)
+    gone = weakref.ref(counters)
+    to = LineSender(counters)
+    del counters
+    gc.collect()
+    assert gone() is not None
+    del to
+    gc.collect()
+    assert gone() is None
