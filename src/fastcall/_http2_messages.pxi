@@ -63,7 +63,8 @@ cdef int queue_message(outgoing_t* queue, const uint8_t* data, size_t length, in
     target[3] = <uint8_t>(total >> 8)
     target[4] = <uint8_t>total
     memcpy(target + PREFIX_BYTES, head, head_bytes)
-    memcpy(target + PREFIX_BYTES + head_bytes, data, length)
+    if length:  # C knows no copy of nothing from nowhere
+        memcpy(target + PREFIX_BYTES + head_bytes, data, length)
     queue.end += PREFIX_BYTES + total
     return 0
 
@@ -91,6 +92,8 @@ cdef int make_room(outgoing_t* queue, size_t wanted) noexcept nogil:
 
 cdef size_t take_outgoing(outgoing_t* queue, uint8_t* target, size_t length) noexcept nogil:
     cdef size_t count = min(length, queue.end - queue.start)
+    if not count:
+        return 0  # there may be no memory yet
     memcpy(target, queue.data + queue.start, count)
     queue.start += count
     if queue.start == queue.end:
