@@ -13,19 +13,22 @@ CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/rules/test_timeline.py tests/unit/rules/test_endpointing.py
+SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
+	google_native_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
 SECONDS ?= 60
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test check lossless bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
+.PHONY: help build demo serve test test-uplinks check lossless bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
 	@echo "make demo    a phone call on this machine: server, recogniser and caller"
 	@echo "make serve   the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up"
 	@echo "make test    all tests"
+	@echo "make test-uplinks   the session's tests by each uplink, plaintext and TLS, 15 minutes"
 	@echo "make check   style, types, stubs, floors"
 	@echo "make lossless   the proof that no word is lost or doubled, 7 minutes"
 	@echo "make bench   the tables of the benchmarks"
@@ -65,6 +68,10 @@ serve: build
 
 test: build
 	$(BIN)/python -m pytest -q
+
+test-uplinks: build
+	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
+		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q $(SESSION_TESTS); done; done
 
 check: build
 	$(BIN)/ruff check .

@@ -13,18 +13,18 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import numpy as np
 import pytest
 
-from fastcall import _codec
+from fastcall import _codec, _http2
 from fastcall.adapters.google import GoogleRecognizer
 from fastcall.drivers.session import RecognitionSession
-from fastcall.ports import StreamConfig
+from fastcall.ports import RecognizerStream, StreamConfig, StreamListener
 from replaced_design import ReplacedSession
 
 CALLS = 20
@@ -37,9 +37,10 @@ FRAMES_A_BATCH = 8
 MULAW_FRAME = bytes(range(96, 256))
 PCM_FRAME = _codec.mulaw_decode(MULAW_FRAME)
 
-# The best round's p50 and p99 of ours, as a share of the replaced design's. Reached: about 0.45 and 0.42.
-P50_CEILING = 0.75
-P99_CEILING = 0.95
+# The best round's p50 and p99 of ours, as a share of the replaced design's. The watch of the native uplink stops when
+# the socket has the request; the others' stop when gRPC has it, which still has to hand it to a thread that writes.
+# Reached: native about 0.7 and 0.6, grpcio 0.45 and 0.45.
+CEILINGS = {"native": (1.0, 0.95), "grpcio": (0.75, 0.95)}
 
 pytestmark = pytest.mark.gate
 
@@ -141,19 +142,45 @@ class _TimedCall:
         await self._call.write(request)
 
 
+class _TimedStream:
+    """A stream of the native uplink that tells when what was written has gone to the socket: at the end of the turn."""
+
+    def __init__(self, stream: RecognizerStream, watch: _Stopwatch) -> None:
+        self._stream = stream
+        self._written = watch.written
+        self._loop = asyncio.get_running_loop()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, pcm: bytes) -> None:
+        self._stream.write(pcm)
+        self._loop.call_soon(self._written)
+
+
 class _TimedRecognizer(GoogleRecognizer):
-    def __init__(self, host: str, watches: list[_Stopwatch]) -> None:
-        super().__init__(emulator_host=host)
+    def __init__(self, host: str, uplink: str, watches: list[_Stopwatch]) -> None:
+        super().__init__(emulator_host=host, uplink=uplink)
         self._watches = iter(watches)
+        if uplink == "grpcio":
+            connect = self._channels._connect
 
-    def _connect(self) -> Any:
-        return _TimedChannel(super()._connect(), lambda: next(self._watches))
+            def timed() -> Any:
+                connection: Any = connect()
+                connection._channel = _TimedChannel(connection._channel, lambda: next(self._watches))
+                return connection
+
+            self._channels._connect = timed
+
+    def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
+        stream = super().open(config, listener)
+        return stream if self.uplink == "grpcio" else cast(RecognizerStream, _TimedStream(stream, next(self._watches)))
 
 
-async def _ours(host: str) -> list[float]:
+async def _ours(host: str, uplink: str) -> list[float]:
     times: list[float] = []
     watches = [_Stopwatch(times) for _ in range(CALLS)]
-    recognizer = _TimedRecognizer(host, watches)
+    recognizer = _TimedRecognizer(host, uplink, watches)
     sessions = [RecognitionSession(recognizer, StreamConfig("en-US", "default")) for _ in range(CALLS)]
     for session in sessions:
         session.start()
@@ -179,20 +206,32 @@ async def _replaced(host: str) -> list[float]:
 
 
 def test_latency_to_the_request(benchmark: Any, emulator: str) -> None:
-    """Ours at p50 and p99, each against the replaced design's."""
+    """Ours at p50 and p99, by each uplink, against the replaced design's."""
     if _codec.BUILD != "release":
         pytest.fail(f"benchmarks measure the release build, and this is {_codec.BUILD}: run `make gates`")
+    sides: dict[str, Callable[[str], Coroutine[Any, Any, list[float]]]] = {
+        "native": lambda host: _ours(host, "native"),
+        "grpcio": lambda host: _ours(host, "grpcio"),
+        "replaced": _replaced,
+    }
+    try:
+        _http2.load()
+    except OSError:
+        del sides["native"]
     best: dict[str, list[float]] = {}
 
+    def ratios(name: str) -> list[float]:
+        return [ours / theirs for ours, theirs in zip(best[name], best["replaced"], strict=True)]
+
     def holds() -> bool:
-        ours, replaced = best["ours"], best["replaced"]
-        return ours[0] <= P50_CEILING * replaced[0] and ours[1] <= P99_CEILING * replaced[1]
+        pairs = [pair for name in best if name != "replaced" for pair in zip(ratios(name), CEILINGS[name], strict=True)]
+        return all(ratio <= ceiling for ratio, ceiling in pairs)
 
     def rounds() -> None:
         for number in range(MOST_ROUNDS):
             if number >= ROUNDS and holds():
                 break
-            for name, side in (("ours", _ours), ("replaced", _replaced)):
+            for name, side in sides.items():
                 times = asyncio.run(side(emulator))
                 assert len(times) >= CALLS * (int(SECONDS / FRAME_S) // FRAMES_A_BATCH - 1)
                 p50, p99 = (float(value) * 1e6 for value in np.percentile(times, (50, 99)))
@@ -200,11 +239,8 @@ def test_latency_to_the_request(benchmark: Any, emulator: str) -> None:
                 best[name] = [min(known[0], p50), min(known[1], p99)]
 
     benchmark.pedantic(rounds, rounds=1)
-    ours, replaced = best["ours"], best["replaced"]
     benchmark.extra_info.update({f"{n}_{q}_us": v for n in best for q, v in zip(("p50", "p99"), best[n], strict=True)})
-    print(
-        f"\nframe to request, {CALLS} calls: ours p50 {ours[0]:.0f} us, p99 {ours[1]:.0f} us; "
-        f"replaced p50 {replaced[0]:.0f} us, p99 {replaced[1]:.0f} us; "
-        f"ratios {ours[0] / replaced[0]:.2f}, {ours[1] / replaced[1]:.2f}"
-    )
+    print(f"\nframe to request, {CALLS} calls, and as a share of the replaced design's:")
+    for name, (p50, p99) in best.items():
+        print(f"  {name:<9} p50 {p50:5.0f} us ({ratios(name)[0]:.2f})   p99 {p99:5.0f} us ({ratios(name)[1]:.2f})")
     assert holds()

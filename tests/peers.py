@@ -9,16 +9,20 @@ import http.client
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from fastcall.adapters.google import GoogleRecognizer
 from fastcall.app import ServeOptions, Server
 from fastcall.events import TranscriptEvent
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener, StreamResult
@@ -112,12 +116,60 @@ class Process:
         self.stderr = self._child.stderr.read()
 
 
+CERTIFICATE, KEY = (str(Path(__file__).parent / "data" / name) for name in ("localhost.pem", "localhost-key.pem"))
+
+
+both_uplinks = pytest.mark.parametrize("uplink", ["native", "grpcio"], indirect=True)
+"""A test that is run on each; the others run on that of the run, by default native where libnghttp2 is."""
+
+
+def way() -> dict[str, Any]:
+    """How recognisers are reached in this run, as settings: ``STT_UPLINK``, and TLS where ``STT_TLS_ROOTS`` is set.
+
+    ``make test-uplinks`` sets them for whole suites, the fixture ``uplink`` for one test; processes inherit them.
+    """
+    return {
+        "stt_uplink": os.environ.get("STT_UPLINK", "auto"),
+        "stt_tls_roots": os.environ.get("STT_TLS_ROOTS") or None,
+    }
+
+
+def google_recognizer(address: str, **options: Any) -> GoogleRecognizer:
+    """One for the emulator at ``address``, on the uplink of this run. ``aclose`` is owed."""
+    chosen = way()
+    return GoogleRecognizer(
+        emulator_host=address, uplink=chosen["stt_uplink"], tls_roots=chosen["stt_tls_roots"], **options
+    )
+
+
 def start_emulator(*arguments: str, port: int = 0) -> Process:
     """``fastcall emulator`` with the tones engine and no limit on how often; ``ready[1]`` is its address."""
+    tls = ["--tls-cert", CERTIFICATE, "--tls-key", KEY] if way()["stt_tls_roots"] else []
     return Process(
-        ["emulator", "--engine", "tones", "--port", str(port), "--requests-per-minute", "0", *arguments],
+        ["emulator", "--engine", "tones", "--port", str(port), "--requests-per-minute", "0", *tls, *arguments],
         ready=r"emulator listening on (\S+)",
     )
+
+
+def control(address: str, target: str, body: Any = None) -> Any:
+    """A control call to the emulator at ``address``; what it answers. Blocks; another thread's."""
+    roots = way()["stt_tls_roots"]
+    if roots:
+        trust = ssl.create_default_context(cafile=roots)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(address, timeout=PATIENCE_S, context=trust)
+    else:
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE_S)
+    try:
+        if body is None:
+            connection.request("GET", target)
+        else:
+            connection.request("POST", target, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise AssertionError(f"{target}: {answer.status} {answer.read()!r}")
+        return json.loads(answer.read())
+    finally:
+        connection.close()
 
 
 SERVE_READY = r"listening on (wss?://\S+/media)"
@@ -207,7 +259,7 @@ async def serving(
     """A server on this loop that uses the recogniser at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
-        Settings(speech_emulator_host=recognizer, **{"language": "en-US", **settings}),
+        Settings(speech_emulator_host=recognizer, **{"language": "en-US", **way(), **settings}),
         ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt, hot_lane=HOT_LANE == "on", **(options or {})),
         on_transcript=transcripts.write,
     )

@@ -72,9 +72,10 @@ class CallHost:
 
     @property
     def recogniser(self) -> str:
-        """Which one, where, and what it is asked for, for the log."""
+        """Which one, where, how, and what it is asked for, for the log."""
         where = f" at {self._endpoint}" if self._endpoint else ""
-        return f"recogniser {self._kind}{where}, language {self._config.language}, model {self._config.model}"
+        how = f" by the {self._recognizer.uplink} uplink" if self._recognizer is not None else ""
+        return f"recogniser {self._kind}{where}{how}, language {self._config.language}, model {self._config.model}"
 
     async def start(
         self,
@@ -112,12 +113,16 @@ class CallHost:
     def _make_recognizer(self) -> GoogleRecognizer:
         settings = self._settings
         if self._options.stt != "google-v2":
-            return GoogleRecognizer(emulator_host=self._endpoint)
+            return GoogleRecognizer(
+                emulator_host=self._endpoint, uplink=settings.stt_uplink, tls_roots=settings.stt_tls_roots
+            )
         return GoogleRecognizer.version2(
             emulator_host=self._endpoint,
             project=settings.google_cloud_project,
             location=settings.stt_location,
             sensitivity=settings.stt_sensitivity,
+            uplink=settings.stt_uplink,
+            tls_roots=settings.stt_tls_roots,
         )
 
     async def stop(self) -> None:

@@ -11,11 +11,14 @@ from typing import Any
 
 from fastcall.errors import UsageError
 
-__all__ = ["Settings"]
+__all__ = ["UPLINKS", "Settings"]
 
 DEFAULT_LANGUAGE = "he-IL"
 # How soon v2 holds an utterance to be over, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
+# What carries the streams to the recogniser: libnghttp2 on the event loop, Google's client library, or the first that
+# is there.
+UPLINKS = ("auto", "native", "grpcio")
 
 
 def _env(name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
@@ -35,6 +38,8 @@ class Settings:
     utterance_commit_ms: int = _env("UTTERANCE_COMMIT_MS", 300, low=0, high=10_000)
     stt_rotate_after_s: float = _env("STT_ROTATE_AFTER_S", 240.0, low=2, high=300)
     stt_rotate_by_s: float = _env("STT_ROTATE_BY_S", 285.0, low=2, high=300)
+    stt_uplink: str = _env("STT_UPLINK", "auto")
+    stt_tls_roots: str | None = _env("STT_TLS_ROOTS", None)
     stt_replay_s: float = _env("STT_REPLAY_S", 90.0, low=5, high=600)
     stt_replay_speed: float = _env("STT_REPLAY_SPEED", 3.0, low=1.5, high=5)
     stt_fallback_timeout_ms: int = _env("STT_FALLBACK_TIMEOUT_MS", 2000, low=0, high=30_000)
@@ -79,6 +84,9 @@ class Settings:
 
         if self.stt_sensitivity not in (None, *SENSITIVITIES):
             raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: say {', '.join(SENSITIVITIES)}")
+
+        if self.stt_uplink not in UPLINKS:
+            raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: say {', '.join(UPLINKS)}")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -150,7 +150,8 @@ class Supervisor:
     def worker_arguments(self) -> list[str]:
         """What of the command line a worker cannot take from the environment or from its options."""
         model = self._settings.whisper_model
-        return ["--log-format", self._options.log_format, *(["--whisper-model", model] if model else [])]
+        told = ["--log-format", self._options.log_format, "--uplink", self._settings.stt_uplink]
+        return [*told, *(["--whisper-model", model] if model else [])]
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
         """A worker has begun a call: revoke it if it may not be."""

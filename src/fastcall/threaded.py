@@ -45,7 +45,7 @@ class _Threads:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._recognizers: dict[str | None, Recognizer] = {}
+        self._recognizers: dict[tuple[str | None, ...], Recognizer] = {}
         self._fallbacks: dict[tuple[object, ...], Fallback] = {}
         self._loading = asyncio.Lock()
         self._threads = [
@@ -70,12 +70,12 @@ class _Threads:
 
     async def recognizer(self, settings: Settings) -> Recognizer:
         """The recogniser that all sessions with these settings share."""
-        host = settings.speech_emulator_host
-        if host not in self._recognizers:
+        key = host, uplink, roots = settings.speech_emulator_host, settings.stt_uplink, settings.stt_tls_roots
+        if key not in self._recognizers:
             from fastcall.adapters.google import GoogleRecognizer
 
-            self._recognizers[host] = GoogleRecognizer(emulator_host=host)
-        return self._recognizers[host]
+            self._recognizers[key] = GoogleRecognizer(emulator_host=host, uplink=uplink, tls_roots=roots)
+        return self._recognizers[key]
 
     async def fallback(self, settings: Settings) -> Fallback | None:
         """Whisper, if a model is named: the one that all sessions with these settings share."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import reference
-from fastcall import _codec
+from fastcall import _codec, _http2
 from fastcall.events import MediaFrame, Rejected
 from fastcall.rules import twilio
 from fuzz.harness import Target
@@ -157,4 +157,16 @@ class Track:
         return min(track.memory_bytes // 4096, 8), track.start > 0, track.dropped_samples > 0
 
 
-TARGETS: Sequence[Target] = (MediaScan(), Loops(), Track(), Lane())
+def _targets() -> Sequence[Target]:
+    """Those of HTTP/2 only where libnghttp2 is."""
+    targets: list[Target] = [MediaScan(), Loops(), Track(), Lane()]
+    try:
+        _http2.load()
+    except OSError:
+        return targets
+    from fuzz.http2_targets import Http2Core, Uplink
+
+    return [*targets, Http2Core(), Uplink()]
+
+
+TARGETS = _targets()

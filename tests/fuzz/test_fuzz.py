@@ -10,7 +10,7 @@ from fuzz.harness import Fuzzer
 from fuzz.lane import Lane
 from fuzz.targets import TARGETS, MediaScan
 
-ROUNDS = {"media": 20_000, "loops": 2_000, "track": 2_000, "lane": 2_000}
+ROUNDS = {"media": 20_000, "loops": 2_000, "track": 2_000, "lane": 2_000, "http2": 5_000, "uplink": 1_500}
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import json
 import random
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from fastcall.ports import RecognizerStream, StreamConfig, StreamListener
 from fastcall.rules.rollover import SPREAD, CircuitBreaker
 from fastcall.rules.tones import layout
 from fastcall.settings import Settings
-from peers import start_emulator, tones
+from peers import control, google_recognizer, start_emulator, tones
 from proofs.trials import Scale, differences, endless_words, sentences
 
 __all__ = ["CROWDS", "Crowd", "CrowdResult", "run_crowd"]
@@ -92,7 +90,7 @@ async def run_crowd(crowd: Crowd, scale: Scale, *, seed: int) -> CrowdResult:
     settings = Settings(language="en-US", stt_rotate_after_s=after_s, stt_rotate_by_s=by_s)
     options = [*scale.emulator_options, "--stream-limit-s", f"{by_s + 1.5:g}"]
     emulator = await asyncio.to_thread(start_emulator, *options)
-    recognizer = Counting(GoogleRecognizer(emulator_host=emulator.ready[1]))
+    recognizer = Counting(google_recognizer(emulator.ready[1]))
     result = CrowdResult(crowd.name, scale.crowd_calls)
     try:
         texts = await asyncio.to_thread(_texts, scale, seed)
@@ -172,16 +170,8 @@ async def _break(crowd: Crowd, address: str, at: float) -> float | None:
         return None
     await asyncio.sleep(at - loop.time())
 
-    def strike() -> None:
-        connection = http.client.HTTPConnection(address, timeout=10)
-        body = json.dumps({"fault": "reset"})
-        connection.request("POST", "/faults/now", body, {"Content-Type": "application/json"})
-        if connection.getresponse().status != 200:
-            raise RuntimeError("the emulator did not take the fault")
-        connection.close()
-
     struck_at = loop.time()
-    await asyncio.to_thread(strike)
+    await asyncio.to_thread(control, address, "/faults/now", {"fault": "reset"})
     return struck_at
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 import random
 import signal
@@ -19,7 +18,7 @@ from typing import Any
 from fastcall.adapters.simulator import TwilioCaller
 from fastcall.rules.caller import CallIds, PhoneAudio
 from fastcall.rules.tones import VOCABULARY, layout
-from peers import Process, Served, serving, start_emulator, tones
+from peers import Process, Served, control, serving, start_emulator, tones
 
 __all__ = ["LONG", "SHORT", "TRIALS", "CallResult", "Scale", "Trial", "TrialResult", "differences", "run_trial"]
 
@@ -233,12 +232,7 @@ class Restartable:
 
     def faults_fired(self) -> set[str]:
         """The kinds of faults that have happened since it was started."""
-        connection = http.client.HTTPConnection(self.address, timeout=10)
-        try:
-            connection.request("GET", "/status")
-            return set(json.loads(connection.getresponse().read())["faults"]["fired"])
-        finally:
-            connection.close()
+        return set(control(self.address, "/status")["faults"]["fired"])
 
     async def stop(self) -> None:
         """End it."""

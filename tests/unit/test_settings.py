@@ -19,6 +19,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
     assert (s.whisper_compute_type, s.whisper_threads, s.whisper_workers) == ("default", 2, 1)
     assert (s.vad_mode, s.vad_start_ms, s.vad_hangover_ms, s.vad_preroll_ms, s.utterance_max_s) == (2, 60, 500, 300, 60)
     assert (s.google_cloud_project, s.stt_location, s.stt_sensitivity) == (None, "global", None)
+    assert (s.stt_uplink, s.stt_tls_roots) == ("auto", None)
     assert (s.language_or(), s.language_or("en-US"), s.model) == ("he-IL", "en-US", "phone_call")
 
 
@@ -48,6 +49,7 @@ def test_values_are_read_and_empty_ones_are_none() -> None:
         ("STT_ROTATE_BY_S", "100"),
         ("UTTERANCE_MAX_S", "nan"),
         ("GCP_STT_SENSITIVITY", "very"),
+        ("STT_UPLINK", "carrier pigeon"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, text: str) -> None:

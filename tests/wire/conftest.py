@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import peers
+from fastcall import _http2
 from peers import Process, start_emulator
 
 HERE = Path(__file__).parent
@@ -22,6 +24,19 @@ def hot_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """The servers of the test have the hot lane, and in another run of it they have not."""
     monkeypatch.setattr(peers, "HOT_LANE", request.param)
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def uplink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What carries the streams of the test's recognisers: that of the run, or of a test ``both_uplinks`` its own."""
+    name: str = getattr(request, "param", os.environ.get("STT_UPLINK", "auto"))
+    if name == "native":
+        try:
+            _http2.load()
+        except OSError as missing:
+            pytest.skip(str(missing))
+    monkeypatch.setenv("STT_UPLINK", name)
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +64,11 @@ class LongCall:
         self._emulator: Process = start_emulator()
         self._child = subprocess.Popen(
             [sys.executable, str(HERE / "long_call.py"), self._emulator.ready[1], self.transcripts],
-            env={"PYTHONPATH": str(HERE.parent), "PATH": ""},
+            env={
+                "PYTHONPATH": str(HERE.parent),
+                "PATH": "",
+                **{name: os.environ[name] for name in ("STT_UPLINK", "STT_TLS_ROOTS") if name in os.environ},
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -20,7 +20,18 @@ from fastcall import mulaw_decode_fast
 from fastcall.adapters.google import GoogleRecognizer, Version1, Version2
 from fastcall.errors import UsageError
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from peers import PATIENCE_S, Phone, serving, start_emulator, tones
+from peers import (
+    CERTIFICATE,
+    KEY,
+    PATIENCE_S,
+    Phone,
+    both_uplinks,
+    google_recognizer,
+    serving,
+    start_emulator,
+    tones,
+    way,
+)
 
 METHOD = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
 
@@ -52,7 +63,11 @@ class Refusing(grpc.GenericRpcHandler):
 def refusing(code: grpc.StatusCode, message: str) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers((Refusing(code, message),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if way()["stt_tls_roots"]:
+        pair = (Path(KEY).read_bytes(), Path(CERTIFICATE).read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials((pair,)))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
         yield f"127.0.0.1:{port}"
@@ -96,6 +111,7 @@ async def test_words_that_were_said_while_the_recogniser_was_down_come_out_when_
     assert "Check the network, or that SPEECH_EMULATOR_HOST names a running emulator" in line
 
 
+@both_uplinks
 async def test_a_recogniser_that_dies_in_mid_call_is_replaced_and_no_word_is_lost() -> None:
     first = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
     port = int(first.ready[1].rpartition(":")[2])
@@ -235,13 +251,14 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
-    recognizer = GoogleRecognizer(emulator_host=address)
+    recognizer = google_recognizer(address)
     try:
         yield recognizer
     finally:
         await recognizer.aclose()
 
 
+@both_uplinks
 async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
@@ -256,6 +273,7 @@ async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) 
         assert [len(listener.ends) for listener in listeners] == [1] * 81
 
 
+@both_uplinks
 async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
@@ -273,6 +291,7 @@ async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulato
     assert (len(early.ends), len(late.ends)) == (1, 1)
 
 
+@both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
     listener = Listener()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
-import json
 import socket
-import struct
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from fastcall.adapters.google import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.pool import PoolRule
-from peers import PATIENCE_S, start_emulator
+from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
+from relay import Between
 
 CONFIG = StreamConfig("en-US", "default")
+
+pytestmark = both_uplinks
 
 
 class Listener:
@@ -36,65 +36,13 @@ class Listener:
         self.over.set()
 
 
-class Between:
-    """A relay between client and emulator that counts connections, and can cut one of them."""
-
-    def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self.clients: list[asyncio.StreamWriter] = []
-        """Every connection that there was, in order."""
-        self.open: set[asyncio.StreamWriter] = set()
-        self.address = ""
-
-    async def start(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=100)
-        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        return server
-
-    def cut(self, number: int) -> None:
-        """A TCP reset of connection ``number``, from 0."""
-        transport = self.clients[number].transport
-        sock: socket.socket = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-
-    async def until(self, is_true: Callable[[], bool]) -> None:
-        """Wait for connections to come or go until it is true."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not is_true():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.clients.append(writer)
-        self.open.add(writer)
-        self._changed.set()
-        to_reader, to_writer = await asyncio.open_connection(*self._target)
-        try:
-            await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
-        finally:
-            self.open.discard(writer)
-            self._changed.set()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
 @contextlib.asynccontextmanager
 async def pool(*options: str, rule: PoolRule | None = None) -> AsyncIterator[tuple[GoogleRecognizer, Between, str]]:
     """A recogniser, the relay that its connections go through, and the emulator's own address."""
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--max-streams", "0", *options)
     between = Between(emulator.ready[1])
     server = await between.start()
-    recognizer = GoogleRecognizer(emulator_host=between.address, pool=rule)
+    recognizer = google_recognizer(between.address, pool=rule)
     try:
         yield recognizer, between, emulator.ready[1]
     finally:
@@ -133,6 +81,12 @@ async def begun(recognizer: GoogleRecognizer, count: int) -> None:
             await asyncio.sleep(0)
 
 
+async def arrived(address: str, count: int) -> None:
+    """Wait until the emulator has so many open streams."""
+    while (await asyncio.to_thread(control, address, "/status"))["streams"]["open"] < count:
+        pass
+
+
 async def test_200_streams_are_on_three_connections_and_none_waits_for_another() -> None:
     # The peer lets no more than 80 in: streams beyond that would wait until others have ended.
     async with pool("--streams-per-connection", "80") as (recognizer, between, _):
@@ -166,8 +120,8 @@ async def test_a_broken_connection_hurts_only_its_own_streams_and_is_replaced() 
 async def test_a_connection_whose_server_says_goodbye_gets_no_new_streams_and_keeps_the_old() -> None:
     async with pool() as (recognizer, between, address):
         old = Streams(recognizer, 2)
-        await begun(recognizer, 2)
-        await asyncio.to_thread(strike, address, "goaway")
+        await arrived(address, 2)
+        await asyncio.to_thread(control, address, "/faults/now", {"fault": "goaway"})
         # Whether the news has arrived by then or not: the stream begins, on another connection at the latest now.
         new = Streams(recognizer, 1)
         await begun(recognizer, 3)
@@ -177,13 +131,24 @@ async def test_a_connection_whose_server_says_goodbye_gets_no_new_streams_and_ke
         await between.until(lambda: len(between.open) == 1)
 
 
-def strike(address: str, fault: str) -> None:
-    """Let a fault happen to all open streams, and wait until the emulator has done it."""
-    connection = http.client.HTTPConnection(address, timeout=PATIENCE_S)
-    body = json.dumps({"fault": fault})
-    connection.request("POST", "/faults/now", body, {"Content-Type": "application/json"})
-    assert connection.getresponse().status == 200
-    connection.close()
+async def test_a_stream_that_meets_a_goodbye_on_its_way_is_begun_elsewhere() -> None:
+    """The relay holds back what the peer says until the stream has gone out."""
+    async with pool() as (recognizer, between, address):
+        old = Streams(recognizer, 1)
+        await arrived(address, 1)
+        between.hold()
+        await asyncio.to_thread(control, address, "/faults/now", {"fault": "goaway"})
+        new = Streams(recognizer, 3)
+        for stream in new.streams[:2]:
+            stream.half_close()
+        new.streams[1].cancel()
+        await begun(recognizer, 3 if recognizer.uplink == "native" else 1)
+        between.let_go()
+        await between.until(lambda: len(between.clients) == 2)
+        assert await new.finish() == {"OK", "CANCELLED"}
+        assert [listener.end.code for listener in new.listeners if listener.end] == ["OK", "CANCELLED", "OK"]
+        assert await old.finish() == {"OK"}
+        assert recognizer.open_streams == 0
 
 
 async def test_empty_connections_beyond_the_first_are_closed_after_a_while() -> None:
@@ -216,7 +181,7 @@ async def test_a_server_that_is_not_there_is_tried_on_new_connections() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    recognizer = GoogleRecognizer(emulator_host=f"127.0.0.1:{port}")
+    recognizer = google_recognizer(f"127.0.0.1:{port}")
     try:
         for _ in range(5):
             assert await Streams(recognizer, 1).ends() == {"UNAVAILABLE"}

@@ -15,7 +15,7 @@ from fastcall import mulaw_decode_fast
 from fastcall.adapters.google import GoogleRecognizer, Version2
 from fastcall.errors import UsageError
 from fastcall.ports import StreamConfig
-from peers import Phone, serving, start_emulator, tones
+from peers import Phone, both_uplinks, google_recognizer, serving, start_emulator, tones
 
 
 def first_request(config: StreamConfig, **options: str) -> speech_v2.StreamingRecognizeRequest:
@@ -79,10 +79,11 @@ def test_without_a_project_it_says_what_to_set(tmp_path: Path, monkeypatch: pyte
         GoogleRecognizer.version2()
 
 
+@both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
     listener = Listener()
-    recognizer = GoogleRecognizer.version2(emulator_host=prompt_emulator)
+    recognizer = google_recognizer(prompt_emulator, dialect=Version2(project="emulator"))
     try:
         stream = recognizer.open(StreamConfig("en-US", "default"), listener)
         for at in range(0, len(pcm), 3200):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from peers import Phone, Served, serving, start_emulator, tones
+from peers import Phone, Served, both_uplinks, serving, start_emulator, tones
 
 # What closing may take, and a busy machine besides.
 CLOSE_S = 5.0
@@ -37,6 +37,7 @@ async def test_a_caller_who_is_gone_in_mid_word(emulator: str) -> None:
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow autumn"]
 
 
+@both_uplinks
 async def test_a_call_that_ends_while_the_recogniser_is_away_and_comes_back_in_time() -> None:
     first = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
     port = int(first.ready[1].rpartition(":")[2])

@@ -16,13 +16,13 @@ from fastcall.errors import ClosedError
 from fastcall.events import SessionFailed
 from fastcall.rules.tones import synthesize
 from fastcall.settings import Settings
-from peers import PATIENCE_S, start_emulator, words_of_call
+from peers import PATIENCE_S, start_emulator, way, words_of_call
 
 FRAME_BYTES = 320
 
 
 def settings_for(address: str) -> Settings:
-    return Settings(speech_emulator_host=address, language="en-US")
+    return Settings(speech_emulator_host=address, language="en-US", **way())
 
 
 def fastcall_threads() -> set[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fastcall.errors import UsageError
-from fastcall.settings import Settings
+from fastcall.settings import UPLINKS, Settings
 
 HELP = "the server: Twilio calls in, transcripts out"
 
@@ -43,6 +43,10 @@ settings (environment), with their defaults:
   WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
   STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
+  STT_UPLINK=auto                 native: streams go by libnghttp2, on the event loop; grpcio: by Google's client
+                                  library, at several times the cost; auto: native where libnghttp2 is
+  STT_TLS_ROOTS                   certificates (PEM) to trust in place of the system's; an emulator is then spoken to by
+                                  TLS
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
 GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
@@ -65,6 +69,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "google-v2: Google's API version 2 (models chirp_3, telephony, ...), or an emulator's, if one is named",
     )
     parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator and google-v2")
+    uplink = "what carries the streams: native (libnghttp2), grpcio, or the first that is there (default: STT_UPLINK)"
+    parser.add_argument("--uplink", choices=UPLINKS, help=uplink)
     parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
     parser.add_argument(
         "--fallback",
@@ -115,6 +121,8 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = Settings.from_environ(environ)
     if args.whisper_model:
         settings = replace(settings, whisper_model=args.whisper_model)
+    if args.uplink:
+        settings = replace(settings, stt_uplink=args.uplink)
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: must be from 0 to 65535")
     for name, value in (("--max-calls", args.max_calls), ("--max-lag-ms", args.max_lag_ms)):

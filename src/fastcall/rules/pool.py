@@ -25,6 +25,7 @@ EMPTY_S = 60.0
 class _Member:
     streams: int = 0
     failures: int = 0
+    limit: int = STREAMS_PER_CONNECTION
     is_gone: bool = False
     has_worked: bool = False
     empty_since: float = 0.0
@@ -58,15 +59,19 @@ class PoolRule:
 
     def take(self) -> int:
         """A stream begins: the number of its connection, a new one where none has room."""
-        open_ones = [(m.streams, -n) for n, m in self._members.items() if not m.is_gone and m.streams < self._limit]
+        open_ones = [(m.streams, -n) for n, m in self._members.items() if not m.is_gone and m.streams < m.limit]
         if open_ones:
             number = -max(open_ones)[1]
         else:
             number = self._next
             self._next += 1
-            self._members[number] = _Member()
+            self._members[number] = _Member(limit=self._limit)
         self._members[number].streams += 1
         return number
+
+    def limit(self, number: int, streams: int) -> None:
+        """The peer takes at most so many streams on this connection; of more than our own limit no use is made."""
+        self._members[number].limit = max(1, min(self._limit, streams))
 
     def began(self, number: int) -> None:
         """The peer answered a stream of this connection."""

@@ -1,106 +1,78 @@
-"""The connections that streams share: ``PoolRule``'s numbers, as gRPC channels."""
+"""The connections that streams share: ``PoolRule``'s numbers, as connections."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-import grpc
-import grpc.aio
-
+from fastcall.adapters.google.uplink import Connection
 from fastcall.rules.pool import PoolRule
 
-__all__ = ["Channel", "Channels"]
-
-_BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
-
-
-class Channel:
-    """One connection."""
-
-    def __init__(self, number: int, channel: grpc.aio.Channel, method: str, parse: Callable[[bytes], Any]) -> None:
-        self.number = number
-        self.grpc = channel
-        self.method: Any = channel.stream_stream(method, request_serializer=None, response_deserializer=parse)
+__all__ = ["Channels"]
 
 
 class Channels:
     """The pool. Loop thread only; ``aclose`` is owed.
 
-    :param connect: makes a channel; its connection must be its own
-    :param method: path of the method that streams call
-    :param parse: a response from its bytes
+    :param connect: makes a connection
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], grpc.aio.Channel],
-        *,
-        method: str,
-        parse: Callable[[bytes], Any],
-        rule: PoolRule | None = None,
-    ) -> None:
+    def __init__(self, connect: Callable[[], Connection], *, rule: PoolRule | None = None) -> None:
         self._connect = connect
-        self._method = method
-        self._parse = parse
         self._rule = rule or PoolRule()
-        self._channels: dict[int, Channel] = {}
+        self._connections: dict[int, Connection] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def count(self) -> int:
         """Connections in the pool."""
-        return len(self._channels)
+        return len(self._connections)
 
-    def take(self) -> Channel:
-        """A stream begins."""
+    def take(self) -> tuple[int, Connection]:
+        """A stream begins: on which connection, and its number."""
         for number in self._rule.numbers:
-            if self._is_gone(number):
+            connection = self._connections[number]
+            if connection.is_gone(has_worked=self._rule.has_worked(number)):
                 self._rule.gone(number)
+            if connection.max_streams is not None:
+                self._rule.limit(number, connection.max_streams)
         number = self._rule.take()
-        channel = self._channels.get(number)
-        if channel is None:
-            channel = self._channels[number] = Channel(number, self._connect(), self._method, self._parse)
-        return channel
+        if number not in self._connections:
+            self._connections[number] = self._connect()
+        return number, self._connections[number]
 
-    def began(self, channel: Channel) -> None:
-        """A stream of it was answered."""
-        if channel.number in self._channels:
-            self._rule.began(channel.number)
+    def began(self, number: int) -> None:
+        """A stream of this connection was answered."""
+        if number in self._connections:
+            self._rule.began(number)
 
-    def give_back(self, channel: Channel, *, never_began: bool) -> None:
-        """A stream of it is over."""
-        if channel.number not in self._channels:
+    def give_back(self, number: int, *, never_began: bool) -> None:
+        """A stream of this connection is over."""
+        if number not in self._connections:
             return  # closed altogether meanwhile
-        self._rule.give_back(channel.number, never_began=never_began, now=asyncio.get_running_loop().time())
+        self._rule.give_back(number, never_began=never_began, now=asyncio.get_running_loop().time())
         self._tidy()
 
     async def aclose(self) -> None:
         """Close all connections; streams that are open end with ``CANCELLED``."""
         if self._timer is not None:
             self._timer.cancel()
-        for channel in self._channels.values():
-            self._close(channel)
-        self._channels.clear()
+        for connection in self._connections.values():
+            self._close(connection)
+        self._connections.clear()
         await asyncio.gather(*self._closing)
-
-    def _is_gone(self, number: int) -> bool:
-        """gRPC would connect again by itself, when its own back-off of up to 2 min allows; another is quicker."""
-        state = self._channels[number].grpc.get_state()
-        return state in _BROKEN or (state is grpc.ChannelConnectivity.IDLE and self._rule.has_worked(number))
 
     def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
         for number in self._rule.take_away(now=loop.time()):
-            self._close(self._channels.pop(number))
+            self._close(self._connections.pop(number))
         due_at = self._rule.next_deadline()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if due_at is None else loop.call_at(due_at + 0.01, self._tidy)
 
-    def _close(self, channel: Channel) -> None:
-        task = asyncio.get_running_loop().create_task(channel.grpc.close())
+    def _close(self, connection: Connection) -> None:
+        task = asyncio.get_running_loop().create_task(connection.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

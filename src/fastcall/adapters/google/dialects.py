@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import grpc
 from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall.errors import UsageError
 from fastcall.events import SAMPLE_RATE_HZ
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
+from fastcall.rules.grpc import STATUS_NAMES
 
 __all__ = ["Dialect", "Version1", "Version2", "audio_prefix"]
 
 HOST = "speech.googleapis.com"
-_STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
+_STATUS_NAMES = dict(enumerate(STATUS_NAMES))
 
 
 class Dialect(Protocol):
@@ -39,6 +39,10 @@ class Dialect(Protocol):
     @property
     def parse(self) -> Callable[[bytes], Any]:
         """A response's message from its bytes."""
+
+    @property
+    def audio_tag(self) -> int:
+        """The protobuf tag of a request's audio, its only field."""
 
     def config_request(self, config: StreamConfig) -> bytes:
         """The serialised first request of a stream."""
@@ -69,12 +73,30 @@ def _samples(duration: Any) -> int:
     return int(duration.seconds * SAMPLE_RATE_HZ + duration.nanos * SAMPLE_RATE_HZ // 1_000_000_000)
 
 
+def _results(response: Any, end: str, word_start: str, word_end: str) -> list[StreamResult]:
+    """The results that have a text; the names are those of the times' fields."""
+    found = []
+    for result in response.results:
+        alternatives = result.alternatives
+        if alternatives:
+            best = alternatives[0]
+            words: tuple[StreamWord, ...] = ()
+            if best.words:
+                words = tuple(
+                    StreamWord(word.word, _samples(getattr(word, word_start)), _samples(getattr(word, word_end)))
+                    for word in best.words
+                )
+            found.append(StreamResult(best.transcript, result.is_final, _samples(getattr(result, end)), words))
+    return found
+
+
 class Version1:
     """v1p1beta1: v1 with word times, models and phrases in one request."""
 
     method = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
     endpoint = f"{HOST}:443"
     parse = staticmethod(speech.StreamingRecognizeResponse.pb().FromString)
+    audio_tag = 0x12
 
     def config_request(self, config: StreamConfig) -> bytes:
         """The serialised first request of a stream."""
@@ -96,7 +118,7 @@ class Version1:
 
     def audio_request(self, pcm: bytes) -> bytes:
         """``audio_content`` is field 2."""
-        return audio_prefix(0x12, len(pcm)) + pcm
+        return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
         """A response may bear a status instead of results."""
@@ -106,19 +128,7 @@ class Version1:
 
     def results(self, response: Any) -> list[StreamResult]:
         """Times are offsets from the start of the stream."""
-        return [
-            StreamResult(
-                result.alternatives[0].transcript,
-                result.is_final,
-                _samples(result.result_end_time),
-                tuple(
-                    StreamWord(word.word, _samples(word.start_time), _samples(word.end_time))
-                    for word in result.alternatives[0].words
-                ),
-            )
-            for result in response.results
-            if result.alternatives
-        ]
+        return _results(response, "result_end_time", "start_time", "end_time")
 
 
 # v1's models that v2 has under another name: settings and the last resort of a refused model serve both.
@@ -139,6 +149,7 @@ class Version2:
     """
 
     method = "/google.cloud.speech.v2.Speech/StreamingRecognize"
+    audio_tag = 0x2A
 
     def __init__(self, *, project: str, location: str = "global", sensitivity: str | None = None) -> None:
         for name, value in (("GOOGLE_CLOUD_PROJECT", project), ("GCP_STT_LOCATION", location)):
@@ -191,7 +202,7 @@ class Version2:
 
     def audio_request(self, pcm: bytes) -> bytes:
         """``audio`` is field 5."""
-        return audio_prefix(0x2A, len(pcm)) + pcm
+        return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
         """v2's responses bear no status."""
@@ -199,16 +210,4 @@ class Version2:
 
     def results(self, response: Any) -> list[StreamResult]:
         """Times are offsets from the start of the stream."""
-        return [
-            StreamResult(
-                result.alternatives[0].transcript,
-                result.is_final,
-                _samples(result.result_end_offset),
-                tuple(
-                    StreamWord(word.word, _samples(word.start_offset), _samples(word.end_offset))
-                    for word in result.alternatives[0].words
-                ),
-            )
-            for result in response.results
-            if result.alternatives
-        ]
+        return _results(response, "result_end_offset", "start_offset", "end_offset")

@@ -6,18 +6,17 @@ would hang for 5000 s and hide the cause; what to do about an error is the sessi
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import google.auth
 import google.auth.exceptions
-import grpc.aio
-from google.cloud.speech_v1p1beta1.services.speech.transports import SpeechGrpcAsyncIOTransport
 
 from fastcall.adapters.google.channels import Channels
 from fastcall.adapters.google.dialects import Dialect, Version1, Version2
-from fastcall.adapters.google.stream import GoogleStream
+from fastcall.adapters.google.uplink import Connection, OpenStream, StreamRequest
+from fastcall.adapters.google.uplinks import make_uplink
 from fastcall.errors import UsageError
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener
 from fastcall.rules.pool import PoolRule, WaitHistogram
@@ -36,7 +35,12 @@ class GoogleRecognizer:
     :param source: what results say that they come from
     :param dialect: the version of the API; by default v1p1beta1
     :param pool: when connections are added and closed
-    :raises UsageError: Google is meant and there are no usable credentials
+    :param uplink: which implementation carries the streams: ``native`` (libnghttp2 on the event loop), ``grpcio``, or
+        ``auto``: native where the library is
+    :param tls_roots: a file of PEM certificates to trust in place of the system's; with it ``emulator_host`` is spoken
+        to by TLS
+    :raises UsageError: Google is meant and there are no usable credentials, ``native`` is asked for and not there, the
+        address is none, or the certificates cannot be read
     """
 
     def __init__(
@@ -46,13 +50,22 @@ class GoogleRecognizer:
         source: str | None = None,
         dialect: Dialect | None = None,
         pool: PoolRule | None = None,
+        uplink: str = "auto",
+        tls_roots: str | None = None,
     ) -> None:
-        self._emulator_host = emulator_host
         self._source = source or ("emulator" if emulator_host else "google")
-        self._credentials = None if emulator_host else _default_credentials()[0]
         self._dialect = dialect or Version1()
-        self._channels = Channels(self._connect, method=self._dialect.method, parse=self._dialect.parse, rule=pool)
-        self._streams: set[GoogleStream] = set()
+        self._uplink = make_uplink(
+            uplink,
+            emulator_host or self._dialect.endpoint,
+            credentials=None if emulator_host else _default_credentials()[0],
+            tls=emulator_host is None or tls_roots is not None,
+            tls_roots=tls_roots,
+        )
+        self._channels = Channels(self._uplink.connect, rule=pool)
+        # Making one costs 100 us, and all streams of a server begin with the same.
+        self._first_request = lru_cache(maxsize=64)(self._dialect.config_request)
+        self._open_streams = 0
         self._breaker = CircuitBreaker()
         self._refused_models: set[tuple[str, str]] = set()
         self.stream_waits = WaitHistogram()
@@ -66,6 +79,8 @@ class GoogleRecognizer:
         project: str | None = None,
         location: str = "global",
         sensitivity: str | None = None,
+        uplink: str = "auto",
+        tls_roots: str | None = None,
     ) -> GoogleRecognizer:
         """One that speaks v2.
 
@@ -81,7 +96,7 @@ class GoogleRecognizer:
                 "Speech-to-Text v2 needs the id of a project, and the credentials name none: set GOOGLE_CLOUD_PROJECT"
             )
         dialect = Version2(project=project, location=location, sensitivity=sensitivity)
-        return cls(emulator_host=emulator_host, dialect=dialect)
+        return cls(emulator_host=emulator_host, dialect=dialect, uplink=uplink, tls_roots=tls_roots)
 
     @property
     def source(self) -> str:
@@ -106,45 +121,51 @@ class GoogleRecognizer:
     @property
     def open_streams(self) -> int:
         """Streams that have not ended."""
-        return len(self._streams)
+        return self._open_streams
 
     @property
     def connections(self) -> int:
         """Channels in the pool."""
         return self._channels.count
 
+    @property
+    def uplink(self) -> str:
+        """``native`` or ``grpcio``: what was chosen."""
+        return self._uplink.name
+
     def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
         """Begin a stream; see the port."""
-        channel = self._channels.take()
+        number, connection = self._channels.take()
+        self._open_streams += 1
 
         def begun(wait_s: float) -> None:
             self.stream_waits.add(wait_s)
-            self._channels.began(channel)
+            self._channels.began(number)
 
-        first_request = self._dialect.config_request(config)
-        stream = GoogleStream(channel, self._dialect, first_request, listener, on_begin=begun, on_end=self._ended)
-        self._streams.add(stream)
-        return stream
+        def elsewhere() -> Connection:
+            nonlocal number
+            self._channels.give_back(number, never_began=False)
+            number, other = self._channels.take()
+            return other
+
+        def ended(stream: OpenStream, end: StreamEnd) -> None:
+            self._open_streams -= 1
+            self._channels.give_back(number, never_began=not stream.has_begun and end.code == "UNAVAILABLE")
+
+        request = StreamRequest(
+            self._dialect,
+            self._first_request(config),
+            listener,
+            on_begin=begun,
+            on_end=ended,
+            elsewhere=elsewhere,
+        )
+        return connection.open(request)
 
     async def aclose(self) -> None:
         """End all streams and close all connections."""
-        tasks = [stream.task for stream in self._streams]
-        for stream in tuple(self._streams):
-            stream.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await self._channels.aclose()
-
-    def _ended(self, stream: GoogleStream, end: StreamEnd) -> None:
-        self._streams.discard(stream)
-        self._channels.give_back(stream.channel, never_began=not stream.has_begun and end.code == "UNAVAILABLE")
-
-    def _connect(self) -> grpc.aio.Channel:
-        # Channels with equal arguments would share one connection, and with it one limit of streams.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        if self._emulator_host:
-            return grpc.aio.insecure_channel(self._emulator_host, options=options)
-        endpoint = self._dialect.endpoint
-        return SpeechGrpcAsyncIOTransport.create_channel(endpoint, credentials=self._credentials, options=options)
+        await self._uplink.aclose()
 
 
 def _default_credentials() -> tuple[Any, str | None]:

@@ -1,0 +1,307 @@
+"""The client side of HTTP/2 as gRPC uses it, on libnghttp2: bytes in, bytes and events out, no socket and no clock.
+
+libnghttp2 frames, compresses headers and keeps the windows; here are a stream's queue of outgoing gRPC messages, which
+the library reads into its DATA frames, and the cutting of what comes in into gRPC messages. What happens is told as a
+list of events; nothing of Python runs while the library works, but for the making of that list.
+
+Sources: RFC 9113, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, https://nghttp2.org/documentation/
+
+One thread, the event loop's; the GIL is kept: the library is called for microseconds at a time.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove, strlen
+
+include "_http2_abi.pxi"
+include "_http2_messages.pxi"
+
+# Events. What comes with each is said at Http2Connection.receive.
+MESSAGE = 1
+HEADERS = 2
+ENDED = 3
+WRITABLE = 4
+SETTINGS = 5
+GOAWAY = 6
+PONG = 7
+BEGUN = 8
+
+cdef enum:
+    EVENT_MESSAGE = 1
+    EVENT_HEADERS = 2
+    EVENT_ENDED = 3
+    EVENT_WRITABLE = 4
+    EVENT_SETTINGS = 5
+    EVENT_GOAWAY = 6
+    EVENT_PONG = 7
+    EVENT_BEGUN = 8
+
+    MAX_REQUEST_HEADERS = 32
+    # RFC 9113 section 10.5.1: a bound of ours for what a peer may send as the headers of one stream.
+    MAX_HEADER_BYTES = 64 * 1024
+    CONNECTION_WINDOW_BYTES = 1024 * 1024
+    # One flush makes at most about so much: the socket's buffer takes no more anyway.
+    FLUSH_BYTES = 1024 * 1024
+
+
+class Http2Error(ConnectionError):
+    """The connection cannot go on: the peer broke the protocol, or flooded us."""
+
+
+def load(path=None, /):
+    """Finds libnghttp2, once a process.
+
+    :param path: a file, instead of the places where the system's libraries are
+    :raises OSError: it is not there, or too old; fastcall then uses grpcio
+    """
+    cdef bytes name = b"" if path is None else path.encode()
+    cdef const char* missing = nghttp2_load(PyBytes_AS_STRING(name))
+    if missing != NULL:
+        raise OSError(missing.decode())
+
+
+@cython.final
+cdef class Http2Stream:
+    """One request of a connection. Made by ``Http2Connection.open``; ``owner`` is the caller's, for events.
+
+    ``id`` is the stream's number on the wire.
+    """
+
+    cdef outgoing_t outgoing
+    cdef incoming_t incoming
+    cdef readonly int32_t id
+    cdef public object owner
+    cdef list headers
+    cdef size_t header_bytes
+    cdef str fault
+    cdef bint ended  # ENDED was told
+    cdef bint gone  # the library knows it no more
+    cdef Http2Connection connection  # until it is gone
+
+    def __dealloc__(self):
+        free(self.outgoing.data)
+        free(self.incoming.data)
+
+    @property
+    def queued_bytes(self):
+        """What was written and has not gone into a frame yet: the peer's window, or its limit of streams."""
+        return self.outgoing.end - self.outgoing.start
+
+
+@cython.final
+cdef class Http2Connection:
+    """One connection, from its preface on. Sans I/O.
+
+    :param max_message_bytes: a longer message from the peer ends its stream (gRPC's own bound is 4 MiB)
+    :param writable_bytes: a stream with less than this queued counts as writable
+    :raises OSError: libnghttp2 is not loaded
+    """
+
+    cdef nghttp2_session* session  # owned
+    cdef set streams  # keeps those alive that the library points to
+    cdef list events  # while bytes are taken in or out: where callbacks put what happened
+    cdef object failure  # an exception out of a callback
+    cdef flush_t out
+    cdef uint32_t max_message_bytes
+    cdef size_t writable_bytes
+
+    def __cinit__(self, *, uint32_t max_message_bytes=4 * 1024 * 1024, size_t writable_bytes=16 * 1024):
+        cdef nghttp2_session_callbacks* callbacks = NULL
+        cdef nghttp2_option* option = NULL
+        cdef nghttp2_settings_entry settings[3]
+        load()
+        self.streams = set()
+        self.events = []
+        self.max_message_bytes = max_message_bytes
+        self.writable_bytes = writable_bytes
+        try:
+            if nghttp2_session_callbacks_new(&callbacks) or nghttp2_option_new(&option):
+                raise MemoryError("no memory for an HTTP/2 connection")
+            nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, frame_received)
+            nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, chunk_received)
+            nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, stream_closed)
+            nghttp2_session_callbacks_set_on_header_callback(callbacks, header_received)
+            # Until the peer has said how many streams it takes; RFC 9113 section 5.1.2 advises it to take 100.
+            nghttp2_option_set_peer_max_concurrent_streams(option, 100)
+            if nghttp2_session_client_new2(&self.session, callbacks, <void*>self, option):
+                raise MemoryError("no memory for an HTTP/2 connection")
+        finally:
+            nghttp2_session_callbacks_del(callbacks)
+            nghttp2_option_del(option)
+        settings[0].settings_id, settings[0].value = SETTINGS_ENABLE_PUSH, 0
+        settings[1].settings_id, settings[1].value = SETTINGS_INITIAL_WINDOW_SIZE, CONNECTION_WINDOW_BYTES
+        settings[2].settings_id, settings[2].value = SETTINGS_MAX_HEADER_LIST_SIZE, MAX_HEADER_BYTES
+        check(nghttp2_submit_settings(self.session, FLAG_NONE, settings, 3))
+        check(nghttp2_session_set_local_window_size(self.session, FLAG_NONE, 0, CONNECTION_WINDOW_BYTES))
+
+    def __dealloc__(self):
+        if self.session != NULL:
+            nghttp2_session_del(self.session)
+        free(self.out.data)
+
+    @property
+    def wants_more(self):
+        """Whether the connection goes on; false once all was said that either side will say."""
+        return bool(nghttp2_session_want_read(self.session) or nghttp2_session_want_write(self.session))
+
+    @property
+    def wants_to_send(self):
+        """Whether ``data_to_send`` has something."""
+        return bool(nghttp2_session_want_write(self.session))
+
+    @property
+    def max_streams(self):
+        """How many streams the peer takes at once; more wait, in silence, until others end."""
+        return nghttp2_session_get_remote_settings(self.session, SETTINGS_MAX_CONCURRENT_STREAMS)
+
+    @property
+    def open_streams(self):
+        """Streams that the library still knows."""
+        return len(self.streams)
+
+    def open(self, headers, owner, /):
+        """Begins a request.
+
+        :param headers: names and values, in order, pseudo-headers first, each ended by a NUL byte; at most 32 pairs
+        :raises ValueError: not such a block
+        :raises Http2Error: the peer has said goodbye, or the numbers of streams are used up
+        """
+        cdef nghttp2_nv fields[MAX_REQUEST_HEADERS]
+        cdef nghttp2_data_provider provider
+        cdef Http2Stream stream = Http2Stream.__new__(Http2Stream)
+        cdef bytes block = headers
+        cdef int count = split_headers(<uint8_t*>PyBytes_AS_STRING(block), len(block), fields, MAX_REQUEST_HEADERS)
+        if count < 0:
+            raise ValueError("headers: names and values, each ended by a NUL byte, at most 32 pairs")
+        stream.headers = []
+        stream.owner = owner
+        stream.outgoing.writable_bytes = self.writable_bytes
+        provider.source.ptr = &stream.outgoing
+        provider.read_callback = read_outgoing
+        stream.id = check(nghttp2_submit_request(self.session, NULL, fields, count, &provider, <void*>stream))
+        stream.connection = self
+        self.streams.add(stream)
+        return stream
+
+    def write(self, Http2Stream stream not None, message, /, int field=0):
+        """Queues one gRPC message.
+
+        :param message: any buffer; protobuf, or, with ``field``, the bytes of its one field
+        :param field: the field's tag as on the wire (0x12: field 2, bytes); 0 for a ready-made message
+        :return: whether the stream is still writable; if not, WRITABLE will tell when it is again
+        :raises BufferError: the queue is longer than 1 MiB: the caller did not heed that
+
+        Ignored once the stream has ended or was half-closed.
+        """
+        cdef Py_buffer view
+        cdef int taken
+        if stream.gone or stream.ended or stream.outgoing.half_closed:
+            return False
+        PyObject_GetBuffer(message, &view, PyBUF_SIMPLE)
+        taken = queue_message(&stream.outgoing, <const uint8_t*>view.buf, view.len, field)
+        PyBuffer_Release(&view)
+        if taken < 0:
+            raise BufferError("the stream's queue is full: wait until it is writable")
+        self.resume(stream)
+        stream.outgoing.told_full = stream.outgoing.end - stream.outgoing.start >= stream.outgoing.writable_bytes
+        return not stream.outgoing.told_full
+
+    def half_close(self, Http2Stream stream not None, /):
+        """No more messages: the stream's last frame says so."""
+        stream.outgoing.half_closed = True
+        self.resume(stream)
+
+    def reset(self, Http2Stream stream not None, uint32_t code=HTTP2_CANCEL, /):
+        """Gives the stream up; it tells nothing any more. What it had queued is not sent."""
+        stream.ended = True
+        if not stream.gone:
+            check(nghttp2_submit_rst_stream(self.session, FLAG_NONE, stream.id, code))
+
+    def ping(self):
+        """Asks for a PONG."""
+        check(nghttp2_submit_ping(self.session, FLAG_NONE, NULL))
+
+    def goodbye(self):
+        """Says that no more streams will be opened, and that the connection may be closed."""
+        check(nghttp2_submit_goaway(self.session, FLAG_NONE, 0, HTTP2_NO_ERROR, NULL, 0))
+
+    def receive(self, data, /):
+        """Takes what came from the peer.
+
+        :return: what it tells, a list of (event, stream, value):
+
+            - ``(MESSAGE, stream, bytes)``: one message, protobuf
+            - ``(BEGUN, stream, None)``: its request has gone out; until then it may have waited for a place
+            - ``(HEADERS, stream, None)``: the peer has answered; messages follow
+            - ``(ENDED, stream, (code, headers, fault))``, once a stream and last: the HTTP/2 error code (0: the peer
+              ended it in order), all headers and trailers as pairs of bytes, and what the peer did wrong, or None
+            - ``(WRITABLE, stream, None)``: ``write`` had said false
+            - ``(SETTINGS, None, None)``: ``max_streams`` may be another
+            - ``(GOAWAY, None, (last stream, code, words))``: no new streams here; streams above the last are ENDED
+            - ``(PONG, None, None)``
+        :raises Http2Error: the connection cannot go on
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t done
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        done = nghttp2_session_mem_recv(self.session, <const uint8_t*>view.buf, view.len)
+        PyBuffer_Release(&view)
+        self.raise_failure()
+        check(done)
+        return self.take_events()
+
+    def data_to_send(self):
+        """What is to be sent now: ``(bytes, events)``, about 1 MiB at most; call it again until the bytes are empty.
+
+        Sending ends streams, too, and makes queues shorter: events as in ``receive``.
+        """
+        cdef Py_ssize_t done
+        self.out.length = 0
+        done = drain(self.session, &self.out, FLUSH_BYTES)
+        self.raise_failure()
+        check(done)
+        data = PyBytes_FromStringAndSize(<char*>self.out.data, self.out.length) if self.out.length else b""
+        return data, self.take_events()
+
+    cdef list take_events(self):
+        if not self.events:
+            return []  # never our own list, which is still to be filled
+        events, self.events = self.events, []
+        return events
+
+    cdef int raise_failure(self) except -1:
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        return 0
+
+    cdef int resume(self, Http2Stream stream) except -1:
+        if stream.outgoing.deferred and not stream.gone:
+            stream.outgoing.deferred = False
+            check(nghttp2_session_resume_data(self.session, stream.id))
+        return 0
+
+    cdef int end(self, Http2Stream stream, object code) except -1:
+        if not stream.ended:
+            stream.ended = True
+            self.events.append((EVENT_ENDED, stream, (code, stream.headers, stream.fault)))
+            stream.headers = None
+        return 0
+
+    cdef int refuse(self, Http2Stream stream, str fault) except -1:
+        """The peer broke gRPC's rules on this stream: it is reset, the connection goes on."""
+        stream.fault = fault
+        self.end(stream, HTTP2_CANCEL)
+        return check(nghttp2_submit_rst_stream(self.session, FLAG_NONE, stream.id, HTTP2_CANCEL))
+
+
+cdef Py_ssize_t check(Py_ssize_t code) except -1:
+    if code < 0:
+        raise Http2Error(nghttp2_strerror(<int>code).decode())
+    return code
+
+
+include "_http2_callbacks.pxi"

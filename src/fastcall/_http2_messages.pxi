@@ -1,0 +1,202 @@
+# gRPC's length-prefixed messages: one's way into a stream's queue, and out of a stream's bytes. Included by _http2.pyx.
+# https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#length-prefixed-message
+
+cdef enum:
+    PREFIX_BYTES = 5
+    # A field's tag and its length as a varint of at most 32 bits.
+    FIELD_BYTES = 6
+    MAX_QUEUED_BYTES = 1024 * 1024
+    FIRST_QUEUE_BYTES = 4096
+
+ctypedef struct outgoing_t:
+    uint8_t* data  # owned by the stream
+    size_t start
+    size_t end
+    size_t capacity
+    bint half_closed
+    bint begun
+    bint deferred  # the library was told that there is nothing, and waits to be told of more
+    bint told_full
+    size_t writable_bytes  # below this the stream is writable
+
+ctypedef struct incoming_t:
+    uint8_t prefix[PREFIX_BYTES]
+    size_t prefix_bytes  # how much of the prefix is there; 0 between messages
+    uint8_t* data  # of a message that has not come whole; owned by the stream
+    size_t length
+    size_t have
+    const char* fault  # what the peer did wrong, if anything
+
+ctypedef struct flush_t:
+    uint8_t* data
+    size_t length
+    size_t capacity
+
+ctypedef void (*message_sink)(void* stream, const uint8_t* message, size_t length) noexcept nogil
+
+
+cdef int queue_message(outgoing_t* queue, const uint8_t* data, size_t length, int field) noexcept nogil:
+    """-1: the queue is full, or there is no memory."""
+    cdef uint8_t head[FIELD_BYTES]
+    cdef size_t head_bytes = 0
+    cdef size_t total
+    cdef size_t rest = length
+    cdef uint8_t* target
+    if length > MAX_QUEUED_BYTES:
+        return -1
+    if field:
+        head[0] = <uint8_t>field
+        head_bytes = 1
+        while rest > 0x7F:
+            head[head_bytes] = <uint8_t>(rest & 0x7F | 0x80)
+            rest >>= 7
+            head_bytes += 1
+        head[head_bytes] = <uint8_t>rest
+        head_bytes += 1
+    total = head_bytes + length
+    if make_room(queue, PREFIX_BYTES + total) < 0:
+        return -1
+    target = queue.data + queue.end
+    target[0] = 0  # not compressed
+    target[1] = <uint8_t>(total >> 24)
+    target[2] = <uint8_t>(total >> 16)
+    target[3] = <uint8_t>(total >> 8)
+    target[4] = <uint8_t>total
+    memcpy(target + PREFIX_BYTES, head, head_bytes)
+    if length:  # C knows no copy of nothing from nowhere
+        memcpy(target + PREFIX_BYTES + head_bytes, data, length)
+    queue.end += PREFIX_BYTES + total
+    return 0
+
+
+cdef int make_room(outgoing_t* queue, size_t wanted) noexcept nogil:
+    cdef size_t used = queue.end - queue.start
+    cdef size_t capacity = queue.capacity if queue.capacity else FIRST_QUEUE_BYTES
+    cdef uint8_t* moved
+    if used + wanted > MAX_QUEUED_BYTES + PREFIX_BYTES + FIELD_BYTES:
+        return -1
+    if queue.end + wanted <= queue.capacity:
+        return 0
+    if queue.start:
+        memmove(queue.data, queue.data + queue.start, used)
+        queue.start, queue.end = 0, used
+    while capacity < used + wanted:
+        capacity *= 2
+    if capacity != queue.capacity:
+        moved = <uint8_t*>realloc(queue.data, capacity)
+        if moved == NULL:
+            return -1
+        queue.data, queue.capacity = moved, capacity
+    return 0
+
+
+cdef size_t take_outgoing(outgoing_t* queue, uint8_t* target, size_t length) noexcept nogil:
+    cdef size_t count = min(length, queue.end - queue.start)
+    if not count:
+        return 0  # there may be no memory yet
+    memcpy(target, queue.data + queue.start, count)
+    queue.start += count
+    if queue.start == queue.end:
+        queue.start = queue.end = 0
+    return count
+
+
+cdef void cut_messages(
+    incoming_t* part, const uint8_t* data, size_t length, size_t limit, message_sink tell, void* stream
+) noexcept nogil:
+    """Hands each message that ``data`` completes to ``tell``; keeps what is left. Stops at a fault."""
+    cdef size_t at = 0
+    cdef size_t count
+    cdef const uint8_t* prefix
+    while at < length and part.fault == NULL:
+        if part.prefix_bytes < PREFIX_BYTES:
+            count = min(<size_t>PREFIX_BYTES - part.prefix_bytes, length - at)
+            memcpy(part.prefix + part.prefix_bytes, data + at, count)
+            part.prefix_bytes += count
+            at += count
+            if part.prefix_bytes < PREFIX_BYTES:
+                return
+            begin_message(part, limit)
+        if part.fault == NULL:
+            at += take_message(part, data + at, length - at, tell, stream)
+
+
+cdef void begin_message(incoming_t* part, size_t limit) noexcept nogil:
+    cdef const uint8_t* prefix = part.prefix
+    part.length = <size_t>prefix[1] << 24 | <size_t>prefix[2] << 16 | <size_t>prefix[3] << 8 | prefix[4]
+    part.have = 0
+    if prefix[0] == 1:
+        part.fault = "a compressed message, and no compression was offered"
+    elif prefix[0]:
+        part.fault = "a message with an unknown compression flag"
+    elif part.length > limit:
+        part.fault = "a message longer than allowed"
+
+
+cdef size_t take_message(
+    incoming_t* part, const uint8_t* data, size_t length, message_sink tell, void* stream
+) noexcept nogil:
+    """The next part of the message whose prefix is there; returns how much of ``data`` it was."""
+    cdef size_t count = min(part.length - part.have, length)
+    cdef uint8_t* grown
+    if part.have == 0 and count == part.length:
+        part.prefix_bytes = 0
+        tell(stream, data, count)
+        return count
+    # Memory is taken as the bytes come, not as the prefix promises.
+    grown = <uint8_t*>realloc(part.data, part.have + count if part.have + count else 1)
+    if grown == NULL:
+        part.fault = "no memory for a message"
+        return count
+    part.data = grown
+    memcpy(part.data + part.have, data, count)
+    part.have += count
+    if part.have == part.length:
+        part.prefix_bytes = 0
+        tell(stream, part.data, part.length)
+        free(part.data)
+        part.data = NULL
+    return count
+
+
+cdef int split_headers(uint8_t* block, size_t length, nghttp2_nv* fields, int limit) noexcept nogil:
+    """Points ``fields`` into ``block``; returns how many, or -1."""
+    cdef size_t at = 0
+    cdef int count = 0
+    if not length or block[length - 1]:
+        return -1
+    while at < length:
+        if count == limit:
+            return -1
+        fields[count].name = block + at
+        fields[count].namelen = strlen(<char*>block + at)
+        at += fields[count].namelen + 1
+        if at >= length or not fields[count].namelen:
+            return -1
+        fields[count].value = block + at
+        fields[count].valuelen = strlen(<char*>block + at)
+        fields[count].flags = 0
+        at += fields[count].valuelen + 1
+        count += 1
+    return count
+
+
+cdef Py_ssize_t drain(nghttp2_session* session, flush_t* out, size_t limit) noexcept nogil:
+    """All that the library wants to send, until ``limit`` is passed; negative: its error."""
+    cdef const uint8_t* data = NULL
+    cdef Py_ssize_t count
+    cdef uint8_t* grown
+    cdef size_t capacity
+    while out.length < limit:
+        count = nghttp2_session_mem_send(session, &data)
+        if count <= 0:
+            return count
+        if out.length + count > out.capacity:
+            capacity = max(2 * out.capacity, out.length + <size_t>count)
+            grown = <uint8_t*>realloc(out.data, capacity)
+            if grown == NULL:
+                return ERR_CALLBACK_FAILURE
+            out.data, out.capacity = grown, capacity
+        memcpy(out.data + out.length, data, count)
+        out.length += count
+    return out.length

@@ -1,0 +1,175 @@
+"""The native uplink under load: thousands of streams that come and go, and fifty connections that are cut at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from answering import answering
+from fastcall import _http2
+from fastcall.adapters.google import GoogleRecognizer
+from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.events import SAMPLE_RATE_HZ, SessionFailed, SessionRotated
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.pool import PoolRule
+from fastcall.settings import Settings
+from peers import PATIENCE_S, both_uplinks, google_recognizer, start_emulator, tones, words_of_call
+from relay import Between
+
+try:
+    _http2.load()
+except OSError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+CONFIG = StreamConfig("en-US", "default")
+
+# --- 10,000 streams -----------------------------------------------------------------------------------------------
+
+OURS = ("GrpcCall", "GrpcChannel", "Http2Connection", "Http2Stream", "NativeConnection", "NativeStream", "OneStream")
+
+
+class OneStream:
+    """Sends two batches, hears two results, and ends in one of four ways."""
+
+    def __init__(self, recognizer: GoogleRecognizer, number: int) -> None:
+        self._way = number % 4
+        self._results = 0
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._stream = recognizer.open(CONFIG, self)
+        if self._way == 3:
+            self._stream.cancel()  # before it has begun
+        for _ in range(2):
+            self._stream.write(bytes(2400))
+
+    def stream_results(self, results: Sequence[StreamResult]) -> None:
+        self._results += len(results)
+        if self._way == 2:
+            self._stream.cancel()  # with a result on its way
+        elif self._results == 2:
+            self._stream.half_close()
+
+    def stream_writable(self) -> None:
+        pass
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        self.over.set_result(end.code)
+
+
+async def come_and_go(recognizer: GoogleRecognizer, count: int, at_once: int = 200) -> Counter[str]:
+    codes = Counter[str]()
+    async with asyncio.timeout(4 * PATIENCE_S):
+        for first in range(0, count, at_once):
+            streams = [OneStream(recognizer, number) for number in range(first, first + at_once)]
+            codes.update(await asyncio.gather(*(stream.over for stream in streams)))
+    return codes
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def held() -> Counter[str]:
+    gc.collect()
+    counts = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in OURS)
+    counts["descriptors"] = len(os.listdir("/proc/self/fd"))
+    counts["tasks"] = len(asyncio.all_tasks())
+    return counts
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="descriptors and memory are read from /proc")
+async def test_ten_thousand_streams_leave_nothing_behind() -> None:
+    async with answering() as (address, service):
+        recognizer = GoogleRecognizer(emulator_host=address, uplink="native")
+        await come_and_go(recognizer, 10_000)  # the allocators have seen it all
+        before, bytes_before = held(), resident_bytes()
+        codes = await come_and_go(recognizer, 10_000)
+        assert codes == {"OK": 5000, "CANCELLED": 5000}
+        assert recognizer.open_streams == 0
+        after = held()
+        assert after["Http2Stream"] == after["NativeStream"] == after["GrpcCall"] == 0
+        assert after - before == Counter()
+        # One stream's two requests alone are 5 kB: 50 MB, if they stayed.
+        assert resident_bytes() - bytes_before < 2_000_000
+        await recognizer.aclose()
+        async with asyncio.timeout(PATIENCE_S):
+            while service.connections:  # noqa: ASYNC110 - the emulator's side has heard of it a turn later
+                await asyncio.sleep(0)
+        assert service.open_calls == 0
+        assert held()["Http2Connection"] == 0
+
+
+# --- 50 connections cut at once -----------------------------------------------------------------------------------
+
+CONNECTIONS, STREAMS_EACH = 50, 2
+PIECE = 1200
+
+
+class TonesCall:
+    """A session that is fed words without a pause, at the pace of speech."""
+
+    def __init__(self, recognizer: GoogleRecognizer, number: int, seconds: float) -> None:
+        self.said = words_of_call(number, int(seconds * 5))
+        self._audio = tones(["[300]", *self.said])
+        self.finals: list[str] = []
+        self.events: list[SessionEvent] = []
+        self.session = RecognitionSession(
+            recognizer,
+            CONFIG,
+            settings=Settings(language="en-US"),
+            on_event=self._note,
+            on_final=self.finals.append,
+            rand=random.Random(number).random,
+        )
+
+    def _note(self, event: SessionEvent) -> None:
+        if isinstance(event, SessionFailed | SessionRotated):
+            self.events.append(event)
+
+    async def speak(self, begins_at: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.session.note_speech(True, 0)
+        for start in range(0, len(self._audio), PIECE):
+            end = start + PIECE
+            await asyncio.sleep(begins_at + end / SAMPLE_RATE_HZ - loop.time())
+            self.session.push_audio(self._audio[start:end])
+        await self.session.close(20.0)
+
+
+@both_uplinks
+async def test_fifty_connections_cut_at_once_lose_nothing(uplink: str) -> None:
+    """In mid-word, with audio on its way in both directions, by a TCP reset of all of them in one moment."""
+    options = ["--final-delay-s", "0.2", "--max-utterance-s", "1.5", "--max-streams", "0"]
+    emulator = await asyncio.to_thread(start_emulator, *options)
+    between = Between(emulator.ready[1])
+    server = await between.start()
+    recognizer = google_recognizer(between.address, pool=PoolRule(streams=STREAMS_EACH))
+    loop = asyncio.get_running_loop()
+    try:
+        calls = [TonesCall(recognizer, number, 6.0) for number in range(CONNECTIONS * STREAMS_EACH)]
+        for call in calls:
+            call.session.start()
+        await between.until(lambda: len(between.open) == CONNECTIONS)
+        begins_at = loop.time() + 0.2
+        speaking = [
+            asyncio.create_task(call.speak(begins_at + 0.1 * number / 100)) for number, call in enumerate(calls)
+        ]
+        await asyncio.sleep(begins_at + 3.0 - loop.time())
+        for number in range(CONNECTIONS):
+            between.cut(number)
+        await asyncio.gather(*speaking)
+    finally:
+        await recognizer.aclose()
+        server.close()
+        await asyncio.to_thread(emulator.stop)
+    assert len(between.clients) >= 2 * CONNECTIONS
+    for call in calls:
+        assert [event.code for event in call.events if isinstance(event, SessionFailed)] == ["UNAVAILABLE"]
+        assert [event.reason for event in call.events if isinstance(event, SessionRotated)] == ["reconnect"]
+        assert " ".join(call.finals).split() == call.said

@@ -1,0 +1,397 @@
+"""Both uplinks against the emulator, plaintext and TLS: every fault of it looks alike through either."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastcall import _http2
+from fastcall.adapters.emulator.faults import parse_faults
+from fastcall.adapters.emulator.options import Options
+from fastcall.adapters.emulator.server import Emulator
+from fastcall.adapters.google import GoogleRecognizer
+from fastcall.errors import UsageError
+from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.pool import PoolRule
+from fastcall.rules.tones import synthesize
+from peers import (
+    CERTIFICATE,
+    KEY,
+    PATIENCE_S,
+    Phone,
+    both_uplinks,
+    control,
+    google_recognizer,
+    serve_environment,
+    serve_process,
+    serving,
+    start_emulator,
+    tones,
+)
+
+CONFIG = StreamConfig("en-US", "default")
+TWO = "apple arrow [700] badge bamboo [700]"
+
+
+@pytest.fixture(params=["plaintext", "TLS"])
+def is_tls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the emulators of this test, and whoever speaks to them, use TLS."""
+    monkeypatch.delenv("STT_TLS_ROOTS", raising=False)
+    if request.param == "TLS":
+        monkeypatch.setenv("STT_TLS_ROOTS", CERTIFICATE)
+    return bool(request.param == "TLS")
+
+
+class Talk:
+    """One stream and what it told."""
+
+    def __init__(self, recognizer: GoogleRecognizer) -> None:
+        self.results: list[StreamResult] = []
+        self.end: StreamEnd | None = None
+        self._changed = asyncio.Event()
+        self.stream: RecognizerStream = recognizer.open(CONFIG, self)
+
+    def stream_results(self, results: Sequence[StreamResult]) -> None:
+        assert self.end is None, "results after the end"
+        self.results += results
+        self._changed.set()
+
+    def stream_writable(self) -> None:
+        self._changed.set()
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        assert self.end is None, "two ends"
+        self.end = end
+        self._changed.set()
+
+    @property
+    def finals(self) -> list[str]:
+        return [result.text.strip() for result in self.results if result.is_final]
+
+    async def say(self, text: str) -> Talk:
+        """In pieces of 100 ms, as fast as the stream takes them; up to its end, if that comes first."""
+        pcm = synthesize(text)
+        for at in range(0, len(pcm), 1600):
+            await self.until(lambda: self.stream.writable or self.end is not None)
+            self.stream.write(pcm[at : at + 1600])
+        return self
+
+    async def until(self, is_true: Any) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not is_true():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def ended(self) -> StreamEnd:
+        self.stream.half_close()
+        await self.until(lambda: self.end is not None)
+        assert self.end is not None
+        return self.end
+
+
+async def gone(emulator: Emulator) -> None:
+    """Wait until the emulator has no connection any more; TLS says goodbye in both directions first."""
+    async with asyncio.timeout(PATIENCE_S):
+        while emulator._service.connections:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def talking_to(
+    is_tls: bool, *faults: dict[str, Any], rule: PoolRule | None = None
+) -> AsyncIterator[tuple[GoogleRecognizer, Emulator]]:
+    """A recogniser, and the emulator that it speaks to, whose streams have these faults."""
+    certificates = {"tls_cert": CERTIFICATE, "tls_key": KEY} if is_tls else {}
+    options = Options(port=0, final_delay_s=0, requests_per_minute=0, max_streams=0, **certificates)
+    async with Emulator(options, faults=parse_faults(list(faults))) as emulator:
+        recognizer = google_recognizer(emulator.target, pool=rule)
+        try:
+            yield recognizer, emulator
+        finally:
+            await recognizer.aclose()
+            await gone(emulator)
+
+
+async def whole(recognizer: GoogleRecognizer, text: str = TWO) -> Talk:
+    """A stream from its beginning to its end."""
+    talk = await Talk(recognizer).say(text)
+    await talk.ended()
+    return talk
+
+
+@both_uplinks
+async def test_nothing_goes_wrong(uplink: str, is_tls: bool) -> None:
+    async with talking_to(is_tls) as (recognizer, emulator):
+        assert recognizer.uplink == uplink
+        talk = await whole(recognizer)
+        assert talk.end == StreamEnd("OK", "")
+        assert talk.finals == ["apple arrow", "badge bamboo"]
+        assert emulator.host.ended == {"OK": 1}
+
+
+@both_uplinks
+@pytest.mark.parametrize(
+    "code", ["UNAVAILABLE", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNAUTHENTICATED"]
+)
+async def test_a_status(code: str, is_tls: bool) -> None:
+    words = "Außer Haus: 100 %\nbis\tmorgen"
+    async with talking_to(is_tls, {"fault": "status", "at_s": 1.0, "code": code, "message": words}) as (recognizer, _):
+        talk = await whole(recognizer)
+        assert talk.end == StreamEnd(code, words)
+        assert recognizer.open_streams == 0
+
+
+@both_uplinks
+async def test_no_quota(is_tls: bool) -> None:
+    async with talking_to(is_tls, {"fault": "quota", "times": 1}) as (recognizer, _):
+        talk = await whole(recognizer)
+        assert talk.end is not None
+        assert talk.end.code == "RESOURCE_EXHAUSTED"
+        assert talk.end.message.startswith("Quota exceeded for quota metric")
+        assert (await whole(recognizer)).finals == ["apple arrow", "badge bamboo"]
+
+
+@both_uplinks
+async def test_a_reset_ends_all_streams_and_the_next_stream_has_another_connection(uplink: str, is_tls: bool) -> None:
+    async with talking_to(is_tls, {"fault": "reset", "stream": 2, "at_s": 0.5}) as (recognizer, emulator):
+        first = await Talk(recognizer).say("apple [300]")
+        await first.until(lambda: first.results)
+        second = await Talk(recognizer).say("arrow [700]")
+        for talk in (second, first):
+            await talk.until(lambda talk=talk: talk.end is not None)
+            assert talk.end is not None
+            assert talk.end.code == "UNAVAILABLE"
+        next_one = await whole(recognizer)
+        while next_one.end != StreamEnd("OK", ""):  # grpcio may not yet know that its connection is gone
+            assert next_one.end is not None
+            assert (next_one.end.code, uplink) == ("UNAVAILABLE", "grpcio")
+            next_one = await whole(recognizer)
+        assert next_one.finals == ["apple arrow", "badge bamboo"]
+        assert emulator.host.faults.fired == {"reset": 1}
+
+
+@both_uplinks
+async def test_a_goodbye_ends_nothing(is_tls: bool) -> None:
+    async with talking_to(is_tls, {"fault": "goaway", "stream": 1}) as (recognizer, emulator):
+        first = await Talk(recognizer).say("apple [700]")
+        await first.until(lambda: first.finals == ["apple"])
+        assert (await whole(recognizer)).end == StreamEnd("OK", "")
+        await first.say("arrow [700]")
+        assert await first.ended() == StreamEnd("OK", "")
+        assert first.finals == ["apple", "arrow"]
+        assert emulator.host.faults.fired == {"goaway": 1}
+
+
+@both_uplinks
+async def test_a_stall_that_ends(is_tls: bool) -> None:
+    async with talking_to(is_tls, {"fault": "stall", "for_s": 0.4}) as (recognizer, _):
+        talk = await whole(recognizer)
+        assert (talk.end, talk.finals) == (StreamEnd("OK", ""), ["apple arrow", "badge bamboo"])
+
+
+@both_uplinks
+async def test_a_stall_that_does_not_end_is_given_up(is_tls: bool) -> None:
+    async with talking_to(is_tls, {"fault": "stall", "at_s": 0.8}) as (recognizer, emulator):
+        talk = await Talk(recognizer).say("apple [300]")
+        await talk.until(lambda: talk.results)
+        await talk.say("arrow [700] badge [700]")
+        assert (talk.end, talk.finals) == (None, [])
+        talk.stream.cancel()
+        await talk.until(lambda: talk.end is not None)
+        assert talk.end is not None
+        assert talk.end.code == "CANCELLED"
+        async with asyncio.timeout(PATIENCE_S):
+            while emulator.host.admission.open_streams:  # noqa: ASYNC110 - the count is all that is told
+                await asyncio.sleep(0)
+
+
+@both_uplinks
+async def test_a_slow_accept(is_tls: bool) -> None:
+    async with talking_to(is_tls, {"fault": "slow_accept", "delay_s": 0.3}) as (recognizer, _):
+        talk = await whole(recognizer)
+        assert (talk.end, talk.finals) == (StreamEnd("OK", ""), ["apple arrow", "badge bamboo"])
+
+
+@both_uplinks
+async def test_connections_that_are_refused(is_tls: bool) -> None:
+    """Open streams go on; new ones end with UNAVAILABLE as long as it lasts, and are served when it is over."""
+    async with talking_to(is_tls, rule=PoolRule(streams=1)) as (recognizer, emulator):
+        first = await Talk(recognizer).say("apple [300]")
+        await first.until(lambda: first.results)
+        await asyncio.to_thread(control, emulator.target, "/faults/now", {"fault": "refuse_connections", "for_s": 0.5})
+        codes = ["OK"]
+        async with asyncio.timeout(PATIENCE_S):
+            while codes[-1] == "OK" or "UNAVAILABLE" not in codes:
+                codes.append((await Talk(recognizer).ended()).code)
+            while codes[-1] != "OK":
+                codes.append((await Talk(recognizer).ended()).code)
+        assert set(codes) == {"OK", "UNAVAILABLE"}
+        assert await first.ended() == StreamEnd("OK", "")
+
+
+@both_uplinks
+async def test_finals_that_never_come_late_ones_and_doubled_ones(is_tls: bool) -> None:
+    faults = (
+        {"fault": "no_final", "final": 1, "stream": 1},
+        {"fault": "late_final", "final": 1, "stream": 2},
+        {"fault": "duplicate", "stream": 3},
+    )
+    async with talking_to(is_tls, *faults) as (recognizer, emulator):
+        assert (await whole(recognizer)).finals == ["badge bamboo"]
+        late = await whole(recognizer, "apple arrow [1500] badge [100]")
+        assert late.finals == ["apple arrow", "badge"]
+        doubled = await whole(recognizer)
+        assert doubled.finals == ["apple arrow"] * 2 + ["badge bamboo"] * 2
+        assert set(emulator.host.faults.fired) == {"no_final", "late_final", "duplicate"}
+
+
+@both_uplinks
+async def test_what_is_heard_is_the_same_to_the_sample(uplink: str, is_tls: bool) -> None:
+    """As Google's own client hears it, whose results do not depend on the way."""
+    async with talking_to(is_tls) as (recognizer, _):
+        other = GoogleRecognizer(
+            emulator_host=recognizer._uplink._address, uplink="grpcio", tls_roots=CERTIFICATE if is_tls else None
+        )
+        try:
+            talks = [await whole(each, "apple [300] arrow [700] badge [50]") for each in (recognizer, other)]
+        finally:
+            await other.aclose()
+        finals = [[result for result in talk.results if result.is_final] for talk in talks]
+        assert finals[0] == finals[1] != []
+
+
+# --- TLS ----------------------------------------------------------------------------------------------------------
+
+
+@both_uplinks
+async def test_a_call_over_tls(uplink: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_TLS_ROOTS", CERTIFICATE)
+    emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--stream-limit-s", "3")
+    try:
+        async with serving(emulator.ready[1], stt_rotate_by_s=300) as served, Phone(served.url, "tls") as phone:
+            await phone.start()
+            await phone.speak(tones("[300] apple arrow [900] autumn badge [900] bamboo basket [900]"))
+            await phone.stop()
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            assert served.transcripts.of(phone.call_sid, "session_rotated")
+            assert served.transcripts.of(phone.call_sid, "session_failed") == []
+            assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge", "bamboo basket"]
+    finally:
+        await asyncio.to_thread(emulator.stop)
+
+
+@both_uplinks
+async def test_a_certificate_that_nobody_vouches_for_is_refused(uplink: str, tmp_path: Path) -> None:
+    certificates: dict[str, Any] = {"tls_cert": CERTIFICATE, "tls_key": KEY}
+    stranger = tmp_path / "stranger.pem"
+    make = [*("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")]
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate that does not fit")
+    command = [*make, "-subj", "/CN=stranger", "-keyout", str(tmp_path / "key"), "-out", str(stranger)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    async with Emulator(Options(port=0, **certificates)) as emulator:
+        recognizer = GoogleRecognizer(emulator_host=emulator.target, uplink=uplink, tls_roots=str(stranger))
+        try:
+            end = (await whole(recognizer)).end
+        finally:
+            await recognizer.aclose()
+            await gone(emulator)
+        assert end is not None
+        assert end.code == "UNAVAILABLE"
+        assert emulator.host.ended == {}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\xff\xfe"])
+@both_uplinks
+def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "roots.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"^STT_TLS_ROOTS=.*roots\.pem: no PEM certificates can be read from it"):
+        GoogleRecognizer(emulator_host="127.0.0.1:1", uplink=uplink, tls_roots=str(path))
+
+
+# --- which one ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uplink", "address", "words"),
+    [
+        ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': say auto, native, grpcio"),
+        ("grpcio", "localhost", "the recogniser's endpoint 'localhost' has no port: say HOST:PORT"),
+        ("grpcio", "localhost:http", "the recogniser's endpoint 'localhost:http' has no port: say HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_is_named(uplink: str, address: str, words: str) -> None:
+    with pytest.raises(UsageError, match="^" + words):
+        GoogleRecognizer(emulator_host=address, uplink=uplink)
+
+
+async def test_without_the_library_grpcio_serves_and_one_line_says_so(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing() -> None:
+        raise OSError("it is not here")
+
+    monkeypatch.setattr(_http2, "load", missing)
+    caplog.set_level(logging.INFO, "fastcall")
+    async with serving(prompt_emulator, stt_uplink="auto") as served, Phone(served.url, "without") as phone:
+        await phone.start()
+        await phone.speak(tones("[300] apple arrow [900]"))
+        await phone.stop()
+        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+    lines = [record.getMessage() for record in caplog.records if "it is not here" in record.getMessage()]
+    assert lines == [
+        "it is not here: streams go by grpcio, at several times the cost (--uplink grpcio says so silently)"
+    ]
+    with pytest.raises(UsageError, match=r"^the native uplink: it is not here; install it"):
+        GoogleRecognizer(emulator_host=prompt_emulator, uplink="native")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how a library is hidden differs")
+@pytest.mark.parametrize("uplink", ["auto", "grpcio", "native"])
+async def test_a_machine_without_the_library(uplink: str, prompt_emulator: str, tmp_path: Path) -> None:
+    """One in its place that cannot be loaded."""
+    (tmp_path / "libnghttp2.so.14").write_bytes(b"no library")
+    hidden = {"LD_LIBRARY_PATH": str(tmp_path), "STT_UPLINK": uplink}
+    if uplink == "native":
+        command = [sys.executable, "-m", "fastcall", "serve", "--port", "0", "--stt-endpoint", prompt_emulator]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            env=serve_environment(**hidden),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "libnghttp2" in done.stderr
+        assert "--uplink grpcio" in done.stderr
+        return
+    async with serve_process("--stt-endpoint", prompt_emulator, **hidden) as server:
+        server.wait_for(r"listening on .* by the grpcio uplink")
+        told = [line for line in server.lines if "streams go by grpcio" in line]
+        assert len(told) == (1 if uplink == "auto" else 0)
+
+
+@both_uplinks
+async def test_the_option_overrides_the_setting_in_workers_too(uplink: str, prompt_emulator: str) -> None:
+    other = {"native": "grpcio", "grpcio": "native"}[uplink]
+    arguments = ("--stt-endpoint", prompt_emulator, "--uplink", uplink, "--workers", "2")
+    async with serve_process(*arguments, STT_UPLINK=other) as server:
+        server.wait_for(rf"listening on .* by the {uplink} uplink")
+        assert os.environ.get("STT_UPLINK") == uplink
