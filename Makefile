@@ -39,7 +39,7 @@ help:
 	@echo "make sanitize   the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, leaks of the core too"
 	@echo "make coverage   which lines of the core its tests run, inside nogil functions and C headers too"
 	@echo "make fuzz    SECONDS=60 of fuzzing what reads from the wire, against the slow way"
-	@echo "make density how many live calls one core carries, against the replaced design (about 10 minutes)"
+	@echo "make density how many live calls one core carries, against the replaced design (about 15 minutes)"
 	@echo "make soak    200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat"
 	@echo "make clean   away with .venv and everything built"
 

@@ -3,8 +3,8 @@
 The server runs on one core; the simulated calls (`callers.py`) and a cheap recogniser (`ear.py`) on another. Each frame
 carries the moment at which it was sent, so the recogniser knows how old the newest audio of each request is when it
 arrives, and whether each frame came exactly once. The number of calls grows until the p99 of that age passes 10 ms, a
-frame is lost, or the core is full; then the limit is narrowed down. The design that fastcall replaces goes through the
-same, in the same run.
+frame is lost, or the core is full; then the limit is narrowed down. fastcall goes through this with either uplink, and
+the design that it replaces goes through the same, in the same run.
 
 A step is *invalid* when load and recogniser kept their core over 90 % busy, or sent less than 98 % of what was due:
 then they, not the server, may be what is measured. It is *disturbed* when programs of others took more than 5 % of
@@ -167,25 +167,27 @@ def resident_bytes(pid: int) -> int:
 # --- designs ------------------------------------------------------------------------------------------------
 
 
-def serve_fastcall(recogniser: str, arguments: list[str]) -> tuple[list[str], str]:
-    command = ["-m", "fastcall", "serve", "--port", "0", "--stt", "emulator", "--stt-endpoint", recogniser, *arguments]
-    return command, r"listening on (ws://\S+?),"
+def serve_fastcall(recogniser: str, uplink: str) -> tuple[list[str], str]:
+    where = ["--port", "0", "--stt", "emulator", "--stt-endpoint", recogniser, "--uplink", uplink]
+    return ["-m", "fastcall", "serve", *where], r"listening on (ws://\S+?),"
 
 
-def serve_replaced(recogniser: str, arguments: list[str]) -> tuple[list[str], str]:
+def serve_replaced(recogniser: str) -> tuple[list[str], str]:
     return [str(HERE / "replaced_server.py"), recogniser], r"listening on (ws://\S+)"
 
 
-DESIGNS: dict[str, Callable[[str, list[str]], tuple[list[str], str]]] = {
-    "fastcall": serve_fastcall,
+DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
+    "native": lambda recogniser: serve_fastcall(recogniser, "native"),
+    "grpcio": lambda recogniser: serve_fastcall(recogniser, "grpcio"),
     "replaced": serve_replaced,
 }
+"""fastcall with either uplink, and the design that it replaces."""
 
 
 @contextlib.contextmanager
 def running_server(design: str, recogniser: str, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
     """The server on its core: its process id and URL. What it prints goes into a file that nobody keeps."""
-    arguments, ready = DESIGNS[design](recogniser, options.server_args)
+    arguments, ready = DESIGNS[design](recogniser)
     with tempfile.NamedTemporaryFile() as output:
         # taskset, not setaffinity afterwards: every thread of the server is to be born there.
         command = ["taskset", "-c", str(options.server_core), sys.executable, *arguments]
@@ -292,7 +294,11 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
         load["late_p99_ms"] or 0.0,
         "",
     )
-    wrong = last["errors"] + [f"recogniser: {part}" for part in everything if part["errors"] or part["odd"]]
+    wrong = last["errors"] + [
+        f"recogniser: {part['errors']} errors, {part['odd']} odd things of {part['requests']} requests"
+        for part in everything
+        if part["errors"] or part["odd"]
+    ]
     step.verdict = judge(step, wrong)
     return step
 
@@ -359,7 +365,7 @@ def take_priority(niceness: int) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     cores = sorted(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(prog="density", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--designs", default="fastcall,replaced", help="which, in this order (default: %(default)s)")
+    parser.add_argument("--designs", default=",".join(DESIGNS), help="which, in this order (default: %(default)s)")
     parser.add_argument("--steps", default="", help="numbers of calls, by commas (default: 100,200 ... 2000)")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each is measured (default: 10)")
     parser.add_argument("--settle-s", type=float, default=2.0, help="how long it settles before (default: 2)")
@@ -368,12 +374,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--server-core", type=int, default=cores[0])
     parser.add_argument("--load-core", type=int, default=cores[-1])
     parser.add_argument("--nice", type=int, default=0, help="niceness of server, calls and recogniser (0)")
-    parser.add_argument("--uplink", help="passed on to `fastcall serve`")
     parser.add_argument("--out", default=str(HERE), help="folder for density.json and density.svg (default: here)")
     options = parser.parse_args(arguments)
     options.steps = tuple(int(n) for n in options.steps.split(",")) if options.steps else STEPS
     options.designs = options.designs.split(",")
-    options.server_args = ["--uplink", options.uplink] if options.uplink else []
     if options.server_core == options.load_core:
         parser.error("two cores are needed: one for the server, one for the load")
     if options.nice:
