@@ -31,7 +31,7 @@ class StreamHealth:
 
     def answered(self, *, now: float) -> None:
         """The owner gave a result."""
-        self._stall.answered(now=now)
+        self._stall.answered(settled_to=self._hypothesis.final_end, now=now)
 
     def trouble_with(self, leg: StreamLeg, *, now: float) -> str:
         """Why the owner does not serve, although it does not say so; empty if it does. Told once a trouble."""
@@ -42,6 +42,13 @@ class StreamHealth:
             self._stall.reported()
             return "speech was heard and no result came"
         return ""
+
+    def is_in_doubt(self, leg: StreamLeg, *, now: float) -> bool:
+        """Whether another stream had better hear what the owner tells nothing of. Told once a doubt."""
+        is_in_doubt = self._stall.is_in_doubt(heard_to=self._heard_to, abreast_since=leg.abreast_since, now=now)
+        if is_in_doubt:
+            self._stall.reported()
+        return is_in_doubt
 
     def is_proven(self, leg: StreamLeg, *, now: float) -> bool:
         """Whether the stream worked: its end is then a new failure, not another of the last."""

@@ -126,17 +126,19 @@ class StreamRelay:
 
     def owner_told(self) -> None:
         """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
+        if not self._hypothesis.text and not self._pauses.may_hold_speech(self._hypothesis.final_end):
+            self._hypothesis.nothing_follows()
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
             self._release_outgoing()
 
     def ask_another(self) -> bool:
         """The owner told of words after F and goes on without them: let another stream hear them.
 
-        :return: whether one is asked; not any more when enough were
+        :return: whether one is asked; not any more when enough were, and not if their audio is not kept
         """
-        may_ask = self._ask_limit.take(self._hypothesis.final_end)
-        if may_ask:
-            self._rotate("words without a final", start=self._hypothesis.final_end)
+        final_end = self._hypothesis.final_end
+        if may_ask := self._history.lost_to <= final_end and self._ask_limit.take(final_end):
+            self._rotate("words without a final", start=final_end)
         return may_ask
 
     def finish(self) -> bool:
@@ -172,6 +174,7 @@ class StreamRelay:
         if self._history.lost_to > self._hypothesis.final_end:
             self._session.audio_outgrew()
         begin = max(start or 0, self._hypothesis.final_end)
+        settings, now = self._settings, self._loop.time()
         self._hypothesis.owner_changed()
         self._owner = leg = StreamLeg(
             self._recognizer,
@@ -180,13 +183,10 @@ class StreamRelay:
             self,
             start=max(begin, self._history.start),
             plan=RotationPlan.of(
-                after_s=self._settings.stt_rotate_after_s,
-                by_s=self._settings.stt_rotate_by_s,
-                now=self._loop.time(),
-                spread=self._rand(),
+                after_s=settings.stt_rotate_after_s, by_s=settings.stt_rotate_by_s, now=now, spread=self._rand()
             ),
-            batch_samples=self._settings.stt_batch_ms * SAMPLES_PER_MS,
-            replay_speed=self._settings.stt_replay_speed,
+            batch_samples=settings.stt_batch_ms * SAMPLES_PER_MS,
+            replay_speed=settings.stt_replay_speed,
         )
         leg.on_sent = self._on_sent
         if self._is_finishing:
@@ -225,6 +225,7 @@ class StreamRelay:
     def _release_outgoing(self) -> None:
         outgoing, self._outgoing = self._outgoing, None
         if outgoing is not None:
+            self._hypothesis.outgoing_gone()
             outgoing.cancel()
 
     # --- the clock ------------------------------------------------------------------------------------
@@ -262,6 +263,8 @@ class StreamRelay:
             self._rotate("age", start=self._hypothesis.final_end)
         elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
             self._rotate("pause", start=pause)
+        elif self._health.is_in_doubt(owner, now=now):
+            self._rotate("unanswered", start=self._hypothesis.final_end)
 
     def _weigh(self, owner: StreamLeg, abreast_since: float, now: float) -> None:
         """Whether the owner's word counts against what was known before it."""
@@ -270,7 +273,8 @@ class StreamRelay:
         if now - known_since <= ANSWER_S:
             return
         self._release_outgoing()
-        if owner.answered_at is not None and owner.answered_at > known_since:  # one that tells nothing may be deaf
+        # One that tells nothing may be deaf, unless there is nothing to tell.
+        if (owner.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.final_end):
             self._session.owner_is_authoritative()
 
     def _pause_start(self, owner: StreamLeg, now: float) -> int | None:
@@ -307,6 +311,7 @@ class StreamRelay:
         """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
         if leg is self._outgoing:
             self._outgoing = None
+            self._hypothesis.outgoing_gone()
         if leg is not self._owner:
             return
         self._owner = None
@@ -316,9 +321,10 @@ class StreamRelay:
             self._act(leg, end, outcome_of(end.code, end.message))
 
     def _finished(self) -> None:
-        """The owner has given all that it had. If it leaves words without a final, another is asked, once: providers
-        have been seen to end without their last final."""
-        if self._hypothesis.is_unsettled and not self._asked_again:
+        """The owner has given all that it had. If it leaves words without a final, or told nothing of speech at the
+        end, another is asked, once: providers have been seen to end without their last final."""
+        untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.final_end)
+        if (self._hypothesis.is_unsettled or untold) and not self._asked_again:
             self._asked_again = True
             self._open()
         else:
@@ -369,13 +375,14 @@ class StreamRelay:
             self._works()
         else:
             self._recognizer.breaker.failed(now=now)
-        if self.outage is None:
-            self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
-            self._session.relay_tells(self.outage)
         wait_s = self._backoff.failed(jitter=self._rand(), quota=outcome.action is Action.BACK_OFF)
         if self._is_finishing:
             wait_s = min(wait_s, CLOSING_BACKOFF_S)
         self._retry_timer = self._loop.call_later(wait_s, self._try_open)
+        # Told last: who hears of it may settle what the fallback has, and would else see no attempt planned.
+        if self.outage is None:
+            self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
+            self._session.relay_tells(self.outage)
 
     def _works(self) -> None:
         """The owner gave a result, or lived: whatever was wrong is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["matching_prefix", "normalized"]
+__all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
 
 # A recogniser that rewrites changes the count of words by a few, not by tens; this also bounds the work.
 BAND_WORDS = 16
@@ -39,3 +39,34 @@ def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
                 best = min(best, row[j - 1] + 1, above[j - 1] + (offered[j - 1] != word))
             row[j] = best
     return min(range(len(offered) + 1), key=lambda j: (row[j], abs(j - len(wanted))))
+
+
+def words_before(given: Sequence[str], following: Sequence[str], *, sure: int = 0, likely: int = 0) -> int:
+    """How many words at the beginning of ``given`` were said before ``following``, which ``given`` may reach into.
+
+    :param sure: so many were for certain
+    :param likely: so many were if it does not show: ``given`` may be another hearing of ``following``
+
+    >>> words_before(["one", "two", "three"], ["two", "three", "four"])
+    1
+    """
+    words, head = [normalized(word) for word in given], [normalized(word) for word in following]
+    lengths = {index: min(len(words) - index, len(head)) for index in range(sure, len(words))}
+    shown = [index for index, same in lengths.items() if same and words[index : index + same] == head[:same]]
+    likely = max(sure, likely)
+    if not shown:
+        return likely
+    count = min(shown, key=lambda index: abs(index - likely))
+    is_chance = count > sure == likely and words[sure] == head[0] and lengths[count] * 2 < len(words) - sure
+    return sure if is_chance else count
+
+
+def first_of(words: Sequence[str], given: Sequence[str]) -> int:
+    """Where ``words`` begin in ``given``, by their first two; 0 if it does not show.
+
+    >>> first_of(["two", "three", "four"], ["one", "two", "three"])
+    1
+    """
+    head = [normalized(word) for word in words[:2]]
+    hay = [normalized(word) for word in given]
+    return next((i for i in range(len(hay)) if head and hay[i : i + len(head)] == head), 0)

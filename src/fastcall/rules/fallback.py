@@ -86,6 +86,8 @@ class SettledSpan:
     start: int
     end: int
     text: str
+    is_cut: bool = False
+    """Whether it ends where there was no pause, perhaps in a word."""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,8 @@ class _Span:
     """Where the utterance ends; later than ``end`` if that was moved out of a word."""
     due_at: float
     is_piece: bool = False
+    is_cut: bool = False
+    """Whether it ends where there was no pause."""
     number: int = 0
     """Of the pending ask; 0 if there is none."""
     tries: int = 0
@@ -162,11 +166,12 @@ class FallbackRule:
             return
         start = max([start, self._final_end, *(span.end for span in self._spans)])
         end = cut = max(start, sample)
-        if call_end - sample < PAUSE_SAMPLES:
+        is_cut = call_end - sample < PAUSE_SAMPLES
+        if is_cut:
             # It was ended without a pause, because it was long, or because no more audio came: maybe inside a word.
             cut = quietest(max(start, end - CUT_WINDOW_SAMPLES // 2), end)
             self._rest = (cut, end)
-        self._spans.append(_Span(start, cut, end, now if self._trouble else NEVER))
+        self._spans.append(_Span(start, cut, end, now if self._trouble else NEVER, is_cut=is_cut))
         del self._spans[:-MAX_SPANS]
 
     def _take_rest(self, onset: int, now: float) -> int:
@@ -266,11 +271,10 @@ class FallbackRule:
         begins = [self._spans[first].start] if first is not None else []
         begins += [self._speech_start] if self._speech_start is not None else []
         begins = [begin - LEAD_SAMPLES for begin in begins if begin - LEAD_SAMPLES > low]
-        if begins and min(begins) <= high:
-            high = min(begins)
-        else:
-            high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high)
-        self._spans.insert(len(self._spans) if first is None else first, _Span(low, high, high, now, is_piece=True))
+        is_cut = not begins or min(begins) > high
+        high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high) if is_cut else min(begins)
+        piece = _Span(low, high, high, now, is_piece=True, is_cut=is_cut)
+        self._spans.insert(len(self._spans) if first is None else first, piece)
 
     def next_deadline(self) -> float | None:
         """When ``asks`` may have more by time alone."""
@@ -298,29 +302,26 @@ class FallbackRule:
         span.number, span.due_at = 0, now + RETRY_S
         return span.is_over
 
-    def withdraw(self, number: int) -> None:
-        """The recogniser is back and has the span's words: its final will settle it."""
-        span = self._of(number)
-        if span is not None:
-            span.number, span.tries, span.due_at = 0, 0, NEVER
+    def take_settled(self, is_known: Callable[[int], bool]) -> SettledSpan | None:
+        """The text that is next, but not one whose words the recogniser, which is back, has told of as well.
 
-    def take_settled(self) -> list[SettledSpan]:
-        """The texts that are next, in order.
+        One at a time: what settles it may settle more than it. A span without words, or without an answer, keeps its
+        place until words after it are settled: until then the recogniser may come back and hear it. If it never will,
+        or the bound is near, silence is settled as well.
 
-        A span without words, or without an answer, keeps its place until words after it are settled: until then the
-        recogniser may come back and hear it. If it never will, or the bound is near, silence is settled as well.
+        :param is_known: whether a recogniser that serves has told of the speech up to this sample: its final settles it
         """
-        done: list[SettledSpan] = []
-        passed = 0
         for index, span in enumerate(self._spans):
             if not span.is_over:
                 break
+            if span.text and is_known(span.end):
+                span.text, span.tries, span.due_at = None, 0, NEVER
+                break
             is_last_word = (span.is_piece and span.text is not None) or self._trouble in ("off", "failed")
             if span.text or is_last_word:
-                done.append(SettledSpan(span.start, span.end, span.text or ""))
-                passed = index + 1
-        del self._spans[:passed]
-        return done
+                del self._spans[: index + 1]
+                return SettledSpan(span.start, span.end, span.text or "", span.is_cut)
+        return None
 
     def _of(self, number: int) -> _Span | None:
         return next((span for span in self._spans if span.number == number and number), None)

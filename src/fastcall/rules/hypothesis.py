@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastcall.events import SAMPLES_PER_MS
-from fastcall.rules.alignment import matching_prefix
+from fastcall.rules.alignment import first_of, matching_prefix, normalized
 from fastcall.rules.unfinished import UnfinishedWords
 
 __all__ = ["Hypothesis"]
@@ -34,11 +34,14 @@ class Hypothesis:
         self._owner_text = ""
         self._owner_end = 0
         self._unfinished = UnfinishedWords()
-        # The outgoing stream's words since it was replaced: settled ones, newest interim, and how many of both the
-        # owner has settled.
+        # While there is an outgoing stream: its words since it was replaced, settled ones and newest interim, and what
+        # was settled since then, be that less than it has told of or more.
+        self._has_outgoing = False
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
-        self._outgoing_settled = 0
+        self._settled: list[str] = []
+        # At F somebody was cut off: the word that is known to follow, and the one after it, if any.
+        self._at_cut: tuple[str, str] | None = None
 
     @property
     def is_unsettled(self) -> bool:
@@ -58,7 +61,13 @@ class Hypothesis:
 
     def handed_over(self) -> None:
         """The owner until now is the outgoing stream from now on."""
-        self._outgoing_finals, self._outgoing_interim, self._outgoing_settled = [], self.text.split(), 0
+        self._has_outgoing = True
+        self._outgoing_finals, self._outgoing_interim, self._settled = [], self.text.split(), []
+
+    def outgoing_gone(self) -> None:
+        """There is no outgoing stream any more."""
+        self._has_outgoing = False
+        self._outgoing_finals, self._outgoing_interim, self._settled = [], [], []
 
     def recall(self, texts: Sequence[str]) -> None:
         """Words that the outgoing stream told of before its newest interim, and forgot: they are known still."""
@@ -68,12 +77,18 @@ class Hypothesis:
         """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
         return self._unfinished.take_final(text, first_word_start, end_sample)
 
+    def nothing_follows(self) -> None:
+        """Nobody has spoken after F: what interims had there, and the final left out, was taken back."""
+        self._unfinished.reset()
+
     def take_final(self, text: str, end_sample: int) -> None:
         """The owner settled everything up to ``end_sample``; F does not go back."""
         self.final_end = max(self.final_end, end_sample)
         self._owner_text, self._owner_end = "", self.final_end
+        self._at_cut = None
         tokens = text.split()
-        self._outgoing_settled += matching_prefix(tokens, self._outgoing_rest())
+        if self._has_outgoing:
+            self._settled += tokens
         known = self.text.split()
         rest = known[matching_prefix(tokens, known) :]
         if self._is_behind and self._is_short(self.final_end, len(known) - len(rest)):
@@ -83,12 +98,35 @@ class Hypothesis:
             self._is_behind = False
             self.end_sample = self.final_end
 
+    def settled_elsewhere(self, text: str, end_sample: int, *, is_cut: bool = False) -> None:
+        """The fallback settled a span up to ``end_sample``: what was heard after it is known still.
+
+        :param is_cut: the span ends where there was no pause: perhaps in a word, of which nobody hears the whole
+        """
+        self._is_behind = True
+        known = self.text.split()
+        self.text = " ".join(known[first_of(text.split(), known) :])
+        self.take_final(text, end_sample)
+        rest = self.text.split()
+        self._at_cut = (rest[0], " ".join(rest[1:2])) if is_cut and rest else None
+
+    def cut_word(self, text: str) -> str:
+        """The word that is missing before ``text``, which follows F: it was heard whole before it was cut there, and
+        ``text`` begins with the word after it, or is empty, as no word is after it. Empty if none is."""
+        if self._at_cut is None:
+            return ""
+        tokens, (cut, following) = text.split(), self._at_cut
+        if not tokens:
+            return "" if following else cut
+        return cut if normalized(tokens[0]) == normalized(following) != normalized(cut) else ""
+
     def take_interim(self, text: str, end_sample: int) -> bool:
         """The owner's newest hypothesis.
 
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
-        self._owner_text, self._owner_end = text.strip(), max(end_sample, self.final_end)
+        text = f"{self.cut_word(text)} {text.strip()}".strip() if text else ""
+        self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
         self._unfinished.take_interim(text, self._owner_end)
         if self._is_behind and self._is_short(end_sample, len(text.split())):
             return False
@@ -129,4 +167,5 @@ class Hypothesis:
         return True
 
     def _outgoing_rest(self) -> list[str]:
-        return (self._outgoing_finals + self._outgoing_interim)[self._outgoing_settled :]
+        told = self._outgoing_finals + self._outgoing_interim
+        return told[matching_prefix(self._settled, told) :]

@@ -1,10 +1,13 @@
 """A recogniser that takes audio and says nothing: speech was heard, and no result came.
 
 Noise that the voice detector takes for speech looks the same. So it takes some seconds of speech beyond what the
-recogniser has told of, and each time that the next stream has nothing to tell either, the patience doubles.
+recogniser has told of to call it a stall, and of less it is a doubt: another stream is asked, and nothing is said of a
+failure. Each time that the next one has nothing to tell either, the patience doubles.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from fastcall.events import SAMPLES_PER_MS
 
@@ -14,13 +17,18 @@ __all__ = ["STALL_S", "StallRule"]
 STALL_S = 8.0
 # So much speech beyond its last result; shorter speech may be a cough.
 STALL_SAMPLES = 2000 * SAMPLES_PER_MS
+# Speech that ends so long after its last result may be a word.
+DOUBT_SAMPLES = 300 * SAMPLES_PER_MS
+# Utterances whose lengths are remembered; in so many is either speech enough, or noise.
+MAX_KEPT = 32
 
 
 class StallRule:
     """Tells a stall of one session's streams. Pure; one thread."""
 
     def __init__(self) -> None:
-        self._voice_end: int | None = 0  # None while somebody speaks
+        self._began: int | None = None  # while somebody speaks
+        self._utterances: deque[tuple[int, int]] = deque(maxlen=MAX_KEPT)
         # When the last result came, or speech began after it; what is said later takes no patience back.
         self._waits_since = 0.0
         self._spoke_since_news = False
@@ -28,12 +36,16 @@ class StallRule:
 
     def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
         """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
-        self._voice_end = None if speaking else sample
+        if self._began is not None:
+            self._utterances.append((self._began, sample))
+        self._began = sample if speaking else None
         if speaking and not self._spoke_since_news:
             self._waits_since, self._spoke_since_news = now, True
 
-    def answered(self, *, now: float) -> None:
-        """A result came."""
+    def answered(self, *, settled_to: int, now: float) -> None:
+        """A result came; what was said before ``settled_to`` will not be asked about any more."""
+        while self._utterances and self._utterances[0][1] <= settled_to:
+            self._utterances.popleft()
         self._waits_since, self._spoke_since_news = now, False
         self._patience_s = STALL_S
 
@@ -42,15 +54,22 @@ class StallRule:
         self._patience_s *= 2
 
     def is_waiting(self, *, heard_to: int, call_end: int) -> bool:
-        """Whether there was speech, up to ``call_end`` at most, beyond ``heard_to``, as far as the results reach."""
-        voice_end = call_end if self._voice_end is None else self._voice_end
-        return voice_end - heard_to >= STALL_SAMPLES
+        """Whether there was speech enough, up to ``call_end`` at most, beyond ``heard_to``, as far as results reach."""
+        spoken = 0 if self._began is None else max(0, call_end - max(self._began, heard_to))
+        spoken += sum(max(0, end - max(start, heard_to)) for start, end in self._utterances)
+        return spoken >= STALL_SAMPLES
 
     def is_stalled(self, *, heard_to: int, call_end: int, abreast_since: float | None, now: float) -> bool:
-        """Whether to ask another stream.
+        """Whether to give the stream up.
 
-        :param abreast_since: since when this one has had all audio; None if it has not
+        :param abreast_since: since when it has had all audio; None if it has not
         """
-        if abreast_since is None or not self.is_waiting(heard_to=heard_to, call_end=call_end):
-            return False
-        return now - max(self._waits_since, abreast_since) >= self._patience_s
+        return self.is_waiting(heard_to=heard_to, call_end=call_end) and self._is_patience_over(abreast_since, now)
+
+    def is_in_doubt(self, *, heard_to: int, abreast_since: float | None, now: float) -> bool:
+        """Whether to ask another stream: there may have been a word. Not while somebody speaks."""
+        voice_end = self._utterances[-1][1] if self._utterances and self._began is None else 0
+        return voice_end - heard_to >= DOUBT_SAMPLES and self._is_patience_over(abreast_since, now)
+
+    def _is_patience_over(self, abreast_since: float | None, now: float) -> bool:
+        return abreast_since is not None and now - max(self._waits_since, abreast_since) >= self._patience_s

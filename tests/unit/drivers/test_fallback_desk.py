@@ -20,6 +20,7 @@ from fastcall.events import (
     SessionStarted,
 )
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.rules.fallback import SettledSpan
 from fastcall.settings import Settings
 from peers import ScriptedFallback, ScriptedRecognizer, ScriptedStream
 from sim.clock import elapse, in_virtual_time
@@ -351,3 +352,110 @@ async def test_a_text_that_waited_for_the_one_before_is_handed_out_at_the_end() 
     assert stage.finals() == [("two", "whisper", 2.5)]
     (silent,) = [e for e in stage.events if isinstance(e, FallbackSilent)]
     assert silent.end_sample == S
+
+
+@in_virtual_time
+async def test_a_text_that_is_handed_out_at_the_beginning_of_an_outage_opens_no_second_stream() -> None:
+    """It waited for the one before it, which the recogniser settled before it broke again."""
+    stage = Stage()
+    await stage.utterance(1.0)
+    await stage.utterance(1.0)
+    await stage.answer("two")
+    stage.serves = True
+    opened = len(stage.recognizer.streams)
+    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.hear(0.5)
+    stage.stream.results(StreamResult("one", True, S))
+    assert stage.finals() == [("one", "emulator", 1.0)]
+    stage.serves = False
+    stage.stream.end(GONE)
+    await elapse(0)
+    assert stage.finals() == [("one", "emulator", 1.0), ("two", "whisper", 2.5)]
+    stage.serves = True
+    await stage.hear(3.0)
+    assert [stream.ended for stream in stage.recognizer.streams].count(False) == 1
+    await close_served(stage)
+
+
+@in_virtual_time
+async def test_the_last_audio_before_the_telephone_fell_silent_is_heard_too() -> None:
+    """It is less than a batch, and nothing comes after it to complete one."""
+    stage = Stage(serves=True)
+    stage.session.note_speech(True, 0)
+    await stage.hear(1.24)
+    stage.session.note_speech(False, int(1.12 * S))
+    assert stage.stream.samples < 1.24 * S  # the rest waits for a batch
+    stage.serves = False
+    stage.stream.end(GONE)
+    await elapse(2.5)
+    (request,) = stage.fallback.requests
+    assert request.seconds == pytest.approx(1.24)
+    await stage.close()
+
+
+@pytest.mark.parametrize("by_fallback", [True, False])
+@in_virtual_time
+async def test_a_word_that_a_cut_went_through_stays_said(by_fallback: bool) -> None:
+    """It was told of before the outage; neither side of the cut has the whole of it."""
+    stage = Stage(serves=True)
+    stage.session.note_speech(True, 0)
+    await stage.hear(2.0)
+    await stage.hear(0.02, bytes([255]) * 160)  # the quietest moment, and yet in a word
+    await stage.hear(0.98)
+    stage.stream.results(StreamResult("one two three four", False, 3 * S))
+    stage.serves = False
+    stage.stream.end(GONE)
+    stage.session.note_speech(False, 3 * S)  # it was long, and is ended while somebody speaks
+    stage.session.note_speech(True, 3 * S)
+    await elapse(2.1)
+    await stage.answer("one two")
+    if by_fallback:
+        await stage.hear(1.5)
+        stage.session.note_speech(False, 4 * S)
+        await elapse(0)
+        await stage.answer("four five")
+    else:
+        stage.serves = True
+        opened = len(stage.recognizer.streams)
+        await wait_for(lambda: len(stage.recognizer.streams) > opened)
+        await stage.hear(1.0)
+        stage.stream.results(StreamResult("four", False, S // 2))
+        stage.stream.results(StreamResult("four five", True, S))
+    assert [text for text, _, _ in stage.finals()] == ["one two", "three four five"]
+    await (stage.close() if by_fallback else close_served(stage))
+
+
+@pytest.mark.parametrize("known", ["", "one two"])
+@in_virtual_time
+async def test_silence_of_the_fallbacks_is_no_news_while_words_are_known_that_may_be_in_it(known: str) -> None:
+    stage = Stage(serves=True)
+    stage.session.note_speech(True, 0)
+    await stage.hear(3.0)
+    if known:
+        stage.stream.results(StreamResult(known, False, 3 * S))
+    stage.session.fallback_settles(SettledSpan(0, S, ""))
+    assert stage.finals() == ([] if known else [("", "whisper", 1.0)])
+    await close_served(stage)
+    assert [text for text, _, _ in stage.finals()] == [known]
+
+
+@in_virtual_time
+async def test_a_text_whose_words_were_committed_meanwhile_is_not_given_as_well() -> None:
+    """What is known when its audio outgrew the bound counts as said, up to where it was told."""
+    stage = Stage(serves=True, stt_replay_s=5)
+    stage.session.note_speech(True, S)
+    await stage.hear(3.0)
+    stage.stream.results(StreamResult("one two three", False, 3 * S))
+    stage.serves = False
+    stage.stream.end(GONE)
+    await stage.hear(1.9)
+    assert [start for start, _, _ in stage.asked()] == [0.0, 0.9]
+    stage.serves = True
+    opened = len(stage.recognizer.streams)
+    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.hear(1.2)
+    assert stage.session.lost_samples > S
+    await stage.answer("one two three", 1)
+    await stage.answer("", 0)
+    assert [text for text, _, _ in stage.finals()] == ["one two three"]
+    await close_served(stage)

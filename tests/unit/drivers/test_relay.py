@@ -176,6 +176,21 @@ async def test_a_stream_that_says_nothing_about_speech_is_given_up_and_then_with
 
 
 @in_virtual_time
+async def test_a_word_that_a_stream_says_nothing_of_is_heard_by_another_before_it_is_forgotten() -> None:
+    """It is too short to call it a failure."""
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(0.5)
+    call.session.note_speech(False, 4000)
+    await call.go_on(12)
+    assert call.news() == ["unanswered"]
+    assert call.heard_by(1)[: len(call.pcm(0)) // 2] == call.pcm(0)[: len(call.pcm(0)) // 2]
+    call.streams[1].results(final("yes", 0.5))
+    assert call.finals() == ["yes"]
+    await end_of(call)
+
+
+@in_virtual_time
 async def test_in_an_outage_another_stream_is_no_news() -> None:
     call = Call(stt_rotate_after_s=2, stt_rotate_by_s=2)
     call.session.note_speech(True, 0)
@@ -220,6 +235,36 @@ async def test_an_end_without_the_last_final_is_asked_again_once() -> None:
     await closing
     assert call.finals() == ["good bye"]
     assert len(call.streams) == 2
+
+
+@in_virtual_time
+async def test_an_end_without_a_word_of_the_last_speech_is_asked_again_once() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(2)
+    call.session.note_speech(False, 2 * 8000)
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[0].end(StreamEnd("OK"))  # as if it had heard nothing
+    await elapse(1)
+    assert call.heard_by(1) == call.pcm(0)
+    call.streams[1].end(StreamEnd("OK"))
+    await closing
+    assert len(call.streams) == 2
+
+
+@in_virtual_time
+async def test_an_end_after_all_is_settled_is_the_end() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(2)
+    call.session.note_speech(False, 2 * 8000)
+    call.streams[0].results(final("good bye", 1.8))
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[0].end(StreamEnd("OK"))
+    await closing
+    assert len(call.streams) == 1
 
 
 @pytest.mark.parametrize("speaks", [True, False])
@@ -387,3 +432,67 @@ async def test_what_the_outgoing_stream_told_just_now_outlives_an_owner_that_fal
     new.results(interim("b c", 8.0))
     await call.go_on(1.5)
     assert call.interims()[-1] == "b c"  # one that does can
+
+
+@in_virtual_time
+async def test_words_whose_audio_is_not_kept_are_not_asked_of_another() -> None:
+    """It could not hear them; and what is known would be committed as if it could not be settled any more."""
+    call = Call(stt_replay_s=5)
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].results(interim("a b", 2.5))
+    await call.go_on(5)
+    assert call.session.lost_samples > 0
+    call.streams[0].results(interim("c d", 8.0))
+    timed = (StreamWord("c", 52_000, 56_000), StreamWord("d", 56_000, 63_000))
+    call.streams[0].results(StreamResult("c d", True, 64_000, timed))
+    assert call.finals() == ["a b", "c d"]
+    assert len(call.streams) == 1
+    await end_of(call)
+
+
+@in_virtual_time
+async def test_a_word_that_a_final_left_out_is_not_missed_when_nobody_spoke_after_it() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].results(interim("a b uh", 3.0))
+    call.session.note_speech(False, 16_000)
+    call.streams[0].results(
+        StreamResult("a b", True, 16_000, (StreamWord("a", 0, 8_000), StreamWord("b", 8_000, 16_000)))
+    )
+    await call.go_on(5)
+    call.session.note_speech(True, 48_000)
+    call.streams[0].results(interim("c d", 8.0))
+    timed = (StreamWord("c", 48_000, 56_000), StreamWord("d", 56_000, 63_000))
+    call.streams[0].results(StreamResult("c d", True, 64_000, timed))
+    assert call.finals() == ["a b", "c d"]
+    assert len(call.streams) == 1
+    await end_of(call)
+
+
+async def end_of(call: Call) -> None:
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[-1].end(StreamEnd("OK"))
+    await closing
+
+
+@in_virtual_time
+async def test_a_word_that_the_outgoing_stream_told_where_nobody_spoke_is_given_up() -> None:
+    """The owner, which has had the audio, says nothing of it, as there is nothing to say."""
+    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
+    call.session.note_speech(True, 0)
+    await call.go_on(5)
+    call.streams[0].results(interim("a", 5.0))
+    await call.go_on(5.2)
+    old, new = call.streams
+    await call.go_on(2)
+    call.session.note_speech(False, 4 * 8000)
+    new.results(final("a", 4.0))
+    old.results(interim("a uh", 12.0))
+    assert call.interims()[-1] == "uh"
+    await call.go_on(10)
+    assert call.interims()[-1] == ""
+    await end_of(call)
+    assert call.finals() == ["a"]

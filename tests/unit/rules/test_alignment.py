@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.alignment import matching_prefix, normalized
+from fastcall.rules.alignment import first_of, matching_prefix, normalized, words_before
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -55,3 +55,43 @@ def test_a_long_text_is_bounded_work() -> None:
 def test_spelling_does_not_count() -> None:
     assert normalized("Don't!") == normalized("dont")
     assert normalized("...") == "..."
+
+
+@pytest.mark.parametrize(
+    ("given", "following", "sure", "likely", "count"),
+    [
+        ("one two three", "two three four", 0, 0, 1),
+        ("one two three", "four five", 0, 0, 0),
+        ("one two three", "four five", 0, 3, 3),
+        ("one two three", "four five", 1, 0, 1),
+        ("one two three", "three four", 0, 3, 2),
+        ("one two three four", "three", 1, 1, 2),
+        ("one two Three, four", "three", 0, 0, 2),
+        ("one two um one", "one two three one", 0, 0, 0),
+        ("one one two three", "one two three four", 0, 0, 1),
+        ("one two three", "one two", 0, 3, 0),
+        ("one two one", "one", 0, 3, 2),
+        ("one two one", "one", 0, 0, 0),
+        ("", "one", 0, 0, 0),
+        ("one", "", 0, 0, 0),
+        ("one", "", 0, 1, 1),
+    ],
+)
+def test_the_words_before_what_follows(given: str, following: str, sure: int, likely: int, count: int) -> None:
+    assert words_before(given.split(), following.split(), sure=sure, likely=likely) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "index"),
+    [
+        ("", "one", 0),
+        ("one", "", 0),
+        ("two three four", "one two three", 1),
+        ("one two", "one two one two", 0),
+        ("two three", "two one two three", 2),
+        ("two", "one two", 1),
+        ("two four", "one two three", 0),
+    ],
+)
+def test_where_words_begin(words: str, given: str, index: int) -> None:
+    assert first_of(words.split(), given.split()) == index

@@ -46,8 +46,11 @@ class Call:
         self.final_end = int(at_s * S)
         self.rule.settled(self.final_end)
 
-    def take(self) -> list[tuple[float, float, str]]:
-        return [(s.start / S, s.end / S, s.text) for s in self.rule.take_settled()]
+    def take(self, known_to_s: float = 0.0) -> list[tuple[float, float, str]]:
+        return [(s.start / S, s.end / S, s.text) for s in self.settled(known_to_s)]
+
+    def settled(self, known_to_s: float = 0.0) -> list[SettledSpan]:
+        return list(iter(lambda: self.rule.take_settled(lambda end: end <= known_to_s * S), None))
 
 
 def spans(asks: list[FallbackAsk]) -> list[tuple[float, float]]:
@@ -219,9 +222,8 @@ def test_an_answer_that_the_recogniser_has_as_well_is_withdrawn_and_asked_for_in
     call.say(1, 3)
     (ask,) = call.asks()
     call.rule.note_trouble("", now=5.0)
-    call.rule.withdraw(ask.number)
     call.rule.answered(ask.number, "late")
-    assert call.take() == []
+    assert call.take(known_to_s=3.0) == []
     call.rule.note_trouble("outage", now=8.0)
     assert spans(call.asks(now=10.0)) == [(0.0, 3.0)]
 
@@ -350,3 +352,41 @@ def test_the_number_of_spans_is_bounded() -> None:
 
 def test_values() -> None:
     assert SettledSpan(1, 2, "x") == SettledSpan(1, 2, "x")
+
+
+def test_a_text_says_whether_it_ends_where_there_was_no_pause() -> None:
+    call = Call("outage")
+    call.note(True, 1.0, call_end_s=1.3)
+    call.note(False, 5.0, call_end_s=5.0)  # it was long, and is ended while somebody speaks
+    call.note(True, 5.0, call_end_s=5.3)
+    call.note(False, 7.0, call_end_s=7.5)
+    for ask in call.asks():
+        call.rule.answered(ask.number, "words")
+    assert [(span.end / S, span.is_cut) for span in call.settled()] == [
+        (4.75, True),
+        (7.0, False),
+    ]
+
+
+@pytest.mark.parametrize(("onset_s", "is_cut"), [(None, True), (20.0, False)])
+def test_a_piece_is_cut_but_before_an_onset(onset_s: float | None, is_cut: bool) -> None:
+    call = Call("outage")
+    if onset_s is not None:
+        call.note(True, onset_s, call_end_s=onset_s + 0.3)
+    (ask,) = call.asks(call_end_s=71)
+    call.rule.answered(ask.number, "words")
+    (span,) = call.settled()
+    assert span.is_cut == is_cut
+
+
+def test_a_text_that_is_settled_with_the_one_before_is_not_taken() -> None:
+    call = Call("outage")
+    call.say(1.0, 3.0)
+    call.say(4.0, 6.0)
+    for ask in call.asks():
+        call.rule.answered(ask.number, "words")
+    span = call.rule.take_settled(lambda _: False)
+    assert span is not None
+    assert span.end == 3 * S
+    call.settle(7.0)  # as when words that nobody hears any more were committed
+    assert call.settled() == []

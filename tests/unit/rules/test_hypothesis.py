@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fastcall.rules.hypothesis import Hypothesis
 
 S = 8000
@@ -112,3 +114,90 @@ def test_a_word_that_is_shorter_than_the_slack_is_not_forgotten() -> None:
             assert not hypothesis.take_interim("b c", 4 * S - 1600)
         assert hypothesis.text == ("d" if final else "b c d")
         assert hypothesis.take_interim("d" if final else "b c d", 4 * S - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "end_s", "rest"),
+    [
+        ("b c", 3.0, "d"),
+        ("bee c", 3.0, "d"),
+        ("b c d", 4.0, ""),
+        ("c", 3.0, "d"),  # what it leaves out is the ledger's to keep
+        ("", 3.0, "b c d"),
+    ],
+)
+def test_what_was_heard_after_a_span_that_the_fallback_settled_is_known_still(
+    text: str, end_s: float, rest: str
+) -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere(text, int(end_s * S))
+    assert (hypothesis.final_end, hypothesis.text) == (int(end_s * S), rest)
+
+
+@pytest.mark.parametrize(
+    ("is_cut", "text", "cut"),
+    [
+        (True, "d e", "c"),
+        (True, "D, e", "c"),
+        (True, "c d e", ""),  # it was heard whole after all
+        (True, "x e", ""),  # heard otherwise: nobody can tell
+        (True, "", ""),
+        (False, "d e", ""),  # between two words nothing is cut
+    ],
+)
+def test_a_word_that_was_cut_at_f_is_missing_before_the_one_that_follows_it(is_cut: bool, text: str, cut: str) -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere("b", 2 * S, is_cut=is_cut)
+    assert hypothesis.cut_word(text) == cut
+    hypothesis.owner_changed()
+    assert hypothesis.take_interim(text, 5 * S)
+    assert hypothesis.text == f"{cut} {text}".strip()
+    hypothesis.take_final(hypothesis.text, 5 * S)
+    assert hypothesis.cut_word(text) == ""
+
+
+def test_a_word_that_was_cut_at_f_and_is_the_last_that_is_known_is_missing_in_silence() -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere("b c", 3 * S, is_cut=True)
+    assert (hypothesis.cut_word(""), hypothesis.cut_word("e"), hypothesis.cut_word("d")) == ("d", "", "")
+    hypothesis.settled_elsewhere("d", 9 * S)
+    assert hypothesis.cut_word("") == ""
+
+
+def test_of_the_same_word_twice_nobody_can_tell_that_it_was_cut() -> None:
+    hypothesis = known()
+    hypothesis.take_interim("b c c", 4 * S)
+    hypothesis.settled_elsewhere("b", 2 * S, is_cut=True)
+    assert hypothesis.cut_word("c") == ""
+
+
+def test_what_a_final_left_out_is_not_missed_when_nobody_has_spoken_after_it() -> None:
+    for nobody in (False, True):
+        hypothesis = known()
+        assert hypothesis.forgotten_before("b c", 2 * S, 3 * S) == []
+        hypothesis.take_final("b c", 3 * S)
+        if nobody:
+            hypothesis.nothing_follows()
+        hypothesis.take_interim("e f", 9 * S)
+        assert hypothesis.forgotten_before("e f", 8 * S, 9 * S) == ([] if nobody else [("d", 4 * S)])
+
+
+def test_words_that_the_owner_settled_before_the_outgoing_stream_told_them_are_not_told_again() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.owner_changed()
+    hypothesis.take_final("b c d e", 5 * S)
+    assert not hypothesis.take_outgoing([], "b c d e", 5 * S + 2400)
+    assert hypothesis.text == ""
+    assert hypothesis.take_outgoing([], "b c d e f", 6 * S)
+    assert hypothesis.text == "f"
+
+
+def test_what_is_settled_while_there_is_no_outgoing_stream_is_not_remembered() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.outgoing_gone()
+    hypothesis.take_final("b c d", 5 * S)
+    hypothesis.handed_over()
+    assert hypothesis.take_outgoing([], "b", 6 * S)
+    assert hypothesis.text == "b"

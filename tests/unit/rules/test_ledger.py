@@ -656,3 +656,145 @@ def test_what_was_heard_of_an_utterance_that_is_passed_over_stays_its_own() -> N
     assert observer.of("amended") == []
     observer.finish(9.0)
     assert observer.of("utterance_end")[-1] == (3, "three")
+
+
+def test_what_was_heard_of_it_stays_its_own_also_if_the_span_after_it_begins_within_it() -> None:
+    """It was cut at a quiet moment before its end; of what interims told of it, the last word may be in that span."""
+    for claim, first, text in (("one two", "three", "one two"), ("one two", "two three", "one two")):
+        observer = Observer()
+        observer.begin(1.0, 0.7)
+        observer.receive(1.9, interim(claim, 1.9))
+        observer.end(2.0, 2.0)
+        observer.begin(2.1, 2.0)
+        observer.end(5.5, 5.0)
+        observer.receive(
+            5.6, own(f"{first} four five six seven eight nine ten", 1.99 if first == "three" else 1.8, 5.0)
+        )
+        assert observer.of("utterance_end")[0] == (1, text)
+        assert " ".join(observer.texts().values()) == "one two three four five six seven eight nine ten"
+
+
+def test_a_word_that_was_heard_before_the_span_stays_with_whom_it_was_dealt_to() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one", 1.9))
+    observer.end(2.0, 2.0)
+    observer.begin(2.6, 2.5)
+    observer.receive(3.9, interim("one two three four", 3.9))
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("three four five", 2.4, 5.0))
+    assert observer.texts() == {1: "one", 2: "two three four five"}
+
+
+def test_words_that_interims_were_taken_to_tell_of_the_next_utterance_are_not_doubled() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one", 1.9))
+    observer.end(2.0, 2.0)
+    observer.begin(2.6, 2.1)
+    observer.receive(3.9, interim("one two three two", 3.9))
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("one two", 0.7, 2.0))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "one two", 2: "three two"}
+
+
+def test_a_word_that_was_said_in_both_stays_in_both() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("oh yes", 1.9))
+    observer.end(2.0, 2.0)
+    observer.begin(2.6, 2.1)
+    observer.receive(3.9, interim("oh yes yes please", 3.9))
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("oh yes", 0.7, 2.0))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "oh yes", 2: "yes please"}
+
+
+def test_a_word_of_an_interim_that_ended_before_the_span_stays() -> None:
+    """A final covered the utterance within the tolerance, and left its last word to the interim."""
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.5, 2.2)
+    observer.receive(2.6, final("one", 2.0))
+    observer.receive(2.7, interim("two", 2.2))
+    observer.begin(4.2, 4.0)
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("three", 4.0, 5.0))
+    observer.finish(6.0)
+    assert " ".join(observer.texts().values()) == "one two three"
+
+
+def test_an_interim_of_the_same_words_is_replaced_by_the_final_of_the_span() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("no two um no", 1.9))
+    observer.end(2.5, 2.2)
+    observer.receive(2.6, own("no two three no four", 0.7, 2.2))
+    assert observer.texts() == {1: "no two three no four"}
+
+
+def test_a_final_that_comes_before_the_onset_is_noticed_does_not_come_after_its_utterance() -> None:
+    """It became an utterance of its own; that which begins then, before it with its pre-roll, begins after it."""
+    observer = Observer()
+    observer.receive(2.3, final("one", 2.2, (word("one", 2.0, 2.2),)))
+    observer.begin(2.4, 1.7, 2.0)
+    observer.receive(2.9, final("two", 2.7, (word("two", 2.3, 2.7),)))
+    observer.end(3.5, 2.9)
+    observer.finish(9.0)
+    assert in_order_of_time(observer) == ["one", "two"]
+    assert observer.texts() == {1: "one", 2: "two"}
+
+
+def test_what_an_utterance_claims_is_put_right_while_the_next_is_spoken() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one uh", 1.9))
+    observer.end(2.1, 2.0)
+    observer.begin(2.2, 2.1)
+    observer.receive(2.25, interim("one two three", 2.25))
+    observer.finish(9.0)
+    assert observer.of("utterance_end") == [(1, "one two"), (2, "three")]
+
+
+def test_a_word_that_a_final_gives_to_the_one_before_is_claimed_no_more() -> None:
+    """Else the one that claimed it would claim as many of the next."""
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.5, interim("one", 1.5))
+    observer.begin(2.1, 2.0)
+    observer.receive(2.8, interim("one two", 2.8))
+    observer.begin(3.1, 3.0)
+    observer.receive(3.5, interim("one two three", 3.5))
+    observer.receive(3.6, final("one two", 1.95, (word("one", 0.8, 1.2), word("two", 1.5, 1.9))))
+    observer.begin(4.1, 4.0)
+    observer.receive(4.3, interim("three four", 4.3))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "one two", 2: "", 3: "three", 4: "four"}
+
+
+def test_words_before_the_span_stay_also_if_they_were_dealt_to_its_utterance_and_its_own_to_the_next() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one two", 1.9))
+    observer.end(2.1, 2.0)
+    observer.begin(2.3, 2.2)
+    observer.receive(2.9, interim("one two three", 2.9))
+    observer.end(3.1, 3.0)
+    observer.begin(3.3, 3.2)
+    observer.receive(3.9, interim("one two three four five", 3.9))
+    observer.receive(4.0, own("four", 2.2, 3.0))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "one two", 2: "three four", 3: "five"}
+
+
+def test_a_repeated_word_of_which_the_span_has_one_stays_twice() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.1, 2.0)
+    observer.begin(2.3, 2.1)
+    observer.receive(3.4, interim("no no one two", 3.4))
+    observer.end(3.6, 3.5)
+    observer.receive(4.0, own("no one two three", 2.05, 3.5))
+    assert observer.texts() == {1: "", 2: "no no one two three"}
