@@ -10,9 +10,10 @@ ended_calls: list[str] = []
 
 
 async def talk_without_end(call: Call) -> None:
-    """Queue more audio than a peer that does not read can be sent."""
+    """Queue more than a peer that does not read can be sent. Audio is paced; marks are not."""
     while True:
-        call.say(b"\x00" * 16_000)
+        call.mark("x" * 1000)
+        call.mark("y" * 1000)
         await asyncio.sleep(0.001)
 
 
@@ -42,7 +43,7 @@ async def hang(call: Call) -> None:
         ended_calls.append(call.call_sid)
 
 
-def not_a_coroutine(call: Call) -> None:
+def two_arguments(call: Call, other: object) -> None:
     """What ``--handler`` refuses."""
 
 

@@ -7,7 +7,6 @@ them since the last time is brought over when somebody asks, and when the call e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import RecognitionEvent, SessionFailed, SessionRotated, TranscriptEvent
@@ -68,12 +67,3 @@ class CallTally:
             self._metrics.commit_latency_seconds.observe(clock.age_s(event.end_sample, now=now))
         elif event.event == "fallback":
             self._metrics.fallbacks[event.source or "fallback"] += 1
-
-    def answer_to(
-        self, event: TranscriptEvent, session: RecognitionSession | None, time: Callable[[], float]
-    ) -> Callable[[], None] | None:
-        """What to call at the first audio that answers the utterance that ``event`` ends."""
-        if session is None or event.end_sample is None:
-            return None
-        clock, end_sample = session.clock, event.end_sample
-        return lambda: self._metrics.first_response_seconds.observe(clock.age_s(end_sample, now=time()))

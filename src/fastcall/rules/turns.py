@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["FirstResponse", "Turn", "TurnClock"]
+__all__ = ["FirstResponse", "OpenTurn", "TurnClock"]
 
 # Utterances that have ended and wait for their text; more at once are not measured.
 MAX_ENDED = 16
@@ -37,7 +37,7 @@ class FirstResponse:
 
 
 @dataclass(slots=True)
-class Turn:
+class OpenTurn:
     """An utterance that wants an answer; filled as it comes."""
 
     utterance_id: int
@@ -54,7 +54,7 @@ class TurnClock:
 
     def __init__(self) -> None:
         self._ended: deque[tuple[int, float]] = deque(maxlen=MAX_ENDED)
-        self._open: Turn | None = None
+        self._open: OpenTurn | None = None
 
     def ended(self, end_sample: int, *, now: float) -> None:
         """The endpointer holds the utterance whose speech ended at ``end_sample`` to be over."""
@@ -63,9 +63,9 @@ class TurnClock:
     def committed(self, utterance_id: int, end_sample: int, *, spoken_at: float, now: float) -> None:
         """Its text is there: a turn begins; one before it that was not answered is not any more."""
         ended_at = next((at for sample, at in self._ended if sample == end_sample), now)
-        self._open = Turn(utterance_id, min(spoken_at, ended_at), ended_at, now)
+        self._open = OpenTurn(utterance_id, min(spoken_at, ended_at), ended_at, now)
 
-    def said(self, *, now: float, began_at: float | None = None, ready_at: float | None = None) -> Turn | None:
+    def said(self, *, now: float, began_at: float | None = None, ready_at: float | None = None) -> OpenTurn | None:
         """The agent says something.
 
         :param began_at: when the agent began on this answer, if that was before the text was committed
@@ -83,7 +83,7 @@ class TurnClock:
         return turn
 
     @staticmethod
-    def sent(turn: Turn, *, now: float) -> FirstResponse:
+    def sent(turn: OpenTurn, *, now: float) -> FirstResponse:
         """The first audio of the answer is on the wire."""
         said_at = now if turn.said_at is None else turn.said_at
         return FirstResponse(
