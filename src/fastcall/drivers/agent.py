@@ -94,6 +94,7 @@ class AgentDesk:
             started,
             socket,
             self,
+            history=session.history,
             metrics=metrics,
             turns=self._turns,
             speculate_s=settings.speculate_after_ms / 1000,

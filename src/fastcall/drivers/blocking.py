@@ -94,6 +94,14 @@ class BlockingCall:
         self.wait_for(_put(pieces, None, speech))
         return BlockingSpeech(self, speech)
 
+    def keep_audio(self, seconds: float) -> None:
+        """Keep the caller's newest audio."""
+        self._ask(lambda: self._call.keep_audio(seconds))
+
+    def audio(self, start_ms: int, end_ms: int) -> bytes:
+        """What the caller said, as LINEAR16, 8 kHz mono."""
+        return self._ask(lambda: self._call.audio(start_ms, end_ms))
+
     def mark(self, name: str) -> None:
         """Ask for ``MarkPlayed`` when the audio queued so far was played."""
         self._ask(lambda: self._call.mark(name))

@@ -24,6 +24,7 @@ from fastcall.events import (
     Utterance,
 )
 from fastcall.ports import CallSocket
+from fastcall.rules.history import AudioHistory
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.playout import MARK_PREFIX
 from fastcall.rules.speculation import Outcome, Speculation
@@ -66,6 +67,7 @@ class Call:
     the call goes on without it.
 
     :param owner: is told what becomes of what is said
+    :param history: has the caller's audio
     :param speculate_s: how long an interim stands before a reply may begin on it; 0: never
     """
 
@@ -75,6 +77,7 @@ class Call:
         socket: CallSocket,
         owner: CallOwner,
         *,
+        history: AudioHistory | None = None,
         metrics: Metrics | None = None,
         turns: TurnClock | None = None,
         speculate_s: float = 0.0,
@@ -83,6 +86,7 @@ class Call:
         self._started = started
         self._socket = socket
         self._owner = owner
+        self._history = history or AudioHistory(sample_bytes=1, limit_samples=0)
         self._metrics = metrics or Metrics()
         self._turns = turns or TurnClock()
         self._speculate_s = speculate_s
@@ -135,6 +139,17 @@ class Call:
         :raises RuntimeError: more than 16 read already
         """
         return self._read(self._open_inbox())
+
+    def keep_audio(self, seconds: float) -> None:
+        """Keep the caller's newest audio for ``audio``, at 8 kB a second; at most ``STT_REPLAY_S`` (90 s). Without it
+        what was recognised is forgotten."""
+        self._history.keep(int(seconds * SAMPLE_RATE_HZ))
+
+    def audio(self, start_ms: int, end_ms: int) -> bytes:
+        """What the caller said from ``start_ms`` to ``end_ms`` of call time, as LINEAR16, 8 kHz mono; what is not kept,
+        any more or yet, is left out."""
+        start = max(start_ms * SAMPLES_PER_MS, self._history.start)
+        return self._history.read(start, end_ms * SAMPLES_PER_MS - start)
 
     async def answer(self, reply: Reply) -> None:
         """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is what was said.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fastcall._codec import mulaw_decode
 from fastcall.drivers.agent import Handler
 from fastcall.drivers.blocking import BlockingCall
 from fastcall.drivers.call import Call
@@ -190,6 +191,21 @@ async def test_each_turn_is_measured_with_its_parts() -> None:
     assert len(stage.told("agent_audio")) == 2
     await stage.end()
     assert [e.details["state"] for e in stage.told("agent_audio") if e.details] == ["begin", "begin", "cut", "cut"]
+
+
+async def test_what_the_caller_said_can_be_had_if_it_is_kept() -> None:
+    kept: list[bytes] = []
+
+    async def keeps(call: Call) -> None:
+        call.keep_audio(5)
+        async for utterance in call.utterances():
+            kept.append(call.audio(utterance.start_ms, utterance.end_ms))
+
+    stage = Stage(keeps)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.recognise("hello", is_final=True, end_ms=600)
+    assert kept == [mulaw_decode(SILENCE * 10 + VOICE * 20)]
+    await stage.end()
 
 
 async def test_keys_and_marks_reach_the_handler_and_our_own_marks_do_not() -> None:
