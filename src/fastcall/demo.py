@@ -17,16 +17,16 @@ from typing import Any
 import uvloop
 
 from fastcall.adapters.output import LogOutput
-from fastcall.adapters.simulator import CallReport, TwilioCaller
+from fastcall.adapters.simulator import CallReport, ListeningCaller
 from fastcall.app import ServeOptions, Server
 from fastcall.booking.agent import attend, say_prepared
 from fastcall.booking.clerk import answer
 from fastcall.booking.voice import Prompt, join, load_prompts
-from fastcall.dialogue import ListeningCaller, Sentence
 from fastcall.drivers.call import Call
 from fastcall.embedded import EmbeddedRecognizer
 from fastcall.errors import UsageError
 from fastcall.events import SAMPLES_PER_MS
+from fastcall.rules.conversation import Sentence
 from fastcall.rules.score import score, words
 from fastcall.rules.spoken import heard_text
 from fastcall.rules.tones import synthesize
@@ -44,8 +44,6 @@ __all__ = [
     "render_table",
     "run_demo",
 ]
-
-NORMAL_CLOSURE = 1000
 
 END_TIMEOUT_S = 15.0
 MAX_RESPONSE_MS = 1200
@@ -268,14 +266,10 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
             ended.set()
 
     server = Server(settings, options, on_transcript=keep)
-    voice = ListeningCaller(load_sentences(engine))
     try:
         port = await server.start()
-        caller = TwilioCaller(f"ws://{options.host}:{port}{options.path}", voice)
-        voice.listen_to(caller.report)
+        caller = ListeningCaller(f"ws://{options.host}:{port}{options.path}", load_sentences(engine))
         report = await caller.run()
-        if voice.is_done and report.close_code == NORMAL_CLOSURE:
-            report.error = None  # the clerk hung up, as clerks do after a goodbye
         if report.error is None:
             try:
                 async with asyncio.timeout(END_TIMEOUT_S):
@@ -285,7 +279,7 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
     finally:
         await server.stop()
         await recogniser.stop()
-    return _Played(events, report, voice)
+    return _Played(events, report, caller)
 
 
 def _interruptions(played: _Played) -> list[Interruption]:

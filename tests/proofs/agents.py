@@ -21,9 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fastcall.adapters.simulator import CallReport, TwilioCaller, place_calls
-from fastcall.dialogue import ListeningCaller, Sentence
+from fastcall.adapters.simulator import CallReport, ListeningCaller, TwilioCaller, place_calls
 from fastcall.rules.caller import CallIds, PhoneAudio
+from fastcall.rules.conversation import Sentence
 from peers import ask, serve_process, start_emulator, tones, words_of_call
 
 TESTS = str(Path(__file__).parents[1])
@@ -69,7 +69,7 @@ def percentile(values: list[float], percent: float) -> float:
 
 async def barge_ins(emulator: str, *, calls: int, times: int) -> BargeIns:
     """Let each caller break in so often."""
-    callers, voices = [], []
+    callers = []
     with tempfile.TemporaryDirectory() as folder:
         transcripts = f"{folder}/transcripts.ndjson"
         options = ["--handler", "talkers:talk_on", "--stt-endpoint", emulator, "--transcripts", transcripts]
@@ -77,13 +77,10 @@ async def barge_ins(emulator: str, *, calls: int, times: int) -> BargeIns:
             for number in range(calls):
                 words = words_of_call(number, times)
                 # Spread, so that not all break in at once.
-                voice = ListeningCaller([Sentence(word, tones(word), 0.7 + number % 20 / 50) for word in words])
-                caller = TwilioCaller(process.ready[1], voice, ids=CallIds.derive("barge in", number))
-                voice.listen_to(caller.report)
-                callers.append(caller)
-                voices.append(voice)
+                sentences = [Sentence(word, tones(word), 0.7 + number % 20 / 50) for word in words]
+                callers.append(ListeningCaller(process.ready[1], sentences, ids=CallIds.derive("barge in", number)))
             placed = asyncio.create_task(place_calls(callers, ramp_s=1.0))
-            reports = await _hang_up_when_done(placed, callers, voices)
+            reports = await _hang_up_when_done(placed, callers)
         text = await asyncio.to_thread(Path(transcripts).read_text, encoding="utf-8")
     records = [json.loads(line) for line in text.splitlines()]
     told: dict[str, list[int]] = {}
@@ -91,8 +88,8 @@ async def barge_ins(emulator: str, *, calls: int, times: int) -> BargeIns:
         if record["event"] == "barge_in":
             told.setdefault(record["call_sid"], []).append(record["heard_ms"])
     clear_ms, off_ms = [], []
-    for caller, voice in zip(callers, voices, strict=True):
-        seen = [said for said in voice.said if said.cleared_at is not None]
+    for caller in callers:
+        seen = [said for said in caller.said if said.cleared_at is not None]
         clear_ms += [1000 * (said.cleared_at - said.began_at) for said in seen if said.cleared_at is not None]
         heard = told.get(caller.report.ids.call_sid, [])
         if len(heard) == len(seen):
@@ -101,19 +98,19 @@ async def barge_ins(emulator: str, *, calls: int, times: int) -> BargeIns:
 
 
 async def _hang_up_when_done(
-    placed: asyncio.Task[list[CallReport]], callers: list[TwilioCaller], voices: list[ListeningCaller]
+    placed: asyncio.Task[list[CallReport]], callers: list[ListeningCaller]
 ) -> list[CallReport]:
     """All stay until the last has broken in for the last time: so long a hundred are live."""
-    while not placed.done() and not all(map(_is_through, voices)):
+    while not placed.done() and not all(map(_is_through, callers)):
         await asyncio.wait((placed,), timeout=0.1)
     for caller in callers:
         caller.hang_up()
     return await placed
 
 
-def _is_through(voice: ListeningCaller) -> bool:
+def _is_through(caller: ListeningCaller) -> bool:
     """Everything was said, and the answer to the last of it has come."""
-    return voice.is_done and voice.said[-1].answered_at is not None
+    return caller.is_done and caller.said[-1].answered_at is not None
 
 
 async def ages(emulator: str, kind: tuple[str, tuple[str, ...]], *, calls: int, seconds: float) -> dict[float, float]:
@@ -122,8 +119,7 @@ async def ages(emulator: str, kind: tuple[str, tuple[str, ...]], *, calls: int, 
     :return: of each bound, in seconds, the share of requests whose newest audio was not older
     """
     handler, ways = kind
-    speech = PhoneAudio(tones("[300] " + " [900] ".join(words_of_call(1, 8))), passes=1, tail_s=0.0)
-    speech.frames = min(speech.frames or 0, round(seconds * 50))
+    speech = PhoneAudio(tones("[300] " + " [900] ".join(words_of_call(1, 8)))[: int(8000 * seconds)], tail_s=0.0)
     options = ["--handler", handler, "--stt-endpoint", emulator]
     async with serve_process(*options, PYTHONPATH=TESTS) as process:
         callers = [
