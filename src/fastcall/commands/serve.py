@@ -43,6 +43,10 @@ settings (environment), with their defaults:
   WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
   STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
+  BARGE_IN=true  BARGE_IN_MIN_MS=0  BARGE_IN_MIN_WORDS=0
+                                  whether a caller who speaks stops the handler, after how much voice or how many words
+  SPECULATE_AFTER_MS=0            replies may begin on an interim that has not changed for so long; 0: never
+  AGENT_FAILURE_PROMPT            a WAV or .ulaw file that the caller hears when the handler has failed
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
 GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
@@ -65,7 +69,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "google-v2: Google's API version 2 (models chirp_3, telephony, ...), or an emulator's, if one is named",
     )
     parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator and google-v2")
-    parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
+    parser.add_argument(
+        "--handler",
+        metavar="MODULE:CALLABLE",
+        help="your agent, run for each call: async def agent(call), or a plain function, which gets a thread",
+    )
     parser.add_argument(
         "--fallback",
         metavar="MODULE:CALLABLE",
