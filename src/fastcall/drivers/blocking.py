@@ -119,8 +119,16 @@ class BlockingCall:
         self._ask(self._call.hangup)
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the call's loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        """Run a coroutine on the call's loop and return its result.
+
+        :raises RuntimeError: the loop is closed
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
+        return future.result()
 
     def _iterate(self, events: AsyncIterator[T]) -> Iterator[T]:
         while True:

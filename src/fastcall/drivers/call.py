@@ -97,6 +97,8 @@ class Call:
         self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._count_drop)
         self._keys: Inbox[str] = Inbox(MAX_WAITING_KEYS, on_drop=self._count_drop)
         self._inboxes: list[Inbox[CallEvent]] = []
+        self._is_interrupted = False
+        """The caller broke in, and what is being said to us is not committed yet."""
         self._is_over = False
 
     @property
@@ -187,6 +189,9 @@ class Call:
     ) -> Speech:
         """Queue audio to be played, mono: bytes, a whole WAV file, or an async iterator of bytes in any pieces.
 
+        What is said between a barge-in and the commit of the caller's utterance still belongs to the answer that was
+        interrupted: it is not played.
+
         :param text: the words in it, for ``heard_text``
         :param encoding: ``mulaw`` (G.711) or ``pcm`` (LINEAR16, little-endian); a WAV file says so itself
         :param rate_hz: 4,000 to 192,000, a multiple of 25; a WAV file says so itself
@@ -212,6 +217,9 @@ class Call:
             speech.finish(0)
         elif turn is not None and not turn.is_committed:
             turn.hold(speech, source, self.speaker)
+        elif self._is_interrupted:
+            outbound.drop()
+            speech.finish(0)
         else:
             self._say(speech, source)
         return speech
@@ -253,6 +261,8 @@ class Call:
 
     def deliver(self, event: CallEvent) -> None:
         """Something that the handler may want to know."""
+        if isinstance(event, BargeIn | Utterance):
+            self._is_interrupted = isinstance(event, BargeIn)
         if isinstance(event, Utterance) and event.text:
             self._utterances.put(event)
         elif isinstance(event, DtmfPressed):

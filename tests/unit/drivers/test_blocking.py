@@ -113,3 +113,16 @@ async def test_threads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on.set()
     await running
     await run_in_thread(lambda blocking_call: None, call)
+
+
+def test_a_thread_that_outlives_its_loop_is_told_so() -> None:
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> BlockingCall:
+        return BlockingCall(make()[0], loop)
+
+    call = loop.run_until_complete(begin())
+    loop.close()
+    for ask in (lambda: list(call.utterances()), call.clear, call.hangup):
+        with pytest.raises(RuntimeError, match="closed"):
+            ask()

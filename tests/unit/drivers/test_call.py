@@ -145,6 +145,17 @@ async def test_an_iterator_is_played_as_it_comes() -> None:
     assert await speech == Heard("one two", 20, True)
 
 
+async def test_the_rest_of_an_answer_that_was_interrupted_is_not_played() -> None:
+    """An agent that is still reading its model's sentences does not talk over the caller."""
+    call, twilio = make()
+    call.say(bytes(160), text="one")
+    call.deliver(BargeIn(2, "", 0))
+    assert await call.say(bytes(160), text="two") == Heard("", 0, False)
+    call.deliver(Utterance(2, "", 0, 1))
+    call.say(bytes(160), text="three")
+    assert len(twilio.audio) == 320
+
+
 async def test_when_it_is_over_nothing_is_said_and_nobody_waits() -> None:
     call, twilio = make()
     call.finish()
