@@ -21,7 +21,7 @@ BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test test-uplinks check lossless bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
+.PHONY: help build demo serve test test-uplinks check lossless agents bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
 
 help:
 	@echo "make build   the environment in .venv, with the core compiled"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-uplinks   the session's tests by each uplink, plaintext and TLS, 15 minutes"
 	@echo "make check   style, types, stubs, floors"
 	@echo "make lossless   the proof that no word is lost or doubled, 7 minutes"
+	@echo "make agents   100 calls with handlers: how soon a caller who breaks in is heard, and who moves whose audio"
 	@echo "make bench   the tables of the benchmarks"
 	@echo "make gates   the speed ratios that must hold"
 	@echo "make simulate-faults SEEDS=2000   calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one,"
@@ -83,6 +84,9 @@ check: build
 
 lossless: build
 	$(BIN)/python tests/proofs/lossless.py
+
+agents: build
+	$(BIN)/python tests/proofs/agents.py
 
 bench: build
 	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json

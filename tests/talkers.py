@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
+from fastcall.drivers.answers import Turn
+from fastcall.drivers.blocking import BlockingCall
 from fastcall.drivers.call import Call
 
 ended_calls: list[str] = []
 
 
 async def talk_without_end(call: Call) -> None:
-    """Queue more audio than a peer that does not read can be sent."""
+    """Queue more than a peer that does not read can be sent. Audio is paced; marks are not."""
     while True:
-        call.say(b"\x00" * 16_000)
+        call.mark("x" * 1000)
+        call.mark("y" * 1000)
         await asyncio.sleep(0.001)
 
 
@@ -42,7 +47,7 @@ async def hang(call: Call) -> None:
         ended_calls.append(call.call_sid)
 
 
-def not_a_coroutine(call: Call) -> None:
+def two_arguments(call: Call, other: object) -> None:
     """What ``--handler`` refuses."""
 
 
@@ -50,3 +55,54 @@ async def answer_each(call: Call) -> None:
     """Answers each utterance with a moment of audio."""
     async for _ in call.utterances():
         call.say(b"\xff" * 160)
+
+
+SPEECH = bytes(range(256)) * 320
+
+
+async def talk_on(call: Call) -> None:
+    """Speaks ten seconds, and again after each utterance."""
+    call.say(SPEECH)
+    async for _ in call.utterances():
+        call.say(SPEECH)
+
+
+async def say_exactly(call: Call) -> None:
+    """Says what the test compares to the byte."""
+    await call.say(SPEECH[:5001])
+    call.hangup()
+
+
+def misbehave(call: BlockingCall) -> None:
+    """What its parameter says, in a thread."""
+    kind = call.parameters["kind"]
+    if kind == "raise":
+        raise RuntimeError("a handler with a defect")
+    if kind == "block":
+        threading.Event().wait(60)
+
+
+async def misbehave_async(call: Call) -> None:
+    """What its parameter says, on the loop."""
+    if call.parameters["kind"] == "raise":
+        raise RuntimeError("a handler with a defect")
+    await asyncio.sleep(60)
+
+
+async def keep_the_loop(call: Call) -> None:
+    """What no handler may: now and then nobody else gets the loop."""
+    while True:
+        await asyncio.sleep(0.3)
+        until = time.monotonic() + 0.06
+        while time.monotonic() < until:
+            pass
+
+
+async def think(call: Call) -> None:
+    """Takes 0.3 s for an answer."""
+
+    async def reply(turn: Turn) -> None:
+        await asyncio.sleep(0.3)
+        call.say(SPEECH[:1600], text=turn.text)
+
+    await call.answer(reply)

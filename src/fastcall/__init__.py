@@ -13,21 +13,34 @@ from fastcall._version import __version__
 if TYPE_CHECKING:
     from fastcall._codec import AudioRing, Debouncer
     from fastcall._codec import mulaw_decode as mulaw_decode_fast
-    from fastcall.drivers.call import Call, Utterance
+    from fastcall.drivers.answers import Turn
+    from fastcall.drivers.blocking import BlockingCall
+    from fastcall.drivers.call import Call
     from fastcall.drivers.dispatcher import UtteranceDispatcher
     from fastcall.drivers.session import RecognitionSession
-    from fastcall.errors import FastcallError, UsageError
+    from fastcall.errors import BacklogError, FastcallError, UsageError
+    from fastcall.events import Amendment, BargeIn, DtmfPressed, MarkPlayed, Partial, Utterance
+    from fastcall.rules.spoken import Heard
     from fastcall.settings import Settings
     from fastcall.threaded import StreamingSTTSession
 
 __all__ = [
+    "Amendment",
     "AudioRing",
+    "BacklogError",
+    "BargeIn",
+    "BlockingCall",
     "Call",
     "Debouncer",
+    "DtmfPressed",
     "FastcallError",
+    "Heard",
+    "MarkPlayed",
+    "Partial",
     "RecognitionSession",
     "Settings",
     "StreamingSTTSession",
+    "Turn",
     "UsageError",
     "Utterance",
     "UtteranceDispatcher",
@@ -36,15 +49,24 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Amendment": ("events", "Amendment"),
     "AudioRing": ("_codec", "AudioRing"),
+    "BacklogError": ("errors", "BacklogError"),
+    "BargeIn": ("events", "BargeIn"),
+    "BlockingCall": ("drivers.blocking", "BlockingCall"),
     "Call": ("drivers.call", "Call"),
     "Debouncer": ("_codec", "Debouncer"),
+    "DtmfPressed": ("events", "DtmfPressed"),
     "FastcallError": ("errors", "FastcallError"),
+    "Heard": ("rules.spoken", "Heard"),
+    "MarkPlayed": ("events", "MarkPlayed"),
+    "Partial": ("events", "Partial"),
     "RecognitionSession": ("drivers.session", "RecognitionSession"),
     "Settings": ("settings", "Settings"),
     "StreamingSTTSession": ("threaded", "StreamingSTTSession"),
+    "Turn": ("drivers.answers", "Turn"),
     "UsageError": ("errors", "UsageError"),
-    "Utterance": ("drivers.call", "Utterance"),
+    "Utterance": ("events", "Utterance"),
     "UtteranceDispatcher": ("drivers.dispatcher", "UtteranceDispatcher"),
     "mulaw_decode_fast": ("_codec", "mulaw_decode"),
 }

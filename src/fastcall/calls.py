@@ -17,7 +17,7 @@ from fastcall.drivers.runner import CallRunner
 from fastcall.embedded import EmbeddedRecognizer
 from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.fallbacks import NO_FALLBACK, load_fallback, start_fallback
-from fastcall.options import ServeOptions, check_fallback, choose_recogniser, load_handler
+from fastcall.options import ServeOptions, check_fallback, choose_recogniser, load_handler, load_prompt
 from fastcall.ports import Fallback, Gate, StreamConfig
 from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
@@ -49,6 +49,7 @@ class CallHost:
         self._emit = emit
         self._kind, self._endpoint = choose_recogniser(settings, options)
         self._handler = load_handler(options.handler) if options.handler else None
+        self._prompt = load_prompt(settings.agent_failure_prompt)
         self._own_fallback = load_fallback(options.fallback) if options.fallback else None
         self._fallback: Fallback | None = None
         self._is_lack_told = False
@@ -198,6 +199,7 @@ class CallHost:
             voice=WebRtcVoiceDetector(self._settings.vad_mode),
             sink=self._sink,
             handler=self._handler,
+            prompt=self._prompt,
             gate=_Entry(self._gate, connection, self._leave_room),
             metrics=self.metrics,
         )

@@ -1,4 +1,4 @@
-"""A call on this machine: server, recogniser and caller, and a table of what became of each sentence."""
+"""A call on this machine: a caller books a table with a clerk, and a table shows what became of each sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
@@ -16,31 +17,52 @@ from typing import Any
 import uvloop
 
 from fastcall.adapters.output import LogOutput
-from fastcall.adapters.simulator import CallReport, TwilioCaller
+from fastcall.adapters.simulator import CallReport, ListeningCaller
 from fastcall.app import ServeOptions, Server
+from fastcall.booking.agent import attend, say_prepared
+from fastcall.booking.clerk import answer
+from fastcall.booking.voice import Prompt, join, load_prompts
+from fastcall.drivers.call import Call
 from fastcall.embedded import EmbeddedRecognizer
 from fastcall.errors import UsageError
-from fastcall.rules.caller import PhoneAudio
+from fastcall.events import SAMPLES_PER_MS
+from fastcall.rules.conversation import Sentence
 from fastcall.rules.score import score, words
+from fastcall.rules.spoken import heard_text
 from fastcall.rules.tones import synthesize
 from fastcall.rules.wav import read_wav
 from fastcall.settings import Settings
 
-__all__ = ["Line", "Outcome", "Script", "choose_engine", "compare", "render_table", "run_demo"]
+__all__ = [
+    "Interruption",
+    "Line",
+    "Outcome",
+    "choose_engine",
+    "compare",
+    "load_sentences",
+    "render_interruptions",
+    "render_table",
+    "run_demo",
+]
 
-MULAW_SILENCE = b"\xff"
-LEAD_MS = 800
-PAUSE_MS = 1400
-TAIL_S = 2.5
 END_TIMEOUT_S = 15.0
+MAX_RESPONSE_MS = 1200
+# How far the server may be from what the telephone knows to have played.
+HEARD_TOLERANCE_MS = 100
 
-TONES_LINES = (
-    "apple arrow autumn badge",
-    "bamboo basket butter",
-    "cabin camera candle apple arrow",
-    "badge bamboo",
-    "butter cabin camera candle",
-)
+# The caller does not wait for the end of the clerk's third sentence.
+BREAKS_IN = 2
+BREAKS_IN_AFTER_S = 1.7
+
+# Test tones have words, but no language: each sentence of tones stands for one of the bundled conversation.
+TONES = {
+    "apple arrow autumn badge": "hello i would like to book a table",
+    "bamboo basket butter": "there will be four people",
+    "cabin camera candle apple arrow": "on friday at eight in the evening",
+    "badge bamboo": "my name is michael",
+    "butter cabin camera candle": "yes that is right",
+    "arrow badge": "that is all goodbye",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +75,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
-    """What the caller says: mu-law audio at 8 kHz, its sentences, and the grammar that helps to recognise them."""
-
-    audio: bytes
-    lines: tuple[Line, ...]
-    grammar: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one line. Times in ms; None where nothing came."""
 
@@ -71,11 +84,40 @@ class Outcome:
     partial_gaps_ms: tuple[float, ...]
     commit_ms: float | None
     """From the end of speech to the committed text."""
+    response_ms: float | None = None
+    """From the end of speech to the first audio of the answer, as the telephone has it."""
 
     @property
     def right(self) -> bool:
         """Whether the words are those that were said."""
         return words(self.recognised) == words(self.line.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """The barge-in, as the telephone saw it and as the agent was told."""
+
+    clear_ms: float
+    """From the caller's first speech frame to ``clear``."""
+    played_ms: int
+    heard_text: str
+    prompt: Prompt
+
+    @property
+    def right(self) -> bool:
+        """Whether the agent was told the words that had been played, give or take 0.1 s."""
+        at = [self.played_ms - HEARD_TOLERANCE_MS, self.played_ms, self.played_ms + HEARD_TOLERANCE_MS]
+        return self.heard_text in [_words_until(self.prompt, ms) for ms in at]
+
+
+def _words_until(prompt: Prompt, ms: int) -> str:
+    ends = [SAMPLES_PER_MS * end for end in prompt.word_ends_ms]
+    return heard_text(prompt.text, SAMPLES_PER_MS * ms, total_samples=len(prompt.mulaw), word_ends=ends)
+
+
+async def tones_agent(call: Call) -> None:
+    """The clerk, for a caller who speaks in tones."""
+    await attend(call, say_prepared, understand=lambda booking, text: answer(booking, TONES.get(text, text)))
 
 
 def choose_engine(wanted: str) -> tuple[str, str | None]:
@@ -92,35 +134,35 @@ def choose_engine(wanted: str) -> tuple[str, str | None]:
     return "tones", "PocketSphinx has no wheel for this Python: the caller speaks in test tones instead of words."
 
 
-def load_script(engine: str) -> Script:
-    """The bundled conversation, or the same kind of call in tones."""
+def load_sentences(engine: str) -> tuple[Sentence, ...]:
+    """The bundled conversation's sentences, or the same number in tones."""
     if engine == "pocketsphinx":
         data = resources.files("fastcall") / "data"
+        audio = read_wav((data / "booking.wav").read_bytes())
         rows = (data / "booking.tsv").read_text(encoding="utf-8").splitlines()
         fields = [row.split("\t") for row in rows if row[:1].isdigit()]
-        lines = tuple(Line(text.strip(), int(start), int(end)) for start, end, text in fields)
-        with resources.as_file(data / "booking.gram") as grammar:
-            return Script(read_wav((data / "booking.wav").read_bytes()), lines, str(grammar))
-    audio, spoken = bytearray(MULAW_SILENCE * 8 * LEAD_MS), []
-    for text in TONES_LINES:
-        said = synthesize(text, encoding="mulaw")
-        start_ms = len(audio) // 8
-        audio += said
-        spoken.append(Line(text, start_ms, len(audio) // 8))
-        audio += MULAW_SILENCE * 8 * PAUSE_MS
-    return Script(bytes(audio), tuple(spoken), None)
+        spoken = [(text.strip(), audio[8 * int(start) : 8 * int(end)]) for start, end, text in fields]
+    else:
+        spoken = [(text, synthesize(text, encoding="mulaw")) for text in TONES]
+    return tuple(
+        Sentence(text, mulaw, BREAKS_IN_AFTER_S if number == BREAKS_IN else None)
+        for number, (text, mulaw) in enumerate(spoken)
+    )
 
 
-def compare(script: Script, events: list[dict[str, Any]], began_at: float) -> list[Outcome]:
+def compare(
+    lines: Sequence[Line], events: list[dict[str, Any]], began_at: float, responses_ms: Sequence[float | None] = ()
+) -> list[Outcome]:
     """What the transcript stream says of each line.
 
     :param events: the transcript stream
     :param began_at: Unix time of the call's first frame
+    :param responses_ms: what the telephone knows of each line's answer
     """
     spans = {e["utterance_id"]: e for e in events if e["event"] == "utterance_end"}
     texts = {e["utterance_id"]: e["text"] for e in events if e["event"] in ("utterance_end", "amended")}
     outcomes = []
-    for line in script.lines:
+    for number, line in enumerate(lines):
         mine = [i for i, e in spans.items() if e["start_ms"] < line.end_ms and e["end_ms"] > line.start_ms]
         partial_at = [e["at"] for e in events if e["event"] == "partial" and e["utterance_id"] in mine]
         ends_at = [spans[i]["at"] for i in mine]
@@ -131,6 +173,7 @@ def compare(script: Script, events: list[dict[str, Any]], began_at: float) -> li
                 len(partial_at),
                 tuple(1000 * (b - a) for a, b in pairwise(partial_at)),
                 1000 * (max(ends_at) - began_at) - line.end_ms if ends_at else None,
+                responses_ms[number] if number < len(responses_ms) else None,
             )
         )
     return outcomes
@@ -143,21 +186,26 @@ def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
     """
     width = max(len(o.line.text) for o in outcomes)
     other = max([len("recognised"), *(len(o.recognised) for o in outcomes)])
-    table = ["", f"{'said':{width}}  {'recognised':{other}}  partials  committed after"]
+    table = ["", f"{'said':{width}}  {'recognised':{other}}  partials  committed after  answered after"]
     for o in outcomes:
-        commit = "-" if o.commit_ms is None else f"{o.commit_ms:.0f} ms"
         mark = "" if o.right else "   <- WRONG"
-        table.append(f"{o.line.text:{width}}  {o.recognised:{other}}  {o.partials:8}  {commit:>15}{mark}")
+        mark += "" if _is_quick(o) else "   <- TOO LATE"
+        times = f"{_ms(o.commit_ms):>15}  {_ms(o.response_ms):>14}"
+        table.append(f"{o.line.text:{width}}  {o.recognised:{other}}  {o.partials:8}  {times}{mark}")
     table += [f"{'(nothing)':{width}}  {text}   <- WRONG" for text in extra]
     gaps = [gap for o in outcomes for gap in o.partial_gaps_ms]
     if gaps:
         table += ["", f"partials: every {median(gaps):.0f} ms (median), never closer than {min(gaps):.0f} ms"]
-    commits = [o.commit_ms for o in outcomes if o.commit_ms is not None]
-    if commits:
-        table.append(
-            f"committed text: {median(commits):.0f} ms (median) after the end of speech, at most {max(commits):.0f} ms "
-            "(the silence that tells the end included)"
-        )
+    for name, times_ms in (
+        ("committed text", [o.commit_ms for o in outcomes]),
+        ("first response", [o.response_ms for o in outcomes]),
+    ):
+        known = [ms for ms in times_ms if ms is not None]
+        if known:
+            table.append(
+                f"{name}: {median(known):.0f} ms (median) after the end of speech, at most {max(known):.0f} ms "
+                "(the silence that tells the end included)"
+            )
     scores = [score(o.line.text, o.recognised) for o in outcomes] + [score("", text) for text in extra]
     table.append(
         f"words: {sum(s.said for s in scores)} said, {sum(s.wrong for s in scores)} wrong, "
@@ -165,14 +213,51 @@ def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
     )
     right = sum(o.right for o in outcomes)
     verdict = "all right" if right == len(outcomes) and not extra else "NOT all right"
-    return [*table, f"{right} of {len(outcomes)} sentences word for word: {verdict}"]
+    quick = sum(map(_is_quick, outcomes))
+    return [
+        *table,
+        f"{quick} of {len(outcomes)} answers within {MAX_RESPONSE_MS} ms",
+        f"{right} of {len(outcomes)} sentences word for word: {verdict}",
+    ]
 
 
-async def _place_call(engine: str, script: Script, settings: Settings) -> tuple[list[dict[str, Any]], CallReport]:
+def _is_quick(outcome: Outcome) -> bool:
+    return outcome.response_ms is not None and outcome.response_ms < MAX_RESPONSE_MS
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+def render_interruptions(found: Sequence[Interruption]) -> list[str]:
+    """What there is to say of barge-ins, of which there should be one."""
+    if len(found) != 1:
+        return [f"barge-in: {len(found)} times   <- WRONG, the caller broke in once"]
+    (one,) = found
+    return [
+        f"barge-in: clear {one.clear_ms:.0f} ms after the caller's first speech; the telephone had played "
+        f"{one.played_ms} ms, the clerk was told {one.heard_text!r}{'' if one.right else '   <- WRONG'}"
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """The call, when it is over."""
+
+    events: list[dict[str, Any]]
+    report: CallReport
+    caller: ListeningCaller
+
+
+async def _place_call(engine: str, settings: Settings) -> _Played:
     events: list[dict[str, Any]] = []
-    arguments = ["--grammar", script.grammar] if script.grammar else []
-    recogniser = await EmbeddedRecognizer.start(engine, arguments)
-    options = ServeOptions(port=0, stt="emulator", stt_endpoint=recogniser.address)
+    grammar = resources.files("fastcall") / "data" / "booking.gram"
+    with resources.as_file(grammar) as path:
+        recogniser = await EmbeddedRecognizer.start(
+            engine, ["--grammar", str(path)] if engine == "pocketsphinx" else []
+        )
+    handler = "fastcall.booking.agent:agent" if engine == "pocketsphinx" else "fastcall.demo:tones_agent"
+    options = ServeOptions(port=0, stt="emulator", stt_endpoint=recogniser.address, handler=handler)
     ended = asyncio.Event()
 
     def keep(line: str) -> None:
@@ -183,9 +268,7 @@ async def _place_call(engine: str, script: Script, settings: Settings) -> tuple[
     server = Server(settings, options, on_transcript=keep)
     try:
         port = await server.start()
-        caller = TwilioCaller(
-            f"ws://{options.host}:{port}{options.path}", PhoneAudio(script.audio, tail_s=TAIL_S), keep_received=False
-        )
+        caller = ListeningCaller(f"ws://{options.host}:{port}{options.path}", load_sentences(engine))
         report = await caller.run()
         if report.error is None:
             try:
@@ -196,30 +279,50 @@ async def _place_call(engine: str, script: Script, settings: Settings) -> tuple[
     finally:
         await server.stop()
         await recogniser.stop()
-    return events, report
+    return _Played(events, report, caller)
+
+
+def _interruptions(played: _Played) -> list[Interruption]:
+    """The barge-ins of which both sides know."""
+    told = [event for event in played.events if event["event"] == "barge_in"]
+    seen = [said for said in played.caller.said if said.cleared_at is not None]
+    prompt = join(load_prompts(), ("when",))
+    return [
+        Interruption(1000 * (said.cleared_at - said.began_at), said.played_ms, event["text"], prompt)
+        for event, said in zip(told, seen, strict=False)
+        if said.cleared_at is not None
+    ]
 
 
 def run_demo(engine: str, settings: Settings, log_format: str = "text") -> tuple[bool, list[str]]:
     """Place the call.
 
-    :return: whether every word is right, and the table's lines
+    :return: whether every word is right, every answer quick and the barge-in told as it was, and the table's lines
     """
-    script = load_script(engine)
     # The caller of the demo is no Twilio: it can sign nothing.
     settings = replace(settings, twilio_auth_token=None, twilio_auth_token_secondary=None, stream_secret=None)
     output = LogOutput(sys.stdout, log_format)
     try:
-        events, report = uvloop.run(_place_call(engine, script, settings))
+        played = uvloop.run(_place_call(engine, settings))
     finally:
         output.close()
-    if report.first_frame_at is None or report.error:
+    events, report, said = played.events, played.report, played.caller.said
+    if report.first_frame_at is None or report.error or not said:
         return False, [f"the call did not go through: {report.error}"]
     began_at = time.time() - time.monotonic() + report.first_frame_at
-    outcomes = compare(script, events, began_at)
+    lines = [Line(each.sentence.text, each.start_ms, each.end_ms) for each in said]
+    responses_ms = [None if s.answered_at is None else 1000 * (s.answered_at - s.ended_at) for s in said]
+    outcomes = compare(lines, events, began_at, responses_ms)
     texts = {e["utterance_id"]: e for e in events if e["event"] in ("utterance_end", "amended")}
     extra = [
         e["text"]
         for e in texts.values()
         if e["text"] and not any(e["start_ms"] < o.line.end_ms and e["end_ms"] > o.line.start_ms for o in outcomes)
     ]
-    return all(o.right for o in outcomes) and not extra, render_table(outcomes, extra)
+    found = _interruptions(played)
+    table = render_table(outcomes, extra)
+    table[-1:-1] = render_interruptions(found)
+    if not played.caller.is_done:
+        table.append(f"the conversation ended after {len(said)} sentences: the clerk did not answer   <- WRONG")
+    is_right = all(o.right and _is_quick(o) for o in outcomes) and not extra and played.caller.is_done
+    return is_right and len(found) == 1 and found[0].right, table

@@ -5,6 +5,7 @@
     FastcallError                  the base; never raised itself
     ├── UsageError                 started or called wrongly: the message says what to do; a command exits with 2
     ├── RecognizerError            the recogniser cannot be reached or refused, with its status
+    ├── BacklogError               more waits already than is kept
     └── ClosedError                a call on something that was closed before
 
 Nothing from the wire raises out of fastcall: a peer's mistakes are counted, logged and answered
@@ -13,7 +14,7 @@ Nothing from the wire raises out of fastcall: a peer's mistakes are counted, log
 
 from __future__ import annotations
 
-__all__ = ["ClosedError", "FastcallError", "RecognizerError", "UsageError"]
+__all__ = ["BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError"]
 
 
 class FastcallError(Exception):
@@ -43,6 +44,10 @@ class RecognizerError(FastcallError):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+
+class BacklogError(FastcallError):
+    """What was given is not taken: so much waits already that it would come too late to be of use."""
 
 
 class ClosedError(FastcallError):

@@ -6,12 +6,16 @@ milliseconds only where they leave the process. The frozen classes may be shared
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "SAMPLES_PER_MS",
     "SAMPLE_RATE_HZ",
+    "Amendment",
+    "BargeIn",
+    "CallEvent",
     "CallStarted",
     "CallStopped",
     "Connected",
@@ -20,6 +24,7 @@ __all__ = [
     "FallbackSilent",
     "MarkPlayed",
     "MediaFrame",
+    "Partial",
     "RecognitionEvent",
     "Refused",
     "Rejected",
@@ -30,6 +35,7 @@ __all__ = [
     "SocketClosed",
     "TranscriptEvent",
     "TranscriptEventName",
+    "Utterance",
     "VoiceFrame",
     "Word",
 ]
@@ -220,6 +226,50 @@ class SessionClosed:
     """The session has ended and will give no more results. Once a call."""
 
 
+# --- to a handler ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class Partial:
+    """Somebody speaks: the utterance's text so far."""
+
+    id: int
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class Utterance:
+    """One committed utterance; times are call time in ms."""
+
+    id: int
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(slots=True, frozen=True)
+class Amendment:
+    """The whole new text of an utterance that was committed before: a late final differs."""
+
+    id: int
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class BargeIn:
+    """The caller spoke while the handler did, and was listened to: what was said has been cleared."""
+
+    id: int
+    """Of the caller's utterance."""
+    heard_text: str
+    """What of the answer the caller had heard by then, if it was said with its text."""
+    heard_ms: int
+    """Of its audio, heard."""
+
+
+CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed
+
+
 # --- to the world: the transcript stream -------------------------------------------------------
 
 TranscriptEventName = Literal[
@@ -251,3 +301,5 @@ class TranscriptEvent:
     start_sample: int | None = None
     end_sample: int | None = None
     source: str | None = None
+    details: Mapping[str, Any] | None = None
+    """What only this kind of event has; goes into its record beside the members that all have."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
+from pathlib import Path
 from typing import Any
 
 from fastcall.drivers.own_fallback import FallbackFunction, OwnFallback
@@ -38,13 +40,17 @@ def load_fallback(name: str) -> FallbackFunction:
 
 
 def load_callable(option: str, name: str) -> Any:
-    """What ``module:callable`` names; ``option`` is the command line's, for the message.
+    """What ``module:callable`` names; ``option`` is the command line's, for the message. A module of the folder that
+    the command was started in is found, though a console script does not look there by itself.
 
     :raises UsageError: there is none
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{option} {name!r}: say module:callable")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

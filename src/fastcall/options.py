@@ -7,12 +7,14 @@ import ipaddress
 import logging
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from fastcall.drivers.runner import Handler
+from fastcall.drivers.agent import Handler
 from fastcall.errors import UsageError
 from fastcall.fallbacks import NO_FALLBACK, load_callable
 from fastcall.rules.signature import PublicUrl
+from fastcall.rules.wav import read_audio
 from fastcall.settings import Settings
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "choose_recogniser",
     "is_loopback",
     "load_handler",
+    "load_prompt",
     "tell_where",
     "tls_context",
 ]
@@ -142,15 +145,33 @@ def is_loopback(host: str) -> bool:
 
 
 def load_handler(name: str) -> Handler:
-    """The callable that ``module:callable`` names.
+    """The callable that ``module:callable`` names: ``async def`` (it runs on the event loop) or plain (in a thread).
 
-    :raises UsageError: there is none, or it is not ``async def handler(call)``
+    :raises UsageError: there is none, or it does not take one argument, the call
     """
     handler = load_callable("--handler", name)
-    if not inspect.iscoroutinefunction(handler):
-        raise UsageError(f"--handler {name!r} is not an `async def` function of one argument, the call")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError as error:
+        raise UsageError(f"--handler {name!r} is not a function of one argument, the call: {error}") from error
+    except ValueError:
+        pass  # a function in C may have no signature to look at
     checked: Handler = handler
     return checked
+
+
+def load_prompt(path: str | None) -> bytes:
+    """What ``AGENT_FAILURE_PROMPT`` names, as mu-law; nothing without it.
+
+    :raises UsageError: it cannot be used
+    """
+    if path is None:
+        return b""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"AGENT_FAILURE_PROMPT={path}: {error.strerror}") from error
+    return read_audio(data, path)
 
 
 def tell_where(settings: Settings, options: ServeOptions, port: int, recogniser: str) -> None:

@@ -9,7 +9,14 @@ import pytest
 from house import TEST_FILES, name_of, tree_of
 
 # Here the sleep is not a wait but the very thing that is tested: a loop that stands still, a source that never ends.
-SUBJECT = {("tests/talkers.py", "talk_without_end"), ("tests/wire/test_simulator.py", "stall")}
+SUBJECT = {
+    ("tests/talkers.py", "talk_without_end"),
+    ("tests/talkers.py", "misbehave_async"),
+    ("tests/talkers.py", "keep_the_loop"),
+    ("tests/talkers.py", "think"),
+    ("tests/talkers.py", "reply"),
+    ("tests/wire/test_simulator.py", "stall"),
+}
 
 
 def is_wait(call: ast.Call) -> bool:

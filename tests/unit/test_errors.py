@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall.errors import ClosedError, FastcallError, RecognizerError, UsageError
+from fastcall.errors import BacklogError, ClosedError, FastcallError, RecognizerError, UsageError
 
 
 def test_the_base_is_caught_and_never_raised_itself() -> None:
     with pytest.raises(TypeError):
         FastcallError("no")
-    for error in (UsageError("a"), ClosedError("b"), RecognizerError("UNAVAILABLE", "down")):
+    for error in (UsageError("a"), ClosedError("b"), BacklogError("c"), RecognizerError("UNAVAILABLE", "down")):
         assert isinstance(error, FastcallError)
 
 

@@ -46,7 +46,7 @@ def test_a_choice_that_cannot_work_says_what_to_set(
         choose_recogniser(Settings.from_environ(environ), ServeOptions(**options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["talkers", "no_such_module:x", "json:no_such", "json:dumps", ":x"])
+@pytest.mark.parametrize("name", ["talkers", "no_such_module:x", "json:no_such", "talkers:two_arguments", ":x"])
 def test_a_handler_that_is_none_is_named(name: str) -> None:
     with pytest.raises(UsageError, match="--handler"):
         load_handler(name)

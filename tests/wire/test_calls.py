@@ -121,7 +121,7 @@ async def test_a_handler_that_hangs_up_ends_the_call_with_1000(prompt_emulator: 
 async def test_a_handler_that_never_returns_is_ended_some_time_after_its_call(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastcall.drivers.runner.HANDLER_GRACE_S", 0.05)
+    monkeypatch.setattr("fastcall.drivers.agent.HANDLER_GRACE_S", 0.05)
     async with serving(prompt_emulator, handler="talkers:hang") as served, Phone(served.url, "hanging") as phone:
         await phone.start()
         await served.transcripts.wait_for(phone.call_sid, "session_started")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FASTCALL = [sys.executable, "-m", "fastcall"]
 
 
-def test_the_demo_in_tones_recognises_every_word() -> None:
+def test_the_demo_in_tones_is_a_conversation_without_a_wrong_word() -> None:
     done = subprocess.run(
         [*FASTCALL, "demo", "--engine", "tones"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -22,9 +22,12 @@ def test_the_demo_in_tones_recognises_every_word() -> None:
     wanted.append("[STT] Streaming session closed")
     first = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in wanted]
     assert first == sorted(first)
-    assert sum(line.startswith("🟢 Final: ") for line in lines) == 5
+    assert sum(line.startswith("🟢 Final: ") for line in lines) == 6
     assert sum(line.startswith("[STT] Streaming session started") for line in lines) == 1
     assert done.stderr == ""
+    assert "6 of 6 answers within 1200 ms" in lines
+    assert re.fullmatch(r"barge-in: clear \d+ ms after .* the clerk was told 'for which day, and at.*'", lines[-2])
+    assert lines[-1] == "6 of 6 sentences word for word: all right"
 
 
 def test_the_example_finds_the_utterances_itself() -> None:

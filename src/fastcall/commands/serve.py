@@ -47,6 +47,10 @@ settings (environment), with their defaults:
                                   library, at several times the cost; auto: native where libnghttp2 is
   STT_TLS_ROOTS                   certificates (PEM) to trust in place of the system's; an emulator is then spoken to by
                                   TLS
+  BARGE_IN=true  BARGE_IN_MIN_MS=0  BARGE_IN_MIN_WORDS=0
+                                  whether a caller who speaks stops the handler, after how much voice or how many words
+  SPECULATE_AFTER_MS=0            replies may begin on an interim that has not changed for so long; 0: never
+  AGENT_FAILURE_PROMPT            a WAV or .ulaw file that the caller hears when the handler has failed
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
 GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
@@ -71,7 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator and google-v2")
     uplink = "what carries the streams: native (libnghttp2), grpcio, or the first that is there (default: STT_UPLINK)"
     parser.add_argument("--uplink", choices=UPLINKS, help=uplink)
-    parser.add_argument("--handler", metavar="MODULE:CALLABLE", help="async def handler(call), run for each call")
+    parser.add_argument(
+        "--handler",
+        metavar="MODULE:CALLABLE",
+        help="your agent, run for each call: async def agent(call), or a plain function, which gets a thread",
+    )
     parser.add_argument(
         "--fallback",
         metavar="MODULE:CALLABLE",

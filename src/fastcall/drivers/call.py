@@ -3,29 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, Protocol
 
-from fastcall.events import SAMPLES_PER_MS, CallStarted, TranscriptEvent
+from fastcall.drivers.answers import Answerer, Reply, Turn, current_turn
+from fastcall.drivers.inbox import Inbox
+from fastcall.drivers.outbound import Encoding, OutboundAudio
+from fastcall.drivers.speaker import Speaker, SpeakerOwner, Speech
+from fastcall.events import (
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_MS,
+    Amendment,
+    BargeIn,
+    CallEvent,
+    CallStarted,
+    DtmfPressed,
+    MarkPlayed,
+    Partial,
+    Utterance,
+)
 from fastcall.ports import CallSocket
-from fastcall.rules.twilio import clear_message, mark_message, media_message
+from fastcall.rules.history import AudioHistory
+from fastcall.rules.metrics import Metrics
+from fastcall.rules.playout import MARK_PREFIX
+from fastcall.rules.speculation import Outcome, Speculation
+from fastcall.rules.spoken import Heard
+from fastcall.rules.turns import TurnClock
+from fastcall.rules.twilio import MAX_MARK_CHARS
+from fastcall.rules.wav import open_wav
 
-__all__ = ["Call", "Utterance"]
+__all__ = [
+    "Amendment",
+    "BargeIn",
+    "Call",
+    "DtmfPressed",
+    "Heard",
+    "MarkPlayed",
+    "Partial",
+    "Speech",
+    "Turn",
+    "Utterance",
+]
 
-# A handler that does not keep up loses the oldest utterance first; the newest is what the caller waits for.
+# Of each kind of reader, what may wait for it; then the oldest is dropped.
 MAX_WAITING_UTTERANCES = 64
+MAX_WAITING_KEYS = 64
+MAX_WAITING_EVENTS = 256
+MAX_READERS = 16
 
 
-@dataclass(slots=True, frozen=True)
-class Utterance:
-    """One committed utterance; times are call time in ms."""
+class CallOwner(SpeakerOwner, Protocol):
+    """Who wants to know what the handler of a call does."""
 
-    id: int
-    text: str
-    start_ms: int
-    end_ms: int
+    def stalled(self, seconds: float) -> None:
+        """A step of it has kept the loop."""
 
 
 class Call:
@@ -33,18 +65,41 @@ class Call:
 
     A handler is ``async def handler(call: Call) -> None``. It runs in a task of its own; when it returns or raises,
     the call goes on without it.
+
+    :param owner: is told what becomes of what is said
+    :param history: has the caller's audio
+    :param speculate_s: how long an interim stands before a reply may begin on it; 0: never
     """
 
-    def __init__(self, started: CallStarted, socket: CallSocket) -> None:
+    def __init__(
+        self,
+        started: CallStarted,
+        socket: CallSocket,
+        owner: CallOwner,
+        *,
+        history: AudioHistory | None = None,
+        metrics: Metrics | None = None,
+        turns: TurnClock | None = None,
+        speculate_s: float = 0.0,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._started = started
         self._socket = socket
-        self._waiting: deque[Utterance] = deque(maxlen=MAX_WAITING_UTTERANCES)
-        self._news = asyncio.Event()
-        self._over = False
-        self.on_answer: Callable[[], None] | None = None
-        """Called once, at the next audio that is said. For the runner."""
-        self.dropped_utterances = 0
-        """Utterances that the handler was too slow for."""
+        self._owner = owner
+        self._history = history or AudioHistory(sample_bytes=1, limit_samples=0)
+        self._metrics = metrics or Metrics()
+        self._turns = turns or TurnClock()
+        self._speculate_s = speculate_s
+        self.speaker = Speaker(socket, started.stream_sid, owner)
+        """For the runner."""
+        self.state: dict[str, Any] = {}
+        """The handler's own: whatever belongs to this call."""
+        self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._count_drop)
+        self._keys: Inbox[str] = Inbox(MAX_WAITING_KEYS, on_drop=self._count_drop)
+        self._inboxes: list[Inbox[CallEvent]] = []
+        self._is_interrupted = False
+        """The caller broke in, and what is being said to us is not committed yet."""
+        self._is_over = False
 
     @property
     def call_sid(self) -> str:
@@ -61,51 +116,191 @@ class Call:
         """The ``<Parameter>``s of the TwiML."""
         return MappingProxyType(self._started.custom_parameters)
 
-    async def utterances(self) -> AsyncIterator[Utterance]:
-        """The committed utterances as they come, until the call ends."""
-        while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-            if self._over:
-                return
-            self._news.clear()
-            await self._news.wait()
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._is_over
 
-    def say(self, mulaw: bytes) -> None:
-        """Queue audio to be played: G.711 mu-law, 8 kHz mono, without a file header."""
-        if mulaw and not self._over:
-            self._socket.send_soon(media_message(self.stream_sid, mulaw))
-            answered, self.on_answer = self.on_answer, None
-            if answered is not None:
-                answered()
+    # --- in ---------------------------------------------------------------------------------------------
+
+    async def utterances(self) -> AsyncIterator[Utterance]:
+        """The committed utterances as they come, from the call's beginning to its end; those without words are left
+        out. One that a handler is too slow for is dropped, the oldest first, and counted."""
+        async for utterance in self._utterances:
+            yield utterance
+
+    async def keys(self) -> AsyncIterator[str]:
+        """The keys of the telephone that are pressed, from the call's beginning to its end."""
+        async for key in self._keys:
+            yield key
+
+    def events(self) -> AsyncIterator[CallEvent]:
+        """Everything that happens from now on: ``Partial`` while someone speaks, ``Utterance`` (also without words),
+        ``Amendment``, ``BargeIn``, ``DtmfPressed``, and ``MarkPlayed`` for marks of your own.
+
+        :raises RuntimeError: more than 16 read already
+        """
+        return self._read(self._open_inbox())
+
+    def keep_audio(self, seconds: float) -> None:
+        """Keep the caller's newest audio for ``audio``, at 8 kB a second; at most ``STT_REPLAY_S`` (90 s). Without it
+        what was recognised is forgotten."""
+        self._history.keep(int(seconds * SAMPLE_RATE_HZ))
+
+    def audio(self, start_ms: int, end_ms: int) -> bytes:
+        """What the caller said from ``start_ms`` to ``end_ms`` of call time, as LINEAR16, 8 kHz mono; what is not kept,
+        any more or yet, is left out."""
+        start = max(start_ms * SAMPLES_PER_MS, self._history.start)
+        return self._history.read(start, end_ms * SAMPLES_PER_MS - start)
+
+    async def answer(self, reply: Reply) -> None:
+        """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is what was said.
+
+        One reply runs at a time, in a task of its own. It is cancelled when the caller breaks in, or when the next
+        utterance is committed; what ``reply`` raises is raised here. With ``SPECULATE_AFTER_MS`` a reply may begin on
+        an interim: what it says is then kept back until the text is committed, and it is cancelled and begun anew if
+        that has other words.
+        """
+        inbox = self._open_inbox()
+        rule = Speculation(self._speculate_s)
+        try:
+            answerer = Answerer(
+                reply,
+                inbox,
+                rule,
+                say=self._say_kept,
+                on_outcome=self._count_outcome,
+                on_stall=self._owner.stalled,
+            )
+            await answerer.run()
+        finally:
+            self._inboxes.remove(inbox)
+
+    # --- out --------------------------------------------------------------------------------------------
+
+    def say(
+        self,
+        audio: bytes | AsyncIterable[bytes],
+        *,
+        text: str = "",
+        encoding: Encoding = "mulaw",
+        rate_hz: int = SAMPLE_RATE_HZ,
+        word_ends_ms: Sequence[float] | None = None,
+    ) -> Speech:
+        """Queue audio to be played, mono: bytes, a whole WAV file, or an async iterator of bytes in any pieces.
+
+        What is said between a barge-in and the commit of the caller's utterance still belongs to the answer that was
+        interrupted: it is not played.
+
+        :param text: the words in it, for ``heard_text``
+        :param encoding: ``mulaw`` (G.711) or ``pcm`` (LINEAR16, little-endian); a WAV file says so itself
+        :param rate_hz: 4,000 to 192,000, a multiple of 25; a WAV file says so itself
+        :param word_ends_ms: where in the audio each word of ``text`` ends; else words last as long as they have letters
+        :return: what can be awaited: what was heard, once it was played or cut off
+        :raises ValueError: no such rate or encoding, or a WAV file that is none
+        :raises BacklogError: over five minutes wait already
+        """
+        source = None
+        if isinstance(audio, bytes | bytearray | memoryview):
+            data = bytes(audio)
+            if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+                encoding, rate_hz, data = open_wav(data)
+            outbound = OutboundAudio(encoding, rate_hz)
+            outbound.feed(data)
+            outbound.end()
+        else:
+            source, outbound = audio, OutboundAudio(encoding, rate_hz)
+        ends = None if word_ends_ms is None else tuple(int(ms * SAMPLES_PER_MS) for ms in word_ends_ms)
+        speech = Speech(outbound, text, ends)
+        turn = current_turn.get()
+        if outbound.is_empty or self._is_over:
+            speech.finish(0)
+        elif turn is not None and not turn.is_committed:
+            turn.hold(speech, source, self.speaker)
+        elif self._is_interrupted:
+            outbound.drop()
+            speech.finish(0)
+        else:
+            self._say(speech, source)
+        return speech
+
+    def _say(self, speech: Speech, source: AsyncIterable[bytes] | None = None) -> None:
+        self.speaker.check_room(speech.audio)
+        speech.turn = self._turns.said(now=self._loop.time())
+        self.speaker.say(speech, source)
+
+    def _say_kept(self, speech: Speech, turn: Turn) -> None:
+        speech.turn = self._turns.said(now=self._loop.time(), began_at=turn.began_at, ready_at=turn.ready_at)
+        self.speaker.say(speech)
 
     def mark(self, name: str) -> None:
-        """Ask to be told when the audio queued so far was played."""
-        if not self._over:
-            self._socket.send_soon(mark_message(self.stream_sid, name))
+        """Ask for ``MarkPlayed`` when the audio queued so far was played, or cleared.
 
-    def clear(self) -> None:
-        """Drop queued audio that was not yet played."""
-        if not self._over:
-            self._socket.send_soon(clear_message(self.stream_sid))
+        :raises ValueError: the name is too long, or begins as our own do
+        """
+        if name.startswith(MARK_PREFIX) or len(name) > MAX_MARK_CHARS:
+            raise ValueError(
+                f"{name[:60]!r}: a mark's name has at most {MAX_MARK_CHARS} characters and does not begin "
+                f"with {MARK_PREFIX!r}"
+            )
+        self.speaker.mark(name)
+
+    def clear(self) -> asyncio.Future[Heard]:
+        """Drop what was said and not yet played; at once, whether awaited or not.
+
+        :return: to await: what of the answer was heard, when the peer has confirmed, after 1 s at the latest
+        """
+        return self.speaker.clear()[1]
 
     def hangup(self) -> None:
-        """Close the stream; Twilio goes on with the TwiML after ``<Connect>``, or ends the call."""
+        """Close the stream now; Twilio goes on with the TwiML after ``<Connect>``, or ends the call. What is still
+        being played is lost: ``await`` it first."""
         self._socket.close_soon(1000, "the handler hung up")
 
     # --- for the runner -------------------------------------------------------------------------------
 
-    def deliver(self, event: TranscriptEvent) -> None:
-        """A committed utterance."""
-        if len(self._waiting) == MAX_WAITING_UTTERANCES:
-            self.dropped_utterances += 1
-        start, end = event.start_sample or 0, event.end_sample or 0
-        self._waiting.append(
-            Utterance(event.utterance_id or 0, event.text or "", start // SAMPLES_PER_MS, end // SAMPLES_PER_MS)
-        )
-        self._news.set()
+    def deliver(self, event: CallEvent) -> None:
+        """Something that the handler may want to know."""
+        if isinstance(event, BargeIn | Utterance):
+            self._is_interrupted = isinstance(event, BargeIn)
+        if isinstance(event, Utterance) and event.text:
+            self._utterances.put(event)
+        elif isinstance(event, DtmfPressed):
+            self._keys.put(event.digit)
+        for inbox in self._inboxes:
+            inbox.put(event)
 
     def finish(self) -> None:
-        """No more utterances will come."""
-        self._over = True
-        self._news.set()
+        """Nothing more will come."""
+        self._is_over = True
+        self.speaker.finish()
+        self._utterances.finish()
+        self._keys.finish()
+        for inbox in self._inboxes:
+            inbox.finish()
+
+    def _open_inbox(self) -> Inbox[CallEvent]:
+        if len(self._inboxes) >= MAX_READERS:
+            raise RuntimeError(f"{MAX_READERS} readers of events already: leave a loop over events() before the next")
+        inbox: Inbox[CallEvent] = Inbox(MAX_WAITING_EVENTS, on_drop=self._count_drop, is_newer=_is_newer)
+        self._inboxes.append(inbox)
+        if self._is_over:
+            inbox.finish()
+        return inbox
+
+    async def _read(self, inbox: Inbox[CallEvent]) -> AsyncIterator[CallEvent]:
+        try:
+            async for event in inbox:
+                yield event
+        finally:
+            self._inboxes.remove(inbox)
+
+    def _count_drop(self) -> None:
+        self._metrics.agent_events_dropped += 1
+
+    def _count_outcome(self, outcome: Outcome) -> None:
+        self._metrics.speculative_starts[outcome] += 1
+
+
+def _is_newer(waiting: CallEvent, event: CallEvent) -> bool:
+    return isinstance(waiting, Partial) and isinstance(event, Partial) and waiting.id == event.id

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from fastcall._codec import Ear, MediaLane
-from fastcall.drivers.call import Call
+from fastcall.drivers.agent import AgentDesk, Handler
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.drivers.tally import CallTally
 from fastcall.events import (
@@ -49,13 +49,9 @@ log = logging.getLogger("fastcall.call")
 
 POLICY_VIOLATION = 1008
 
-Handler = Callable[[Call], Awaitable[None]]
-
 VAD_FRAME_SAMPLES = 160
 MULAW_SILENCE = b"\xff"
 CLOSE_TIMEOUT_S = 5.0
-# What a handler has for its own clean-up after the call's end.
-HANDLER_GRACE_S = 5.0
 
 
 class CallRunner:
@@ -65,6 +61,7 @@ class CallRunner:
     :param fallback: shared by all calls
     :param voice: this call's own voice detector
     :param sink: is told every transcript event
+    :param prompt: mu-law that the caller hears when the handler has failed
     :param rand: random numbers in [0, 1), for the session's jitter
     :param gate: is asked whether the call may begin
     :param metrics: the process's numbers
@@ -81,6 +78,7 @@ class CallRunner:
         voice: VoiceDetector,
         sink: TranscriptSink,
         handler: Handler | None = None,
+        prompt: bytes = b"",
         rand: Callable[[], float] = random.random,
         gate: Gate | None = None,
         metrics: Metrics | None = None,
@@ -93,6 +91,7 @@ class CallRunner:
         self._config = config
         self._sink = sink
         self._handler = handler
+        self._prompt = prompt
         self._rand = rand
         self._gate = gate
         self._metrics = metrics or Metrics()
@@ -102,8 +101,7 @@ class CallRunner:
         self._machine = CallMachine(settings, now=self._loop.time())
         self._session: RecognitionSession | None = None
         self._tally = CallTally(self._metrics, self._machine)
-        self._call: Call | None = None
-        self._handler_task: asyncio.Task[None] | None = None
+        self._agent: AgentDesk | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -233,7 +231,9 @@ class CallRunner:
             case NoteSpeech(speaking, sample, is_last):
                 if self._session is not None:
                     self._session.note_speech(speaking, sample, is_last=is_last)
+                self._tell_agent(command)
             case CloseSession():
+                self._tell_agent(command)
                 self._close_lane()
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
@@ -242,10 +242,12 @@ class CallRunner:
                 self._socket.close_soon(code, reason)
             case Warn(message):
                 self._tell("%s call=%s", one_line(message))
-            case DtmfPressed(digit):
-                log.debug("dtmf %s call=%s", digit, self.label)
-            case MarkPlayed(name):
-                log.debug("mark %s call=%s", name, self.label)
+            case DtmfPressed() | MarkPlayed():
+                self._tell_agent(command)
+
+    def _tell_agent(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
+        if self._agent is not None:
+            self._agent.note_command(command)
 
     def _tell(self, form: str, *values: object) -> None:
         log.warning(form, *values, self.label, extra={"call": self.label})
@@ -336,8 +338,17 @@ class CallRunner:
         self._session.start()
         self._open_lane(command.call.stream_sid, self._session)
         if self._handler is not None:
-            self._call = Call(command.call, self._socket)
-            self._handler_task = self._loop.create_task(self._run_handler(self._handler, self._call))
+            self._agent = AgentDesk(
+                self._handler,
+                command.call,
+                self._socket,
+                self._session,
+                self._machine,
+                publish=self._publish,
+                settings=self._settings,
+                metrics=self._metrics,
+                prompt=self._prompt,
+            )
 
     def _session_event(self, event: SessionEvent) -> None:
         self._tally.note(event)
@@ -361,17 +372,8 @@ class CallRunner:
         if self._session is not None:
             self._tally.publish(event, self._session.clock, now=self._loop.time())
         self._sink(event, call_sid=call.call_sid, stream_sid=call.stream_sid)
-        if event.event == "utterance_end" and self._call is not None:
-            self._call.on_answer = self._tally.answer_to(event, self._session, self._loop.time)
-            self._call.deliver(event)
-
-    async def _run_handler(self, handler: Handler, call: Call) -> None:
-        try:
-            await handler(call)
-        except Exception:
-            # The handler is the user's code: its failure is told, and the call goes on.
-            label = self.label
-            log.exception("the handler failed; the call goes on without it call=%s", label, extra={"call": label})
+        if self._agent is not None:
+            self._agent.note(event)
 
     def _finish(self) -> None:
         self._close_lane()
@@ -382,9 +384,7 @@ class CallRunner:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._call is not None:
-            self._call.finish()
-        if self._handler_task is not None and not self._handler_task.done():
-            self._loop.call_later(HANDLER_GRACE_S, self._handler_task.cancel)
+        if self._agent is not None:
+            self._agent.finish()
         if not self._over.done():
             self._over.set_result(None)

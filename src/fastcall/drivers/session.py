@@ -92,7 +92,7 @@ class RecognitionSession:
         self._rand = rand
         sample_bytes = 1 if encoding == "mulaw" else 2
         limit_samples = int(self._settings.stt_replay_s * SAMPLE_RATE_HZ)
-        self._history = AudioHistory(sample_bytes=sample_bytes, limit_samples=limit_samples)
+        self.history = self._history = AudioHistory(sample_bytes=sample_bytes, limit_samples=limit_samples)
         self.intake = AudioIntake(self._history, sample_bytes=sample_bytes)
         self.batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
         """For who feeds ``intake.track`` itself, on the loop and only what fits: ``pump`` when so many samples wait."""

@@ -7,7 +7,6 @@ them since the last time is brought over when somebody asks, and when the call e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import (
@@ -89,12 +88,3 @@ class CallTally:
             self._metrics.utterances[event.source if event.source and event.text else "none"] += 1
             if event.end_sample is not None:
                 self._metrics.commit_latency_seconds.observe(clock.age_s(event.end_sample, now=now))
-
-    def answer_to(
-        self, event: TranscriptEvent, session: RecognitionSession | None, time: Callable[[], float]
-    ) -> Callable[[], None] | None:
-        """What to call at the first audio that answers the utterance that ``event`` ends."""
-        if session is None or event.end_sample is None:
-            return None
-        clock, end_sample = session.clock, event.end_sample
-        return lambda: self._metrics.first_response_seconds.observe(clock.age_s(end_sample, now=time()))

@@ -27,6 +27,8 @@ class AudioHistory:
         """Samples that were forgotten although nothing had settled them."""
         self.lost_to = 0
         """One past the newest of them."""
+        self._settled_to = 0
+        self._keep_samples = 0
 
     @property
     def start(self) -> int:
@@ -52,11 +54,15 @@ class AudioHistory:
         """What was pushed into the track follows the newest."""
         track = self.track
         track.take()
+        if self._keep_samples:
+            self._forget()
         excess = track.end - track.start - self._limit_samples
         if excess > 0:
-            self.lost_samples += excess
+            lost = track.start + excess - max(track.start, self._settled_to)
             track.forget_before(track.start + excess)
-            self.lost_to = track.start
+            if lost > 0:
+                self.lost_samples += lost
+                self.lost_to = track.start
 
     def read(self, start: int, samples: int) -> bytes:
         """At most ``samples`` samples from ``start`` on, as LINEAR16; none where there are none yet.
@@ -65,6 +71,15 @@ class AudioHistory:
         """
         return self.track.read(start, samples) if samples > 0 and start < self.end else b""
 
+    def keep(self, samples: int) -> None:
+        """Keep so many of the newest although they are settled, or more if that was asked before; never above the
+        limit. For who wants to hear them again."""
+        self._keep_samples = min(max(samples, self._keep_samples), self._limit_samples)
+
     def forget_before(self, sample: int) -> None:
         """Samples before ``sample`` are settled."""
-        self.track.forget_before(sample)
+        self._settled_to = max(self._settled_to, min(sample, self.end))
+        self._forget()
+
+    def _forget(self) -> None:
+        self.track.forget_before(min(self._settled_to, max(0, self.end - self._keep_samples)))

@@ -202,6 +202,11 @@ class CallMachine:
         """Which call this is, once it has started."""
         return self._call
 
+    @property
+    def last_voiced_sample(self) -> int:
+        """End of the newest voiced frame of the newest utterance."""
+        return self._endpointer.last_voiced_sample
+
     def commands(self) -> list[Command]:
         """What is to be done, in order; empties the list."""
         commands, self._commands = self._commands, []

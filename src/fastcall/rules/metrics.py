@@ -31,6 +31,11 @@ COUNTERS = {
     "duplicate_frames": "Inbound audio messages whose time had come before",
     "idle_closed": "Sockets closed because too many waited without a call",
     "fallback_failures": "Requests to the fallback that will have no answer",
+    "barge_ins": "Times a caller was listened to while a handler spoke",
+    "agent_failures": "Handlers, and sources of their audio, that raised",
+    "agent_stalls": "Times a handler kept the event loop for over 0.2 s",
+    "agent_events_dropped": "Events that a handler was too slow for (the oldest are dropped)",
+    "clears_overdue": "Times marks did not come back within a second of clear",
     "events_dropped": "Lines of the transcript stream that a reader of /events was too slow for",
 }
 LABELLED = {
@@ -42,6 +47,7 @@ LABELLED = {
     "session_failures": ("code", "Outages of the recogniser, as calls saw them"),
     "fallbacks": ("reason", "Requests to the fallback, by why the recogniser was not enough"),
     "utterances": ("source", "Utterances that were committed, by who recognised them; none: nobody told of words"),
+    "speculative_starts": ("outcome", "Replies begun on an interim: kept, or given up because the words changed"),
 }
 GAUGES = {
     "calls_live": "Calls that are live",
@@ -56,6 +62,11 @@ HISTOGRAMS = {
     "partial_latency_seconds": ("From the newest recognised sound to its partial", _ANSWER_S),
     "commit_latency_seconds": ("From the end of speech to the utterance's committed text", _ANSWER_S),
     "first_response_seconds": ("From the end of speech to the first audio of the answer", _ANSWER_S),
+    "turn_endpointing_seconds": ("Of that: until the endpointer holds the speech to be over", _ANSWER_S),
+    "turn_commit_seconds": ("Of that: from there to the committed text", _ANSWER_S),
+    "turn_agent_seconds": ("Of that: from there until the handler says something", _ANSWER_S),
+    "turn_first_audio_seconds": ("Of that: from there to its first audio on the wire", _ANSWER_S),
+    "barge_in_seconds": ("From a caller's first voiced frame to clear on the wire", _ANSWER_S),
     "loop_lateness_seconds": ("How late the event loop ran a timer", _AGE_S),
 }
 
@@ -92,6 +103,11 @@ class Metrics:
         self.idle_closed = 0
         self.fallback_failures = 0
         self.events_dropped = 0
+        self.barge_ins = 0
+        self.agent_failures = 0
+        self.agent_stalls = 0
+        self.agent_events_dropped = 0
+        self.clears_overdue = 0
         self.rejected_messages: Counter[str] = Counter()
         self.auth_refusals: Counter[str] = Counter()
         self.calls_refused: Counter[str] = Counter()
@@ -100,6 +116,7 @@ class Metrics:
         self.session_failures: Counter[str] = Counter()
         self.fallbacks: Counter[str] = Counter()
         self.utterances: Counter[str] = Counter()
+        self.speculative_starts: Counter[str] = Counter()
         self.calls_live = 0
         self.calls_interrupted = 0
         self.sockets_waiting = 0
@@ -110,6 +127,11 @@ class Metrics:
         self.partial_latency_seconds = Histogram(_ANSWER_S)
         self.commit_latency_seconds = Histogram(_ANSWER_S)
         self.first_response_seconds = Histogram(_ANSWER_S)
+        self.turn_endpointing_seconds = Histogram(_ANSWER_S)
+        self.turn_commit_seconds = Histogram(_ANSWER_S)
+        self.turn_agent_seconds = Histogram(_ANSWER_S)
+        self.turn_first_audio_seconds = Histogram(_ANSWER_S)
+        self.barge_in_seconds = Histogram(_ANSWER_S)
         self.loop_lateness_seconds = Histogram(_AGE_S)
 
     def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:

@@ -37,7 +37,8 @@ def log_line(event: TranscriptEvent, *, call_sid: str) -> str | None:
 
 
 def record(event: TranscriptEvent, *, call_sid: str, stream_sid: str, at: float) -> dict[str, Any]:
-    """The object of the transcript stream. Every key is always there; ``*_ms`` are call time, ``at`` Unix time."""
+    """The object of the transcript stream. These keys are always there, an event's own details follow them.
+    ``start_ms`` and ``end_ms`` are call time, ``at`` Unix time."""
     return {
         "event": event.event,
         "call_sid": call_sid,
@@ -48,6 +49,7 @@ def record(event: TranscriptEvent, *, call_sid: str, stream_sid: str, at: float)
         "end_ms": _ms(event.end_sample),
         "source": event.source,
         "at": at,
+        **(event.details or {}),
     }
 
 

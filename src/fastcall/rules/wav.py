@@ -9,12 +9,14 @@ Source: Microsoft, "Multiple Channel Audio Data and WAVE Files"; RFC 2361 (codec
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from fastcall import g711
 from fastcall.errors import UsageError
 
-__all__ = ["read_audio", "read_wav", "write_wav"]
+__all__ = ["open_wav", "read_audio", "read_wav", "write_wav"]
 
 SAMPLE_RATE_HZ = 8000
 
@@ -60,6 +62,21 @@ def read_wav(data: bytes, name: str = "the WAV file") -> bytes:
     :return: G.711 mu-law, 8 kHz mono, one byte a sample; at least one byte
     :raises UsageError: not a WAV file, cut off, without audio, or of a format that is not read
     """
+    form, samples = _open(data, name, _check_telephone)
+    return samples if form.codec == FORMAT_MULAW else bytes(g711.lin2ulaw(samples, 2))
+
+
+def open_wav(data: bytes, name: str = "the WAV file") -> tuple[Literal["mulaw", "pcm"], int, bytes]:
+    """A WAV file of any rate, mono, as 16-bit PCM or mu-law.
+
+    :return: encoding, rate in Hz, samples
+    :raises UsageError: as for ``read_wav``
+    """
+    form, samples = _open(data, name, _check_mono)
+    return ("mulaw" if form.codec == FORMAT_MULAW else "pcm"), form.rate_hz, samples
+
+
+def _open(data: bytes, name: str, check: Callable[[_Format, str], None]) -> tuple[_Format, bytes]:
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise UsageError(f"{name} is not a WAV file (no RIFF/WAVE header)")
     form: _Format | None = None
@@ -69,10 +86,11 @@ def read_wav(data: bytes, name: str = "the WAV file") -> bytes:
         at += 8
         if chunk == b"fmt ":
             form = _read_format(data[at : at + size], name)
+            check(form, name)
         elif chunk == b"data":
             if form is None:
                 raise UsageError(f"{name} has audio before it says of which format (no 'fmt ' chunk)")
-            return _samples(data[at:], size, form, name)
+            return form, _samples(data[at:], size, form, name)
         at += size + (size & 1)  # chunks begin at even offsets
     raise UsageError(f"{name} is cut off or has no audio in it (no 'data' chunk)")
 
@@ -98,14 +116,25 @@ def _read_format(body: bytes, name: str) -> _Format:
     codec, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", body)
     if codec == FORMAT_EXTENSIBLE and len(body) >= 26:
         codec = int.from_bytes(body[24:26], "little")  # the first two bytes of the sub-format's GUID
-    form = _Format(codec, channels, rate_hz, bits)
+    return _Format(codec, channels, rate_hz, bits)
+
+
+def _describe(form: _Format) -> str:
+    kind = {FORMAT_PCM: "PCM", FORMAT_MULAW: "mu-law"}.get(form.codec, f"codec {form.codec}")
+    channels = f"{form.channels} channel{'s' * (form.channels != 1)}"
+    return f"{form.bits}-bit {kind}, {channels}, {form.rate_hz} Hz"
+
+
+def _check_telephone(form: _Format, name: str) -> None:
     if form not in (_Format(FORMAT_PCM, 1, 8000, 16), _Format(FORMAT_MULAW, 1, 8000, 8)):
-        kind = {FORMAT_PCM: "PCM", FORMAT_MULAW: "mu-law"}.get(codec, f"codec {codec}")
         raise UsageError(
-            f"{name} is {bits}-bit {kind}, {channels} channel{'s' * (channels != 1)}, {rate_hz} Hz; "
-            f"the telephone has 8000 Hz mono, as 16-bit PCM or mu-law. Please {CONVERT}"
+            f"{name} is {_describe(form)}; the telephone has 8000 Hz mono, as 16-bit PCM or mu-law. Please {CONVERT}"
         )
-    return form
+
+
+def _check_mono(form: _Format, name: str) -> None:
+    if (form.codec, form.channels, form.bits) not in ((FORMAT_PCM, 1, 16), (FORMAT_MULAW, 1, 8)):
+        raise UsageError(f"{name} is {_describe(form)}; what is said is mono, as 16-bit PCM or mu-law")
 
 
 def _samples(rest: bytes, size: int, form: _Format, name: str) -> bytes:
@@ -116,4 +145,4 @@ def _samples(rest: bytes, size: int, form: _Format, name: str) -> bytes:
         audio = audio[: len(audio) & ~1]
     if not audio:
         raise UsageError(f"{name} has no audio in it")
-    return audio if form.codec == FORMAT_MULAW else bytes(g711.lin2ulaw(audio, 2))
+    return audio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 
 import pytest
@@ -157,7 +158,7 @@ async def test_a_handler_hears_utterances_and_its_failure_is_told(caplog: pytest
             await asyncio.sleep(0)
         await stage.hang_up()
     assert heard == ["hello"]
-    assert len(stage.socket.sent) == 1
+    assert [json.loads(message)["event"] for message in stage.socket.sent] == ["media", "mark"]
     assert stage.names()[-1] == "call_ended"
     assert "the handler failed" in caplog.text
 

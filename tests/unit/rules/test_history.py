@@ -83,3 +83,23 @@ def test_what_is_not_there_yet_is_nothing_and_what_is_gone_is_an_error() -> None
     assert history.read(5, 0) == history.read(5, -3) == history.read(10, 5) == history.read(50, 5) == b""
     with pytest.raises(ValueError, match="start=3: the samples from 4 to 10 are kept"):
         history.read(3, 1)
+
+
+def test_what_is_settled_is_kept_where_that_is_wanted_and_is_never_lost() -> None:
+    history = AudioHistory(sample_bytes=1, limit_samples=100)
+    history.keep(30)
+    history.keep(20)
+    history.append(bytes(range(80)))
+    history.forget_before(70)
+    assert (history.start, history.end) == (50, 80)
+    history.append(bytes(range(80, 100)))
+    assert history.start == 70
+    history.forget_before(75)
+    assert history.start == 70
+    assert history.read(70, 3) == g711.ulaw2lin(bytes([70, 71, 72]), 2)
+    # The bound is above all of it, and what goes then was settled up to 75.
+    history.append(bytes(100))
+    assert (history.start, history.lost_samples, history.lost_to) == (100, 25, 100)
+    history.keep(1000)
+    history.forget_before(200)
+    assert history.end - history.start == 100

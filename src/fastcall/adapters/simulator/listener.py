@@ -1,0 +1,86 @@
+"""A Twilio whose caller listens: what is said next depends on what is heard, so its frames are made one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from websockets.asyncio.client import ClientConnection
+
+from fastcall.adapters.simulator.caller import TwilioCaller
+from fastcall.adapters.simulator.report import CallReport
+from fastcall.rules.caller import FRAME_S, CallerMessages, CallIds, PhoneAudio
+from fastcall.rules.conversation import Conversation, Said, Sentence
+from fastcall.rules.playback import Clear, Media, read_message
+
+__all__ = ["ListeningCaller"]
+
+NORMAL_CLOSURE = 1000
+
+
+class ListeningCaller(TwilioCaller):
+    """One call. Make it, ``await run()`` once. Its methods are for the event loop's thread.
+
+    A server that closes with 1000 when everything was said has hung up, and that is no error.
+
+    :param speaks_first: nobody greets
+    """
+
+    def __init__(
+        self, url: str, sentences: Sequence[Sentence], *, speaks_first: bool = False, ids: CallIds | None = None
+    ) -> None:
+        super().__init__(url, PhoneAudio(b"", tail_s=0.0), ids=ids, keep_received=False)
+        self._sentences = tuple(sentences)
+        self._speaks_first = speaks_first
+        self._conversation = Conversation(self._sentences, now=0.0, speaks_first=speaks_first)
+
+    @property
+    def said(self) -> Sequence[Said]:
+        """What became of each sentence so far; times are ``time.monotonic()``."""
+        return self._conversation.said
+
+    @property
+    def is_done(self) -> bool:
+        """Everything was said."""
+        return self._conversation.is_done
+
+    async def run(self, at: float = 0.0) -> CallReport:
+        """See ``TwilioCaller``."""
+        report = await super().run(at)
+        if self.is_done and report.close_code == NORMAL_CLOSURE:
+            report.error = report.twilio_code = None
+        return report
+
+    async def _speak(self, socket_: ClientConnection) -> None:
+        await self._send(socket_, CallerMessages.connected)
+        await self._send(socket_, lambda messages: messages.start(self._parameters))
+        clock, frame = time.monotonic, 0
+        first_at = self.report.first_frame_at = clock()
+        self._conversation = Conversation(self._sentences, now=first_at, speaks_first=self._speaks_first)
+        while self._ending is None:
+            for name in self._playback.take_due(now=clock()):
+                await socket_.send(self._messages.mark(name))
+                self.report.marks_echoed += 1
+            due_at = first_at + frame * FRAME_S
+            if clock() < due_at:
+                await self._sleep_until(due_at)
+                continue
+            payload = self._conversation.frame(frame, now=clock())
+            if payload is None:
+                break
+            await socket_.send(self._messages.media(frame, payload))
+            frame += 1
+            self.report.frames_sent = frame
+        if self._ending == "drop":
+            socket_.transport.abort()
+            self.report.error = "dropped by the caller"
+        else:
+            await socket_.send(self._messages.stop())
+
+    def _take(self, raw: str | bytes, now: float) -> None:
+        super()._take(raw, now)
+        message = read_message(raw, self.report.ids.stream_sid)
+        if isinstance(message, Media):
+            self._conversation.media(len(message.mulaw), now=now)
+        elif isinstance(message, Clear):
+            self._conversation.clear(now=now)

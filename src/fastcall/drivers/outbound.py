@@ -1,0 +1,87 @@
+"""Audio that a handler gives, as the telephone wants it: mu-law at 8 kHz, made piece by piece when it is needed.
+
+Nothing is converted before it is sent: a minute of speech given at once must not keep the loop.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastcall._codec import mulaw_decode, mulaw_encode
+from fastcall._resample import Resampler
+from fastcall.events import SAMPLE_RATE_HZ
+
+__all__ = ["Encoding", "OutboundAudio"]
+
+Encoding = Literal["mulaw", "pcm"]
+"""G.711 mu-law, or LINEAR16: signed, 16 bit, little-endian. Mono."""
+
+
+class OutboundAudio:
+    """One speech's audio: fed by whoever makes it, taken by whoever sends it. One thread.
+
+    :param rate_hz: 8,000, or what ``fastcall._resample.Resampler`` takes
+    :raises ValueError: another rate, or no such encoding
+    """
+
+    def __init__(self, encoding: Encoding = "mulaw", rate_hz: int = SAMPLE_RATE_HZ) -> None:
+        if encoding not in ("mulaw", "pcm"):
+            raise ValueError(f"encoding={encoding!r}: say 'mulaw' or 'pcm'")
+        self._is_pcm = encoding == "pcm"
+        self._width = 2 if self._is_pcm else 1
+        self._rate_hz = rate_hz
+        self._resampler = None if rate_hz == SAMPLE_RATE_HZ else Resampler(rate_hz)
+        self._raw = bytearray()
+        self._fed_bytes = 0
+        self._is_ended = False
+        self._is_flushed = self._resampler is None
+
+    def feed(self, audio: bytes) -> None:
+        """More of it, in any pieces."""
+        self._raw += audio
+        self._fed_bytes += len(audio)
+
+    def end(self) -> None:
+        """That was all."""
+        self._is_ended = True
+
+    def drop(self) -> None:
+        """What was not taken is not wanted any more."""
+        self._raw.clear()
+        self._is_ended = self._is_flushed = True
+
+    @property
+    def waiting_samples(self) -> int:
+        """What waits to be taken, at 8 kHz."""
+        return self._at_8_khz(len(self._raw))
+
+    @property
+    def total_samples(self) -> int | None:
+        """Of all of it, at 8 kHz; None while more may come."""
+        return self._at_8_khz(self._fed_bytes) if self._is_ended else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is left and nothing more will come."""
+        return self._is_ended and self._is_flushed and len(self._raw) < self._width
+
+    @property
+    def is_ended(self) -> bool:
+        """Nothing more will be fed."""
+        return self._is_ended
+
+    def take(self, samples: int) -> bytes:
+        """About so many samples of mu-law, fewer if there are fewer; a filter may keep some back until the end."""
+        size = -(-samples * self._rate_hz // SAMPLE_RATE_HZ) * self._width
+        raw = bytes(self._raw[: min(size, len(self._raw) // self._width * self._width)])
+        del self._raw[: len(raw)]
+        if self._resampler is None:
+            return mulaw_encode(raw) if self._is_pcm else raw
+        pcm = self._resampler.push(raw if self._is_pcm else mulaw_decode(raw))
+        if self._is_ended and not self._is_flushed and len(self._raw) < self._width:
+            self._is_flushed = True
+            pcm += self._resampler.flush()
+        return mulaw_encode(pcm)
+
+    def _at_8_khz(self, size_bytes: int) -> int:
+        return -(-(size_bytes // self._width) * SAMPLE_RATE_HZ // self._rate_hz)

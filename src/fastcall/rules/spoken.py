@@ -1,0 +1,60 @@
+"""Which words of a text have been heard, when so much of its audio was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastcall.events import SAMPLE_RATE_HZ
+
+__all__ = ["Heard", "heard_text"]
+
+# The pace of speech where the length of the audio is not known yet: about 160 words a minute.
+LETTERS_PER_S = 15
+
+_WORD = re.compile(r"\S+")
+
+
+@dataclass(slots=True, frozen=True)
+class Heard:
+    """What the caller has heard of what was said."""
+
+    text: str
+    """The words of which at least the first half was heard; empty where the audio came without a text."""
+    ms: int
+    """Of audio, heard."""
+    is_whole: bool
+    """Nothing of it was cut off."""
+
+
+def heard_text(
+    text: str, heard_samples: int, *, total_samples: int | None, word_ends: Sequence[int] | None = None
+) -> str:
+    """The beginning of ``text`` that was heard: its words whose middle lies in the first ``heard_samples``.
+
+    :param total_samples: of the whole text's audio; None if it is not known yet
+    :param word_ends: where in the audio each word ends, in samples. Without them words last as long as they have
+        letters.
+    """
+    if total_samples is not None and heard_samples >= total_samples:
+        return text
+    words = list(_WORD.finditer(text))
+    if word_ends is None or len(word_ends) != len(words):
+        word_ends = _ends_by_letters([match[0] for match in words], total_samples)
+    start = last = 0
+    for match, end in zip(words, word_ends, strict=True):
+        if (start + end) / 2 > heard_samples:
+            break
+        start, last = end, match.end()
+    return text[:last]
+
+
+def _ends_by_letters(words: list[str], total_samples: int | None) -> list[int]:
+    letters = sum(len(word) + 1 for word in words)
+    total = total_samples if total_samples is not None else letters * SAMPLE_RATE_HZ // LETTERS_PER_S
+    ends, so_far = [], 0
+    for word in words:
+        so_far += len(word) + 1
+        ends.append(total * so_far // letters)
+    return ends

@@ -1,0 +1,52 @@
+"""The telephone's end of a call for tests of what handlers do: it keeps what it is sent, and what it is told."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from fastcall.drivers.speaker import Speech
+from fastcall.rules.spoken import Heard
+
+
+class Twilio:
+    """What is sent, and an owner that keeps what it is told. Fulfils ``CallSocket`` and ``CallOwner``."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.closed: list[tuple[int, str]] = []
+        self.told: list[tuple[str, Any]] = []
+
+    def send_soon(self, message: str) -> None:
+        self.sent.append(json.loads(message))
+
+    def close_soon(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+    def speech_began(self, speech: Speech) -> None:
+        self.told.append(("began", speech.number))
+
+    def speech_ended(self, speech: Speech, heard: Heard) -> None:
+        self.told.append(("ended", heard))
+
+    def clear_overdue(self, marks: int) -> None:
+        self.told.append(("overdue", marks))
+
+    def source_failed(self, error: Exception) -> None:
+        self.told.append(("failed", error))
+
+    def stalled(self, seconds: float) -> None:
+        self.told.append(("stalled", seconds))
+
+    @property
+    def events(self) -> list[str]:
+        return [message["event"] for message in self.sent]
+
+    @property
+    def audio(self) -> bytes:
+        return b"".join(base64.b64decode(m["media"]["payload"]) for m in self.sent if m["event"] == "media")
+
+    @property
+    def marks(self) -> list[str]:
+        return [m["mark"]["name"] for m in self.sent if m["event"] == "mark"]

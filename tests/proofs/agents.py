@@ -1,0 +1,192 @@
+"""A hundred calls with handlers, through a real server and a real recogniser, each a process of its own: `make agents`;
+a short form of it is part of `make test`.
+
+1. Barge-in. Each handler speaks without end, each caller breaks in again and again. Measured at the telephone: from the
+   first frame of speech that was sent to `clear`; and what the server held to be heard against what had been played.
+2. Isolation. Handlers that sleep, raise, or block a thread: does the age of the audio at the recogniser move against
+   handlers that do nothing? The sorts take turns. A handler that keeps the event loop is measured as well, so that one
+   sees that the measure would show it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fastcall.adapters.simulator import CallReport, ListeningCaller, TwilioCaller, place_calls
+from fastcall.rules.caller import CallIds, PhoneAudio
+from fastcall.rules.conversation import Sentence
+from peers import ask, serve_process, start_emulator, tones, words_of_call
+
+TESTS = str(Path(__file__).parents[1])
+LATEST_CLEAR_MS = 250.0
+HEARD_TOLERANCE_MS = 100.0
+# A bucket of the histogram of ages that is not passed although somebody misbehaves.
+CALM_S = 0.05
+
+KINDS = {
+    "does nothing": ("talkers:misbehave", ("nothing",)),
+    "blocks a thread, or raises in it": ("talkers:misbehave", ("block", "raise")),
+    "sleeps, or raises, on the loop": ("talkers:misbehave_async", ("sleep", "raise")),
+}
+CONTROL = ("talkers:keep_the_loop", ("",))
+# They are enough to keep the loop from everything else.
+CONTROL_CALLS = 10
+
+
+@dataclass(frozen=True)
+class BargeIns:
+    """What the telephones saw, and what the server said; in ms."""
+
+    clear_ms: list[float]
+    heard_off_ms: list[float]
+    reports: list[CallReport]
+
+    def problems(self, expected: int) -> list[str]:
+        """What is not as it should be."""
+        found = [f"{r.ids.call_sid}: {r.error or r.violations}" for r in self.reports if not r.ok]
+        if len(self.clear_ms) < expected:
+            found.append(f"{len(self.clear_ms)} of {expected} barge-ins")
+        elif percentile(self.clear_ms, 95) >= LATEST_CLEAR_MS:
+            found.append(f"p95 of clear is {percentile(self.clear_ms, 95):.0f} ms")
+        elif percentile(self.heard_off_ms, 95) >= HEARD_TOLERANCE_MS:
+            found.append(f"what was heard is off by {percentile(self.heard_off_ms, 95):.0f} ms (p95)")
+        return found
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value below or at which so many lie."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
+
+
+async def barge_ins(emulator: str, *, calls: int, times: int) -> BargeIns:
+    """Let each caller break in so often."""
+    callers = []
+    with tempfile.TemporaryDirectory() as folder:
+        transcripts = f"{folder}/transcripts.ndjson"
+        options = ["--handler", "talkers:talk_on", "--stt-endpoint", emulator, "--transcripts", transcripts]
+        async with serve_process(*options, PYTHONPATH=TESTS) as process:
+            for number in range(calls):
+                words = words_of_call(number, times)
+                # Spread, so that not all break in at once.
+                sentences = [Sentence(word, tones(word), 0.7 + number % 20 / 50) for word in words]
+                callers.append(ListeningCaller(process.ready[1], sentences, ids=CallIds.derive("barge in", number)))
+            placed = asyncio.create_task(place_calls(callers, ramp_s=1.0))
+            reports = await _hang_up_when_done(placed, callers)
+        text = await asyncio.to_thread(Path(transcripts).read_text, encoding="utf-8")
+    records = [json.loads(line) for line in text.splitlines()]
+    told: dict[str, list[int]] = {}
+    for record in records:
+        if record["event"] == "barge_in":
+            told.setdefault(record["call_sid"], []).append(record["heard_ms"])
+    clear_ms, off_ms = [], []
+    for caller in callers:
+        seen = [said for said in caller.said if said.cleared_at is not None]
+        clear_ms += [1000 * (said.cleared_at - said.began_at) for said in seen if said.cleared_at is not None]
+        heard = told.get(caller.report.ids.call_sid, [])
+        if len(heard) == len(seen):
+            off_ms += [abs(said.played_ms - ms) for said, ms in zip(seen, heard, strict=True)]
+    return BargeIns(clear_ms, off_ms, reports)
+
+
+async def _hang_up_when_done(
+    placed: asyncio.Task[list[CallReport]], callers: list[ListeningCaller]
+) -> list[CallReport]:
+    """All stay until the last has broken in for the last time: so long a hundred are live."""
+    while not placed.done() and not all(map(_is_through, callers)):
+        await asyncio.wait((placed,), timeout=0.1)
+    for caller in callers:
+        caller.hang_up()
+    return await placed
+
+
+def _is_through(caller: ListeningCaller) -> bool:
+    """Everything was said, and the answer to the last of it has come."""
+    return caller.is_done and caller.said[-1].answered_at is not None
+
+
+async def ages(emulator: str, kind: tuple[str, tuple[str, ...]], *, calls: int, seconds: float) -> dict[float, float]:
+    """The age of the audio at the recogniser while all handlers are of that kind: a handler, and what it is told.
+
+    :return: of each bound, in seconds, the share of requests whose newest audio was not older
+    """
+    handler, ways = kind
+    speech = PhoneAudio(tones("[300] " + " [900] ".join(words_of_call(1, 8)))[: int(8000 * seconds)], tail_s=0.0)
+    options = ["--handler", handler, "--stt-endpoint", emulator]
+    async with serve_process(*options, PYTHONPATH=TESTS) as process:
+        callers = [
+            TwilioCaller(
+                process.ready[1],
+                speech,
+                ids=CallIds.derive(handler, number),
+                parameters={"kind": ways[number % len(ways)]},
+            )
+            for number in range(calls)
+        ]
+        await place_calls(callers, ramp_s=0.5)
+        port = int(process.ready[1].rpartition(":")[2].partition("/")[0])
+        text = (await ask(port, "/metrics")).body
+    found = re.findall(r'^fastcall_audio_age_seconds_bucket\{le="([\d.+Inf]+)"\} ([\d.e+]+)$', text, re.MULTILINE)
+    counts = {float(bound): float(count) for bound, count in found}
+    return {bound: count / counts[float("inf")] for bound, count in counts.items()}
+
+
+def age_s(shares: dict[float, float], share: float) -> float:
+    """The smallest bound that so many requests are not above."""
+    return min(bound for bound, found in shares.items() if found >= share)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; exit status 0 if nothing is wrong."""
+    parser = argparse.ArgumentParser(prog="agents", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--calls", type=int, default=100, help="at once (default: %(default)s)")
+    parser.add_argument("--times", type=int, default=10, help="barge-ins of each call (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of isolation (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="each sort of handler (default: %(default)g)")
+    args = parser.parse_args(arguments)
+    emulator = start_emulator("--final-delay-s", "0", "--rewrite-rate", "0")
+    try:
+        problems = asyncio.run(prove(emulator.ready[1], args))
+    finally:
+        emulator.stop()
+    print("\n".join(problems) if problems else "nothing wrong")
+    return 1 if problems else 0
+
+
+async def prove(emulator: str, args: argparse.Namespace) -> list[str]:
+    """Both parts, told as they come.
+
+    :return: what is wrong
+    """
+    found = await barge_ins(emulator, calls=args.calls, times=args.times)
+    problems = found.problems(args.calls * args.times)
+    if found.clear_ms:
+        spread = ", ".join(f"p{p} {percentile(found.clear_ms, p):.0f}" for p in (50, 95, 99))
+        print(f"{len(found.clear_ms)} barge-ins of {args.calls} calls: first speech to clear, ms: {spread}")
+        print(f"what was heard: off by {percentile(found.heard_off_ms, 95):.0f} ms (p95)", flush=True)
+    kinds = {**KINDS, "keeps the loop (control)": CONTROL}
+    best = dict.fromkeys(kinds, float("inf"))
+    for _ in range(args.rounds):
+        for name, kind in kinds.items():
+            calls = CONTROL_CALLS if kind is CONTROL else args.calls
+            shares = await ages(emulator, kind, calls=calls, seconds=args.seconds)
+            best[name] = min(best[name], age_s(shares, 0.99))
+    for name, age in best.items():
+        print(f"each handler {name}: age of the audio p99 <= {1000 * age:g} ms")
+        if name in KINDS and age > max(CALM_S, best["does nothing"]):
+            problems.append(f"{name}: the audio's age moves to {1000 * age:g} ms")
+    if best["keeps the loop (control)"] <= CALM_S:
+        problems.append("a handler that keeps the loop does not show: the measure is worth nothing")
+    return problems
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

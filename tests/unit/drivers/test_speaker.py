@@ -1,0 +1,230 @@
+"""The way out: Twilio's messages to the byte, pace, marks, clear."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fastcall.drivers import speaker as speaker_module
+from fastcall.drivers.outbound import OutboundAudio
+from fastcall.drivers.speaker import Speaker, Speech
+from fastcall.errors import BacklogError
+from fastcall.rules.spoken import Heard
+from handsets import Twilio
+
+
+def speech_of(mulaw: bytes, text: str = "") -> Speech:
+    audio = OutboundAudio()
+    audio.feed(mulaw)
+    audio.end()
+    return Speech(audio, text)
+
+
+def make() -> tuple[Speaker, Twilio]:
+    twilio = Twilio()
+    return Speaker(twilio, "MZ1", twilio), twilio
+
+
+async def test_each_chunk_is_followed_by_its_mark_and_the_bytes_are_those() -> None:
+    speaker, twilio = make()
+    said = bytes(range(256)) * 15
+    speech = speech_of(said, "some text")
+    speaker.say(speech)
+    assert twilio.events == ["media", "mark"] * 3
+    assert twilio.sent[0] == {
+        "event": "media", "streamSid": "MZ1", "media": {"payload": base64.b64encode(said[:1600]).decode()}
+    }  # fmt: skip
+    assert twilio.sent[1] == {"event": "mark", "streamSid": "MZ1", "mark": {"name": "fastcall:1"}}
+    assert twilio.audio == said
+    assert speaker.is_speaking
+    for name in twilio.marks:
+        assert not speech.is_done
+        assert speaker.echoed(name)
+    assert await speech == Heard("some text", 480, True)
+    assert not speaker.is_speaking
+    assert twilio.told == [("began", 1), ("ended", Heard("some text", 480, True))]
+    assert not speaker.echoed("somebody else's")
+
+
+async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> None:
+    speaker, twilio = make()
+    speaker.say(speech_of(bytes(80_000)))
+    assert len(twilio.audio) == 16_000
+    for name in twilio.marks[:5]:
+        speaker.echoed(name)
+    speaker._playout._ends_at -= 1.0
+    speaker._go_on()
+    assert len(twilio.audio) == 24_000
+    speaker.finish()
+
+
+async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaker_module, "LEAD_S", 0.02)
+    monkeypatch.setattr(speaker_module, "CHUNK_SAMPLES", 80)
+    speaker, twilio = make()
+    speech = speech_of(bytes(480), "all of it")
+    monkeypatch.setattr(speaker_module, "ECHO_GRACE_S", 0.01)
+    monkeypatch.setattr("fastcall.rules.playout.ECHO_GRACE_S", 0.01)
+    speaker.say(speech)
+    assert len(twilio.audio) < 480
+    async with asyncio.timeout(5):
+        heard = await speech
+    assert len(twilio.audio) == 480
+    # No mark came back: that much at least is known of the first chunk.
+    assert (heard.ms, heard.is_whole) == (10, False)
+
+
+async def test_clear_tells_what_was_heard_and_waits_for_the_marks() -> None:
+    speaker, twilio = make()
+    first, second = speech_of(bytes(1600), "the first."), speech_of(bytes(8000), "and then the second one")
+    speaker.say(first)
+    speaker.say(second)
+    for name in twilio.marks[:4]:
+        speaker.echoed(name)
+    heard, confirmed = speaker.clear()
+    assert heard == Heard("the first. and then the", 800, False)
+    assert twilio.events[-1] == "clear"
+    assert twilio.sent[-1] == {"event": "clear", "streamSid": "MZ1"}
+    assert not speaker.is_speaking
+    assert (await first).is_whole
+    assert await second == Heard("and then the", 600, False)
+    await asyncio.sleep(0)
+    assert not confirmed.done()
+    for name in twilio.marks[4:]:
+        assert speaker.echoed(name)
+    assert await confirmed == heard
+    # What is said after it is another answer.
+    speaker.say(speech_of(bytes(800), "new"))
+    assert speaker.heard() == Heard("", 0, False)
+
+
+async def test_marks_that_do_not_come_back_are_waited_for_no_longer_than_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaker_module, "CLEAR_TIMEOUT_S", 0.01)
+    speaker, twilio = make()
+    speaker.say(speech_of(bytes(3200)))
+    _, confirmed = speaker.clear()
+    async with asyncio.timeout(5):
+        await confirmed
+    assert ("overdue", 2) in twilio.told
+
+
+async def test_a_clear_of_nothing_is_confirmed_at_once() -> None:
+    speaker, twilio = make()
+    heard, confirmed = speaker.clear()
+    assert confirmed.result() == heard == Heard("", 0, True)
+    assert twilio.events == ["clear"]
+
+
+async def test_an_answer_is_what_was_said_since_the_last_utterance_and_what_is_not_over() -> None:
+    speaker, twilio = make()
+    speaker.say(speech_of(bytes(800), "old"))
+    speaker.echoed(twilio.marks[0])
+    speaker.say(speech_of(bytes(800), "older but not over"))
+    speaker.begin_answer()
+    speaker.say(speech_of(bytes(800), "new"))
+    speaker.echoed(twilio.marks[1])
+    speaker.echoed(twilio.marks[2])
+    heard, _ = speaker.clear()
+    assert heard.text == "older but not over new"
+
+
+async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_it_is_cut() -> None:
+    speaker, twilio = make()
+    given, closed = [], []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                given.append(1)
+                yield bytes(1600)
+        finally:
+            closed.append(1)
+
+    speech = Speech(OutboundAudio(), "without end")
+    speaker.say(speech, source())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(given) == (2 + 5) * 5
+    speaker.clear()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert closed == [1]
+    assert not (await speech).is_whole
+    assert len(twilio.audio) == 16_000
+
+
+async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
+    speaker, twilio = make()
+    pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def source() -> AsyncIterator[bytes]:
+        while (piece := await pieces.get()) is not None:
+            yield piece
+
+    speech = Speech(OutboundAudio())
+    speaker.say(speech, source())
+    for _ in range(90):
+        pieces.put_nowait(bytes(160))
+    pieces.put_nowait(None)
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert len(twilio.audio) == 90 * 160
+    sizes = [len(base64.b64decode(m["media"]["payload"])) for m in twilio.sent if m["event"] == "media"]
+    assert sizes[0] == 160
+    # 0.4 s at once, as it comes; then whole chunks.
+    assert sizes[21:-1] == [1600] * len(sizes[21:-1])
+    speaker.finish()
+
+
+async def test_a_source_that_fails_is_told_and_what_there_was_is_played() -> None:
+    speaker, twilio = make()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield bytes(800)
+        raise OSError("no voice")
+
+    speech = Speech(OutboundAudio())
+    speaker.say(speech, source())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [str(error) for what, error in twilio.told if what == "failed"] == ["no voice"]
+    speaker.echoed(twilio.marks[0])
+    assert (await speech).ms == 100
+
+
+async def test_what_waits_is_bounded() -> None:
+    speaker, _ = make()
+    speaker.say(speech_of(bytes(2_400_000)))
+    with pytest.raises(BacklogError, match="await what say"):
+        speaker.say(speech_of(bytes(20_000)))
+    for _ in range(511):
+        speaker.mark("m")
+    with pytest.raises(BacklogError):
+        speaker.mark("m")
+    speaker.finish()
+
+
+async def test_marks_of_a_handler_keep_their_place() -> None:
+    speaker, twilio = make()
+    speaker.say(speech_of(bytes(800)))
+    speaker.mark("between")
+    speaker.say(speech_of(bytes(800)))
+    assert twilio.marks == ["fastcall:1", "between", "fastcall:2"]
+    speaker.finish()
+
+
+async def test_when_the_call_is_over_everybody_is_let_go() -> None:
+    speaker, twilio = make()
+    speech = speech_of(bytes(3200), "two words")
+    speaker.say(speech)
+    _, confirmed = speaker.clear()
+    speaker.finish()
+    speaker.finish()
+    assert (await confirmed).ms == 0
+    late = speech_of(bytes(800))
+    speaker.say(late)
+    assert not (await late).is_whole
+    assert twilio.events[-1] == "clear"

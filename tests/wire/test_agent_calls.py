@@ -1,0 +1,93 @@
+"""Handlers on real sockets: what is said to the byte, barge-in and isolation among a hundred calls."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import pytest
+
+import talkers
+from peers import PATIENCE_S, Phone, serving, tones
+from proofs.agents import CALM_S, CONTROL, CONTROL_CALLS, KINDS, age_s, ages, barge_ins, main
+
+CALLS = 100
+
+
+async def test_what_a_handler_says_is_sent_to_the_byte_in_twilios_frames(prompt_emulator: str) -> None:
+    """Every message is compared as a whole: a field too many or too few is another message."""
+    async with serving(prompt_emulator, handler="talkers:say_exactly") as served, Phone(served.url, "exact") as phone:
+        await phone.start()
+        said, number = b"", 0
+        async with asyncio.timeout(PATIENCE_S):
+            while len(said) < 5001:
+                chunk = talkers.SPEECH[len(said) : min(5001, len(said) + 1600)]
+                number += 1
+                media, mark = await phone.socket.recv(), await phone.socket.recv()
+                payload = base64.b64encode(chunk).decode()
+                sid = phone.ids.stream_sid
+                assert json.loads(media) == {"event": "media", "streamSid": sid, "media": {"payload": payload}}
+                name = f"fastcall:{number}"
+                assert json.loads(mark) == {"event": "mark", "streamSid": sid, "mark": {"name": name}}
+                await phone.socket.send(phone.messages.mark(name))
+                said += chunk
+        # It awaited the last of it before it hung up.
+        assert await phone.closed() == (1000, "the handler hung up")
+
+
+async def test_a_turn_is_in_the_transcript_stream_with_its_parts_and_in_the_numbers(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator, handler="talkers:answer_each") as served, Phone(served.url, "turn") as phone:
+        await phone.start()
+        await phone.speak(tones("[300] apple arrow [900]"))
+        record = await served.transcripts.wait_for(phone.call_sid, "first_response")
+        parts = [record[f"{part}_ms"] for part in ("endpointing", "commit", "agent", "first_audio")]
+        assert sum(parts) == pytest.approx(record["total_ms"], abs=0.5)
+        assert 400 <= record["endpointing_ms"] <= record["total_ms"]
+        metrics = served.server.metrics
+        assert sum(metrics.turn_agent_seconds.counts) == 1
+        audio = await served.transcripts.wait_for(phone.call_sid, "agent_audio")
+        assert (audio["state"], audio["speech_id"]) == ("begin", 1)
+        await phone.stop()
+
+
+async def test_a_reply_that_was_begun_early_answers_sooner_and_says_by_how_much(prompt_emulator: str) -> None:
+    """The reply takes 0.3 s. Begun at the committed text, all of that is waited for."""
+    found: dict[int, dict[str, float]] = {}
+    for after_ms in (0, 100):
+        async with serving(
+            prompt_emulator, handler="talkers:think", speculate_after_ms=after_ms, utterance_commit_ms=300
+        ) as served:
+            phone = Phone(served.url, f"think {after_ms}")
+            async with phone:
+                await phone.start()
+                await phone.speak(tones("[300] apple arrow autumn [1500]"))
+                found[after_ms] = await served.transcripts.wait_for(phone.call_sid, "first_response")
+                await phone.stop()
+            starts = served.server.metrics.speculative_starts
+            assert starts["kept"] == (1 if after_ms else 0)
+    assert found[0]["agent_ms"] >= 299
+    assert found[0]["gained_ms"] == 0
+    assert found[100]["gained_ms"] > 50
+    assert found[100]["agent_ms"] < found[0]["agent_ms"] - found[100]["gained_ms"] + 150
+
+
+async def test_a_hundred_callers_break_in_and_clear_comes_in_time(prompt_emulator: str) -> None:
+    found = await barge_ins(prompt_emulator, calls=CALLS, times=2)
+    assert found.problems(2 * CALLS) == []
+
+
+async def test_handlers_that_misbehave_do_not_move_the_age_of_the_audio(prompt_emulator: str) -> None:
+    """And one that keeps the loop does: the measure shows what it is for."""
+    found = {
+        name: age_s(await ages(prompt_emulator, kind, calls=CALLS, seconds=2.0), 0.9) for name, kind in KINDS.items()
+    }
+    calm_s = max(CALM_S, found["does nothing"])
+    assert {name: age for name, age in found.items() if age > calm_s} == {}
+    assert age_s(await ages(prompt_emulator, CONTROL, calls=CONTROL_CALLS, seconds=2.0), 0.9) > calm_s
+
+
+def test_the_proof_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "Barge-in" in capsys.readouterr().out
