@@ -24,27 +24,9 @@ FIRST ?= 0
 .PHONY: help build demo serve test test-uplinks check lossless agents bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
 
 help:
-	@echo "make build   the environment in .venv, with the core compiled"
-	@echo "make demo    a phone call on this machine: server, recogniser and caller"
-	@echo "make serve   the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up"
-	@echo "make test    all tests"
-	@echo "make test-uplinks   the session's tests by each uplink, plaintext and TLS, 15 minutes"
-	@echo "make check   style, types, stubs, floors"
-	@echo "make lossless   the proof that no word is lost or doubled, 7 minutes"
-	@echo "make agents   100 calls with handlers: how soon a caller who breaks in is heard, and who moves whose audio"
-	@echo "make bench   the tables of the benchmarks"
-	@echo "make gates   the speed ratios that must hold"
-	@echo "make simulate-faults SEEDS=2000   calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one,"
-	@echo "             MUTATIONS=1 breaks rules on purpose and says after how many seeds it shows"
-	@echo "make bench-table   the figures and plots of benchmarks/README.md, anew"
-	@echo "make sanitize   the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, leaks of the core too"
-	@echo "make coverage   which lines of the core its tests run, inside nogil functions and C headers too"
-	@echo "make fuzz    SECONDS=60 of fuzzing what reads from the wire, against the slow way"
-	@echo "make density how many live calls one core carries, against the replaced design (about 15 minutes)"
-	@echo "make soak    200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat"
-	@echo "make clean   away with .venv and everything built"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
-build: $(CORE_STAMP)
+build: $(CORE_STAMP)  ## the environment in .venv, with the core compiled
 
 $(ENV_STAMP): pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || { echo "fastcall cannot be built here: there is no $(PYTHON) on the PATH; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3 build" >&2; exit 1; }
@@ -61,20 +43,20 @@ $(CORE_STAMP): $(ENV_STAMP) setup.py $(CORE) $(CORE_PARTS)
 	@rm -f .venv/.core-*
 	@touch $@
 
-demo: build
+demo: build  ## a phone call on this machine: server, recogniser and caller
 	@$(BIN)/fastcall demo
 
-serve: build
+serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up
 	@$(BIN)/fastcall serve
 
-test: build
+test: build  ## all tests
 	$(BIN)/python -m pytest -q
 
-test-uplinks: build
+test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 15 minutes
 	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
 		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q $(SESSION_TESTS); done; done
 
-check: build
+check: build  ## style, types, stubs, floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -82,43 +64,43 @@ check: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src
 	$(BIN)/lint-imports
 
-lossless: build
+lossless: build  ## the proof that no word is lost or doubled, 7 minutes
 	$(BIN)/python tests/proofs/lossless.py
 
-agents: build
+agents: build  ## 100 calls with handlers: how soon a caller who breaks in is heard, and who moves whose audio
 	$(BIN)/python tests/proofs/agents.py
 
-bench: build
+bench: build  ## the tables of the benchmarks
 	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json
 
-gates: build
+gates: build  ## the speed ratios that must hold
 	$(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
 
-simulate-faults: build
+simulate-faults: build  ## SEEDS=2000 calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one; MUTATIONS=1 breaks rules on purpose
 	@cd tests && ../$(BIN)/python -m $(if $(MUTATIONS),sim.mutations,sim.run $(if $(SEED),--seed $(SEED) $(if $(VERBOSE),--verbose),--seeds $(SEEDS) --first $(FIRST)))
 
-bench-table: build
+bench-table: build  ## the figures and plots of benchmarks/README.md, anew
 	$(BIN)/python benchmarks/table.py
 
 # These two leave their build of the core in place; the next verb that wants another compiles it.
-sanitize:
+sanitize:  ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, leaks of the core too
 	@$(MAKE) FASTCALL_BUILD=sanitize build
 	$(BIN)/python tools/sanitized.py -m pytest -q tests/unit tests/fuzz
 
-coverage:
+coverage:  ## which lines of the core its tests run, inside nogil functions and C headers too
 	@$(MAKE) FASTCALL_BUILD=trace build
 	@find build/trace -name '*.gcda' -delete
 	$(BIN)/python -m pytest -q $(CORE_TESTS)
 	$(BIN)/python tools/core_coverage.py --floor 98
 
-fuzz: build
+fuzz: build  ## SECONDS=60 of fuzzing what reads from the wire, against the slow way
 	cd tests && ../$(BIN)/python $(if $(filter sanitize,$(FASTCALL_BUILD)),../tools/sanitized.py) -m fuzz --seconds $(SECONDS)
 
-density: build
+density: build  ## how many live calls one core carries, against the replaced design (about 15 minutes)
 	$(BIN)/python benchmarks/density.py $(DENSITY)
 
-soak: build
+soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat
 	$(BIN)/python benchmarks/soak.py $(or $(MINUTES),20)
 
-clean:
+clean:  ## away with .venv and everything built
 	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache
