@@ -89,9 +89,15 @@ class Stage:
         self.runner.message_received(self.messages.stop().encode())
         self.runner.socket_closed(1000, "")
         await self.turn()
-        for stream in self.recognizer.streams:
-            stream.end(StreamEnd("OK"))
-        await asyncio.wait_for(self.runner.wait_over(), 5)
+        over: list[None] = []
+        self.runner.on_over(lambda: over.append(None))
+        async with asyncio.timeout(5):
+            while not over:
+                # Where speech had no words it is asked again, once: of another stream, which ends as well.
+                for stream in self.recognizer.streams:
+                    if stream.half_closed:
+                        stream.end(StreamEnd("OK"))
+                await _tick()
         await self.turn()
 
 
