@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["matching_prefix", "normalized"]
+__all__ = ["matching_prefix", "normalized", "overlap"]
 
 # A recogniser that rewrites changes the count of words by a few, not by tens; this also bounds the work.
 BAND_WORDS = 16
@@ -39,3 +39,13 @@ def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
                 best = min(best, row[j - 1] + 1, above[j - 1] + (offered[j - 1] != word))
             row[j] = best
     return min(range(len(offered) + 1), key=lambda j: (row[j], abs(j - len(wanted))))
+
+
+def overlap(given: Sequence[str], following: Sequence[str]) -> int:
+    """How many words at the end of ``given`` are the first of ``following``.
+
+    >>> overlap(["one", "two,"], ["Two", "three"])
+    1
+    """
+    tail, head = [normalized(word) for word in given[-BAND_WORDS:]], [normalized(word) for word in following]
+    return next((n for n in range(min(len(tail), len(head)), 0, -1) if tail[-n:] == head[:n]), 0)

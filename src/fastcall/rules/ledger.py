@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from fastcall._codec import Debouncer
 from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName, Word
-from fastcall.rules.alignment import matching_prefix
+from fastcall.rules.alignment import matching_prefix, overlap
 
 __all__ = ["TranscriptLedger"]
 
@@ -142,10 +142,7 @@ class TranscriptLedger:
         self._offer_partial(now)
 
     def reschedule(self, end_sample: int, *, commit_at: float) -> int | None:
-        """The utterance that ended at ``end_sample`` waits until ``commit_at``, if it is not committed yet.
-
-        :return: its id, committed or not
-        """
+        """The utterance that ended at ``end_sample`` waits until ``commit_at``, unless it is committed; its id."""
         for utterance in self._utterances:
             if utterance.end_sample == end_sample:
                 utterance.commit_at = commit_at if utterance.committed is None else None
@@ -230,10 +227,14 @@ class TranscriptLedger:
     def _keep_claims_before(self, event: RecognitionEvent) -> None:
         """What a final leaves out that begins later than F, nobody settles any more: interims' words of it count."""
         start = event.start_sample or 0
-        for utterance in self._open_for_text():
-            if utterance.claim and utterance.end_sample is not None and utterance.end_sample <= start:
-                self._interim = self._interim[matching_prefix(utterance.claim, self._interim) :]
-                utterance.settled, utterance.claim = utterance.settled + utterance.claim, []
+        for utterance in self._open_for_text() if start > self._final_end else ():
+            if utterance.end_sample is not None and utterance.start_sample < event.end_sample:
+                # Of those in the final's span, only what interims told before its first words.
+                again = overlap(utterance.claim, event.text.split()) if utterance.end_sample > start else 0
+                count = len(utterance.claim) - again if again or utterance.start_sample < start else 0
+                kept, utterance.claim = utterance.claim[:count], utterance.claim[count:]
+                self._interim = self._interim[matching_prefix(kept, self._interim) :]
+                utterance.settled += kept
         self._final_end = max(self._final_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.alignment import matching_prefix, normalized
+from fastcall.rules.alignment import matching_prefix, normalized, overlap
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -55,3 +55,20 @@ def test_a_long_text_is_bounded_work() -> None:
 def test_spelling_does_not_count() -> None:
     assert normalized("Don't!") == normalized("dont")
     assert normalized("...") == "..."
+
+
+@pytest.mark.parametrize(
+    ("given", "following", "count"),
+    [
+        ("", "", 0),
+        ("one", "", 0),
+        ("", "one", 0),
+        ("one two", "three", 0),
+        ("one two", "two three", 1),
+        ("one Two.", "one two three", 2),
+        ("no no", "no no no", 2),
+        ("one two three", "two", 0),
+    ],
+)
+def test_the_overlap_of_an_end_and_a_beginning(given: str, following: str, count: int) -> None:
+    assert overlap(given.split(), following.split()) == count

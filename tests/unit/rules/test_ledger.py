@@ -656,3 +656,31 @@ def test_what_was_heard_of_an_utterance_that_is_passed_over_stays_its_own() -> N
     assert observer.of("amended") == []
     observer.finish(9.0)
     assert observer.of("utterance_end")[-1] == (3, "three")
+
+
+def test_what_was_heard_of_it_stays_its_own_also_if_the_span_after_it_begins_within_it() -> None:
+    """It was cut at a quiet moment before its end; of what interims told of it, the last word may be in that span."""
+    for claim, first, text in (("one two", "three", "one two"), ("one two", "two three", "one two")):
+        observer = Observer()
+        observer.begin(1.0, 0.7)
+        observer.receive(1.9, interim(claim, 1.9))
+        observer.end(2.0, 2.0)
+        observer.begin(2.1, 2.0)
+        observer.end(5.5, 5.0)
+        observer.receive(
+            5.6, own(f"{first} four five six seven eight nine ten", 1.99 if first == "three" else 1.8, 5.0)
+        )
+        assert observer.of("utterance_end")[0] == (1, text)
+        assert " ".join(observer.texts().values()) == "one two three four five six seven eight nine ten"
+
+
+def test_a_word_that_was_heard_before_the_span_stays_with_whom_it_was_dealt_to() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one", 1.9))
+    observer.end(2.0, 2.0)
+    observer.begin(2.6, 2.5)
+    observer.receive(3.9, interim("one two three four", 3.9))
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("three four five", 2.4, 5.0))
+    assert observer.texts() == {1: "one", 2: "two three four five"}
