@@ -88,6 +88,7 @@ class FallbackDesk:
         """Ask for what is due."""
         if not self._rule.trouble or self._is_stopped:
             return
+        self._hand_out()  # a final may have settled what a text waited for
         history = self._history
         self._rule.forgotten(history.start)
         if self._rule.trouble == "off":
@@ -158,9 +159,6 @@ class FallbackDesk:
         end = self._rule.end_of(ask.number)
         if end is None or self._is_stopped:
             return
-        if self._owner.has_words_to(end):
-            self._rule.withdraw(ask.number)
-            return
         self._rule.answered(ask.number, text)
         self._hand_out()
         if not text or end < ask.voice_end:
@@ -179,7 +177,7 @@ class FallbackDesk:
         self.look()
 
     def _hand_out(self) -> None:
-        for span in self._rule.take_settled():
+        for span in self._rule.take_settled(self._owner.has_words_to):
             self._owner.fallback_settles(span)
 
     # --- the clock ------------------------------------------------------------------------------------

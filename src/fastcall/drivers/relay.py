@@ -369,13 +369,14 @@ class StreamRelay:
             self._works()
         else:
             self._recognizer.breaker.failed(now=now)
-        if self.outage is None:
-            self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
-            self._session.relay_tells(self.outage)
         wait_s = self._backoff.failed(jitter=self._rand(), quota=outcome.action is Action.BACK_OFF)
         if self._is_finishing:
             wait_s = min(wait_s, CLOSING_BACKOFF_S)
         self._retry_timer = self._loop.call_later(wait_s, self._try_open)
+        # Told last: who hears of it may settle what the fallback has, and would else see no attempt planned.
+        if self.outage is None:
+            self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
+            self._session.relay_tells(self.outage)
 
     def _works(self) -> None:
         """The owner gave a result, or lived: whatever was wrong is over."""

@@ -298,22 +298,21 @@ class FallbackRule:
         span.number, span.due_at = 0, now + RETRY_S
         return span.is_over
 
-    def withdraw(self, number: int) -> None:
-        """The recogniser is back and has the span's words: its final will settle it."""
-        span = self._of(number)
-        if span is not None:
-            span.number, span.tries, span.due_at = 0, 0, NEVER
-
-    def take_settled(self) -> list[SettledSpan]:
-        """The texts that are next, in order.
+    def take_settled(self, is_known: Callable[[int], bool]) -> list[SettledSpan]:
+        """The texts that are next, in order, but not what the recogniser, which is back, has the words of as well.
 
         A span without words, or without an answer, keeps its place until words after it are settled: until then the
         recogniser may come back and hear it. If it never will, or the bound is near, silence is settled as well.
+
+        :param is_known: whether a recogniser that serves has told of the speech up to this sample: its final settles it
         """
         done: list[SettledSpan] = []
         passed = 0
         for index, span in enumerate(self._spans):
             if not span.is_over:
+                break
+            if span.text and is_known(span.end):
+                span.text, span.tries, span.due_at = None, 0, NEVER
                 break
             is_last_word = (span.is_piece and span.text is not None) or self._trouble in ("off", "failed")
             if span.text or is_last_word:

@@ -126,7 +126,8 @@ class TranscriptLedger:
     def receive(self, event: RecognitionEvent, *, now: float) -> None:
         """A result of the recogniser; late ones, and ones that span several utterances, are the normal case."""
         if event.kind == "final":
-            self._keep_claims_before(event)
+            if event.start_sample is not None:
+                self._fit_claims(event, event.start_sample)
             self._receive_final(event)
             self._commit_covered(now)
             self._amend(self._utterances)
@@ -224,17 +225,20 @@ class TranscriptLedger:
 
     # --- finals --------------------------------------------------------------------------------
 
-    def _keep_claims_before(self, event: RecognitionEvent) -> None:
-        """What a final leaves out that begins later than F, nobody settles any more: interims' words of it count."""
-        start = event.start_sample or 0
-        for utterance in self._open_for_text() if start > self._final_end else ():
-            if utterance.end_sample is not None and utterance.start_sample < event.end_sample:
-                # Of those in the final's span, only what interims told before its first words.
-                again = overlap(utterance.claim, event.text.split()) if utterance.end_sample > start else 0
+    def _fit_claims(self, event: RecognitionEvent, start: int) -> None:
+        """A final of one span: interims' words of what it leaves out count; those it has go from other claims."""
+        tokens, claimed = event.text.split(), list[str]()
+        for utterance in self._open_for_text():
+            if utterance.start_sample >= event.end_sample:
+                del utterance.claim[: overlap(tokens[matching_prefix(claimed, tokens) :], utterance.claim)]
+                break
+            if start > self._final_end and utterance.end_sample is not None:
+                again = overlap(utterance.claim, tokens) if utterance.end_sample > start else 0  # in the span as well
                 count = len(utterance.claim) - again if again or utterance.start_sample < start else 0
                 kept, utterance.claim = utterance.claim[:count], utterance.claim[count:]
                 self._interim = self._interim[matching_prefix(kept, self._interim) :]
                 utterance.settled += kept
+            claimed += utterance.claim
         self._final_end = max(self._final_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:

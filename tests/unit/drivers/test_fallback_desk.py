@@ -351,3 +351,26 @@ async def test_a_text_that_waited_for_the_one_before_is_handed_out_at_the_end() 
     assert stage.finals() == [("two", "whisper", 2.5)]
     (silent,) = [e for e in stage.events if isinstance(e, FallbackSilent)]
     assert silent.end_sample == S
+
+
+@in_virtual_time
+async def test_a_text_that_is_handed_out_at_the_beginning_of_an_outage_opens_no_second_stream() -> None:
+    """It waited for the one before it, which the recogniser settled before it broke again."""
+    stage = Stage()
+    await stage.utterance(1.0)
+    await stage.utterance(1.0)
+    await stage.answer("two")
+    stage.serves = True
+    opened = len(stage.recognizer.streams)
+    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.hear(0.5)
+    stage.stream.results(StreamResult("one", True, S))
+    assert stage.finals() == [("one", "emulator", 1.0)]
+    stage.serves = False
+    stage.stream.end(GONE)
+    await elapse(0)
+    assert stage.finals() == [("one", "emulator", 1.0), ("two", "whisper", 2.5)]
+    stage.serves = True
+    await stage.hear(3.0)
+    assert [stream.ended for stream in stage.recognizer.streams].count(False) == 1
+    await close_served(stage)

@@ -684,3 +684,29 @@ def test_a_word_that_was_heard_before_the_span_stays_with_whom_it_was_dealt_to()
     observer.end(5.5, 5.0)
     observer.receive(5.6, own("three four five", 2.4, 5.0))
     assert observer.texts() == {1: "one", 2: "two three four five"}
+
+
+def test_words_that_interims_were_taken_to_tell_of_the_next_utterance_are_not_doubled() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one", 1.9))
+    observer.end(2.0, 2.0)
+    observer.begin(2.6, 2.1)
+    observer.receive(3.9, interim("one two three two", 3.9))
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("one two", 0.7, 2.0))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "one two", 2: "three two"}
+
+
+def test_a_word_that_was_said_in_both_stays_in_both() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("oh yes", 1.9))
+    observer.end(2.0, 2.0)
+    observer.begin(2.6, 2.1)
+    observer.receive(3.9, interim("oh yes yes please", 3.9))
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("oh yes", 0.7, 2.0))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "oh yes", 2: "yes please"}
