@@ -49,3 +49,19 @@ def overlap(given: Sequence[str], following: Sequence[str]) -> int:
     """
     tail, head = [normalized(word) for word in given[-BAND_WORDS:]], [normalized(word) for word in following]
     return next((n for n in range(min(len(tail), len(head)), 0, -1) if tail[-n:] == head[:n]), 0)
+
+
+def words_before(given: Sequence[str], following: Sequence[str], *, begun: bool) -> int:
+    """How many words at the beginning of ``given`` were said before ``following``, which ``given`` may reach into.
+
+    :param begun: that it begins before is known; else it must show, and ``given`` may be another hearing of the same
+
+    >>> words_before(["one", "two", "three"], ["two", "three", "four"], begun=False)
+    1
+    """
+    again = overlap(given, following)
+    if begun:
+        return len(given) - again
+    if not again or normalized(given[0]) == normalized(following[0]):
+        return 0
+    return len(given) - again

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from fastcall._codec import Debouncer
 from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName, Word
-from fastcall.rules.alignment import matching_prefix, overlap
+from fastcall.rules.alignment import matching_prefix, overlap, words_before
 
 __all__ = ["TranscriptLedger"]
 
@@ -233,8 +233,8 @@ class TranscriptLedger:
                 del utterance.claim[: overlap(tokens[matching_prefix(claimed, tokens) :], utterance.claim)]
                 break
             if start > self._final_end and utterance.end_sample is not None:
-                again = overlap(utterance.claim, tokens) if utterance.end_sample > start else 0  # in the span as well
-                count = len(utterance.claim) - again if again or utterance.start_sample < start else 0
+                rest = tokens if min(utterance.end_sample, self._interim_end) > start else []
+                count = words_before(utterance.claim, rest, begun=not rest or utterance.start_sample < start)
                 kept, utterance.claim = utterance.claim[:count], utterance.claim[count:]
                 self._interim = self._interim[matching_prefix(kept, self._interim) :]
                 utterance.settled += kept

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.alignment import matching_prefix, normalized, overlap
+from fastcall.rules.alignment import matching_prefix, normalized, overlap, words_before
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -72,3 +72,20 @@ def test_spelling_does_not_count() -> None:
 )
 def test_the_overlap_of_an_end_and_a_beginning(given: str, following: str, count: int) -> None:
     assert overlap(given.split(), following.split()) == count
+
+
+@pytest.mark.parametrize(
+    ("given", "following", "begun", "count"),
+    [
+        ("one two three", "two three four", False, 1),
+        ("one two three", "four five", False, 0),
+        ("one two three", "four five", True, 3),
+        ("one two three", "three four", True, 2),
+        ("one two um one", "one two three one", False, 0),
+        ("", "one", False, 0),
+        ("one", "", False, 0),
+        ("one", "", True, 1),
+    ],
+)
+def test_the_words_before_what_follows(given: str, following: str, begun: bool, count: int) -> None:
+    assert words_before(given.split(), following.split(), begun=begun) == count

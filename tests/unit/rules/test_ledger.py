@@ -710,3 +710,26 @@ def test_a_word_that_was_said_in_both_stays_in_both() -> None:
     observer.receive(5.6, own("oh yes", 0.7, 2.0))
     observer.finish(9.0)
     assert observer.texts() == {1: "oh yes", 2: "yes please"}
+
+
+def test_a_word_of_an_interim_that_ended_before_the_span_stays() -> None:
+    """A final covered the utterance within the tolerance, and left its last word to the interim."""
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.5, 2.2)
+    observer.receive(2.6, final("one", 2.0))
+    observer.receive(2.7, interim("two", 2.2))
+    observer.begin(4.2, 4.0)
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("three", 4.0, 5.0))
+    observer.finish(6.0)
+    assert " ".join(observer.texts().values()) == "one two three"
+
+
+def test_an_interim_of_the_same_words_is_replaced_by_the_final_of_the_span() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("no two um no", 1.9))
+    observer.end(2.5, 2.2)
+    observer.receive(2.6, own("no two three no four", 0.7, 2.2))
+    assert observer.texts() == {1: "no two three no four"}
