@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Protocol
 
+from fastcall.drivers.intake import AudioIntake
 from fastcall.errors import RecognizerError
 from fastcall.events import SAMPLE_RATE_HZ, FallbackAsked, FallbackSilent
 from fastcall.ports import Fallback
@@ -41,16 +42,25 @@ class FallbackOwner(Protocol):
 class FallbackDesk:
     """The fallback's side of one session. Loop thread only; made on the running loop.
 
-    :param history: has what is kept of the call; the newest audio is in it when ``look`` is called
+    :param history: has what is kept of the call
+    :param intake: is drained before it is asked for: what waits in it is less than a batch, but of an utterance
     """
 
     def __init__(
-        self, fallback: Fallback, language: str, *, history: AudioHistory, settings: Settings, owner: FallbackOwner
+        self,
+        fallback: Fallback,
+        language: str,
+        *,
+        history: AudioHistory,
+        intake: AudioIntake,
+        settings: Settings,
+        owner: FallbackOwner,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._fallback = fallback
         self._language = language
         self._history = history
+        self._intake = intake
         self._limit_s = settings.stt_fallback_limit_s
         self._owner = owner
         self._rule = FallbackRule(limit_samples=int(settings.stt_replay_s * SAMPLE_RATE_HZ))
@@ -66,6 +76,8 @@ class FallbackDesk:
 
         :param call_end: as far as there is audio; None if no more follows: the last word is whole then and needs no cut
         """
+        if self._rule.trouble:
+            self._intake.drain()
         call_end = NO_END if call_end is None else call_end
         self._rule.note_speech(begins, sample, call_end=call_end, now=self._loop.time(), quietest=self._quietest)
         self.look()
@@ -88,6 +100,7 @@ class FallbackDesk:
         """Ask for what is due."""
         if not self._rule.trouble or self._is_stopped:
             return
+        self._intake.drain()
         self._hand_out()  # a final may have settled what a text waited for
         history = self._history
         self._rule.forgotten(history.start)

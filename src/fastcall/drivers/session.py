@@ -174,8 +174,6 @@ class RecognitionSession:
         Part of ``note_speech``; by itself for who knows utterances and not exactly when somebody speaks.
         """
         if self._desk is not None:
-            if self._relay is None or self.failure is not None:
-                self.intake.drain()  # less than a batch, but of this utterance
             call_end = None if is_last else self.call_samples
             self._desk.note_utterance(begins, sample, call_end=call_end)
 
@@ -190,6 +188,7 @@ class RecognitionSession:
                 self._fallback,
                 self._config.language,
                 history=self._history,
+                intake=self.intake,
                 settings=self._settings,
                 owner=self,
             )
