@@ -310,7 +310,8 @@ class RecognitionSession:
         """The fallback's text of ``span``, which is settled by it: no stream tells it again."""
         end_sample = max(span.end, self._hypothesis.final_end)
         source = self._fallback.source if self._fallback is not None else self._source
-        self._settle(RecognitionEvent("final", span.text, end_sample, source, start_sample=span.start))
+        self._hypothesis.settled_elsewhere(span.text, end_sample)
+        self._after_settling(RecognitionEvent("final", span.text, end_sample, source, start_sample=span.start))
         if self._relay is not None and not self._is_over:
             self._relay.settled_elsewhere()
         else:
@@ -364,6 +365,9 @@ class RecognitionSession:
 
     def _settle(self, event: RecognitionEvent) -> None:
         self._hypothesis.take_final(event.text, event.end_sample)
+        self._after_settling(event)
+
+    def _after_settling(self, event: RecognitionEvent) -> None:
         if self._relay is not None:
             self._relay.forget_before(event.end_sample)
         if self._desk is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["matching_prefix", "normalized", "overlap"]
+__all__ = ["first_of", "matching_prefix", "normalized", "overlap", "words_before"]
 
 # A recogniser that rewrites changes the count of words by a few, not by tens; this also bounds the work.
 BAND_WORDS = 16
@@ -65,3 +65,14 @@ def words_before(given: Sequence[str], following: Sequence[str], *, begun: bool)
     if not again or normalized(given[0]) == normalized(following[0]):
         return 0
     return len(given) - again
+
+
+def first_of(words: Sequence[str], given: Sequence[str]) -> int:
+    """Where ``words`` begin in ``given``, by their first two; 0 if it does not show.
+
+    >>> first_of(["two", "three", "four"], ["one", "two", "three"])
+    1
+    """
+    head = [normalized(word) for word in words[:2]]
+    hay = [normalized(word) for word in given]
+    return next((i for i in range(len(hay)) if head and hay[i : i + len(head)] == head), 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastcall.events import SAMPLES_PER_MS
-from fastcall.rules.alignment import matching_prefix
+from fastcall.rules.alignment import first_of, matching_prefix
 from fastcall.rules.unfinished import UnfinishedWords
 
 __all__ = ["Hypothesis"]
@@ -82,6 +82,13 @@ class Hypothesis:
             self.text = ""
             self._is_behind = False
             self.end_sample = self.final_end
+
+    def settled_elsewhere(self, text: str, end_sample: int) -> None:
+        """The fallback settled a span up to ``end_sample``: what was heard after it is known still."""
+        self._is_behind = True
+        known = self.text.split()
+        self.text = " ".join(known[first_of(text.split(), known) :])
+        self.take_final(text, end_sample)
 
     def take_interim(self, text: str, end_sample: int) -> bool:
         """The owner's newest hypothesis.

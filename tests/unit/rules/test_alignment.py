@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.alignment import matching_prefix, normalized, overlap, words_before
+from fastcall.rules.alignment import first_of, matching_prefix, normalized, overlap, words_before
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -89,3 +89,19 @@ def test_the_overlap_of_an_end_and_a_beginning(given: str, following: str, count
 )
 def test_the_words_before_what_follows(given: str, following: str, begun: bool, count: int) -> None:
     assert words_before(given.split(), following.split(), begun=begun) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "index"),
+    [
+        ("", "one", 0),
+        ("one", "", 0),
+        ("two three four", "one two three", 1),
+        ("one two", "one two one two", 0),
+        ("two three", "two one two three", 2),
+        ("two", "one two", 1),
+        ("two four", "one two three", 0),
+    ],
+)
+def test_where_words_begin(words: str, given: str, index: int) -> None:
+    assert first_of(words.split(), given.split()) == index

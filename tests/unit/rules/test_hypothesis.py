@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fastcall.rules.hypothesis import Hypothesis
 
 S = 8000
@@ -112,3 +114,21 @@ def test_a_word_that_is_shorter_than_the_slack_is_not_forgotten() -> None:
             assert not hypothesis.take_interim("b c", 4 * S - 1600)
         assert hypothesis.text == ("d" if final else "b c d")
         assert hypothesis.take_interim("d" if final else "b c d", 4 * S - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "end_s", "rest"),
+    [
+        ("b c", 3.0, "d"),
+        ("bee c", 3.0, "d"),
+        ("b c d", 4.0, ""),
+        ("c", 3.0, "d"),  # what it leaves out is the ledger's to keep
+        ("", 3.0, "b c d"),
+    ],
+)
+def test_what_was_heard_after_a_span_that_the_fallback_settled_is_known_still(
+    text: str, end_s: float, rest: str
+) -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere(text, int(end_s * S))
+    assert (hypothesis.final_end, hypothesis.text) == (int(end_s * S), rest)
