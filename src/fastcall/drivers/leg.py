@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated, Word
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.rollover import RotationPlan
@@ -102,6 +102,19 @@ class StreamLeg:
     def cursor(self) -> int:
         """The next sample of the call to be sent."""
         return self._cursor
+
+    # --- what a response says, in call time -----------------------------------------------------------
+
+    def words_of(self, result: StreamResult) -> tuple[Word, ...]:
+        """The words of a result, as far as it has their times."""
+        return tuple(Word(w.text, *self.map.span_to_call(w.start_sample, w.end_sample)) for w in result.words)
+
+    def interim_of(self, results: Sequence[StreamResult]) -> tuple[str, int | None]:
+        """The hypothesis that a response's interim results make together, and its end; None without any."""
+        interims = [result for result in results if not result.is_final]
+        if not interims:
+            return "", None
+        return "".join(r.text for r in interims).strip(), self.map.to_call(max(r.end_sample for r in interims))
 
     # --- sending --------------------------------------------------------------------------------------
 

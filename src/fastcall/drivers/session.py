@@ -262,7 +262,7 @@ class RecognitionSession:
             if result.is_final and not self._take_final(leg, result):
                 self.outgoing_results(leg, results[number:])
                 return
-        text, end_sample = _interim_of(leg, results)
+        text, end_sample = leg.interim_of(results)
         # After a final without an interim there is left what the final leaves of the one before.
         if end_sample is None or self._hypothesis.take_interim(text, end_sample):
             self._tell_interim()
@@ -272,7 +272,7 @@ class RecognitionSession:
     def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
         """Its finals are not taken; their text is still the newest that is known of what follows F."""
         finals = [result.text for result in results if result.is_final]
-        text, _ = _interim_of(leg, results)
+        text, _ = leg.interim_of(results)
         end_sample = leg.map.to_call(max((result.end_sample for result in results), default=0))
         if not self._hypothesis.take_outgoing(finals, text, end_sample):
             return False
@@ -310,8 +310,9 @@ class RecognitionSession:
         """The fallback's text of ``span``, which is settled by it: no stream tells it again."""
         end_sample = max(span.end, self._hypothesis.final_end)
         source = self._fallback.source if self._fallback is not None else self._source
-        self._hypothesis.settled_elsewhere(span.text, end_sample)
-        self._after_settling(RecognitionEvent("final", span.text, end_sample, source, start_sample=span.start))
+        text = f"{self._hypothesis.cut_word(span.text)} {span.text}".strip()
+        self._hypothesis.settled_elsewhere(text, end_sample, is_cut=span.is_cut)
+        self._after_settling(RecognitionEvent("final", text, end_sample, source, start_sample=span.start))
         if self._relay is not None and not self._is_over:
             self._relay.settled_elsewhere()
         else:
@@ -351,16 +352,19 @@ class RecognitionSession:
         :return: whether it was taken
         """
         end_sample = max(leg.map.to_call(result.end_sample), self._hypothesis.final_end)
-        words = tuple(Word(w.text, *leg.map.span_to_call(w.start_sample, w.end_sample)) for w in result.words)
-        forgotten = self._hypothesis.forgotten_before(result.text, words[0].start_sample if words else None, end_sample)
+        text, words = result.text.strip(), leg.words_of(result)
+        forgotten = self._hypothesis.forgotten_before(text, words[0].start_sample if words else None, end_sample)
         if forgotten and self._relay is not None and self._relay.ask_another():
             self._hypothesis.recall([text for text, _ in forgotten])
             return False
         leg.map.forget_before(result.end_sample)
-        for text, end in forgotten:
+        for said, end in forgotten:
             # What was heard and will not be settled any more counts as said.
-            self._settle(RecognitionEvent("final", text, end, self._source))
-        self._settle(RecognitionEvent("final", result.text.strip(), end_sample, self._source, words))
+            self._settle(RecognitionEvent("final", said, end, self._source))
+        cut, cut_at = self._hypothesis.cut_word(text), self._hypothesis.final_end
+        if cut:
+            text, words = f"{cut} {text}", (Word(cut, cut_at, cut_at), *words) if words else ()
+        self._settle(RecognitionEvent("final", text, end_sample, self._source, words))
         return True
 
     def _settle(self, event: RecognitionEvent) -> None:
@@ -393,11 +397,3 @@ class RecognitionSession:
             self._note_trouble()
         for listener in tuple(self._listeners):
             listener(event)
-
-
-def _interim_of(leg: StreamLeg, results: Sequence[StreamResult]) -> tuple[str, int | None]:
-    """The hypothesis that a response's interim results make together, and its end in call time; None without any."""
-    interims = [result for result in results if not result.is_final]
-    if not interims:
-        return "", None
-    return "".join(r.text for r in interims).strip(), leg.map.to_call(max(r.end_sample for r in interims))

@@ -86,6 +86,8 @@ class SettledSpan:
     start: int
     end: int
     text: str
+    is_cut: bool = False
+    """Whether it ends where there was no pause, perhaps in a word."""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,8 @@ class _Span:
     """Where the utterance ends; later than ``end`` if that was moved out of a word."""
     due_at: float
     is_piece: bool = False
+    is_cut: bool = False
+    """Whether it ends where there was no pause."""
     number: int = 0
     """Of the pending ask; 0 if there is none."""
     tries: int = 0
@@ -162,11 +166,12 @@ class FallbackRule:
             return
         start = max([start, self._final_end, *(span.end for span in self._spans)])
         end = cut = max(start, sample)
-        if call_end - sample < PAUSE_SAMPLES:
+        is_cut = call_end - sample < PAUSE_SAMPLES
+        if is_cut:
             # It was ended without a pause, because it was long, or because no more audio came: maybe inside a word.
             cut = quietest(max(start, end - CUT_WINDOW_SAMPLES // 2), end)
             self._rest = (cut, end)
-        self._spans.append(_Span(start, cut, end, now if self._trouble else NEVER))
+        self._spans.append(_Span(start, cut, end, now if self._trouble else NEVER, is_cut=is_cut))
         del self._spans[:-MAX_SPANS]
 
     def _take_rest(self, onset: int, now: float) -> int:
@@ -266,11 +271,13 @@ class FallbackRule:
         begins = [self._spans[first].start] if first is not None else []
         begins += [self._speech_start] if self._speech_start is not None else []
         begins = [begin - LEAD_SAMPLES for begin in begins if begin - LEAD_SAMPLES > low]
-        if begins and min(begins) <= high:
+        is_cut = not begins or min(begins) > high
+        if not is_cut:
             high = min(begins)
         else:
             high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high)
-        self._spans.insert(len(self._spans) if first is None else first, _Span(low, high, high, now, is_piece=True))
+        piece = _Span(low, high, high, now, is_piece=True, is_cut=is_cut)
+        self._spans.insert(len(self._spans) if first is None else first, piece)
 
     def next_deadline(self) -> float | None:
         """When ``asks`` may have more by time alone."""
@@ -316,7 +323,7 @@ class FallbackRule:
                 break
             is_last_word = (span.is_piece and span.text is not None) or self._trouble in ("off", "failed")
             if span.text or is_last_word:
-                done.append(SettledSpan(span.start, span.end, span.text or ""))
+                done.append(SettledSpan(span.start, span.end, span.text or "", span.is_cut))
                 passed = index + 1
         del self._spans[:passed]
         return done

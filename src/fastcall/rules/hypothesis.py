@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastcall.events import SAMPLES_PER_MS
-from fastcall.rules.alignment import first_of, matching_prefix
+from fastcall.rules.alignment import first_of, matching_prefix, normalized
 from fastcall.rules.unfinished import UnfinishedWords
 
 __all__ = ["Hypothesis"]
@@ -39,6 +39,8 @@ class Hypothesis:
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
         self._outgoing_settled = 0
+        # At F somebody was cut off: the word that is known to follow, and the one after it.
+        self._at_cut: tuple[str, str] | None = None
 
     @property
     def is_unsettled(self) -> bool:
@@ -68,10 +70,15 @@ class Hypothesis:
         """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
         return self._unfinished.take_final(text, first_word_start, end_sample)
 
+    def nothing_follows(self) -> None:
+        """Nobody has spoken after F: what interims had there, and the final left out, was taken back."""
+        self._unfinished.reset()
+
     def take_final(self, text: str, end_sample: int) -> None:
         """The owner settled everything up to ``end_sample``; F does not go back."""
         self.final_end = max(self.final_end, end_sample)
         self._owner_text, self._owner_end = "", self.final_end
+        self._at_cut = None
         tokens = text.split()
         self._outgoing_settled += matching_prefix(tokens, self._outgoing_rest())
         known = self.text.split()
@@ -83,19 +90,34 @@ class Hypothesis:
             self._is_behind = False
             self.end_sample = self.final_end
 
-    def settled_elsewhere(self, text: str, end_sample: int) -> None:
-        """The fallback settled a span up to ``end_sample``: what was heard after it is known still."""
+    def settled_elsewhere(self, text: str, end_sample: int, *, is_cut: bool = False) -> None:
+        """The fallback settled a span up to ``end_sample``: what was heard after it is known still.
+
+        :param is_cut: the span ends where there was no pause: perhaps in a word, of which nobody hears the whole
+        """
         self._is_behind = True
         known = self.text.split()
         self.text = " ".join(known[first_of(text.split(), known) :])
         self.take_final(text, end_sample)
+        rest = self.text.split()
+        self._at_cut = (rest[0], rest[1]) if is_cut and len(rest) > 1 else None
+
+    def cut_word(self, text: str) -> str:
+        """The word that is missing before ``text``, which follows F: it was heard whole before it was cut there, and
+        ``text`` begins with the word after it. Empty if none is."""
+        tokens = text.split()
+        if self._at_cut is None or not tokens:
+            return ""
+        cut, following = self._at_cut
+        return cut if normalized(tokens[0]) == normalized(following) != normalized(cut) else ""
 
     def take_interim(self, text: str, end_sample: int) -> bool:
         """The owner's newest hypothesis.
 
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
-        self._owner_text, self._owner_end = text.strip(), max(end_sample, self.final_end)
+        text = f"{self.cut_word(text)} {text.strip()}".strip()
+        self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
         self._unfinished.take_interim(text, self._owner_end)
         if self._is_behind and self._is_short(end_sample, len(text.split())):
             return False

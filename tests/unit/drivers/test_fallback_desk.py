@@ -390,3 +390,35 @@ async def test_the_last_audio_before_the_telephone_fell_silent_is_heard_too() ->
     (request,) = stage.fallback.requests
     assert request.seconds == pytest.approx(1.24)
     await stage.close()
+
+
+@pytest.mark.parametrize("by_fallback", [True, False])
+@in_virtual_time
+async def test_a_word_that_a_cut_went_through_stays_said(by_fallback: bool) -> None:
+    """It was told of before the outage; neither side of the cut has the whole of it."""
+    stage = Stage(serves=True)
+    stage.session.note_speech(True, 0)
+    await stage.hear(2.0)
+    await stage.hear(0.02, bytes([255]) * 160)  # the quietest moment, and yet in a word
+    await stage.hear(0.98)
+    stage.stream.results(StreamResult("one two three four", False, 3 * S))
+    stage.serves = False
+    stage.stream.end(GONE)
+    stage.session.note_speech(False, 3 * S)  # it was long, and is ended while somebody speaks
+    stage.session.note_speech(True, 3 * S)
+    await elapse(2.1)
+    await stage.answer("one two")
+    if by_fallback:
+        await stage.hear(1.5)
+        stage.session.note_speech(False, 4 * S)
+        await elapse(0)
+        await stage.answer("four five")
+    else:
+        stage.serves = True
+        opened = len(stage.recognizer.streams)
+        await wait_for(lambda: len(stage.recognizer.streams) > opened)
+        await stage.hear(1.0)
+        stage.stream.results(StreamResult("four", False, S // 2))
+        stage.stream.results(StreamResult("four five", True, S))
+    assert [text for text, _, _ in stage.finals()] == ["one two", "three four five"]
+    await (stage.close() if by_fallback else close_served(stage))

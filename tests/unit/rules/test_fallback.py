@@ -349,3 +349,28 @@ def test_the_number_of_spans_is_bounded() -> None:
 
 def test_values() -> None:
     assert SettledSpan(1, 2, "x") == SettledSpan(1, 2, "x")
+
+
+def test_a_text_says_whether_it_ends_where_there_was_no_pause() -> None:
+    call = Call("outage")
+    call.note(True, 1.0, call_end_s=1.3)
+    call.note(False, 5.0, call_end_s=5.0)  # it was long, and is ended while somebody speaks
+    call.note(True, 5.0, call_end_s=5.3)
+    call.note(False, 7.0, call_end_s=7.5)
+    for ask in call.asks():
+        call.rule.answered(ask.number, "words")
+    assert [(span.end / S, span.is_cut) for span in call.rule.take_settled(lambda _: False)] == [
+        (4.75, True),
+        (7.0, False),
+    ]
+
+
+@pytest.mark.parametrize(("onset_s", "is_cut"), [(None, True), (20.0, False)])
+def test_a_piece_is_cut_but_before_an_onset(onset_s: float | None, is_cut: bool) -> None:
+    call = Call("outage")
+    if onset_s is not None:
+        call.note(True, onset_s, call_end_s=onset_s + 0.3)
+    (ask,) = call.asks(call_end_s=71)
+    call.rule.answered(ask.number, "words")
+    (span,) = call.rule.take_settled(lambda _: False)
+    assert span.is_cut == is_cut

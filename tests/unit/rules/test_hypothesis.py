@@ -132,3 +132,43 @@ def test_what_was_heard_after_a_span_that_the_fallback_settled_is_known_still(
     hypothesis = known()
     hypothesis.settled_elsewhere(text, int(end_s * S))
     assert (hypothesis.final_end, hypothesis.text) == (int(end_s * S), rest)
+
+
+@pytest.mark.parametrize(
+    ("is_cut", "text", "cut"),
+    [
+        (True, "d e", "c"),
+        (True, "D, e", "c"),
+        (True, "c d e", ""),  # it was heard whole after all
+        (True, "x e", ""),  # heard otherwise: nobody can tell
+        (True, "", ""),
+        (False, "d e", ""),  # between two words nothing is cut
+    ],
+)
+def test_a_word_that_was_cut_at_f_is_missing_before_the_one_that_follows_it(is_cut: bool, text: str, cut: str) -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere("b", 2 * S, is_cut=is_cut)
+    assert hypothesis.cut_word(text) == cut
+    hypothesis.owner_changed()
+    assert hypothesis.take_interim(text, 5 * S)
+    assert hypothesis.text == f"{cut} {text}".strip()
+    hypothesis.take_final(hypothesis.text, 5 * S)
+    assert hypothesis.cut_word(text) == ""
+
+
+def test_of_the_same_word_twice_nobody_can_tell_that_it_was_cut() -> None:
+    hypothesis = known()
+    hypothesis.take_interim("b c c", 4 * S)
+    hypothesis.settled_elsewhere("b", 2 * S, is_cut=True)
+    assert hypothesis.cut_word("c") == ""
+
+
+def test_what_a_final_left_out_is_not_missed_when_nobody_has_spoken_after_it() -> None:
+    for nobody in (False, True):
+        hypothesis = known()
+        assert hypothesis.forgotten_before("b c", 2 * S, 3 * S) == []
+        hypothesis.take_final("b c", 3 * S)
+        if nobody:
+            hypothesis.nothing_follows()
+        hypothesis.take_interim("e f", 9 * S)
+        assert hypothesis.forgotten_before("e f", 8 * S, 9 * S) == ([] if nobody else [("d", 4 * S)])
