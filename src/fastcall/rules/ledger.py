@@ -80,17 +80,20 @@ class TranscriptLedger:
     # --- what happens ---------------------------------------------------------------------------
 
     def begin(self, start_sample: int, *, now: float, voice_sample: int | None = None) -> int:
-        """An utterance begins at ``start_sample`` (call time).
+        """An utterance begins at ``start_sample`` (call time), or at the end of the one before it, if that is later: a
+        final may come before the detector notices the voice, and begin one of its own.
 
         :param voice_sample: where its voice was first heard, after the pre-roll; by default ``start_sample``
         :return: its id, counted from 1 in the order in which they begin
         """
         before = self._utterances[-1] if self._utterances else None
-        if before is not None and before.end_sample is None:
-            self.end(start_sample, now=now)
+        if before is not None:
+            if before.end_sample is None:
+                self.end(start_sample, now=now)
+            start_sample = max(start_sample, before.end_sample or 0)
         # What waits is the utterance's before, and the new one may say the same again.
         self._debouncer.reset()
-        utterance = self._new(start_sample, start_sample if voice_sample is None else voice_sample)
+        utterance = self._new(start_sample, max(start_sample, voice_sample or 0))
         if before is not None and before.claim:
             del before.claim[self._claimed_before(before, utterance) :]
         self._deal_interim()
@@ -250,12 +253,7 @@ class TranscriptLedger:
                 utterance.source = event.source
                 self._out.append(
                     TranscriptEvent(
-                        "final",
-                        utterance.id,
-                        " ".join(words),
-                        utterance.start_sample,
-                        event.end_sample,
-                        event.source,
+                        "final", utterance.id, " ".join(words), utterance.start_sample, event.end_sample, event.source
                     )
                 )
         known = len(self._interim)

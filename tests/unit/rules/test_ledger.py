@@ -733,3 +733,15 @@ def test_an_interim_of_the_same_words_is_replaced_by_the_final_of_the_span() -> 
     observer.end(2.5, 2.2)
     observer.receive(2.6, own("no two three no four", 0.7, 2.2))
     assert observer.texts() == {1: "no two three no four"}
+
+
+def test_a_final_that_comes_before_the_onset_is_noticed_does_not_come_after_its_utterance() -> None:
+    """It became an utterance of its own; that which begins then, before it with its pre-roll, begins after it."""
+    observer = Observer()
+    observer.receive(2.3, final("one", 2.2, (word("one", 2.0, 2.2),)))
+    observer.begin(2.4, 1.7, 2.0)
+    observer.receive(2.9, final("two", 2.7, (word("two", 2.3, 2.7),)))
+    observer.end(3.5, 2.9)
+    observer.finish(9.0)
+    assert in_order_of_time(observer) == ["one", "two"]
+    assert observer.texts() == {1: "one", 2: "two"}
