@@ -126,17 +126,20 @@ class StreamRelay:
 
     def owner_told(self) -> None:
         """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
+        if not self._hypothesis.text and not self._pauses.may_hold_speech(self._hypothesis.final_end):
+            self._hypothesis.nothing_follows()
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
             self._release_outgoing()
 
     def ask_another(self) -> bool:
         """The owner told of words after F and goes on without them: let another stream hear them.
 
-        :return: whether one is asked; not any more when enough were
+        :return: whether one is asked; not any more when enough were, and not if they are not kept: it could not hear them
         """
-        may_ask = self._ask_limit.take(self._hypothesis.final_end)
+        final_end = self._hypothesis.final_end
+        may_ask = self._history.lost_to <= final_end and self._ask_limit.take(final_end)
         if may_ask:
-            self._rotate("words without a final", start=self._hypothesis.final_end)
+            self._rotate("words without a final", start=final_end)
         return may_ask
 
     def finish(self) -> bool:

@@ -387,3 +387,47 @@ async def test_what_the_outgoing_stream_told_just_now_outlives_an_owner_that_fal
     new.results(interim("b c", 8.0))
     await call.go_on(1.5)
     assert call.interims()[-1] == "b c"  # one that does can
+
+
+@in_virtual_time
+async def test_words_whose_audio_is_not_kept_are_not_asked_of_another() -> None:
+    """It could not hear them; and what is known would be committed as if it could not be settled any more."""
+    call = Call(stt_replay_s=5)
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].results(interim("a b", 2.5))
+    await call.go_on(5)
+    assert call.session.lost_samples > 0
+    call.streams[0].results(interim("c d", 8.0))
+    timed = (StreamWord("c", 52_000, 56_000), StreamWord("d", 56_000, 63_000))
+    call.streams[0].results(StreamResult("c d", True, 64_000, timed))
+    assert call.finals() == ["a b", "c d"]
+    assert len(call.streams) == 1
+    await end_of(call)
+
+
+@in_virtual_time
+async def test_a_word_that_a_final_left_out_is_not_missed_when_nobody_spoke_after_it() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(3)
+    call.streams[0].results(interim("a b uh", 3.0))
+    call.session.note_speech(False, 16_000)
+    call.streams[0].results(
+        StreamResult("a b", True, 16_000, (StreamWord("a", 0, 8_000), StreamWord("b", 8_000, 16_000)))
+    )
+    await call.go_on(5)
+    call.session.note_speech(True, 48_000)
+    call.streams[0].results(interim("c d", 8.0))
+    timed = (StreamWord("c", 48_000, 56_000), StreamWord("d", 56_000, 63_000))
+    call.streams[0].results(StreamResult("c d", True, 64_000, timed))
+    assert call.finals() == ["a b", "c d"]
+    assert len(call.streams) == 1
+    await end_of(call)
+
+
+async def end_of(call: Call) -> None:
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[-1].end(StreamEnd("OK"))
+    await closing
