@@ -154,18 +154,23 @@ def _take(event: TranscriptEvent, at: float, utterance: _Utterance, debounce_s: 
 def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None:
     """What the provider had told of an utterance's words when it was committed is there, if only at a neighbour.
 
-    Not of the last 300 ms: finals that reach so far cover the utterance."""
+    Not of the last 300 ms: finals that reach so far cover the utterance. What a neighbour may have claimed is not yet
+    told in two cases: the one after it is still open, and the debouncer holds its partial; or a neighbour was committed
+    before, and amends its text with its final. Then only the first and the last word can be the neighbour's.
+    """
     said = scenario.words
     if scenario.provider.rewrites or seen.lost or len({word.text for word in said}) < len(said):
         return
     texts: dict[int | None, list[str]] = {}
     open_ids: set[int | None] = set()
+    over_from: set[int | None] = set()
     settled: set[str] = set()
     for at, event in seen.events:
         if event.event == "utterance_begin":
             open_ids.add(event.utterance_id)
         elif event.event == "utterance_end":
             open_ids.discard(event.utterance_id)
+            over_from.add(event.start_sample)
         if event.event == "final":
             settled.update((event.text or "").split())
         if event.event not in ("partial", "utterance_end", "amended"):
@@ -178,14 +183,17 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
         there = settled.union(*texts.values())
         covered_from = event.end_sample - COVER_TOLERANCE_SAMPLES - scenario.provider.rounding_samples
         inside = [w for w in said if event.start_sample <= w.start < covered_from]
+        told_by = at - scenario.settings.stt_partial_debounce_ms / 1000 if open_ids else at
         for index, word in enumerate(inside):
-            if seen.told.get(word.number, at) >= at or word.text in there:
+            if seen.told.get(word.number, at) >= told_by or word.text in there:
                 continue
-            if index:
-                verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
-            else:
-                # The utterance before may have claimed it; that is told with its final.
+            is_last = index == len(inside) - 1
+            if index == 0:
                 verdict.counts["first words that were known and not committed"] += 1
+            elif is_last and any(0 <= start - event.end_sample < NEAR_SAMPLES for start in over_from if start):
+                verdict.counts["last words that were known and not committed"] += 1
+            else:
+                verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")
 
 
 # --- the words ---------------------------------------------------------------------------------------
