@@ -134,7 +134,7 @@ class StreamRelay:
     def ask_another(self) -> bool:
         """The owner told of words after F and goes on without them: let another stream hear them.
 
-        :return: whether one is asked; not any more when enough were, and not if they are not kept: it could not hear them
+        :return: whether one is asked; not any more when enough were, and not if their audio is not kept
         """
         final_end = self._hypothesis.final_end
         may_ask = self._history.lost_to <= final_end and self._ask_limit.take(final_end)

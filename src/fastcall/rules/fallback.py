@@ -272,10 +272,7 @@ class FallbackRule:
         begins += [self._speech_start] if self._speech_start is not None else []
         begins = [begin - LEAD_SAMPLES for begin in begins if begin - LEAD_SAMPLES > low]
         is_cut = not begins or min(begins) > high
-        if not is_cut:
-            high = min(begins)
-        else:
-            high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high)
+        high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high) if is_cut else min(begins)
         piece = _Span(low, high, high, now, is_piece=True, is_cut=is_cut)
         self._spans.insert(len(self._spans) if first is None else first, piece)
 
