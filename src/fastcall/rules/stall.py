@@ -6,6 +6,8 @@ recogniser has told of, and each time that the next stream has nothing to tell e
 
 from __future__ import annotations
 
+from collections import deque
+
 from fastcall.events import SAMPLES_PER_MS
 
 __all__ = ["STALL_S", "StallRule"]
@@ -14,13 +16,16 @@ __all__ = ["STALL_S", "StallRule"]
 STALL_S = 8.0
 # So much speech beyond its last result; shorter speech may be a cough.
 STALL_SAMPLES = 2000 * SAMPLES_PER_MS
+# Utterances whose lengths are remembered; in so many is either speech enough, or noise.
+MAX_KEPT = 32
 
 
 class StallRule:
     """Tells a stall of one session's streams. Pure; one thread."""
 
     def __init__(self) -> None:
-        self._voice_end: int | None = 0  # None while somebody speaks
+        self._began: int | None = None  # while somebody speaks
+        self._utterances: deque[tuple[int, int]] = deque(maxlen=MAX_KEPT)
         # When the last result came, or speech began after it; what is said later takes no patience back.
         self._waits_since = 0.0
         self._spoke_since_news = False
@@ -28,7 +33,9 @@ class StallRule:
 
     def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
         """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
-        self._voice_end = None if speaking else sample
+        if self._began is not None:
+            self._utterances.append((self._began, sample))
+        self._began = sample if speaking else None
         if speaking and not self._spoke_since_news:
             self._waits_since, self._spoke_since_news = now, True
 
@@ -42,9 +49,10 @@ class StallRule:
         self._patience_s *= 2
 
     def is_waiting(self, *, heard_to: int, call_end: int) -> bool:
-        """Whether there was speech, up to ``call_end`` at most, beyond ``heard_to``, as far as the results reach."""
-        voice_end = call_end if self._voice_end is None else self._voice_end
-        return voice_end - heard_to >= STALL_SAMPLES
+        """Whether there was speech enough, up to ``call_end`` at most, beyond ``heard_to``, as far as results reach."""
+        spoken = 0 if self._began is None else max(0, call_end - max(self._began, heard_to))
+        spoken += sum(max(0, end - max(start, heard_to)) for start, end in self._utterances)
+        return spoken >= STALL_SAMPLES
 
     def is_stalled(self, *, heard_to: int, call_end: int, abreast_since: float | None, now: float) -> bool:
         """Whether to ask another stream.

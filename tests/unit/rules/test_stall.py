@@ -31,8 +31,18 @@ def test_a_cough_and_a_detector_that_stops_late_are_none() -> None:
     rule = StallRule()
     rule.note_speech(True, 10 * S, now=10.0)
     rule.note_speech(False, int(11.9 * S), now=12.4)
-    assert not stalled(rule, 100.0, heard_to=10 * S)
+    assert not stalled(rule, 100.0, heard_to=9 * S)
+    rule.note_speech(True, 50 * S, now=50.0)
+    rule.note_speech(False, int(50.2 * S), now=50.7)
     assert stalled(rule, 100.0, heard_to=9 * S)
+
+
+def test_noise_now_and_then_is_none_however_far_apart() -> None:
+    rule = StallRule()
+    for second in range(10, 30, 5):
+        rule.note_speech(True, second * S, now=float(second))
+        rule.note_speech(False, int((second + 0.3) * S), now=second + 0.8)
+    assert not stalled(rule, 100.0, heard_to=9 * S)
 
 
 def test_a_stream_that_has_not_had_the_audio_cannot_have_stalled() -> None:
