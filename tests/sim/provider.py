@@ -325,6 +325,8 @@ class SimStream:
             return
         if self._rng.random() < self._traits.rewrites:
             results = self._rewritten(results)
+            # Perhaps taken back: until it is told again, nobody can know of the last word.
+            self._host.told.pop(self._unsettled()[-1].number, None)
             self._interim_soon()  # put right soon after
             self._tell(results, ())
         else:

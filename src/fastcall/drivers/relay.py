@@ -319,9 +319,10 @@ class StreamRelay:
             self._act(leg, end, outcome_of(end.code, end.message))
 
     def _finished(self) -> None:
-        """The owner has given all that it had. If it leaves words without a final, another is asked, once: providers
-        have been seen to end without their last final."""
-        if self._hypothesis.is_unsettled and not self._asked_again:
+        """The owner has given all that it had. If it leaves words without a final, or told nothing of speech at the
+        end, another is asked, once: providers have been seen to end without their last final."""
+        untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.final_end)
+        if (self._hypothesis.is_unsettled or untold) and not self._asked_again:
             self._asked_again = True
             self._open()
         else:

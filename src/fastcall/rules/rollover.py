@@ -27,6 +27,8 @@ ANSWER_S = 3.0
 NO_SPEECH_S = 10.0
 # The detector's end of speech and the end of the final that settles it differ by less.
 SETTLED_SLACK_SAMPLES = 100 * SAMPLES_PER_MS
+# Speech that ends so long after the last final has a word of its own.
+WORD_SAMPLES = 300 * SAMPLES_PER_MS
 # Of a pause, so much is heard again: the detector may not yet have noticed that somebody speaks.
 PAUSE_MARGIN_SAMPLES = 2000 * SAMPLES_PER_MS
 
@@ -77,6 +79,10 @@ class PauseRule:
     def may_hold_speech(self, final_end: int) -> bool:
         """Whether somebody spoke, or may have spoken, after F."""
         return self._quiet_since is None or self._quiet_since[1] > final_end + SETTLED_SLACK_SAMPLES
+
+    def heard_speech(self, final_end: int) -> bool:
+        """Whether somebody spoke after F for certain: the detector said when it ended, well after F."""
+        return self._quiet_since is not None and self._quiet_since[1] > final_end + WORD_SAMPLES
 
     def pause_start(self, *, final_end: int, call_end: int, abreast_since: float | None, now: float) -> int | None:
         """The first sample that a new stream must hear; None if there is no pause.

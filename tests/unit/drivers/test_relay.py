@@ -222,6 +222,36 @@ async def test_an_end_without_the_last_final_is_asked_again_once() -> None:
     assert len(call.streams) == 2
 
 
+@in_virtual_time
+async def test_an_end_without_a_word_of_the_last_speech_is_asked_again_once() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(2)
+    call.session.note_speech(False, 2 * 8000)
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[0].end(StreamEnd("OK"))  # as if it had heard nothing
+    await elapse(1)
+    assert call.heard_by(1) == call.pcm(0)
+    call.streams[1].end(StreamEnd("OK"))
+    await closing
+    assert len(call.streams) == 2
+
+
+@in_virtual_time
+async def test_an_end_after_all_is_settled_is_the_end() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(2)
+    call.session.note_speech(False, 2 * 8000)
+    call.streams[0].results(final("good bye", 1.8))
+    closing = asyncio.create_task(call.session.close(5))
+    await elapse(0)
+    call.streams[0].end(StreamEnd("OK"))
+    await closing
+    assert len(call.streams) == 1
+
+
 @pytest.mark.parametrize("speaks", [True, False])
 @in_virtual_time
 async def test_a_close_that_cannot_settle_what_was_said_says_so(speaks: bool) -> None:
