@@ -325,8 +325,6 @@ class SimStream:
             return
         if self._rng.random() < self._traits.rewrites:
             results = self._rewritten(results)
-            # Perhaps taken back: until it is told again, nobody can know of the last word.
-            self._host.told.pop(self._unsettled()[-1].number, None)
             self._interim_soon()  # put right soon after
             self._tell(results, ())
         else:
@@ -354,6 +352,9 @@ class SimStream:
         """Shorter, or with a misheard end, or with a word too many."""
         texts = "".join(result.text for result in results).split()
         dice = self._rng.randrange(3)
+        if dice < 2:
+            # It is taken back: until it is told again, nobody can know of the last word.
+            self._host.told.pop(self._unsettled()[-1].number, None)
         if dice == 0:
             texts = texts[:-1]
         elif dice == 1:
