@@ -137,8 +137,7 @@ class StreamRelay:
         :return: whether one is asked; not any more when enough were, and not if their audio is not kept
         """
         final_end = self._hypothesis.final_end
-        may_ask = self._history.lost_to <= final_end and self._ask_limit.take(final_end)
-        if may_ask:
+        if may_ask := self._history.lost_to <= final_end and self._ask_limit.take(final_end):
             self._rotate("words without a final", start=final_end)
         return may_ask
 
@@ -228,6 +227,7 @@ class StreamRelay:
     def _release_outgoing(self) -> None:
         outgoing, self._outgoing = self._outgoing, None
         if outgoing is not None:
+            self._hypothesis.outgoing_gone()
             outgoing.cancel()
 
     # --- the clock ------------------------------------------------------------------------------------
@@ -273,7 +273,8 @@ class StreamRelay:
         if now - known_since <= ANSWER_S:
             return
         self._release_outgoing()
-        if owner.answered_at is not None and owner.answered_at > known_since:  # one that tells nothing may be deaf
+        # One that tells nothing may be deaf, unless there is nothing to tell.
+        if (owner.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.final_end):
             self._session.owner_is_authoritative()
 
     def _pause_start(self, owner: StreamLeg, now: float) -> int | None:
@@ -310,6 +311,7 @@ class StreamRelay:
         """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
         if leg is self._outgoing:
             self._outgoing = None
+            self._hypothesis.outgoing_gone()
         if leg is not self._owner:
             return
         self._owner = None

@@ -34,11 +34,12 @@ class Hypothesis:
         self._owner_text = ""
         self._owner_end = 0
         self._unfinished = UnfinishedWords()
-        # The outgoing stream's words since it was replaced: settled ones, newest interim, and how many of both the
-        # owner has settled.
+        # While there is an outgoing stream: its words since it was replaced, settled ones and newest interim, and what
+        # was settled since then, be that less than it has told of or more.
+        self._has_outgoing = False
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
-        self._outgoing_settled = 0
+        self._settled: list[str] = []
         # At F somebody was cut off: the word that is known to follow, and the one after it.
         self._at_cut: tuple[str, str] | None = None
 
@@ -60,7 +61,13 @@ class Hypothesis:
 
     def handed_over(self) -> None:
         """The owner until now is the outgoing stream from now on."""
-        self._outgoing_finals, self._outgoing_interim, self._outgoing_settled = [], self.text.split(), 0
+        self._has_outgoing = True
+        self._outgoing_finals, self._outgoing_interim, self._settled = [], self.text.split(), []
+
+    def outgoing_gone(self) -> None:
+        """There is no outgoing stream any more."""
+        self._has_outgoing = False
+        self._outgoing_finals, self._outgoing_interim, self._settled = [], [], []
 
     def recall(self, texts: Sequence[str]) -> None:
         """Words that the outgoing stream told of before its newest interim, and forgot: they are known still."""
@@ -80,7 +87,8 @@ class Hypothesis:
         self._owner_text, self._owner_end = "", self.final_end
         self._at_cut = None
         tokens = text.split()
-        self._outgoing_settled += matching_prefix(tokens, self._outgoing_rest())
+        if self._has_outgoing:
+            self._settled += tokens
         known = self.text.split()
         rest = known[matching_prefix(tokens, known) :]
         if self._is_behind and self._is_short(self.final_end, len(known) - len(rest)):
@@ -158,4 +166,5 @@ class Hypothesis:
         return True
 
     def _outgoing_rest(self) -> list[str]:
-        return (self._outgoing_finals + self._outgoing_interim)[self._outgoing_settled :]
+        told = self._outgoing_finals + self._outgoing_interim
+        return told[matching_prefix(self._settled, told) :]

@@ -461,3 +461,23 @@ async def end_of(call: Call) -> None:
     await elapse(0)
     call.streams[-1].end(StreamEnd("OK"))
     await closing
+
+
+@in_virtual_time
+async def test_a_word_that_the_outgoing_stream_told_where_nobody_spoke_is_given_up() -> None:
+    """The owner, which has had the audio, says nothing of it, as there is nothing to say."""
+    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
+    call.session.note_speech(True, 0)
+    await call.go_on(5)
+    call.streams[0].results(interim("a", 5.0))
+    await call.go_on(5.2)
+    old, new = call.streams
+    await call.go_on(2)
+    call.session.note_speech(False, 4 * 8000)
+    new.results(final("a", 4.0))
+    old.results(interim("a uh", 12.0))
+    assert call.interims()[-1] == "uh"
+    await call.go_on(10)
+    assert call.interims()[-1] == ""
+    await end_of(call)
+    assert call.finals() == ["a"]

@@ -172,3 +172,24 @@ def test_what_a_final_left_out_is_not_missed_when_nobody_has_spoken_after_it() -
             hypothesis.nothing_follows()
         hypothesis.take_interim("e f", 9 * S)
         assert hypothesis.forgotten_before("e f", 8 * S, 9 * S) == ([] if nobody else [("d", 4 * S)])
+
+
+def test_words_that_the_owner_settled_before_the_outgoing_stream_told_them_are_not_told_again() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.owner_changed()
+    hypothesis.take_final("b c d e", 5 * S)
+    assert not hypothesis.take_outgoing([], "b c d e", 5 * S + 2400)
+    assert hypothesis.text == ""
+    assert hypothesis.take_outgoing([], "b c d e f", 6 * S)
+    assert hypothesis.text == "f"
+
+
+def test_what_is_settled_while_there_is_no_outgoing_stream_is_not_remembered() -> None:
+    hypothesis = known()
+    hypothesis.handed_over()
+    hypothesis.outgoing_gone()
+    hypothesis.take_final("b c d", 5 * S)
+    hypothesis.handed_over()
+    assert hypothesis.take_outgoing([], "b", 6 * S)
+    assert hypothesis.text == "b"
