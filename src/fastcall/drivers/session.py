@@ -377,7 +377,8 @@ class RecognitionSession:
         if self._desk is not None:
             self._desk.settled(event.end_sample)
         self._partials.reset()
-        self._tell(event)
+        if event.text or not self._hypothesis.text:  # else words are known that may have been said before its end
+            self._tell(event)
         if event.text and self._on_final is not None:
             self._on_final(event.text)
 
