@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from fastcall.drivers.leg import CLOSING_SPEED
 from fastcall.drivers.runner import CLOSE_TIMEOUT_S
 from fastcall.events import TranscriptEvent
-from fastcall.rules.ledger import COVER_TOLERANCE_SAMPLES
 from fastcall.rules.stall import STALL_S
+from fastcall.rules.utterance import COVER_TOLERANCE_SAMPLES
 from sim.scenario import RATE, Scenario
 from sim.speech import EDGE_SAMPLES, SpokenWord
 from sim.world import Observed

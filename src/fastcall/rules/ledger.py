@@ -16,16 +16,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from fastcall._codec import Debouncer
-from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName, Word
+from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName
 from fastcall.rules.alignment import matching_prefix, overlap, words_before
+from fastcall.rules.utterance import COVER_TOLERANCE_SAMPLES, Utterance
 
 __all__ = ["TranscriptLedger"]
 
-# Finals that end this close before the end of speech cover it: the last voiced frame is no exact end of a word.
-COVER_TOLERANCE_SAMPLES = 300 * SAMPLES_PER_MS
 # A word this far outside every utterance belongs to none of them.
 ORPHAN_SAMPLES = 1000 * SAMPLES_PER_MS
 # An interim that ends this close to an onset was still about the utterance before.
@@ -33,30 +31,6 @@ ONSET_SLACK_SAMPLES = 100 * SAMPLES_PER_MS
 # Utterances that a final may still reach. Google sends finals within seconds, rarely once a minute.
 MAX_KEPT = 64
 RECENT_INTERIMS = 16
-
-
-@dataclass(slots=True)
-class _Utterance:
-    id: int
-    start_sample: int
-    voice_sample: int
-    end_sample: int | None = None
-    source: str | None = None
-    settled: list[str] = field(default_factory=list)
-    claim: list[str] = field(default_factory=list)
-    commit_at: float | None = None
-    committed: str | None = None
-
-    @property
-    def text(self) -> str:
-        return " ".join([*self.settled, *self.claim])
-
-    def distance(self, word: Word) -> int:
-        """How far the middle of ``word`` is outside this utterance, in samples."""
-        middle = (word.start_sample + word.end_sample) // 2
-        if middle < self.start_sample:
-            return self.start_sample - middle
-        return max(0, middle - self.end_sample) if self.end_sample is not None else 0
 
 
 class TranscriptLedger:
@@ -69,7 +43,7 @@ class TranscriptLedger:
     def __init__(self, *, commit_s: float, debounce_s: float) -> None:
         self._commit_s = commit_s
         self._debouncer = Debouncer(debounce_s)
-        self._utterances: list[_Utterance] = []
+        self._utterances: list[Utterance] = []
         self._next_id = 1
         self._final_end = 0
         self._interim: list[str] = []
@@ -100,7 +74,7 @@ class TranscriptLedger:
         self._offer_partial(now)
         return utterance.id
 
-    def _claimed_before(self, before: _Utterance, utterance: _Utterance) -> int:
+    def _claimed_before(self, before: Utterance, utterance: Utterance) -> int:
         """How many words of ``before``'s claim stay with it when ``utterance`` begins.
 
         Words that came in an interim which reached past the onset may be the new utterance's.
@@ -122,7 +96,7 @@ class TranscriptLedger:
             return None
         utterance.end_sample = max(end_sample, utterance.start_sample)
         utterance.commit_at = now + self._commit_s
-        if self._is_covered(utterance):
+        if utterance.is_covered(self._final_end):
             self._commit(utterance)
         return utterance.id
 
@@ -186,9 +160,9 @@ class TranscriptLedger:
 
     # --- interims ------------------------------------------------------------------------------
 
-    def _open_for_text(self) -> list[_Utterance]:
+    def _open_for_text(self) -> list[Utterance]:
         """The utterances that may own words after F, in order."""
-        return [u for u in self._utterances if not self._is_covered(u)]
+        return [u for u in self._utterances if not u.is_covered(self._final_end)]
 
     def _deal_interim(self, source: str | None = None) -> None:
         """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest.
@@ -204,6 +178,8 @@ class TranscriptLedger:
             utterance.claim = []
         for utterance in utterances[:-1]:
             taken = matching_prefix(utterance.claim, rest)
+            if taken < len(rest):
+                utterance.claim = rest[:taken]  # put right by now, perhaps
             rest = rest[taken:]
         if utterances:
             utterances[-1].claim = list(rest)
@@ -217,7 +193,7 @@ class TranscriptLedger:
         if text is not None:
             self._emit_partial(text)
 
-    def _active(self) -> _Utterance | None:
+    def _active(self) -> Utterance | None:
         newest = self._utterances[-1] if self._utterances else None
         return newest if newest is not None and newest.committed is None else None
 
@@ -246,9 +222,10 @@ class TranscriptLedger:
 
     def _receive_final(self, event: RecognitionEvent) -> None:
         tokens = event.text.split()
-        for utterance, words in self._share_out(event, tokens):
+        shares = self._share_out(event, tokens)
+        self._take_from_claims(tokens)
+        for utterance, words in shares:
             if words:
-                utterance.claim = utterance.claim[matching_prefix(words, utterance.claim) :]
                 utterance.settled += words
                 utterance.source = event.source
                 self._out.append(
@@ -266,11 +243,20 @@ class TranscriptLedger:
         self._recent = deque(recent, maxlen=RECENT_INTERIMS)
         self._final_end = max(self._final_end, event.end_sample)
         for utterance in self._utterances:
-            if self._is_covered(utterance):
+            if utterance.is_covered(self._final_end):
                 utterance.claim = []
         self._deal_interim(event.source)
 
-    def _share_out(self, event: RecognitionEvent, tokens: list[str]) -> list[tuple[_Utterance, list[str]]]:
+    def _take_from_claims(self, tokens: list[str]) -> None:
+        """What a final says is claimed no more, also by those to whom it does not give it."""
+        claimants = self._open_for_text()
+        count = matching_prefix(tokens, [word for utterance in claimants for word in utterance.claim])
+        for utterance in claimants:
+            taken = min(count, len(utterance.claim))
+            del utterance.claim[:taken]
+            count -= taken
+
+    def _share_out(self, event: RecognitionEvent, tokens: list[str]) -> list[tuple[Utterance, list[str]]]:
         """Which words of a final go to which utterance, in order of time."""
         if not tokens:
             return []
@@ -290,14 +276,14 @@ class TranscriptLedger:
         return self._share_by_claim(event, tokens, candidates)
 
     def _share_by_time(
-        self, event: RecognitionEvent, tokens: list[str], candidates: list[_Utterance]
-    ) -> list[tuple[_Utterance, list[str]]]:
-        shares: list[tuple[_Utterance, list[str]]] = []
+        self, event: RecognitionEvent, tokens: list[str], candidates: list[Utterance]
+    ) -> list[tuple[Utterance, list[str]]]:
+        shares: list[tuple[Utterance, list[str]]] = []
         if len(tokens) == len(event.words):
             timed = list(zip(tokens, event.words, strict=True))
         else:
             timed = [(word.text, word) for word in event.words]
-        orphan: _Utterance | None = None
+        orphan: Utterance | None = None
         for token, word in timed:
             owner = min(candidates, key=lambda u: u.distance(word), default=None)
             if owner is None or owner.distance(word) > ORPHAN_SAMPLES:
@@ -312,9 +298,9 @@ class TranscriptLedger:
         return shares
 
     def _share_by_claim(
-        self, event: RecognitionEvent, tokens: list[str], candidates: list[_Utterance]
-    ) -> list[tuple[_Utterance, list[str]]]:
-        shares: list[tuple[_Utterance, list[str]]] = []
+        self, event: RecognitionEvent, tokens: list[str], candidates: list[Utterance]
+    ) -> list[tuple[Utterance, list[str]]]:
+        shares: list[tuple[Utterance, list[str]]] = []
         rest = tokens
         for index, utterance in enumerate(candidates[:-1]):
             if utterance.claim:
@@ -326,7 +312,7 @@ class TranscriptLedger:
         shares.append((candidates[-1], rest))
         return shares
 
-    def _speech_share(self, utterances: Sequence[_Utterance], end_sample: int) -> float:
+    def _speech_share(self, utterances: Sequence[Utterance], end_sample: int) -> float:
         """The first utterance's share of the speech time of all, within the final's span."""
         lengths = [
             max(0, min(u.end_sample or end_sample, end_sample) - max(u.start_sample, self._final_end))
@@ -334,7 +320,7 @@ class TranscriptLedger:
         ]
         return lengths[0] / sum(lengths) if sum(lengths) else 1.0
 
-    def _orphan(self, start_sample: int, end_sample: int) -> _Utterance:
+    def _orphan(self, start_sample: int, end_sample: int) -> Utterance:
         """Text in no utterance becomes an utterance of its own, begun and ended at once."""
         utterance = self._new(start_sample, start_sample, keep_order=True)
         utterance.end_sample = end_sample
@@ -347,26 +333,19 @@ class TranscriptLedger:
         for utterance in self._utterances:
             if utterance.commit_at is None:
                 continue
-            if self._is_covered(utterance) or now >= utterance.commit_at:
+            if utterance.is_covered(self._final_end) or now >= utterance.commit_at:
                 self._commit(utterance)
 
-    def _is_covered(self, utterance: _Utterance) -> bool:
-        """Whether finals reach its end of speech; of one shorter than the tolerance, at least its voice."""
-        if utterance.end_sample is None:
-            return False
-        reached_to = utterance.end_sample - COVER_TOLERANCE_SAMPLES
-        return self._final_end >= utterance.end_sample or self._final_end > max(reached_to, utterance.voice_sample)
-
-    def _commit(self, utterance: _Utterance) -> None:
+    def _commit(self, utterance: Utterance) -> None:
         utterance.commit_at = None
-        if self._is_covered(utterance):
+        if utterance.is_covered(self._final_end):
             utterance.claim = []
         utterance.committed = utterance.text
         if utterance is self._utterances[-1]:
             self._debouncer.reset()
         self._emit("utterance_end", utterance, utterance.committed)
 
-    def _amend(self, utterances: Sequence[_Utterance]) -> None:
+    def _amend(self, utterances: Sequence[Utterance]) -> None:
         for utterance in utterances:
             if utterance.committed is not None and utterance.text != utterance.committed:
                 utterance.committed = utterance.text
@@ -381,8 +360,8 @@ class TranscriptLedger:
         ]
         self._utterances = (kept + newest)[-MAX_KEPT:]
 
-    def _new(self, start_sample: int, voice_sample: int, *, keep_order: bool = False) -> _Utterance:
-        utterance = _Utterance(self._next_id, start_sample, voice_sample)
+    def _new(self, start_sample: int, voice_sample: int, *, keep_order: bool = False) -> Utterance:
+        utterance = Utterance(self._next_id, start_sample, voice_sample)
         self._next_id += 1
         position = len(self._utterances)
         if keep_order:
@@ -392,7 +371,7 @@ class TranscriptLedger:
         self._out.append(TranscriptEvent("utterance_begin", utterance.id, start_sample=start_sample))
         return utterance
 
-    def _emit(self, event: TranscriptEventName, utterance: _Utterance, text: str) -> None:
+    def _emit(self, event: TranscriptEventName, utterance: Utterance, text: str) -> None:
         self._out.append(
             TranscriptEvent(event, utterance.id, text, utterance.start_sample, utterance.end_sample, utterance.source)
         )

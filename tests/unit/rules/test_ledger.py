@@ -745,3 +745,30 @@ def test_a_final_that_comes_before_the_onset_is_noticed_does_not_come_after_its_
     observer.finish(9.0)
     assert in_order_of_time(observer) == ["one", "two"]
     assert observer.texts() == {1: "one", 2: "two"}
+
+
+def test_what_an_utterance_claims_is_put_right_while_the_next_is_spoken() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one uh", 1.9))
+    observer.end(2.1, 2.0)
+    observer.begin(2.2, 2.1)
+    observer.receive(2.25, interim("one two three", 2.25))
+    observer.finish(9.0)
+    assert observer.of("utterance_end") == [(1, "one two"), (2, "three")]
+
+
+def test_a_word_that_a_final_gives_to_the_one_before_is_claimed_no_more() -> None:
+    """Else the one that claimed it would claim as many of the next."""
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.5, interim("one", 1.5))
+    observer.begin(2.1, 2.0)
+    observer.receive(2.8, interim("one two", 2.8))
+    observer.begin(3.1, 3.0)
+    observer.receive(3.5, interim("one two three", 3.5))
+    observer.receive(3.6, final("one two", 1.95, (word("one", 0.8, 1.2), word("two", 1.5, 1.9))))
+    observer.begin(4.1, 4.0)
+    observer.receive(4.3, interim("three four", 4.3))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "one two", 2: "", 3: "three", 4: "four"}
