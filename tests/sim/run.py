@@ -69,7 +69,11 @@ def _be_quiet() -> None:
 
 
 def _numbered(seed: int) -> tuple[int, Verdict]:
-    return seed, run_seed(seed)
+    try:
+        return seed, run_seed(seed)
+    except Exception as error:
+        # One that breaks the simulation itself is a failure like any other, and has a number.
+        return seed, Verdict([f"the simulation broke: {error!r}"])
 
 
 def _run(seeds: range, *, jobs: int, stop_after: int) -> int:

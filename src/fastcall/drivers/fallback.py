@@ -190,7 +190,7 @@ class FallbackDesk:
         self.look()
 
     def _hand_out(self) -> None:
-        for span in self._rule.take_settled(self._owner.has_words_to):
+        while (span := self._rule.take_settled(self._owner.has_words_to)) is not None:
             self._owner.fallback_settles(span)
 
     # --- the clock ------------------------------------------------------------------------------------

@@ -302,16 +302,15 @@ class FallbackRule:
         span.number, span.due_at = 0, now + RETRY_S
         return span.is_over
 
-    def take_settled(self, is_known: Callable[[int], bool]) -> list[SettledSpan]:
-        """The texts that are next, in order, but not what the recogniser, which is back, has the words of as well.
+    def take_settled(self, is_known: Callable[[int], bool]) -> SettledSpan | None:
+        """The text that is next, but not one whose words the recogniser, which is back, has told of as well.
 
-        A span without words, or without an answer, keeps its place until words after it are settled: until then the
-        recogniser may come back and hear it. If it never will, or the bound is near, silence is settled as well.
+        One at a time: what settles it may settle more than it. A span without words, or without an answer, keeps its
+        place until words after it are settled: until then the recogniser may come back and hear it. If it never will,
+        or the bound is near, silence is settled as well.
 
         :param is_known: whether a recogniser that serves has told of the speech up to this sample: its final settles it
         """
-        done: list[SettledSpan] = []
-        passed = 0
         for index, span in enumerate(self._spans):
             if not span.is_over:
                 break
@@ -320,10 +319,9 @@ class FallbackRule:
                 break
             is_last_word = (span.is_piece and span.text is not None) or self._trouble in ("off", "failed")
             if span.text or is_last_word:
-                done.append(SettledSpan(span.start, span.end, span.text or "", span.is_cut))
-                passed = index + 1
-        del self._spans[:passed]
-        return done
+                del self._spans[: index + 1]
+                return SettledSpan(span.start, span.end, span.text or "", span.is_cut)
+        return None
 
     def _of(self, number: int) -> _Span | None:
         return next((span for span in self._spans if span.number == number and number), None)

@@ -47,7 +47,10 @@ class Call:
         self.rule.settled(self.final_end)
 
     def take(self, known_to_s: float = 0.0) -> list[tuple[float, float, str]]:
-        return [(s.start / S, s.end / S, s.text) for s in self.rule.take_settled(lambda end: end <= known_to_s * S)]
+        return [(s.start / S, s.end / S, s.text) for s in self.settled(known_to_s)]
+
+    def settled(self, known_to_s: float = 0.0) -> list[SettledSpan]:
+        return list(iter(lambda: self.rule.take_settled(lambda end: end <= known_to_s * S), None))
 
 
 def spans(asks: list[FallbackAsk]) -> list[tuple[float, float]]:
@@ -359,7 +362,7 @@ def test_a_text_says_whether_it_ends_where_there_was_no_pause() -> None:
     call.note(False, 7.0, call_end_s=7.5)
     for ask in call.asks():
         call.rule.answered(ask.number, "words")
-    assert [(span.end / S, span.is_cut) for span in call.rule.take_settled(lambda _: False)] == [
+    assert [(span.end / S, span.is_cut) for span in call.settled()] == [
         (4.75, True),
         (7.0, False),
     ]
@@ -372,5 +375,17 @@ def test_a_piece_is_cut_but_before_an_onset(onset_s: float | None, is_cut: bool)
         call.note(True, onset_s, call_end_s=onset_s + 0.3)
     (ask,) = call.asks(call_end_s=71)
     call.rule.answered(ask.number, "words")
-    (span,) = call.rule.take_settled(lambda _: False)
+    (span,) = call.settled()
     assert span.is_cut == is_cut
+
+
+def test_a_text_that_is_settled_with_the_one_before_is_not_taken() -> None:
+    call = Call("outage")
+    call.say(1.0, 3.0)
+    call.say(4.0, 6.0)
+    for ask in call.asks():
+        call.rule.answered(ask.number, "words")
+    span = call.rule.take_settled(lambda _: False)
+    assert span is not None and span.end == 3 * S
+    call.settle(7.0)  # as when words that nobody hears any more were committed
+    assert call.settled() == []
