@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from proofs.crowd import CROWDS, CrowdResult, run_crowd
+from proofs.outage import whisper_of_tones
 from proofs.trials import LONG, SHORT, TRIALS, Scale, TrialResult, run_trial
 
 GRACE_S = 90.0
@@ -61,17 +62,19 @@ async def prove(scale: Scale, chosen: set[str], *, seed: int) -> int:
     """
     trials = [trial for trial in TRIALS if trial.name in chosen]
     crowds = [crowd for crowd in CROWDS if crowd.name in chosen]
-    about = scale.call_s * bool(trials) + scale.crowd_s * len(crowds)
+    length_s = max((trial.length_s(scale) for trial in trials), default=0.0)
+    about = length_s + scale.crowd_s * len(crowds)
     print(
-        f"{len(trials)} trials of {scale.call_s:g} s side by side, {len(crowds)} crowds of {scale.crowd_calls}: ",
+        f"{len(trials)} trials of {length_s:g} s side by side, {len(crowds)} crowds of {scale.crowd_calls}: ",
         end="",
     )
     print(f"about {about + 20:.0f} s; streams end at {scale.stream_limit_s:g} s", flush=True)
     progress = asyncio.create_task(_say_how_far(scale.say_every_s))
     try:
-        async with asyncio.timeout(about + GRACE_S):
-            results = list(await asyncio.gather(*(run_trial(trial, scale, seed=seed) for trial in trials)))
-            crowd_results = [await run_crowd(crowd, scale, seed=seed) for crowd in crowds]
+        with whisper_of_tones():
+            async with asyncio.timeout(about + GRACE_S):
+                results = list(await asyncio.gather(*(run_trial(trial, scale, seed=seed) for trial in trials)))
+                crowd_results = [await run_crowd(crowd, scale, seed=seed) for crowd in crowds]
     except TimeoutError:
         print(f"FAILED: not over after {about + GRACE_S:.0f} s", file=sys.stderr)
         return 1
@@ -97,12 +100,13 @@ def _print_trials(results: list[TrialResult]) -> None:
         return
     print(
         f"\n{'trial':<14}{'caller':<12}{'words':>6}{'lost':>6}{'extra':>6}{'rotations':>10}{'breaks':>8}{'amended':>8}"
+        f"{'whisper':>9}"
     )
     for result in results:
         for call in result.calls:
             print(
                 f"{result.name:<14}{call.name:<12}{call.said:>6}{call.lost:>6}{call.extra:>6}"
-                f"{call.rotations:>10}{call.breaks:>8}{call.amended:>8}"
+                f"{call.rotations:>10}{call.breaks:>8}{call.amended:>8}{call.by_whisper:>9}"
             )
 
 

@@ -20,6 +20,7 @@ from fastcall.adapters.simulator import TwilioCaller
 from fastcall.rules.caller import CallIds, PhoneAudio
 from fastcall.rules.tones import VOCABULARY, layout
 from peers import Process, Served, serving, start_emulator, tones
+from proofs.outage import TONES_MODEL, OutageWatch
 
 __all__ = ["LONG", "SHORT", "TRIALS", "CallResult", "Scale", "Trial", "TrialResult", "differences", "run_trial"]
 
@@ -44,6 +45,8 @@ class Scale:
     down_s: float
     outage_s: float
     min_rotations: int
+    min_fallbacks: int
+    """Utterances in sentences that the outage has at least."""
     crowd_calls: int
     crowd_s: float
     crowd_ages_s: tuple[float, float]
@@ -86,6 +89,7 @@ LONG = Scale(
     down_s=5,
     outage_s=30,
     min_rotations=20,
+    min_fallbacks=5,
     crowd_calls=300,
     crowd_s=45,
     crowd_ages_s=(5, 11),
@@ -101,8 +105,9 @@ SHORT = Scale(
     final_delay_s=0.5,
     late_final_s=1.5,
     down_s=2,
-    outage_s=4,
+    outage_s=6,
     min_rotations=2,
+    min_fallbacks=1,
     crowd_calls=30,
     crowd_s=14,
     crowd_ages_s=(4, 6),
@@ -120,6 +125,15 @@ class Trial:
     finals_are_late: bool = False
     down: tuple[float, ...] = ()
     is_outage: bool = False
+    """Its server has a fallback, and its calls are longer by the outage."""
+
+    def length_s(self, scale: Scale) -> float:
+        """Of its calls."""
+        return scale.call_s + (scale.outage_s if self.is_outage else 0.0)
+
+    def settings(self, scale: Scale) -> dict[str, Any]:
+        """Of its server."""
+        return scale.settings | ({"whisper_model": TONES_MODEL} if self.is_outage else {})
 
 
 # A share of streams each, at different places of their audio.
@@ -137,6 +151,7 @@ TRIALS = (
     Trial("no final", faults=({"fault": "no_final", "every": 3, "final": 1},)),
     Trial("late finals", finals_are_late=True),
     Trial("killed", down=(0.3, 0.6)),
+    Trial("outage", down=(0.2,), is_outage=True),
 )
 
 
@@ -151,6 +166,8 @@ class CallResult:
     rotations: int
     breaks: int
     amended: int
+    by_whisper: int
+    """Utterances."""
 
 
 @dataclass(slots=True)
@@ -173,21 +190,27 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
             "--final-delay-p99-s",
             f"{scale.late_final_s * 1.3:g}",
         ]
+    speeches = {"no pause": endless_words, "sentences": sentences}
+    ids = {name: CallIds.derive(f"{trial.name}/{name}", 0) for name in speeches}
     with tempfile.TemporaryDirectory(prefix="fastcall-lossless-") as folder:
         if trial.faults:
             options += ["--scenario", _write_scenario(folder, trial.faults)]
         emulator = Restartable(options)
         await emulator.start()
         try:
-            async with serving(emulator.address, **scale.settings) as served:
-                speeches = {"no pause": endless_words, "sentences": sentences}
+            async with serving(emulator.address, **trial.settings(scale)) as served:
+                watch = OutageWatch(served)
                 calls = [
-                    _place_call(
-                        served, f"{trial.name}/{name}", make(scale.call_s, random.Random(f"{seed} {trial.name}"))
-                    )
+                    _place_call(served, ids[name], make(trial.length_s(scale), random.Random(f"{seed} {trial.name}")))
                     for name, make in speeches.items()
                 ]
-                _, *outcomes = await asyncio.gather(_break(emulator, trial, scale), *calls)
+                breaking = asyncio.create_task(_break(emulator, trial, scale, watch))
+                outcomes = await asyncio.gather(*calls)
+                await breaking
+                if trial.is_outage:
+                    await watch.look_after()
+                    found = watch.judge([each.call_sid for each in ids.values()], at_least=scale.min_fallbacks)
+                    result.problems += [f"{trial.name}: {problem}" for problem in found]
             fired = await asyncio.to_thread(emulator.faults_fired)
         finally:
             await emulator.stop()
@@ -195,14 +218,20 @@ async def run_trial(trial: Trial, scale: Scale, *, seed: int) -> TrialResult:
         call.name = name
         result.calls.append(call)
         result.problems += [f"{trial.name}, {name}: {problem}" for problem in problems]
+    _judge_breaks(result, trial, scale, fired)
+    return result
+
+
+def _judge_breaks(result: TrialResult, trial: Trial, scale: Scale, fired: set[str]) -> None:
+    """Whether all that was to happen has happened."""
+    for call in result.calls:
         if call.rotations < scale.min_rotations:
-            result.problems.append(f"{trial.name}, {name}: {call.rotations} rotations, not {scale.min_rotations}")
+            result.problems.append(f"{trial.name}, {call.name}: {call.rotations} rotations, not {scale.min_rotations}")
         if trial.down and not call.breaks:
-            result.problems.append(f"{trial.name}, {name}: nothing broke")
+            result.problems.append(f"{trial.name}, {call.name}: nothing broke")
     missing = {fault["fault"] for fault in trial.faults} - fired
     if missing:
         result.problems.append(f"{trial.name}: never happened: {', '.join(sorted(missing))}")
-    return result
 
 
 def _write_scenario(folder: str, faults: Sequence[dict[str, Any]]) -> str:
@@ -246,23 +275,28 @@ class Restartable:
             await asyncio.to_thread(self._process.stop)
 
 
-async def _break(emulator: Restartable, trial: Trial, scale: Scale) -> None:
+async def _break(emulator: Restartable, trial: Trial, scale: Scale, watch: OutageWatch) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     for share in trial.down:
         await asyncio.sleep(began + share * scale.call_s - loop.time())
         await emulator.kill()
-        back_at = loop.time() + (scale.outage_s if trial.is_outage else scale.down_s)
-        await asyncio.sleep(back_at - loop.time())
+        down_s = scale.outage_s if trial.is_outage else scale.down_s
+        down_at = loop.time()
+        if trial.is_outage:
+            await asyncio.sleep(down_at + down_s / 2 - loop.time())
+            await watch.look_within()
+        await asyncio.sleep(down_at + down_s - loop.time())
+        watch.note_back()
         await emulator.start()
 
 
-async def _place_call(served: Served, name: str, text: list[str]) -> tuple[CallResult, list[str]]:
-    ids = CallIds.derive(name, 0)
+async def _place_call(served: Served, ids: CallIds, text: list[str]) -> tuple[CallResult, list[str]]:
     report = await TwilioCaller(served.url, PhoneAudio(tones(text), tail_s=2.5), ids=ids).run()
     with contextlib.suppress(TimeoutError):
         await served.transcripts.wait_for(ids.call_sid, "call_ended")
-    counts = Counter(record["event"] for record in served.transcripts.of(ids.call_sid))
+    records = served.transcripts.of(ids.call_sid)
+    counts = Counter(record["event"] for record in records)
     heard = " ".join(served.transcripts.utterances(ids.call_sid)).split()
     lost, extra, problems = differences(text, heard)
     if report.error:
@@ -271,8 +305,9 @@ async def _place_call(served: Served, name: str, text: list[str]) -> tuple[CallR
         if counts[once] != 1:
             problems.append(f"{counts[once]} times {once}")
     said = sum(not token.startswith("[") for token in text)
-    breaks = counts["session_failed"]
-    return CallResult(name, said, lost, extra, counts["session_rotated"], breaks, counts["amended"]), problems
+    by_whisper = sum(each["event"] == "utterance_end" and each["source"] == "whisper" for each in records)
+    breaks, amended = counts["session_failed"], counts["amended"]
+    return CallResult("", said, lost, extra, counts["session_rotated"], breaks, amended, by_whisper), problems
 
 
 def differences(text: list[str], heard: list[str]) -> tuple[int, int, list[str]]:

@@ -10,7 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from fastcall.drivers.session import RecognitionSession, SessionEvent
-from fastcall.events import RecognitionEvent, SessionFailed, SessionRotated, TranscriptEvent
+from fastcall.events import (
+    FallbackAsked,
+    FallbackSilent,
+    RecognitionEvent,
+    SessionClosed,
+    SessionFailed,
+    SessionRotated,
+    TranscriptEvent,
+)
 from fastcall.rules.callclock import CallClock
 from fastcall.rules.machine import CallMachine
 from fastcall.rules.metrics import Metrics
@@ -29,6 +37,7 @@ class CallTally:
         self._counted: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
         self._interim_end = 0
+        self._is_interrupted = False
 
     def count(self, heard_samples: int, session: RecognitionSession | None) -> None:
         """Bring over what the call's parts have counted since the last time.
@@ -57,17 +66,29 @@ class CallTally:
             self._interim_end = event.end_sample
         elif isinstance(event, SessionRotated):
             self._metrics.rotations[event.reason] += 1
+            self._set_interrupted(False)
         elif isinstance(event, SessionFailed):
             self._metrics.session_failures[event.code] += 1
+            self._set_interrupted(True)
+        elif isinstance(event, FallbackAsked):
+            self._metrics.fallbacks[event.reason] += 1
+        elif isinstance(event, FallbackSilent):
+            self._metrics.fallback_failures += bool(event.error)
+        elif isinstance(event, SessionClosed):
+            self._set_interrupted(False)
+
+    def _set_interrupted(self, is_interrupted: bool) -> None:
+        self._metrics.calls_interrupted += is_interrupted - self._is_interrupted
+        self._is_interrupted = is_interrupted
 
     def publish(self, event: TranscriptEvent, clock: CallClock, *, now: float) -> None:
         """The world is told something."""
         if event.event == "partial":
             self._metrics.partial_latency_seconds.observe(clock.age_s(self._interim_end, now=now))
-        elif event.event == "utterance_end" and event.end_sample is not None:
-            self._metrics.commit_latency_seconds.observe(clock.age_s(event.end_sample, now=now))
-        elif event.event == "fallback":
-            self._metrics.fallbacks[event.source or "fallback"] += 1
+        elif event.event == "utterance_end":
+            self._metrics.utterances[event.source if event.source and event.text else "none"] += 1
+            if event.end_sample is not None:
+                self._metrics.commit_latency_seconds.observe(clock.age_s(event.end_sample, now=now))
 
     def answer_to(
         self, event: TranscriptEvent, session: RecognitionSession | None, time: Callable[[], float]

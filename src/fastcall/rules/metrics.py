@@ -30,6 +30,7 @@ COUNTERS = {
     "gap_samples": "Samples of silence that filled them",
     "duplicate_frames": "Inbound audio messages whose time had come before",
     "idle_closed": "Sockets closed because too many waited without a call",
+    "fallback_failures": "Requests to the fallback that will have no answer",
     "events_dropped": "Lines of the transcript stream that a reader of /events was too slow for",
 }
 LABELLED = {
@@ -39,10 +40,12 @@ LABELLED = {
     "bad_heads": ("reason", "Connections closed before their first request's head was whole"),
     "rotations": ("reason", "Times another stream carried a session on"),
     "session_failures": ("code", "Outages of the recogniser, as calls saw them"),
-    "fallbacks": ("source", "Utterances recognised by the fallback"),
+    "fallbacks": ("reason", "Requests to the fallback, by why the recogniser was not enough"),
+    "utterances": ("source", "Utterances that were committed, by who recognised them; none: nobody told of words"),
 }
 GAUGES = {
     "calls_live": "Calls that are live",
+    "calls_interrupted": "Calls whose recogniser gives no results, for now or any more",
     "sockets_waiting": "Sockets that are no call yet",
     "loop_lag_seconds": "How late the event loop is, in seconds: median of the last two seconds",
     "loop_busy_ratio": "Share of one core that the event loop's thread used in the last two seconds",
@@ -87,6 +90,7 @@ class Metrics:
         self.gap_samples = 0
         self.duplicate_frames = 0
         self.idle_closed = 0
+        self.fallback_failures = 0
         self.events_dropped = 0
         self.rejected_messages: Counter[str] = Counter()
         self.auth_refusals: Counter[str] = Counter()
@@ -95,7 +99,9 @@ class Metrics:
         self.rotations: Counter[str] = Counter()
         self.session_failures: Counter[str] = Counter()
         self.fallbacks: Counter[str] = Counter()
+        self.utterances: Counter[str] = Counter()
         self.calls_live = 0
+        self.calls_interrupted = 0
         self.sockets_waiting = 0
         self.loop_lag_seconds = 0.0
         self.loop_busy_ratio = 0.0
@@ -124,7 +130,7 @@ def merge(snapshots: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The numbers of several processes as one's: all are added, but for the loop's state, of which the worst counts."""
     together = Metrics().snapshot()
     for snapshot in snapshots:
-        for name in (*COUNTERS, "calls_live", "sockets_waiting"):
+        for name in (*COUNTERS, "calls_live", "calls_interrupted", "sockets_waiting"):
             together[name] += snapshot[name]
         for name in ("loop_lag_seconds", "loop_busy_ratio"):
             together[name] = max(together[name], snapshot[name])

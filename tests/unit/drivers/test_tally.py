@@ -5,9 +5,12 @@ from __future__ import annotations
 from fastcall.drivers.tally import CallTally
 from fastcall.events import (
     CallStarted,
+    FallbackAsked,
+    FallbackSilent,
     MediaFrame,
     RecognitionEvent,
     Rejected,
+    SessionClosed,
     SessionFailed,
     SessionRotated,
     TranscriptEvent,
@@ -51,6 +54,32 @@ def test_what_a_session_tells_is_counted_by_reason() -> None:
     tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
     for event in (SessionRotated("age"), SessionRotated("age"), SessionFailed("UNAVAILABLE", "", "")):
         tally.note(event)
-    tally.publish(TranscriptEvent("fallback", 1, source="whisper"), CallClock(), now=0.0)
     assert (metrics.rotations, metrics.session_failures) == ({"age": 2}, {"UNAVAILABLE": 1})
-    assert metrics.fallbacks == {"whisper": 1}
+    for asked in (FallbackAsked(0, 8000, "outage", "whisper"), FallbackAsked(0, 8000, "bound", "whisper")):
+        tally.note(asked)
+    tally.note(FallbackSilent(0, 8000, "whisper"))
+    tally.note(FallbackSilent(0, 8000, "whisper", "busy"))
+    assert (metrics.fallbacks, metrics.fallback_failures) == ({"outage": 1, "bound": 1}, 1)
+
+
+def test_an_outage_is_a_call_that_is_interrupted_until_it_is_told_to_be_over() -> None:
+    metrics = Metrics()
+    tallies = [CallTally(metrics, CallMachine(Settings(), now=0.0)) for _ in range(2)]
+    failed = SessionFailed("UNAVAILABLE", "", "", retrying=True)
+    for tally in tallies:
+        tally.note(failed)
+        tally.note(failed)
+    assert metrics.calls_interrupted == 2
+    tallies[0].note(SessionRotated("reconnect"))
+    assert metrics.calls_interrupted == 1
+    tallies[1].note(SessionClosed())
+    assert metrics.calls_interrupted == 0
+    assert metrics.session_failures == {"UNAVAILABLE": 4}
+
+
+def test_an_utterance_is_counted_by_who_recognised_it() -> None:
+    metrics = Metrics()
+    tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
+    for text, source in (("one", "google"), ("two", "whisper"), ("three", "whisper"), ("", "google"), ("", None)):
+        tally.publish(TranscriptEvent("utterance_end", 1, text, 0, 8000, source), CallClock(), now=1.0)
+    assert metrics.utterances == {"google": 1, "whisper": 2, "none": 2}

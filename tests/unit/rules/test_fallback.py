@@ -386,6 +386,7 @@ def test_a_text_that_is_settled_with_the_one_before_is_not_taken() -> None:
     for ask in call.asks():
         call.rule.answered(ask.number, "words")
     span = call.rule.take_settled(lambda _: False)
-    assert span is not None and span.end == 3 * S
+    assert span is not None
+    assert span.end == 3 * S
     call.settle(7.0)  # as when words that nobody hears any more were committed
     assert call.settled() == []
