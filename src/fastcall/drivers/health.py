@@ -31,7 +31,7 @@ class StreamHealth:
 
     def answered(self, *, now: float) -> None:
         """The owner gave a result."""
-        self._stall.answered(now=now)
+        self._stall.answered(settled_to=self._hypothesis.final_end, now=now)
 
     def trouble_with(self, leg: StreamLeg, *, now: float) -> str:
         """Why the owner does not serve, although it does not say so; empty if it does. Told once a trouble."""

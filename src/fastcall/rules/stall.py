@@ -39,8 +39,10 @@ class StallRule:
         if speaking and not self._spoke_since_news:
             self._waits_since, self._spoke_since_news = now, True
 
-    def answered(self, *, now: float) -> None:
-        """A result came."""
+    def answered(self, *, settled_to: int, now: float) -> None:
+        """A result came; what was said before ``settled_to`` will not be asked about any more."""
+        while self._utterances and self._utterances[0][1] <= settled_to:
+            self._utterances.popleft()
         self._waits_since, self._spoke_since_news = now, False
         self._patience_s = STALL_S
 

@@ -22,7 +22,7 @@ def test_speech_without_a_result_is_a_stall_after_a_while() -> None:
 def test_results_while_somebody_speaks_put_it_off() -> None:
     rule = StallRule()
     rule.note_speech(True, 10 * S, now=10.0)
-    rule.answered(now=15.0)
+    rule.answered(settled_to=0, now=15.0)
     assert not stalled(rule, 20.0, heard_to=15 * S)
     assert stalled(rule, 23.0, heard_to=15 * S)
 
@@ -61,18 +61,27 @@ def test_patience_doubles_until_there_is_a_result() -> None:
     assert not stalled(rule, 10.0 + 2 * STALL_S - 0.1)
     assert stalled(rule, 10.0 + 2 * STALL_S)
     rule.reported()
-    rule.answered(now=50.0)
+    rule.answered(settled_to=0, now=50.0)
     assert stalled(rule, 50.0 + STALL_S)
 
 
 def test_who_goes_on_speaking_in_short_utterances_takes_no_patience_back() -> None:
     rule = StallRule()
-    rule.answered(now=9.0)
+    rule.answered(settled_to=0, now=9.0)
     for second in range(10, 18, 2):
         rule.note_speech(True, second * S, now=float(second))
         rule.note_speech(False, (second + 1) * S, now=second + 1.5)
     assert not stalled(rule, 10.0 + STALL_S - 0.1, heard_to=9 * S)
     assert stalled(rule, 10.0 + STALL_S, heard_to=9 * S)
-    rule.answered(now=19.0)
+    rule.answered(settled_to=0, now=19.0)
     rule.note_speech(True, 30 * S, now=30.0)
     assert not stalled(rule, 30.0 + STALL_S - 0.1, heard_to=19 * S)
+
+
+def test_what_is_settled_is_forgotten() -> None:
+    rule = StallRule()
+    for second in range(0, 100, 5):
+        rule.note_speech(True, second * S, now=float(second))
+        rule.note_speech(False, (second + 1) * S, now=second + 1.5)
+        rule.answered(settled_to=(second - 4) * S, now=second + 2.0)
+    assert len(rule._utterances) == 1
