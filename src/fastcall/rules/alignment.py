@@ -62,7 +62,7 @@ def words_before(given: Sequence[str], following: Sequence[str], *, begun: bool)
     again = overlap(given, following)
     if begun:
         return len(given) - again
-    if not again or normalized(given[0]) == normalized(following[0]):
+    if not again or (again * 2 < len(given) and normalized(given[0]) == normalized(following[0])):
         return 0
     return len(given) - again
 

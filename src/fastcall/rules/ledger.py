@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from fastcall._codec import Debouncer
 from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName
-from fastcall.rules.alignment import matching_prefix, overlap, words_before
+from fastcall.rules.alignment import matching_prefix, words_before
 from fastcall.rules.utterance import COVER_TOLERANCE_SAMPLES, Utterance
 
 __all__ = ["TranscriptLedger"]
@@ -104,7 +104,7 @@ class TranscriptLedger:
         """A result of the recogniser; late ones, and ones that span several utterances, are the normal case."""
         if event.kind == "final":
             if event.start_sample is not None:
-                self._fit_claims(event, event.start_sample)
+                self._keep_claims_before(event, event.start_sample)
             self._receive_final(event)
             self._commit_covered(now)
             self._amend(self._utterances)
@@ -204,20 +204,16 @@ class TranscriptLedger:
 
     # --- finals --------------------------------------------------------------------------------
 
-    def _fit_claims(self, event: RecognitionEvent, start: int) -> None:
-        """A final of one span: interims' words of what it leaves out count; those it has go from other claims."""
-        tokens, claimed = event.text.split(), list[str]()
-        for utterance in self._open_for_text():
-            if utterance.start_sample >= event.end_sample:
-                del utterance.claim[: overlap(tokens[matching_prefix(claimed, tokens) :], utterance.claim)]
-                break
-            if start > self._final_end and utterance.end_sample is not None:
+    def _keep_claims_before(self, event: RecognitionEvent, start: int) -> None:
+        """What a final of one span leaves out, nobody settles any more: interims' words of it count."""
+        tokens = event.text.split()
+        for utterance in self._open_for_text() if start > self._final_end else ():
+            if utterance.end_sample is not None and utterance.start_sample < event.end_sample:
                 rest = tokens if min(utterance.end_sample, self._interim_end) > start else []
                 count = words_before(utterance.claim, rest, begun=not rest or utterance.start_sample < start)
                 kept, utterance.claim = utterance.claim[:count], utterance.claim[count:]
                 self._interim = self._interim[matching_prefix(kept, self._interim) :]
                 utterance.settled += kept
-            claimed += utterance.claim
         self._final_end = max(self._final_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:

@@ -82,6 +82,7 @@ def test_the_overlap_of_an_end_and_a_beginning(given: str, following: str, count
         ("one two three", "four five", True, 3),
         ("one two three", "three four", True, 2),
         ("one two um one", "one two three one", False, 0),
+        ("one one two three", "one two three four", False, 1),
         ("", "one", False, 0),
         ("one", "", False, 0),
         ("one", "", True, 1),
