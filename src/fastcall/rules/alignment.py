@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["first_of", "matching_prefix", "normalized", "overlap", "words_before"]
+__all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
 
 # A recogniser that rewrites changes the count of words by a few, not by tens; this also bounds the work.
 BAND_WORDS = 16
@@ -41,30 +41,22 @@ def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
     return min(range(len(offered) + 1), key=lambda j: (row[j], abs(j - len(wanted))))
 
 
-def overlap(given: Sequence[str], following: Sequence[str]) -> int:
-    """How many words at the end of ``given`` are the first of ``following``.
-
-    >>> overlap(["one", "two,"], ["Two", "three"])
-    1
-    """
-    tail, head = [normalized(word) for word in given[-BAND_WORDS:]], [normalized(word) for word in following]
-    return next((n for n in range(min(len(tail), len(head)), 0, -1) if tail[-n:] == head[:n]), 0)
-
-
-def words_before(given: Sequence[str], following: Sequence[str], *, begun: bool) -> int:
+def words_before(given: Sequence[str], following: Sequence[str], *, sure: int = 0, likely: int = 0) -> int:
     """How many words at the beginning of ``given`` were said before ``following``, which ``given`` may reach into.
 
-    :param begun: that it begins before is known; else it must show, and ``given`` may be another hearing of the same
+    :param sure: so many were for certain
+    :param likely: so many were if it does not show: ``given`` may be another hearing of ``following``
 
-    >>> words_before(["one", "two", "three"], ["two", "three", "four"], begun=False)
+    >>> words_before(["one", "two", "three"], ["two", "three", "four"])
     1
     """
-    again = overlap(given, following)
-    if begun:
-        return len(given) - again
-    if not again or (again * 2 < len(given) and normalized(given[0]) == normalized(following[0])):
-        return 0
-    return len(given) - again
+    tail, head = [normalized(word) for word in given[sure:]], [normalized(word) for word in following]
+    for index in range(len(tail)):
+        same = min(len(tail) - index, len(head))
+        if same and tail[index : index + same] == head[:same]:
+            is_chance = index and tail[0] == head[0] and same * 2 < len(tail)
+            return sure if is_chance else sure + index
+    return max(sure, likely)
 
 
 def first_of(words: Sequence[str], given: Sequence[str]) -> int:

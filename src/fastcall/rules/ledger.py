@@ -206,14 +206,19 @@ class TranscriptLedger:
 
     def _keep_claims_before(self, event: RecognitionEvent, start: int) -> None:
         """What a final of one span leaves out, nobody settles any more: interims' words of it count."""
-        tokens = event.text.split()
-        for utterance in self._open_for_text() if start > self._final_end else ():
-            if utterance.end_sample is not None and utterance.start_sample < event.end_sample:
-                rest = tokens if min(utterance.end_sample, self._interim_end) > start else []
-                count = words_before(utterance.claim, rest, begun=not rest or utterance.start_sample < start)
-                kept, utterance.claim = utterance.claim[:count], utterance.claim[count:]
-                self._interim = self._interim[matching_prefix(kept, self._interim) :]
-                utterance.settled += kept
+        if start > self._final_end:
+            claimants = self._open_for_text()
+            over = [u for u in claimants if u.end_sample is not None and u.start_sample < event.end_sample]
+            certain = [u for u in over if min(u.end_sample or 0, self._interim_end) <= start]
+            begun = [u for u in over if u in certain or u.start_sample < start]
+            known = [word for u in claimants for word in u.claim]
+            sure, likely = (sum(len(u.claim) for u in some) for some in (certain, begun))
+            count = words_before(known, event.text.split(), sure=sure, likely=likely)
+            self._interim = self._interim[matching_prefix(known[:count], self._interim) :]
+            for utterance in over:
+                kept = utterance.claim[:count]
+                utterance.settled, utterance.claim = utterance.settled + kept, utterance.claim[count:]
+                count -= len(kept)
         self._final_end = max(self._final_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:

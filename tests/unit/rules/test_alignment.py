@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.alignment import first_of, matching_prefix, normalized, overlap, words_before
+from fastcall.rules.alignment import first_of, matching_prefix, normalized, words_before
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -58,38 +58,25 @@ def test_spelling_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "following", "count"),
+    ("given", "following", "sure", "likely", "count"),
     [
-        ("", "", 0),
-        ("one", "", 0),
-        ("", "one", 0),
-        ("one two", "three", 0),
-        ("one two", "two three", 1),
-        ("one Two.", "one two three", 2),
-        ("no no", "no no no", 2),
-        ("one two three", "two", 0),
+        ("one two three", "two three four", 0, 0, 1),
+        ("one two three", "four five", 0, 0, 0),
+        ("one two three", "four five", 0, 3, 3),
+        ("one two three", "four five", 1, 0, 1),
+        ("one two three", "three four", 0, 3, 2),
+        ("one two three four", "three", 1, 1, 2),
+        ("one two Three, four", "three", 0, 0, 2),
+        ("one two um one", "one two three one", 0, 0, 0),
+        ("one one two three", "one two three four", 0, 0, 1),
+        ("one two three", "one two", 0, 3, 0),
+        ("", "one", 0, 0, 0),
+        ("one", "", 0, 0, 0),
+        ("one", "", 0, 1, 1),
     ],
 )
-def test_the_overlap_of_an_end_and_a_beginning(given: str, following: str, count: int) -> None:
-    assert overlap(given.split(), following.split()) == count
-
-
-@pytest.mark.parametrize(
-    ("given", "following", "begun", "count"),
-    [
-        ("one two three", "two three four", False, 1),
-        ("one two three", "four five", False, 0),
-        ("one two three", "four five", True, 3),
-        ("one two three", "three four", True, 2),
-        ("one two um one", "one two three one", False, 0),
-        ("one one two three", "one two three four", False, 1),
-        ("", "one", False, 0),
-        ("one", "", False, 0),
-        ("one", "", True, 1),
-    ],
-)
-def test_the_words_before_what_follows(given: str, following: str, begun: bool, count: int) -> None:
-    assert words_before(given.split(), following.split(), begun=begun) == count
+def test_the_words_before_what_follows(given: str, following: str, sure: int, likely: int, count: int) -> None:
+    assert words_before(given.split(), following.split(), sure=sure, likely=likely) == count
 
 
 @pytest.mark.parametrize(

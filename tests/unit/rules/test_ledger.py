@@ -772,3 +772,29 @@ def test_a_word_that_a_final_gives_to_the_one_before_is_claimed_no_more() -> Non
     observer.receive(4.3, interim("three four", 4.3))
     observer.finish(9.0)
     assert observer.texts() == {1: "one two", 2: "", 3: "three", 4: "four"}
+
+
+def test_words_before_the_span_stay_also_if_they_were_dealt_to_its_utterance_and_its_own_to_the_next() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.receive(1.9, interim("one two", 1.9))
+    observer.end(2.1, 2.0)
+    observer.begin(2.3, 2.2)
+    observer.receive(2.9, interim("one two three", 2.9))
+    observer.end(3.1, 3.0)
+    observer.begin(3.3, 3.2)
+    observer.receive(3.9, interim("one two three four five", 3.9))
+    observer.receive(4.0, own("four", 2.2, 3.0))
+    observer.finish(9.0)
+    assert observer.texts() == {1: "one two", 2: "three four", 3: "five"}
+
+
+def test_a_repeated_word_of_which_the_span_has_one_stays_twice() -> None:
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.1, 2.0)
+    observer.begin(2.3, 2.1)
+    observer.receive(3.4, interim("no no one two", 3.4))
+    observer.end(3.6, 3.5)
+    observer.receive(4.0, own("no one two three", 2.05, 3.5))
+    assert observer.texts() == {1: "", 2: "no no one two three"}
