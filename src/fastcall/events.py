@@ -211,7 +211,8 @@ class SessionRotated:
     """Another stream of the provider's carries the session on."""
 
     reason: str
-    """``pause``, ``age``, ``limit``, ``model`` or ``reconnect``."""
+    """``pause``, ``age``, ``limit``, ``model``, ``reconnect``, ``words without a final`` or ``unanswered`` (a word may
+    have been said, and no result came)."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -43,6 +43,13 @@ class StreamHealth:
             return "speech was heard and no result came"
         return ""
 
+    def is_in_doubt(self, leg: StreamLeg, *, now: float) -> bool:
+        """Whether another stream had better hear what the owner tells nothing of. Told once a doubt."""
+        is_in_doubt = self._stall.is_in_doubt(heard_to=self._heard_to, abreast_since=leg.abreast_since, now=now)
+        if is_in_doubt:
+            self._stall.reported()
+        return is_in_doubt
+
     def is_proven(self, leg: StreamLeg, *, now: float) -> bool:
         """Whether the stream worked: its end is then a new failure, not another of the last."""
         if leg.has_answered:

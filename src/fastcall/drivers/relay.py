@@ -174,6 +174,7 @@ class StreamRelay:
         if self._history.lost_to > self._hypothesis.final_end:
             self._session.audio_outgrew()
         begin = max(start or 0, self._hypothesis.final_end)
+        settings, now = self._settings, self._loop.time()
         self._hypothesis.owner_changed()
         self._owner = leg = StreamLeg(
             self._recognizer,
@@ -182,13 +183,10 @@ class StreamRelay:
             self,
             start=max(begin, self._history.start),
             plan=RotationPlan.of(
-                after_s=self._settings.stt_rotate_after_s,
-                by_s=self._settings.stt_rotate_by_s,
-                now=self._loop.time(),
-                spread=self._rand(),
+                after_s=settings.stt_rotate_after_s, by_s=settings.stt_rotate_by_s, now=now, spread=self._rand()
             ),
-            batch_samples=self._settings.stt_batch_ms * SAMPLES_PER_MS,
-            replay_speed=self._settings.stt_replay_speed,
+            batch_samples=settings.stt_batch_ms * SAMPLES_PER_MS,
+            replay_speed=settings.stt_replay_speed,
         )
         leg.on_sent = self._on_sent
         if self._is_finishing:
@@ -265,6 +263,8 @@ class StreamRelay:
             self._rotate("age", start=self._hypothesis.final_end)
         elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
             self._rotate("pause", start=pause)
+        elif self._health.is_in_doubt(owner, now=now):
+            self._rotate("unanswered", start=self._hypothesis.final_end)
 
     def _weigh(self, owner: StreamLeg, abreast_since: float, now: float) -> None:
         """Whether the owner's word counts against what was known before it."""

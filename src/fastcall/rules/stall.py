@@ -1,7 +1,8 @@
 """A recogniser that takes audio and says nothing: speech was heard, and no result came.
 
 Noise that the voice detector takes for speech looks the same. So it takes some seconds of speech beyond what the
-recogniser has told of, and each time that the next stream has nothing to tell either, the patience doubles.
+recogniser has told of to call it a stall, and of less it is a doubt: another stream is asked, and nothing is said of a
+failure. Each time that the next one has nothing to tell either, the patience doubles.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ __all__ = ["STALL_S", "StallRule"]
 STALL_S = 8.0
 # So much speech beyond its last result; shorter speech may be a cough.
 STALL_SAMPLES = 2000 * SAMPLES_PER_MS
+# Speech that ends so long after its last result may be a word.
+DOUBT_SAMPLES = 300 * SAMPLES_PER_MS
 # Utterances whose lengths are remembered; in so many is either speech enough, or noise.
 MAX_KEPT = 32
 
@@ -57,10 +60,16 @@ class StallRule:
         return spoken >= STALL_SAMPLES
 
     def is_stalled(self, *, heard_to: int, call_end: int, abreast_since: float | None, now: float) -> bool:
-        """Whether to ask another stream.
+        """Whether to give the stream up.
 
-        :param abreast_since: since when this one has had all audio; None if it has not
+        :param abreast_since: since when it has had all audio; None if it has not
         """
-        if abreast_since is None or not self.is_waiting(heard_to=heard_to, call_end=call_end):
-            return False
-        return now - max(self._waits_since, abreast_since) >= self._patience_s
+        return self.is_waiting(heard_to=heard_to, call_end=call_end) and self._is_patience_over(abreast_since, now)
+
+    def is_in_doubt(self, *, heard_to: int, abreast_since: float | None, now: float) -> bool:
+        """Whether to ask another stream: there may have been a word. Not while somebody speaks."""
+        voice_end = self._utterances[-1][1] if self._utterances and self._began is None else 0
+        return voice_end - heard_to >= DOUBT_SAMPLES and self._is_patience_over(abreast_since, now)
+
+    def _is_patience_over(self, abreast_since: float | None, now: float) -> bool:
+        return abreast_since is not None and now - max(self._waits_since, abreast_since) >= self._patience_s

@@ -51,6 +51,15 @@ def test_speech_without_a_result_is_told_once_and_then_with_more_patience() -> N
     assert made.trouble_with(Leg(), now=10.0 + STALL_S) == "speech was heard and no result came"
 
 
+def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -> None:
+    made = health(30, spoke_from_s=1.0)
+    made.note_speech(False, int(1.5 * S), now=2.0)
+    assert not made.is_in_doubt(Leg(), now=1.0 + STALL_S - 0.1)
+    assert made.is_in_doubt(Leg(), now=1.0 + STALL_S)
+    assert not made.is_in_doubt(Leg(), now=1.0 + STALL_S)
+    assert made.trouble_with(Leg(), now=1.0 + 2 * STALL_S) == ""
+
+
 @pytest.mark.parametrize(
     ("leg", "spoke_from_s", "now", "is_proven"),
     [

@@ -176,6 +176,21 @@ async def test_a_stream_that_says_nothing_about_speech_is_given_up_and_then_with
 
 
 @in_virtual_time
+async def test_a_word_that_a_stream_says_nothing_of_is_heard_by_another_before_it_is_forgotten() -> None:
+    """It is too short to call it a failure."""
+    call = Call()
+    call.session.note_speech(True, 0)
+    await call.go_on(0.5)
+    call.session.note_speech(False, 4000)
+    await call.go_on(12)
+    assert call.news() == ["unanswered"]
+    assert call.heard_by(1)[: len(call.pcm(0)) // 2] == call.pcm(0)[: len(call.pcm(0)) // 2]
+    call.streams[1].results(final("yes", 0.5))
+    assert call.finals() == ["yes"]
+    await end_of(call)
+
+
+@in_virtual_time
 async def test_in_an_outage_another_stream_is_no_news() -> None:
     call = Call(stt_rotate_after_s=2, stt_rotate_by_s=2)
     call.session.note_speech(True, 0)

@@ -85,3 +85,23 @@ def test_what_is_settled_is_forgotten() -> None:
         rule.note_speech(False, (second + 1) * S, now=second + 1.5)
         rule.answered(settled_to=(second - 4) * S, now=second + 2.0)
     assert len(rule._utterances) == 1
+
+
+def doubted(rule: StallRule, now: float, *, heard_to: int, abreast_since: float | None = 0.0) -> bool:
+    return rule.is_in_doubt(heard_to=heard_to, abreast_since=abreast_since, now=now)
+
+
+def test_a_word_without_a_result_is_a_doubt_after_a_while() -> None:
+    rule = StallRule()
+    assert not doubted(rule, 1000.0, heard_to=0)  # nobody spoke
+    rule.note_speech(True, 10 * S, now=10.0)
+    assert not doubted(rule, 100.0, heard_to=9 * S)  # that is a stall, or not yet known
+    rule.note_speech(False, int(10.4 * S), now=10.9)
+    assert not doubted(rule, 10.0 + STALL_S - 0.1, heard_to=9 * S)
+    assert doubted(rule, 10.0 + STALL_S, heard_to=9 * S)
+    assert not doubted(rule, 10.0 + STALL_S, heard_to=9 * S, abreast_since=None)
+    assert not doubted(rule, 10.0 + STALL_S, heard_to=int(10.2 * S))  # detectors stop late
+    assert not stalled(rule, 10.0 + STALL_S, heard_to=9 * S)
+    rule.reported()
+    assert not doubted(rule, 10.0 + STALL_S, heard_to=9 * S)
+    assert doubted(rule, 10.0 + 2 * STALL_S, heard_to=9 * S)
