@@ -50,13 +50,15 @@ def words_before(given: Sequence[str], following: Sequence[str], *, sure: int = 
     >>> words_before(["one", "two", "three"], ["two", "three", "four"])
     1
     """
-    tail, head = [normalized(word) for word in given[sure:]], [normalized(word) for word in following]
-    for index in range(len(tail)):
-        same = min(len(tail) - index, len(head))
-        if same and tail[index : index + same] == head[:same]:
-            is_chance = index and tail[0] == head[0] and same * 2 < len(tail)
-            return sure if is_chance else sure + index
-    return max(sure, likely)
+    words, head = [normalized(word) for word in given], [normalized(word) for word in following]
+    lengths = {index: min(len(words) - index, len(head)) for index in range(sure, len(words))}
+    shown = [index for index, same in lengths.items() if same and words[index : index + same] == head[:same]]
+    likely = max(sure, likely)
+    if not shown:
+        return likely
+    count = min(shown, key=lambda index: abs(index - likely))
+    is_chance = count > sure == likely and words[sure] == head[0] and lengths[count] * 2 < len(words) - sure
+    return sure if is_chance else count
 
 
 def first_of(words: Sequence[str], given: Sequence[str]) -> int:

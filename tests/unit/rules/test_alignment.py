@@ -70,6 +70,8 @@ def test_spelling_does_not_count() -> None:
         ("one two um one", "one two three one", 0, 0, 0),
         ("one one two three", "one two three four", 0, 0, 1),
         ("one two three", "one two", 0, 3, 0),
+        ("one two one", "one", 0, 3, 2),
+        ("one two one", "one", 0, 0, 0),
         ("", "one", 0, 0, 0),
         ("one", "", 0, 0, 0),
         ("one", "", 0, 1, 1),
