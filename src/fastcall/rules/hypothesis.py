@@ -40,7 +40,7 @@ class Hypothesis:
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
         self._settled: list[str] = []
-        # At F somebody was cut off: the word that is known to follow, and the one after it.
+        # At F somebody was cut off: the word that is known to follow, and the one after it, if any.
         self._at_cut: tuple[str, str] | None = None
 
     @property
@@ -108,15 +108,16 @@ class Hypothesis:
         self.text = " ".join(known[first_of(text.split(), known) :])
         self.take_final(text, end_sample)
         rest = self.text.split()
-        self._at_cut = (rest[0], rest[1]) if is_cut and len(rest) > 1 else None
+        self._at_cut = (rest[0], " ".join(rest[1:2])) if is_cut and rest else None
 
     def cut_word(self, text: str) -> str:
         """The word that is missing before ``text``, which follows F: it was heard whole before it was cut there, and
-        ``text`` begins with the word after it. Empty if none is."""
-        tokens = text.split()
-        if self._at_cut is None or not tokens:
+        ``text`` begins with the word after it, or is empty, as no word is after it. Empty if none is."""
+        if self._at_cut is None:
             return ""
-        cut, following = self._at_cut
+        tokens, (cut, following) = text.split(), self._at_cut
+        if not tokens:
+            return "" if following else cut
         return cut if normalized(tokens[0]) == normalized(following) != normalized(cut) else ""
 
     def take_interim(self, text: str, end_sample: int) -> bool:
@@ -124,7 +125,7 @@ class Hypothesis:
 
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
-        text = f"{self.cut_word(text)} {text.strip()}".strip()
+        text = f"{self.cut_word(text)} {text.strip()}".strip() if text else ""
         self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
         self._unfinished.take_interim(text, self._owner_end)
         if self._is_behind and self._is_short(end_sample, len(text.split())):

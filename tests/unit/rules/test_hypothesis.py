@@ -156,6 +156,14 @@ def test_a_word_that_was_cut_at_f_is_missing_before_the_one_that_follows_it(is_c
     assert hypothesis.cut_word(text) == ""
 
 
+def test_a_word_that_was_cut_at_f_and_is_the_last_that_is_known_is_missing_in_silence() -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere("b c", 3 * S, is_cut=True)
+    assert (hypothesis.cut_word(""), hypothesis.cut_word("e"), hypothesis.cut_word("d")) == ("d", "", "")
+    hypothesis.settled_elsewhere("d", 9 * S)
+    assert hypothesis.cut_word("") == ""
+
+
 def test_of_the_same_word_twice_nobody_can_tell_that_it_was_cut() -> None:
     hypothesis = known()
     hypothesis.take_interim("b c c", 4 * S)
