@@ -152,4 +152,4 @@ def test_a_request_and_its_answer(benchmark: Any) -> None:
         before = side.sink.written
         side.turn()
         assert side.sink.written - before >= answer_frames
-    compare(benchmark, "HTTP/2: a request in, an answer out", ours.turn, library.turn, floor=4, units=CALLS)
+    compare(benchmark, "HTTP/2: a request in, an answer out", ours.turn, library.turn, floor=3, units=CALLS)
