@@ -14,7 +14,7 @@ ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
 CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/rules/test_timeline.py tests/unit/rules/test_endpointing.py
 SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
-	google_native_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
+	google_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
 SECONDS ?= 60
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 

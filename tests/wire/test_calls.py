@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosedOK
 import talkers
 from fastcall.adapters.simulator import TwilioCaller, place_calls
 from fastcall.rules.caller import CallIds, PhoneAudio
-from peers import PATIENCE_S, Phone, both_uplinks, serving, tones, words_of_call
+from peers import PATIENCE_S, Phone, serving, tones, words_of_call
 
 
 def sentences_of_call(number: int) -> list[str]:
@@ -22,7 +22,6 @@ def sentences_of_call(number: int) -> list[str]:
     return [" ".join(words[:3]), " ".join(words[3:7]), " ".join(words[7:])]
 
 
-@both_uplinks
 async def test_fifty_calls_at_once_and_every_word_is_where_it_was_said(emulator: str) -> None:
     calls = [(CallIds.derive("fifty", number), sentences_of_call(number)) for number in range(50)]
     assert len({tuple(sentences) for _, sentences in calls}) == 50

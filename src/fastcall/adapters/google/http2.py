@@ -127,10 +127,11 @@ class GrpcChannel(asyncio.Protocol):
             task.cancel()
         self._connecting.cancel()
         await asyncio.gather(self._connecting, return_exceptions=True)
-        if self._transport is not None and not self._over:
-            self._http2.goodbye()
-            self._flush()
-            self._close()
+        if self._transport is not None:
+            if not self._over:
+                self._http2.goodbye()
+                self._flush()
+                self._close()
             try:
                 async with asyncio.timeout(GOODBYE_S):
                     await asyncio.shield(self._closed)
