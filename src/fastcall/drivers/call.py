@@ -168,7 +168,7 @@ class Call:
                 reply,
                 inbox,
                 rule,
-                say=self._say_kept,
+                say=self._say,
                 on_outcome=self._count_outcome,
                 on_stall=self._owner.stalled,
             )
@@ -221,17 +221,14 @@ class Call:
             outbound.drop()
             speech.finish(0)
         else:
-            self._say(speech, source)
+            self._say(speech, turn, source)
         return speech
 
-    def _say(self, speech: Speech, source: AsyncIterable[bytes] | None = None) -> None:
+    def _say(self, speech: Speech, turn: Turn | None, source: AsyncIterable[bytes] | None = None) -> None:
         self.speaker.check_room(speech.audio)
-        speech.turn = self._turns.said(now=self._loop.time())
+        began_at, ready_at = (turn.began_at, turn.ready_at) if turn is not None else (None, None)
+        speech.turn = self._turns.said(now=self._loop.time(), began_at=began_at, ready_at=ready_at)
         self.speaker.say(speech, source)
-
-    def _say_kept(self, speech: Speech, turn: Turn) -> None:
-        speech.turn = self._turns.said(now=self._loop.time(), began_at=turn.began_at, ready_at=turn.ready_at)
-        self.speaker.say(speech)
 
     def mark(self, name: str) -> None:
         """Ask for ``MarkPlayed`` when the audio queued so far was played, or cleared.
