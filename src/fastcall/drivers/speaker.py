@@ -306,8 +306,10 @@ class Speaker:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        if self._sent and not self._playout.is_playing(now=self._loop.time()):
-            # A peer that echoes no marks: nobody should wait for ever.
+        now = self._loop.time()
+        if self._sent and not self._playout.is_playing(now=now):
+            # A peer that echoes no marks: nobody should wait for ever, and nothing grow.
+            self._playout.clear(now=now)
             while self._sent:
                 self._end(self._sent.popleft())
         self._go_on()

@@ -75,6 +75,8 @@ async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPat
     assert len(twilio.audio) == 480
     # No mark came back: that much at least is known of the first chunk.
     assert (heard.ms, heard.is_whole) == (10, False)
+    assert not speaker._playout._waiting
+    assert speaker.echoed(twilio.marks[-1])
 
 
 async def test_clear_tells_what_was_heard_and_waits_for_the_marks() -> None:
