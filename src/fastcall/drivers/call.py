@@ -197,7 +197,9 @@ class Call:
         :param rate_hz: 4,000 to 192,000, a multiple of 25; a WAV file says so itself
         :param word_ends_ms: where in the audio each word of ``text`` ends; else words last as long as they have letters
         :return: what can be awaited: what was heard, once it was played or cut off
-        :raises ValueError: no such rate or encoding, or a WAV file that is none
+        :raises TypeError: it is none of these
+        :raises ValueError: no such rate or encoding
+        :raises UsageError: a WAV file that cannot be used
         :raises BacklogError: over five minutes wait already
         """
         source = None
@@ -208,8 +210,10 @@ class Call:
             outbound = OutboundAudio(encoding, rate_hz)
             outbound.feed(data)
             outbound.end()
-        else:
+        elif isinstance(audio, AsyncIterable):
             source, outbound = audio, OutboundAudio(encoding, rate_hz)
+        else:
+            raise TypeError(f"audio is a {type(audio).__name__}: say bytes, or an async iterator of bytes")
         ends = None if word_ends_ms is None else tuple(int(ms * SAMPLES_PER_MS) for ms in word_ends_ms)
         speech = Speech(outbound, text, ends)
         turn = current_turn.get()
