@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import talkers
 from fastcall.errors import UsageError
-from fastcall.options import ServeOptions, choose_recogniser, load_handler, tell_where
+from fastcall.options import ServeOptions, choose_recogniser, load_handler, load_prompt, tell_where
+from fastcall.rules.wav import write_wav
 from fastcall.settings import Settings
 
 
@@ -69,3 +73,20 @@ def test_the_log_tells_of_the_console_where_it_can_be_seen(
     tell_where(Settings.from_environ(environ), ServeOptions(**options), 8080, "a recogniser")  # type: ignore[arg-type]
     told = [record.getMessage() for record in caplog.records if "/console" in record.getMessage()]
     assert [line.rpartition(" ")[2] for line in told] == ([page] if page else [])
+
+
+def test_a_handler_may_be_async_or_plain() -> None:
+    assert load_handler("talkers:hang_up") is talkers.hang_up
+    assert load_handler("talkers:misbehave") is talkers.misbehave
+
+
+def test_the_prompt_of_a_failure_is_telephone_audio_or_named(tmp_path: Path) -> None:
+    assert load_prompt(None) == b""
+    prompt = tmp_path / "sorry.wav"
+    prompt.write_bytes(write_wav(bytes(range(200))))
+    assert load_prompt(str(prompt)) == bytes(range(200))
+    with pytest.raises(UsageError, match=r"AGENT_FAILURE_PROMPT=.*missing\.wav: No such file"):
+        load_prompt(str(tmp_path / "missing.wav"))
+    prompt.write_bytes(b"no audio at all")
+    with pytest.raises(UsageError, match="not a WAV file"):
+        load_prompt(str(prompt))

@@ -18,6 +18,8 @@ def test_the_defaults_are_those_of_the_readme() -> None:
     assert (s.stt_fallback_timeout_ms, s.stt_fallback_limit_s, s.whisper_model) == (2000, 20, None)
     assert (s.whisper_compute_type, s.whisper_threads, s.whisper_workers) == ("default", 2, 1)
     assert (s.vad_mode, s.vad_start_ms, s.vad_hangover_ms, s.vad_preroll_ms, s.utterance_max_s) == (2, 60, 500, 300, 60)
+    assert (s.barge_in, s.barge_in_min_ms, s.barge_in_min_words, s.speculate_after_ms) == (True, 0, 0, 0)
+    assert s.agent_failure_prompt is None
     assert (s.google_cloud_project, s.stt_location, s.stt_sensitivity) == (None, "global", None)
     assert (s.stt_uplink, s.stt_tls_roots) == ("auto", None)
     assert (s.language_or(), s.language_or("en-US"), s.model) == ("he-IL", "en-US", "phone_call")
@@ -37,6 +39,9 @@ def test_values_are_read_and_empty_ones_are_none() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("BARGE_IN", "sometimes"),
+        ("BARGE_IN_MIN_MS", "-1"),
+        ("SPECULATE_AFTER_MS", "6000"),
         ("STT_BATCH_MS", "many"),
         ("STT_BATCH_MS", "5"),
         ("STT_BATCH_MS", "1.5"),

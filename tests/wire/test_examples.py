@@ -6,7 +6,10 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,10 @@ from aiohttp import web
 from fastcall._codec import mulaw_decode, mulaw_encode
 from fastcall.adapters.simulator import ListeningCaller
 from fastcall.booking.voice import load_prompts
+from fastcall.drivers.call import Call
 from fastcall.rules.conversation import Sentence
+from fastcall.rules.metrics import Metrics
+from fastcall.settings import Settings
 from llm import sentences
 from peers import PATIENCE_S, Phone, serving, tones
 from voices import EspeakVoice
@@ -183,3 +189,16 @@ async def test_the_booking_clerk_greets_with_the_voice_that_there_is(
     assert audio["text"] == "riverside restaurant, good evening. how can i help you?"
     assert (load_prompts()["greeting"].mulaw.startswith(heard[:1600])) is not has_espeak
     assert np.abs(np.frombuffer(mulaw_decode(heard), "<i2").astype(int)).max() > 2000
+
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
+
+
+def test_the_document_names_what_there_is() -> None:
+    for block in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL):
+        compile(block, "docs/agents.md", "exec")
+    assert set(re.findall(r"\bcall\.(\w+)", DOCUMENT)) <= set(dir(Call)) | {"state"}
+    settings = {item.metadata["env"] for item in fields(Settings)}
+    assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", DOCUMENT)) <= settings
+    named = {name.removesuffix("_total") for name in re.findall(r"fastcall_(\w+)", DOCUMENT)}
+    assert named <= set(Metrics().snapshot())

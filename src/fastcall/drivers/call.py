@@ -168,7 +168,7 @@ class Call:
                 reply,
                 inbox,
                 rule,
-                say=self._say_kept,
+                say=self._say,
                 on_outcome=self._count_outcome,
                 on_stall=self._owner.stalled,
             )
@@ -197,7 +197,9 @@ class Call:
         :param rate_hz: 4,000 to 192,000, a multiple of 25; a WAV file says so itself
         :param word_ends_ms: where in the audio each word of ``text`` ends; else words last as long as they have letters
         :return: what can be awaited: what was heard, once it was played or cut off
-        :raises ValueError: no such rate or encoding, or a WAV file that is none
+        :raises TypeError: it is none of these
+        :raises ValueError: no such rate or encoding
+        :raises UsageError: a WAV file that cannot be used
         :raises BacklogError: over five minutes wait already
         """
         source = None
@@ -208,8 +210,10 @@ class Call:
             outbound = OutboundAudio(encoding, rate_hz)
             outbound.feed(data)
             outbound.end()
-        else:
+        elif isinstance(audio, AsyncIterable):
             source, outbound = audio, OutboundAudio(encoding, rate_hz)
+        else:
+            raise TypeError(f"audio is a {type(audio).__name__}: say bytes, or an async iterator of bytes")
         ends = None if word_ends_ms is None else tuple(int(ms * SAMPLES_PER_MS) for ms in word_ends_ms)
         speech = Speech(outbound, text, ends)
         turn = current_turn.get()
@@ -221,17 +225,14 @@ class Call:
             outbound.drop()
             speech.finish(0)
         else:
-            self._say(speech, source)
+            self._say(speech, turn, source)
         return speech
 
-    def _say(self, speech: Speech, source: AsyncIterable[bytes] | None = None) -> None:
+    def _say(self, speech: Speech, turn: Turn | None, source: AsyncIterable[bytes] | None = None) -> None:
         self.speaker.check_room(speech.audio)
-        speech.turn = self._turns.said(now=self._loop.time())
+        began_at, ready_at = (turn.began_at, turn.ready_at) if turn is not None else (None, None)
+        speech.turn = self._turns.said(now=self._loop.time(), began_at=began_at, ready_at=ready_at)
         self.speaker.say(speech, source)
-
-    def _say_kept(self, speech: Speech, turn: Turn) -> None:
-        speech.turn = self._turns.said(now=self._loop.time(), began_at=turn.began_at, ready_at=turn.ready_at)
-        self.speaker.say(speech)
 
     def mark(self, name: str) -> None:
         """Ask for ``MarkPlayed`` when the audio queued so far was played, or cleared.

@@ -51,6 +51,8 @@ class Speech:
         """The turn that this is the first answer to, until its first audio is sent."""
         self.has_begun = False
         """Whether some of its audio was sent."""
+        self.is_broken = False
+        """What makes its audio has failed."""
         self.began_sample: int | None = None
         """Call time then; its owner's to fill in."""
         self.source: asyncio.Task[None] | None = None
@@ -68,7 +70,10 @@ class Speech:
 
     def describe(self, heard_samples: int) -> Heard:
         """What was heard, when so much was."""
-        total = self.audio.total_samples
+        if not heard_samples:
+            return Heard("", 0, False)
+        # Of audio that broke off nobody knows how long it would have been.
+        total = None if self.is_broken else self.audio.total_samples
         is_whole = total is not None and heard_samples >= total
         text = heard_text(self.text, heard_samples, total_samples=total, word_ends=self._word_ends)
         return Heard(text, heard_samples // SAMPLES_PER_MS, is_whole)
@@ -187,8 +192,8 @@ class Speaker:
         self._queue.clear()
         heard = self.heard()
         for speech in stopped:
-            speech.audio.drop()
             self._end(speech)
+            speech.audio.drop()
         self._answer.clear()
         self._arm()
         return heard
@@ -279,6 +284,7 @@ class Speaker:
                     speech.has_room.clear()
                     await speech.has_room.wait()
         except Exception as error:
+            speech.is_broken = True
             self._owner.source_failed(error)
         finally:
             speech.source = None
@@ -306,8 +312,10 @@ class Speaker:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        if self._sent and not self._playout.is_playing(now=self._loop.time()):
-            # A peer that echoes no marks: nobody should wait for ever.
+        now = self._loop.time()
+        if self._sent and not self._playout.is_playing(now=now):
+            # A peer that echoes no marks: nobody should wait for ever, and nothing grow.
+            self._playout.clear(now=now)
             while self._sent:
                 self._end(self._sent.popleft())
         self._go_on()

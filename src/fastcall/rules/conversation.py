@@ -82,7 +82,7 @@ class Conversation:
         self._received_bytes += mulaw_bytes
         self._playback.media(mulaw_bytes, now=now)
         last = self.said[-1] if self.said else None
-        if last is not None and self._voice is None and last.answered_at is None:
+        if last is not None and self._voice is None and last.answered_at is None and not self._is_talked_over:
             last.answered_at = now
 
     def clear(self, *, now: float) -> None:
@@ -112,8 +112,14 @@ class Conversation:
             self._end(now)
         return payload
 
+    @property
+    def _is_talked_over(self) -> bool:
+        """We broke in, and the other side has not noticed yet: what it says is no answer."""
+        last = self.said[-1] if self.said else None
+        return last is not None and last.sentence.breaks_in_after_s is not None and last.cleared_at is None
+
     def _may_speak(self, now: float) -> bool:
-        if not self._left or self._heard_from is None:
+        if not self._left or self._heard_from is None or self._is_talked_over:
             return False
         after_s = self._left[0].breaks_in_after_s
         if after_s is not None:

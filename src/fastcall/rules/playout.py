@@ -26,6 +26,9 @@ MARK_PREFIX = "fastcall:"
 # Longer than any way there and back: a peer that echoes no marks is not held to be playing for ever.
 ECHO_GRACE_S = 2.0
 
+# Marks that clear should bring back; a peer that does not is not waited for.
+MAX_CLEARED = 256
+
 Echo = Literal["played", "cleared", "unknown"]
 
 
@@ -45,7 +48,7 @@ class Playout:
 
     def __init__(self) -> None:
         self._waiting: deque[_Chunk] = deque()
-        self._cleared: deque[str] = deque()
+        self._cleared: deque[str] = deque(maxlen=MAX_CLEARED)
         self._played: dict[int, int] = {}
         self._last_echo_at = float("-inf")
         self._ends_at = float("-inf")

@@ -9,8 +9,10 @@ import pytest
 
 from fastcall.drivers.answers import Turn
 from fastcall.drivers.call import Call
+from fastcall.drivers.speaker import Speech
 from fastcall.events import BargeIn, CallStarted, Partial, Utterance
 from fastcall.rules.metrics import Metrics
+from fastcall.rules.turns import TurnClock
 from handsets import Twilio
 
 CUT = 0.02
@@ -18,9 +20,14 @@ CUT = 0.02
 
 class Stage:
     def __init__(self, reply: Callable[[Turn], Awaitable[None]] | None = None, speculate_s: float = 0.0) -> None:
-        self.twilio, self.metrics = Twilio(), Metrics()
+        self.twilio, self.metrics, self.turns = Twilio(), Metrics(), TurnClock()
         self.call = Call(
-            CallStarted("MZ1", "CA1", "AC1"), self.twilio, self.twilio, metrics=self.metrics, speculate_s=speculate_s
+            CallStarted("MZ1", "CA1", "AC1"),
+            self.twilio,
+            self.twilio,
+            metrics=self.metrics,
+            turns=self.turns,
+            speculate_s=speculate_s,
         )
         self.log: list[str] = []
         self.begun = asyncio.Event()
@@ -155,4 +162,34 @@ async def test_what_has_effects_waits_for_the_text() -> None:
     assert booked == []
     await stage.tell(Utterance(7, "four", 0, 1))
     assert booked == ["four"]
+    await stage.end()
+
+
+@pytest.mark.parametrize("is_ready_before", [True, False])
+async def test_what_an_early_start_has_gained_is_known_whether_or_not_it_was_ready(is_ready_before: bool) -> None:
+    begun, go_on, said = asyncio.Event(), asyncio.Event(), list[Speech]()
+
+    async def reply(turn: Turn) -> None:
+        begun.set()
+        await go_on.wait()
+        said.append(stage.call.say(bytes(160), text="yes"))
+
+    stage = Stage(reply, speculate_s=CUT)
+    await stage.tell(Partial(7, "four"))
+    async with asyncio.timeout(5):
+        await begun.wait()
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(CUT, passed.set_result, None)
+    await passed
+    if is_ready_before:
+        go_on.set()
+        await stage.tell()
+    stage.turns.committed(7, 8000, spoken_at=loop.time(), now=loop.time())
+    await stage.tell(Utterance(7, "four", 0, 1))
+    go_on.set()
+    await stage.tell()
+    assert len(stage.twilio.audio) == 160
+    assert said[0].turn is not None
+    assert said[0].turn.gained_s >= 0.9 * CUT
     await stage.end()

@@ -166,6 +166,13 @@ async def test_when_it_is_over_nothing_is_said_and_nobody_waits() -> None:
     assert twilio.sent == []
 
 
+async def test_what_is_no_audio_is_refused() -> None:
+    call, _ = make()
+    for audio in ([b"a list"], "text", None):
+        with pytest.raises(TypeError, match="say bytes"):
+            call.say(audio)  # type: ignore[arg-type]
+
+
 async def test_too_much_is_refused() -> None:
     call, _ = make()
     with pytest.raises(BacklogError):

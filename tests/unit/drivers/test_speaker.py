@@ -75,6 +75,8 @@ async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPat
     assert len(twilio.audio) == 480
     # No mark came back: that much at least is known of the first chunk.
     assert (heard.ms, heard.is_whole) == (10, False)
+    assert not speaker._playout._waiting
+    assert speaker.echoed(twilio.marks[-1])
 
 
 async def test_clear_tells_what_was_heard_and_waits_for_the_marks() -> None:
@@ -186,13 +188,43 @@ async def test_a_source_that_fails_is_told_and_what_there_was_is_played() -> Non
         yield bytes(800)
         raise OSError("no voice")
 
-    speech = Speech(OutboundAudio())
+    speech = Speech(OutboundAudio(), "some long sentence of which nobody heard the end")
     speaker.say(speech, source())
     for _ in range(5):
         await asyncio.sleep(0)
     assert [str(error) for what, error in twilio.told if what == "failed"] == ["no voice"]
     speaker.echoed(twilio.marks[0])
-    assert (await speech).ms == 100
+    assert await speech == Heard("", 100, False)
+
+
+async def test_what_was_cut_off_is_the_same_for_whoever_asks() -> None:
+    """Of a source that has not ended nobody knows the length: words go at the pace of speech."""
+    speaker, twilio = make()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield bytes(8000)
+        await asyncio.Event().wait()
+
+    speech = Speech(OutboundAudio(), "a sentence that is still being made")
+    speaker.say(speech, source())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for mark in twilio.marks:
+        speaker.echoed(mark)
+    heard, _ = speaker.clear()
+    assert heard == await speech == Heard("a sentence that", 1000, False)
+
+
+async def test_a_source_without_any_audio_was_not_heard() -> None:
+    speaker, _ = make()
+
+    async def source() -> AsyncIterator[bytes]:
+        return
+        yield b""
+
+    speech = Speech(OutboundAudio(), "not said")
+    speaker.say(speech, source())
+    assert await speech == Heard("", 0, False)
 
 
 async def test_what_waits_is_bounded() -> None:

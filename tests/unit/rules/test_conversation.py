@@ -69,6 +69,21 @@ def test_it_breaks_in_and_notes_what_had_been_played() -> None:
     assert said.answered_at is not None
 
 
+def test_what_is_still_said_after_it_broke_in_is_no_answer() -> None:
+    phone = Telephone(Sentence("stop", VOICE, 0.5), Sentence("more", VOICE, 0.5))
+    phone.hear(16_000)
+    phone.run(0.7)
+    phone.hear(1600)
+    phone.run(1.0)
+    (said,) = phone.caller.said
+    assert said.answered_at is None
+    phone.caller.clear(now=phone.now)
+    phone.hear(1600)
+    assert said.answered_at == phone.now
+    phone.run(0.6)
+    assert len(phone.caller.said) == 2
+
+
 def test_it_hangs_up_when_all_is_said_or_nobody_answers() -> None:
     phone = Telephone(Sentence("hello", VOICE))
     phone.hear(160)

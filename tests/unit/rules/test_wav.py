@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastcall import g711
 from fastcall.errors import UsageError
-from fastcall.rules.wav import read_audio, read_wav, write_wav
+from fastcall.rules.wav import open_wav, read_audio, read_wav, write_wav
 
 
 def wav(
@@ -106,3 +106,20 @@ def test_headerless_audio_is_known_by_its_name() -> None:
         read_audio(b"", "hello.ulaw")
     with pytest.raises(UsageError, match=r"not a WAV file; headerless mu-law must be named"):
         read_audio(b"ID3", "hello.mp3")
+
+
+def wav_of(codec: int, channels: int, rate_hz: int, bits: int, samples: bytes) -> bytes:
+    form = struct.pack("<HHIIHH", codec, channels, rate_hz, rate_hz * channels * bits // 8, channels * bits // 8, bits)
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def test_a_file_of_any_rate_is_opened_as_it_is() -> None:
+    assert open_wav(wav_of(1, 1, 44_100, 16, b"abcdef")) == ("pcm", 44_100, b"abcdef")
+    assert open_wav(wav_of(7, 1, 16_000, 8, b"abc")) == ("mulaw", 16_000, b"abc")
+
+
+@pytest.mark.parametrize(("codec", "channels", "bits"), [(1, 2, 16), (1, 1, 8), (3, 1, 32)])
+def test_what_is_not_mono_of_16_bits_or_mu_law_is_not_said(codec: int, channels: int, bits: int) -> None:
+    with pytest.raises(UsageError, match="mono, as 16-bit PCM or mu-law"):
+        open_wav(wav_of(codec, channels, 8000, bits, bytes(8)))
