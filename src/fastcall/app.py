@@ -45,7 +45,7 @@ class Server:
         self._settings = settings
         self._options = options
         self.metrics = Metrics()
-        self._calls = CallHost(settings, options, self.metrics, emit=self._write)
+        self._calls = CallHost(settings, options, self.metrics, emit=self._write, emit_batch=self._write_batch)
         check_exposure(settings, options)
         self._tls = tls_context(options)
         self._file = TranscriptFile(options.transcripts) if options.transcripts else None
@@ -104,6 +104,10 @@ class Server:
         for write in self._writers:
             write(line)
 
+    def _write_batch(self, call_sid: str, line: str) -> None:
+        if self._door is not None:
+            self._door.broadcast.write_batch(call_sid, line)
+
     # --- CallPool -------------------------------------------------------------------------------------------
 
     def websocket(self) -> asyncio.Protocol:
@@ -121,6 +125,10 @@ class Server:
     async def numbers(self) -> dict[str, Any]:
         """See ``CallPool``."""
         return self.snapshot()
+
+    def watch(self, call_sids: frozenset[str]) -> None:
+        """See ``CallPool``."""
+        self._calls.watch(call_sids)
 
 
 async def _serve_until_signal(settings: Settings, options: ServeOptions) -> None:

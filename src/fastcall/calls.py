@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastcall.adapters.google import GoogleRecognizer
-from fastcall.adapters.server import MediaConnection, MediaServer
+from fastcall.adapters.server import MediaConnection, MediaServer, UpgradeRequest
 from fastcall.adapters.vad import WebRtcVoiceDetector
+from fastcall.doorman import ticket_of
 from fastcall.drivers.loopwatch import LoopWatch
 from fastcall.drivers.probe import Probe
 from fastcall.drivers.runner import CallRunner
@@ -22,6 +24,7 @@ from fastcall.ports import Fallback, Gate, StreamConfig
 from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import log_line, one_line, record_line
+from fastcall.rules.streamtoken import TICKET
 from fastcall.settings import Settings
 
 __all__ = ["CallHost"]
@@ -30,6 +33,7 @@ log = logging.getLogger("fastcall")
 
 SHUTDOWN_S = 8.0
 SERVICE_RESTART = 1012
+POLICY_VIOLATION = 1008
 GOOGLE_ADDRESS = "speech.googleapis.com:443"
 
 
@@ -37,16 +41,25 @@ class CallHost:
     """Loop thread only; ``start``, then ``stop``.
 
     :param emit: is told every transcript event as a line of JSON; must return at once
+    :param emit_batch: is told every batch of the calls that are watched: the call's id, and a line of JSON
     """
 
     def __init__(
-        self, settings: Settings, options: ServeOptions, metrics: Metrics, *, emit: Callable[[str], None]
+        self,
+        settings: Settings,
+        options: ServeOptions,
+        metrics: Metrics,
+        *,
+        emit: Callable[[str], None],
+        emit_batch: Callable[[str, str], None],
     ) -> None:
         check_fallback(settings, options)
         self._settings = settings
         self._options = options
         self.metrics = metrics
         self._emit = emit
+        self._emit_batch = emit_batch
+        self._watched: frozenset[str] = frozenset()
         self._kind, self._endpoint = choose_recogniser(settings, options)
         self._handler = load_handler(options.handler) if options.handler else None
         self._own_fallback = load_fallback(options.fallback) if options.fallback else None
@@ -80,7 +93,7 @@ class CallHost:
         self,
         gate: Gate,
         *,
-        admit: Callable[[str, list[str]], tuple[int, str] | None],
+        admit: Callable[[UpgradeRequest], tuple[int, str] | None],
         leave_room: Callable[[Any], None],
         on_look: Callable[[], None] | None = None,
     ) -> None:
@@ -181,6 +194,23 @@ class CallHost:
 
     # --- calls ----------------------------------------------------------------------------------------------
 
+    def watch(self, call_sids: frozenset[str]) -> None:
+        """Tell of the batches of these calls, live or to come, and of no others."""
+        self._watched = call_sids
+        self._look_for_watched()
+
+    def _look_for_watched(self) -> None:
+        """Only here is it asked which calls are watched: where nobody watches, a batch costs nothing more."""
+        self.metrics.watched = {
+            runner.clock: partial(self._tell_batch, runner.label)
+            for runner in (self._calls if self._watched else ())
+            if runner.clock is not None and runner.label in self._watched
+        }
+
+    def _tell_batch(self, call_sid: str, start: int, end: int) -> None:
+        event = TranscriptEvent("batch", start_sample=start, end_sample=end)
+        self._emit_batch(call_sid, record_line(event, call_sid=call_sid, stream_sid="", at=time.time()))
+
     def _make_runner(self, connection: MediaConnection) -> CallRunner:
         assert self._gate is not None
         assert self._leave_room is not None
@@ -193,17 +223,24 @@ class CallHost:
             voice=WebRtcVoiceDetector(self._settings.vad_mode),
             sink=self._sink,
             handler=self._handler,
-            gate=_Entry(self._gate, connection, self._leave_room),
+            gate=_Entry(self._gate, connection, self._leave_room, self.metrics),
             metrics=self.metrics,
         )
         self._calls.add(runner)
-        runner.on_over(lambda: self._calls.discard(runner))
+        runner.on_over(lambda: self._forget(runner))
         return runner
+
+    def _forget(self, runner: CallRunner) -> None:
+        self._calls.discard(runner)
+        if runner.label in self._watched:
+            self._look_for_watched()
 
     def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
         line = log_line(event, call_sid=call_sid)
         if line is not None:
             log.info("%s", line, extra={"call": one_line(call_sid)})
+        if event.event == "session_started" and call_sid in self._watched:
+            self._look_for_watched()
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
             log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
@@ -211,14 +248,21 @@ class CallHost:
 
 
 class _Entry:
-    """The gate as one connection sees it: with the call it leaves the room of those that wait."""
+    """The gate as one connection sees it: with the call it leaves the room of those that wait, and what a ticket has
+    let in is the call that the ticket is for."""
 
-    def __init__(self, gate: Gate, connection: MediaConnection, leave_room: Callable[[Any], None]) -> None:
+    def __init__(
+        self, gate: Gate, connection: MediaConnection, leave_room: Callable[[Any], None], metrics: Metrics
+    ) -> None:
         self._gate = gate
         self._connection = connection
         self._leave_room = leave_room
+        self._metrics = metrics
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
+        if ticket_of(self._connection.target)[0] not in ("", call.custom_parameters.get(TICKET)):
+            self._metrics.auth_refusals["ticket_of_another"] += 1
+            return Refusal("ticket_of_another", POLICY_VIOLATION, "the ticket is for another call", is_auth=True)
         refusal = self._gate.enter(call, holder)
         if refusal is None:
             self._leave_room(self._connection.transport)

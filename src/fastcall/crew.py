@@ -18,7 +18,6 @@ from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.options import ServeOptions
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import one_line, record_line
-from fastcall.rules.streamtoken import PARAMETER
 from fastcall.worker import LINE_LIMIT_BYTES
 
 __all__ = ["CrewMember", "CrewOwner", "RemoteCall"]
@@ -58,6 +57,13 @@ class CrewOwner(Protocol):
 
     def publish(self, line: str) -> None:
         """A line of the transcript stream."""
+
+    def publish_batch(self, call_sid: str, line: str) -> None:
+        """A batch of a call that is watched."""
+
+    @property
+    def watched(self) -> list[str]:
+        """The calls of which each batch is told."""
 
     def bury(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
@@ -203,6 +209,7 @@ class CrewMember:
     def _ready(self, word: dict[str, Any]) -> None:
         self.is_ready, self.has_room, self.is_strained, self.fails = True, True, False, False
         self.recogniser = word["recogniser"]
+        self.say("watch", call_sids=self._owner.watched)
         pid = self._process.pid if self._process is not None else 0
         log.info("worker %d is there, pid %d", self._number, pid)
         if not self._began.done():
@@ -225,8 +232,7 @@ class CrewMember:
             self._asked.set_result(None)
 
     def _enter(self, word: dict[str, Any]) -> None:
-        parameters = {PARAMETER: word["token"]} if word["token"] else {}
-        call = CallStarted(word["stream_sid"], word["call_sid"], "", custom_parameters=parameters)
+        call = CallStarted(word["stream_sid"], word["call_sid"], "", custom_parameters=word["tokens"])
         holder = self._calls[call.call_sid] = RemoteCall(self, call)
         self._owner.entered(call, holder)
 
@@ -237,6 +243,9 @@ class CrewMember:
 
     def _line(self, word: dict[str, Any]) -> None:
         self._owner.publish(word["line"])
+
+    def _batch(self, word: dict[str, Any]) -> None:
+        self._owner.publish_batch(word["call_sid"], word["line"])
 
     def _mourn(self, status: int) -> None:
         """It has ended: tell of the calls that ended with it."""
@@ -268,4 +277,5 @@ _HEARD: dict[str, Callable[[CrewMember, dict[str, Any]], None]] = {
     "enter": CrewMember._enter,
     "leave": CrewMember._leave,
     "line": CrewMember._line,
+    "batch": CrewMember._batch,
 }

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from fastcall.adapters.front import Front, WaitingRoom
 from fastcall.adapters.http import HttpProtocols
+from fastcall.adapters.server import UpgradeRequest
+from fastcall.console import Console
 from fastcall.doorman import Doorman
 from fastcall.drivers.broadcast import Broadcast
 from fastcall.errors import UsageError
@@ -17,7 +19,7 @@ from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
 from fastcall.rules.gate import CallGate, CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.streamtoken import StreamTokens
+from fastcall.rules.streamtoken import StreamTokens, console_tickets
 from fastcall.settings import Settings
 from fastcall.website import Website
 
@@ -45,6 +47,9 @@ class CallPool(Protocol):
     async def numbers(self) -> dict[str, Any]:
         """The pool's metrics, the door's among them."""
 
+    def watch(self, call_sids: frozenset[str]) -> None:
+        """Tell the door's broadcast of each batch of these calls, and of no others."""
+
 
 class Door:
     """Loop thread only; ``listen``, then ``drain`` if calls may end, then ``close`` and ``finish``.
@@ -65,9 +70,10 @@ class Door:
         self._pool = pool
         self._metrics = metrics
         tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
-        self.gate = CallGate(max_calls=options.max_calls, tokens=tokens)
-        self.broadcast = Broadcast(metrics)
-        self.doorman = Doorman(settings, metrics)
+        tickets = console_tickets(settings.stream_secret, settings.admin_token)
+        self.gate = CallGate(max_calls=options.max_calls, tokens=tokens, tickets=tickets)
+        self.broadcast = Broadcast(metrics, on_watch=pool.watch)
+        self.doorman = Doorman(settings, metrics, lets_all_in=options.insecure)
         self.room = WaitingRoom(on_closed=self._note_idle_closed)
         website = Website(
             settings,
@@ -81,6 +87,15 @@ class Door:
             has_room=self._has_room,
             numbers=pool.numbers,
             leave_room=self.room.leave,
+            console=Console(
+                options.path,
+                self.doorman,
+                self.gate,
+                tickets,
+                self.broadcast,
+                has_room=self._has_room,
+                leave_room=self.room.leave,
+            ),
         )
         self._http = HttpProtocols(website.answer)
         self._front = Front(
@@ -140,12 +155,12 @@ class Door:
 
     # --- calls --------------------------------------------------------------------------------------------
 
-    def admit(self, target: str, signatures: list[str]) -> tuple[int, str] | None:
+    def admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
         """Look at an upgrade; see ``MediaServer``."""
-        path = target.partition("?")[0]
+        path = upgrade.target.partition("?")[0]
         if path.rstrip("/") != self._options.path.rstrip("/"):
             return 404, f"Nothing here; calls connect to {self._options.path}.\n"
-        if not self.doorman.may_open_stream(self._options.path, signatures):
+        if not self.doorman.may_open_stream(self._options.path, upgrade):
             return 403, "This is for Twilio's signed requests.\n"
         if not self.may_upgrade():
             return 503, "No room for another call.\n"

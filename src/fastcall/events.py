@@ -237,6 +237,7 @@ TranscriptEventName = Literal[
     "first_response",
     "session_closed",
     "call_ended",
+    "batch",  # not of the transcript: audio that went to the recogniser, for who watches the call
 ]
 
 

@@ -134,6 +134,11 @@ class Supervisor:
         theirs = await asyncio.gather(*(worker.numbers() for worker in self._workers))
         return merge([self._gone, self.metrics.snapshot(), *theirs])
 
+    def watch(self, call_sids: frozenset[str]) -> None:
+        """See ``CallPool``."""
+        for worker in self._workers:
+            worker.say("watch", call_sids=sorted(call_sids))
+
     # --- the workers' matters ---------------------------------------------------------------------------------
 
     @property
@@ -170,6 +175,16 @@ class Supervisor:
         self._door.broadcast.write(line)
         if self._file is not None:
             self._file.write(line)
+
+    def publish_batch(self, call_sid: str, line: str) -> None:
+        """A batch of a call that is watched."""
+        assert self._door is not None
+        self._door.broadcast.write_batch(call_sid, line)
+
+    @property
+    def watched(self) -> list[str]:
+        """The calls of which each batch is told."""
+        return sorted(self._door.broadcast.watched) if self._door is not None else []
 
     def bury(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastcall.adapters.http import LineStream, PlainAnswer, PlainRequest
 from fastcall.adapters.metrics import CONTENT_TYPE, render
+from fastcall.console import Console
 from fastcall.doorman import Doorman
 from fastcall.drivers.broadcast import Broadcast
 from fastcall.rules.gate import CallGate
@@ -47,6 +48,7 @@ class Website:
         has_room: Callable[[], bool],
         numbers: Callable[[], Awaitable[dict[str, Any]]],
         leave_room: Callable[[Any], None],
+        console: Console,
     ) -> None:
         self._path = path
         self._doorman = doorman
@@ -58,6 +60,7 @@ class Website:
         self._has_room = has_room
         self._numbers = numbers
         self._leave_room = leave_room
+        self._console = console
         self._fallback_url = settings.fallback_url
         self._url = PublicUrl.parse(settings.public_url) if settings.public_url else None
         self._routes: dict[str, tuple[tuple[str, ...], Callable[[PlainRequest], Awaitable[Answer]]]] = {
@@ -72,6 +75,8 @@ class Website:
     async def answer(self, request: PlainRequest) -> Answer:
         """What ``request`` gets."""
         route = self._routes.get(request.path.rstrip("/") or "/")
+        if route is None and (request.path + "/").startswith("/console/"):
+            route = self._console.route(request.path)
         if route is None:
             return PlainAnswer(404, f"Nothing here; calls connect to {self._path}.\n")
         methods, answer = route

@@ -20,6 +20,7 @@ from typing import Any
 
 from fastcall.adapters.front import WaitingRoom
 from fastcall.adapters.handover import Receiver
+from fastcall.adapters.server import UpgradeRequest
 from fastcall.calls import CallHost
 from fastcall.doorman import Doorman
 from fastcall.drivers.runner import CallRunner
@@ -28,7 +29,7 @@ from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
 from fastcall.rules.gate import DEAD_AFTER_S, CallGate, CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.streamtoken import PARAMETER, StreamTokens
+from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens, console_tickets
 from fastcall.settings import Settings
 
 __all__ = ["LINE_LIMIT_BYTES", "Worker"]
@@ -52,10 +53,10 @@ class Worker:
         self._control = control
         self._connections = connections
         self._metrics = Metrics()
-        self._doorman = Doorman(settings, self._metrics)
         self._room = WaitingRoom(on_closed=self._note_idle_closed)
         tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
-        self._gate = CallGate(max_calls=NO_LIMIT, tokens=tokens)
+        tickets = console_tickets(settings.stream_secret, settings.admin_token)
+        self._gate = CallGate(max_calls=NO_LIMIT, tokens=tokens, tickets=tickets)
         self._holders: dict[str, CallHolder] = {}
         self._open = 0
 
@@ -69,8 +70,9 @@ class Worker:
         if not line:
             return
         options = ServeOptions(**json.loads(line))
-        host = CallHost(self._settings, options, self._metrics, emit=self._emit)
+        host = CallHost(self._settings, options, self._metrics, emit=self._emit, emit_batch=self._emit_batch)
         self._host, self._path = host, options.path
+        self._doorman = Doorman(self._settings, self._metrics, lets_all_in=options.insecure)
         try:
             await host.start(self, admit=self._admit, leave_room=self._room.leave, on_look=self._report)
         except UsageError as error:
@@ -95,6 +97,8 @@ class Worker:
                 return
             if word["do"] == "numbers":
                 self._tell("numbers", numbers=self._snapshot())
+            elif word["do"] == "watch":
+                self._host.watch(frozenset(word["call_sids"]))
             elif word["do"] == "revoke":
                 holder = self._holders.get(word["call_sid"])
                 if isinstance(holder, CallRunner):
@@ -106,6 +110,9 @@ class Worker:
 
     def _emit(self, line: str) -> None:
         self._tell("line", line=line)
+
+    def _emit_batch(self, call_sid: str, line: str) -> None:
+        self._tell("batch", call_sid=call_sid, line=line)
 
     def _report(self) -> None:
         self._tell(
@@ -124,10 +131,10 @@ class Worker:
 
     # --- who may come in -----------------------------------------------------------------------------------
 
-    def _admit(self, target: str, signatures: list[str]) -> tuple[int, str] | None:
-        if target.partition("?")[0].rstrip("/") != self._path.rstrip("/"):
+    def _admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
+        if upgrade.target.partition("?")[0].rstrip("/") != self._path.rstrip("/"):
             return 404, f"Nothing here; calls connect to {self._path}.\n"
-        if not self._doorman.may_open_stream(self._path, signatures):
+        if not self._doorman.may_open_stream(self._path, upgrade):
             return 403, "This is for Twilio's signed requests.\n"
         return None
 
@@ -136,8 +143,8 @@ class Worker:
         refusal = self._gate.enter(call, holder, now=time.time())
         if refusal is None:
             self._holders[call.call_sid] = holder
-            token = call.custom_parameters.get(PARAMETER, "")
-            self._tell("enter", call_sid=call.call_sid, stream_sid=call.stream_sid, token=token)
+            tokens = {name: call.custom_parameters.get(name, "") for name in (PARAMETER, TICKET)}
+            self._tell("enter", call_sid=call.call_sid, stream_sid=call.stream_sid, tokens=tokens)
         elif refusal.is_auth:
             self._metrics.auth_refusals[refusal.reason] += 1
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,6 +25,9 @@ MAX_FORM_FIELDS = 500
 BODY_TIMEOUT_S = 5.0
 # How long a request that is being answered may take when the server stops.
 SHUTDOWN_S = 1.0
+
+# Nothing here is to be kept, nor to be taken for what it does not say it is.
+COMMON_HEADERS = {"Server": "fastcall", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -57,10 +60,12 @@ class PlainAnswer:
     """What goes back."""
 
     status: int
-    body: str
+    body: str | bytes
     content_type: str = "text/plain"
     allow: str = ""
     """With 405: the methods that there are."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """More of them, or other values than what every answer has."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -147,19 +152,18 @@ async def _form_of(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
 
 
 def _response(answer: PlainAnswer) -> web.Response:
-    headers = {"Server": "fastcall", "Cache-Control": "no-store"}
+    headers = {**COMMON_HEADERS, **answer.headers}
     if answer.allow:
         headers["Allow"] = answer.allow
     content_type, _, parameter = answer.content_type.partition(";")
     version = f";{parameter}" if parameter else "; charset=utf-8"
     headers["Content-Type"] = content_type + version
-    return web.Response(status=answer.status, body=answer.body.encode(), headers=headers)
+    body = answer.body.encode() if isinstance(answer.body, str) else answer.body
+    return web.Response(status=answer.status, body=body, headers=headers)
 
 
 async def _send_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Server": "fastcall", "Cache-Control": "no-store", "Content-Type": stream.content_type}
-    )
+    response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": stream.content_type})
     response.force_close()
     if request.version != HttpVersion10:
         response.enable_chunked_encoding()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
@@ -29,7 +30,7 @@ from websockets.server import ServerProtocol
 
 from fastcall._codec import FrameLane, MediaLane
 
-__all__ = ["MediaConnection", "MediaServer", "MessageReceiver", "PlainMediaConnection"]
+__all__ = ["MediaConnection", "MediaServer", "MessageReceiver", "PlainMediaConnection", "UpgradeRequest"]
 
 log = logging.getLogger("fastcall.server")
 
@@ -49,6 +50,20 @@ POLICY_VIOLATION = 1008
 
 # What Twilio signs an upgrade with.
 SIGNATURE_HEADER = "X-Twilio-Signature"
+
+
+@dataclass(slots=True, frozen=True)
+class UpgradeRequest:
+    """A request to open a WebSocket. Nothing in it is to be trusted."""
+
+    target: str
+    """Path and query, as they were sent."""
+    signatures: tuple[str, ...]
+    """The values of all its signature headers."""
+    origins: tuple[str, ...]
+    """The pages that it says it comes from: browsers say so, Twilio does not."""
+    hosts: tuple[str, ...]
+    """The names that it says it was sent to."""
 
 
 class MessageReceiver(Protocol):
@@ -197,6 +212,11 @@ class MediaConnection(ServerConnection):
             else:
                 receiver.binary_received()
 
+    @property
+    def target(self) -> str:
+        """Path and query of the upgrade, as they were sent; empty before the handshake."""
+        return self.request.path if self.request is not None else ""
+
     def how_it_ended(self) -> tuple[int | None, str]:
         """Code and reason of the side that closed first; 1006 if neither did."""
         protocol = self.protocol
@@ -252,8 +272,7 @@ class MediaServer:
     """Makes the protocol of each WebSocket, and knows those that are open. Loop thread only.
 
     :param make_receiver: called for each connection when its handshake is done
-    :param admit: looks at an upgrade, by target and the values of its signature headers; None lets it in, else (status,
-        body) refuses it
+    :param admit: looks at an upgrade; None lets it in, else (status, body) refuses it
     :param hot_lane: whether receivers' lanes are used; without, every message takes the way through websockets
     """
 
@@ -261,7 +280,7 @@ class MediaServer:
         self,
         make_receiver: Callable[[MediaConnection], MessageReceiver],
         *,
-        admit: Callable[[str, list[str]], tuple[int, str] | None],
+        admit: Callable[[UpgradeRequest], tuple[int, str] | None],
         hot_lane: bool = True,
     ) -> None:
         self._make_receiver = make_receiver
@@ -328,5 +347,9 @@ class MediaServer:
         await receiver.wait_over()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        refusal = self._admit(request.path, request.headers.get_all(SIGNATURE_HEADER))
+        every = request.headers.get_all
+        upgrade = UpgradeRequest(
+            request.path, tuple(every(SIGNATURE_HEADER)), tuple(every("Origin")), tuple(every("Host"))
+        )
+        refusal = self._admit(upgrade)
         return None if refusal is None else connection.respond(*refusal)

@@ -26,6 +26,7 @@ from fastcall.events import (
     VoiceFrame,
 )
 from fastcall.ports import CallSocket, Fallback, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.rules.callclock import CallClock
 from fastcall.rules.flood import MessageBudget
 from fastcall.rules.machine import (
     CallMachine,
@@ -187,6 +188,11 @@ class CallRunner:
     def count(self) -> None:
         """Bring the process's numbers up to date with this call's."""
         self._tally.count(self._ear.heard_samples, self._session)
+
+    @property
+    def clock(self) -> CallClock | None:
+        """The call's; None before its session was opened."""
+        return self._session.clock if self._session is not None else None
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when nothing of the call is left."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastcall.events import CallStarted
-from fastcall.rules.streamtoken import PARAMETER, StreamTokens
+from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens
 
 __all__ = ["CallGate", "CallHolder", "Refusal"]
 
@@ -56,11 +56,15 @@ class CallGate:
 
     :param max_calls: how many calls at once
     :param tokens: one-time tokens, if calls need one
+    :param tickets: the console's; a call that bears one needs no token
     """
 
-    def __init__(self, *, max_calls: int, tokens: StreamTokens | None = None) -> None:
+    def __init__(
+        self, *, max_calls: int, tokens: StreamTokens | None = None, tickets: StreamTokens | None = None
+    ) -> None:
         self._max_calls = max_calls
         self._tokens = tokens
+        self._tickets = tickets
         self._holders: dict[str, CallHolder] = {}
         self._reserved: dict[str, float] = {}
         self._takes_more = True
@@ -69,6 +73,11 @@ class CallGate:
     def live(self) -> int:
         """Calls that are live."""
         return len(self._holders)
+
+    @property
+    def call_sids(self) -> tuple[str, ...]:
+        """The ids of the calls that are live, the oldest first."""
+        return tuple(self._holders)
 
     def reserve(self, call_sid: str, *, now: float) -> bool:
         """Keep a place for a call that is about to come.
@@ -105,10 +114,9 @@ class CallGate:
         :param now: Unix time in seconds
         :return: None if it may begin; ``leave`` is then owed
         """
-        if self._tokens is not None:
-            reason = self._tokens.spend(call.custom_parameters.get(PARAMETER, ""), call.call_sid, now=now)
-            if reason is not None:
-                return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
+        reason = self._spend(call, now)
+        if reason is not None:
+            return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
         other = self._holders.get(call.call_sid)
         if other is not None:
             if other.silent_s() < DEAD_AFTER_S:
@@ -124,6 +132,14 @@ class CallGate:
         """The call is over, or another socket has it."""
         if self._holders.get(call_sid) is holder:
             del self._holders[call_sid]
+
+    def _spend(self, call: CallStarted, now: float) -> str | None:
+        ticket = call.custom_parameters.get(TICKET, "")
+        if self._tickets is not None and ticket:
+            return self._tickets.spend(ticket, call.call_sid, now=now)
+        if self._tokens is not None:
+            return self._tokens.spend(call.custom_parameters.get(PARAMETER, ""), call.call_sid, now=now)
+        return None
 
     def _has_place(self) -> bool:
         return self._takes_more and len(self._holders) + len(self._reserved) < self._max_calls

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastcall.rules.callclock import CallClock
@@ -105,11 +105,15 @@ class Metrics:
         self.commit_latency_seconds = Histogram(_ANSWER_S)
         self.first_response_seconds = Histogram(_ANSWER_S)
         self.loop_lateness_seconds = Histogram(_AGE_S)
+        self.watched: dict[CallClock, Callable[[int, int], None]] = {}
+        """Who wants to know of each batch of a call, by the call's clock: first sample, and the one after the last."""
 
     def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:
         """A call's audio from ``start_sample`` to ``end_sample`` went to the recogniser."""
         self.audio_age_seconds.observe(clock.age_s(end_sample, now=now))
         self.batch_wait_seconds.observe(clock.age_s(start_sample, now=now))
+        if self.watched and clock in self.watched:
+            self.watched[clock](start_sample, end_sample)
 
     def snapshot(self) -> dict[str, Any]:
         """All numbers as a value that JSON can carry: counters and gauges as numbers, labelled counters as objects,

@@ -3,6 +3,9 @@
 A token travels as a ``<Parameter>`` of the TwiML and comes back in the stream's ``start``. It is an HMAC-SHA256 over
 version, expiry, a random part and the call's id: it opens one stream, of one call, within its time. The random part of
 each token that was spent is remembered until the token would have expired anyway, and no longer.
+
+A *ticket* is such a token for whoever may use the console: it also stands for Twilio's signature, which no browser can
+give. It is made with a secret of its own, so that a token, which TwiML shows to others, is never a ticket.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ import math
 
 from fastcall.errors import UsageError
 
-__all__ = ["PARAMETER", "StreamTokens", "mint_token"]
+__all__ = ["PARAMETER", "TICKET", "TICKET_LIFETIME_S", "StreamTokens", "console_tickets", "mint_token"]
 
 PARAMETER = "fastcall_token"
 """The name of the ``<Parameter>``."""
+TICKET = "fastcall_ticket"
+"""The name of a ticket, in the query of the upgrade and among the parameters of the stream's start."""
 
 LIFETIME_S = 120.0
+TICKET_LIFETIME_S = 30.0
 VERSION = "1"
 MIN_SECRET_CHARS = 16
 # Each costs a valid token, so only who holds the secret can fill it.
@@ -42,6 +48,19 @@ def _mac(secret: str, call_sid: str, expires_at: str, nonce: str) -> str:
     return hmac.new(secret.encode(), signed.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
+def console_tickets(stream_secret: str | None, admin_token: str | None) -> StreamTokens | None:
+    """The tickets of a server with these secrets: the same ones in all its processes.
+
+    :return: None if there is no secret: nothing but loopback guards such a server, and it needs no tickets
+    """
+    secret = stream_secret or admin_token
+    if not secret:
+        return None
+    return StreamTokens(
+        hmac.new(secret.encode("utf-8", "surrogateescape"), b"fastcall console ticket", "sha256").hexdigest()
+    )
+
+
 class StreamTokens:
     """Checks tokens, and lets each pass once. Pure; one thread.
 
@@ -63,15 +82,30 @@ class StreamTokens:
         """Spent tokens that have not expired yet."""
         return len(self._spent)
 
-    def mint(self, call_sid: str, *, now: float, nonce: str) -> str:
+    def mint(self, call_sid: str, *, now: float, nonce: str, lifetime_s: float = LIFETIME_S) -> str:
         """A token for the call ``call_sid``; see :func:`mint_token`."""
-        return mint_token(self._secret, call_sid, now=now, nonce=nonce)
+        return mint_token(self._secret, call_sid, now=now, nonce=nonce, lifetime_s=lifetime_s)
 
     def spend(self, token: str, call_sid: str, *, now: float) -> str | None:
         """Let the token pass, once.
 
         :param now: Unix time in seconds
-        :return: None, or why not: ``token_missing``, ``token_forged``, ``token_expired``, ``token_used``
+        :return: None, or why not: as ``check``, and ``token_used``
+        """
+        reason = self.check(token, call_sid, now=now)
+        if reason is not None:
+            return reason
+        _, expires_at, nonce, _ = token.split(".")
+        if nonce in self._spent or not self._has_room(now):
+            return "token_used"
+        self._spent[nonce] = float(expires_at)
+        return None
+
+    def check(self, token: str, call_sid: str, *, now: float) -> str | None:
+        """Whether the token is one of ours, for this call, and not too old; it may have been spent.
+
+        :param now: Unix time in seconds
+        :return: None, or why not: ``token_missing``, ``token_forged``, ``token_expired``
         """
         if not token:
             return "token_missing"
@@ -82,12 +116,7 @@ class StreamTokens:
         expected = _mac(self._secret, call_sid, expires_at, nonce)
         if not hmac.compare_digest(expected.encode(), mac.encode("utf-8", "surrogatepass")) or version != VERSION:
             return "token_forged"
-        if now >= float(expires_at):
-            return "token_expired"
-        if nonce in self._spent or not self._has_room(now):
-            return "token_used"
-        self._spent[nonce] = float(expires_at)
-        return None
+        return "token_expired" if now >= float(expires_at) else None
 
     def note_spent(self, nonce: str, expires_at: float) -> None:
         """Another process let this one pass."""

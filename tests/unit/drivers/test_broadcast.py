@@ -41,3 +41,20 @@ async def test_there_is_an_end_to_readers() -> None:
     assert None not in readers
     assert hub.subscribe() is None
     hub.close()
+
+
+async def test_who_watches_a_call_has_its_batches_and_nothing_else() -> None:
+    watched: list[set[str]] = []
+    hub = Broadcast(Metrics(), on_watch=lambda calls: watched.append(set(calls)))
+    everything, one, other = hub.subscribe(), hub.subscribe("CA1"), hub.subscribe("CA2")
+    assert everything is not None
+    assert one is not None
+    assert other is not None
+    hub.write("said\n")
+    hub.write_batch("CA1", "batch\n")
+    assert await anext(one) == "batch\n"
+    await one.aclose()  # type: ignore[attr-defined]
+    hub.close()
+    assert [line async for line in everything] == ["said\n"]
+    assert [line async for line in other] == []
+    assert watched == [{"CA1"}, {"CA1", "CA2"}, {"CA2"}, set()]

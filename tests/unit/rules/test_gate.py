@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastcall.events import CallStarted
 from fastcall.rules.gate import DEAD_AFTER_S, RESERVED_S, CallGate, Refusal
-from fastcall.rules.streamtoken import PARAMETER, StreamTokens
+from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens, console_tickets
 
 SECRET = "a secret of more than sixteen characters"
 
@@ -103,3 +103,19 @@ def test_while_draining_only_calls_with_a_place_come() -> None:
     assert reason(gate.enter(call(2), Holder(), now=0)) == "no_capacity"
     assert gate.enter(call(1), Holder(), now=0) is None
     assert not gate.may_come(now=0)
+
+
+def test_a_ticket_of_the_console_replaces_a_token_and_passes_once() -> None:
+    tickets = console_tickets(SECRET, None)
+    assert tickets is not None
+    gate = CallGate(max_calls=9, tokens=StreamTokens(SECRET), tickets=tickets)
+    ticket = tickets.mint("CA1", now=0, nonce="0" * 32)
+    assert reason(gate.enter(call(2, **{TICKET: ticket}), Holder(), now=0)) == "token_forged"
+    holder = Holder()
+    assert gate.enter(call(1, **{TICKET: ticket}), holder, now=0) is None
+    assert gate.call_sids == ("CA1",)
+    gate.leave("CA1", holder)
+    assert reason(gate.enter(call(1, **{TICKET: ticket}), holder, now=0)) == "token_used"
+    # The token is still asked of all others, and where nothing is asked a ticket is a parameter as any other.
+    assert reason(gate.enter(call(1), holder, now=0)) == "token_missing"
+    assert CallGate(max_calls=9).enter(call(1, **{TICKET: "x"}), holder, now=0) is None

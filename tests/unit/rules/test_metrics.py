@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fastcall.rules.callclock import CallClock
 from fastcall.rules.metrics import COUNTERS, GAUGES, HISTOGRAMS, LABELLED, Histogram, Metrics, merge
 
 
@@ -16,7 +17,7 @@ def test_a_value_is_counted_at_the_first_bound_that_is_not_below_it() -> None:
 
 def test_every_number_is_described_and_every_description_has_its_number() -> None:
     described = {*COUNTERS, *GAUGES, *LABELLED, *HISTOGRAMS}
-    assert described == set(vars(Metrics())) == set(Metrics().snapshot())
+    assert described == set(vars(Metrics())) - {"watched"} == set(Metrics().snapshot())
 
 
 def test_a_snapshot_travels_as_json() -> None:
@@ -43,3 +44,13 @@ def test_processes_are_added_and_the_worst_loop_counts() -> None:
     counts, total = together["commit_latency_seconds"]
     assert (sum(counts), counts[-1], total) == (2, 1, 100.3)
     assert merge([]) == Metrics().snapshot()
+
+
+def test_who_watches_a_call_is_told_of_its_batches() -> None:
+    metrics, watched, other = Metrics(), CallClock(), CallClock()
+    told: list[tuple[int, int]] = []
+    metrics.watched = {watched: lambda start, end: told.append((start, end))}
+    for clock, start in ((watched, 0), (other, 5), (watched, 1200)):
+        metrics.note_sent(clock, start, start + 1200, now=1.0)
+    assert told == [(0, 1200), (1200, 2400)]
+    assert sum(metrics.audio_age_seconds.counts) == 3

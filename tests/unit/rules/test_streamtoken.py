@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastcall.errors import UsageError
-from fastcall.rules.streamtoken import LIFETIME_S, StreamTokens, mint_token
+from fastcall.rules.streamtoken import LIFETIME_S, StreamTokens, console_tickets, mint_token
 
 SECRET = "a secret of more than sixteen characters"
 NOW = 1_800_000_000.25
@@ -78,3 +78,27 @@ def test_what_another_process_let_pass_is_spent_here() -> None:
 def test_a_short_secret_is_none() -> None:
     with pytest.raises(UsageError, match="FASTCALL_STREAM_SECRET"):
         StreamTokens("short")
+
+
+def test_a_check_spends_nothing() -> None:
+    tokens = StreamTokens(SECRET)
+    made = tokens.mint("CA1", now=NOW, nonce=NONCE, lifetime_s=30)
+    assert [tokens.check(made, "CA1", now=NOW) for _ in range(2)] == [None, None]
+    assert tokens.check(made, "CA2", now=NOW) == "token_forged"
+    assert tokens.check(made, "CA1", now=NOW + 31) == "token_expired"
+    assert tokens.spend(made, "CA1", now=NOW) is None
+    assert tokens.remembered == 1
+
+
+def test_tickets_are_the_same_in_all_processes_and_no_tokens() -> None:
+    one, other = console_tickets(SECRET, None), console_tickets(SECRET, "an admin token")
+    assert one is not None
+    assert other is not None
+    ticket = one.mint("CA1", now=NOW, nonce=NONCE)
+    assert other.check(ticket, "CA1", now=NOW) is None
+    assert StreamTokens(SECRET).check(ticket, "CA1", now=NOW) == "token_forged"
+    assert one.check(token(), "CA1", now=NOW) == "token_forged"
+    by_admin = console_tickets(None, "short")
+    assert by_admin is not None
+    assert by_admin.check(ticket, "CA1", now=NOW) == "token_forged"
+    assert console_tickets(None, None) is None

@@ -1,0 +1,255 @@
+// What is known of the calls, from the events alone. Bounded everywhere: the page may stay open for weeks.
+
+const MAX_CALLS = 400;
+const MAX_ENDED = 40;
+const MAX_ENTRIES = 300;
+const MAX_SPANS = 600;
+const MAX_BATCHES = 4000;
+
+/** The newest `limit` items, and a few more for moments. */
+export class Ring {
+  constructor(limit) {
+    this.limit = limit;
+    this.items = [];
+  }
+
+  push(item) {
+    this.items.push(item);
+    if (this.items.length > this.limit * 1.25) this.items.splice(0, this.items.length - this.limit);
+  }
+
+  get last() {
+    return this.items[this.items.length - 1];
+  }
+}
+
+/** One call. Times of the call are ms since its first audio; `…At` are ms of the page's clock. */
+export class Call {
+  constructor(sid, now) {
+    this.sid = sid;
+    this.seenAt = now;
+    this.zeroAt = now;
+    this.endedAt = null;
+    this.isWhole = false; // whether its beginning was seen
+    this.source = "";
+    this.entries = new Ring(MAX_ENTRIES); // what is read: utterances, the agent's texts, notes
+    this.spans = new Ring(MAX_SPANS); // what the agent said, and how much of it was heard
+    this.marks = new Ring(MAX_SPANS); // what happened at one moment
+    this.batches = new Ring(MAX_BATCHES);
+    this.utterances = new Map();
+    this.speaking = null;
+    this.snippet = "";
+    this.version = 0;
+  }
+
+  /** The call's time at a moment of the page's clock. */
+  timeAt(at) {
+    return Math.max(0, (this.endedAt ?? at) - this.zeroAt);
+  }
+
+  get isLive() {
+    return this.endedAt === null;
+  }
+}
+
+export class Model {
+  constructor() {
+    this.calls = new Map();
+    this.onchange = () => {};
+    this.skew = null; // the page's clock minus the server's
+  }
+
+  /** One event of the transcript stream, of whatever kind. */
+  take(event, now = Date.now()) {
+    const sid = event.call_sid;
+    if (typeof sid !== "string" || typeof event.event !== "string") return;
+    const at = this._pageTime(event.at, now);
+    let call = this.calls.get(sid);
+    if (!call) {
+      call = this._add(sid, at);
+      call.isWhole = event.event === "call_started";
+    }
+    call.seenAt = at;
+    const end = event.end_ms ?? event.start_ms;
+    // What is told of was heard before: the earliest beginning that explains all is the true one.
+    if (Number.isFinite(end) && event.event !== "agent_audio") call.zeroAt = Math.min(call.zeroAt, at - end);
+    call.version++;
+    (TAKERS[event.event] ?? takeUnknown)(call, event, at);
+    this.onchange(call, event);
+  }
+
+  /** A batch of audio went to the recogniser. */
+  takeBatch(event, now = Date.now()) {
+    const call = this.calls.get(event.call_sid);
+    if (!call || event.event !== "batch") return;
+    const sentAt = call.timeAt(this._pageTime(event.at, now));
+    call.batches.push({ start: event.start_ms, end: event.end_ms, sent: sentAt });
+  }
+
+  /** The calls that the server says are live: what began before the page did is added, what ended unseen is ended. */
+  reconcile(sids, now = Date.now()) {
+    const live = new Set(sids.slice(-MAX_CALLS));
+    for (const sid of live) if (!this.calls.has(sid)) this._add(sid, now);
+    for (const call of this.calls.values()) {
+      // A call that was placed a moment ago may be missing from an answer that is older.
+      if (call.isLive && !live.has(call.sid) && now - call.seenAt > 5000) this._end(call, now);
+    }
+    this.onchange(null, null);
+  }
+
+  /** What was played in this page itself, of the call that it placed. */
+  playedHere(sid, playing, now = Date.now()) {
+    const call = this.calls.get(sid);
+    if (!call) return;
+    const time = call.timeAt(now);
+    const last = call.spans.items.findLast((span) => span.isLocal);
+    if (playing && !(last && last.end === null)) call.spans.push({ start: time, end: null, text: "", isLocal: true });
+    if (!playing && last && last.end === null) last.end = time;
+  }
+
+  _pageTime(at, now) {
+    if (!Number.isFinite(at)) return now;
+    const skew = now - at * 1000;
+    // The quickest event tells most of how far the clocks are apart.
+    this.skew = this.skew === null ? skew : Math.min(this.skew, skew);
+    return at * 1000 + this.skew;
+  }
+
+  _add(sid, at) {
+    const call = new Call(sid, at);
+    this.calls.set(sid, call);
+    this._forget();
+    return call;
+  }
+
+  _end(call, at) {
+    call.endedAt ??= at;
+    call.speaking = null;
+    call.version++;
+  }
+
+  _forget() {
+    const ended = [...this.calls.values()].filter((call) => !call.isLive);
+    for (const call of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this.calls.delete(call.sid);
+    for (const sid of this.calls.keys()) {
+      if (this.calls.size <= MAX_CALLS) return;
+      this.calls.delete(sid);
+    }
+  }
+}
+
+function utteranceOf(call, event) {
+  const id = event.utterance_id;
+  let utterance = call.utterances.get(id);
+  if (!utterance) {
+    utterance = {
+      kind: "utterance",
+      id,
+      state: "speaking",
+      text: "",
+      before: null,
+      start: event.start_ms ?? 0,
+      end: null,
+      version: 0,
+    };
+    call.utterances.set(id, utterance);
+    call.entries.push(utterance);
+    if (call.utterances.size > MAX_ENTRIES) call.utterances.delete(call.utterances.keys().next().value);
+  }
+  if (Number.isFinite(event.start_ms)) utterance.start = event.start_ms;
+  if (Number.isFinite(event.end_ms)) utterance.end = event.end_ms;
+  utterance.version++;
+  if (event.source) call.source = event.source;
+  return utterance;
+}
+
+function note(call, event, at, tone, text) {
+  const time = call.timeAt(at);
+  call.entries.push({ kind: "note", tone, text, start: time, version: 0 });
+  call.marks.push({ time, tone, text });
+}
+
+function takeUnknown(call, event, at) {
+  const words = event.event.replaceAll("_", " ");
+  note(call, event, at, "plain", event.text ? `${words}: ${event.text}` : words);
+}
+
+const FALLBACK_REASONS = { outage: "an outage", failed: "a failure", off: "streaming is off", bound: "too much to replay" };
+
+const TAKERS = {
+  call_started(call, event, at) {
+    call.zeroAt = Math.min(call.zeroAt, at);
+  },
+  session_started(call, event) {
+    call.source = event.source ?? call.source;
+  },
+  session_rotated(call, event, at) {
+    note(call, event, at, "rotation", `The session goes on in another stream (${event.text})`);
+  },
+  session_failed(call, event, at) {
+    note(call, event, at, "failure", `The recogniser fails: ${event.text ?? "no reason given"}`);
+  },
+  utterance_begin(call, event) {
+    call.speaking = utteranceOf(call, event);
+  },
+  partial(call, event) {
+    const utterance = utteranceOf(call, event);
+    utterance.text = event.text ?? "";
+    call.snippet = utterance.text;
+  },
+  final(call, event) {
+    // The recogniser's own; what counts for the utterance comes with its end, or as an amendment.
+    if (event.source) call.source = event.source;
+  },
+  utterance_end(call, event) {
+    const utterance = utteranceOf(call, event);
+    utterance.text = event.text ?? "";
+    utterance.state = "committed";
+    if (call.speaking === utterance) call.speaking = null;
+    if (utterance.text) call.snippet = utterance.text;
+  },
+  amended(call, event) {
+    const utterance = utteranceOf(call, event);
+    utterance.before ??= utterance.text;
+    utterance.text = event.text ?? "";
+    utterance.state = "amended";
+    if (utterance.text) call.snippet = utterance.text;
+  },
+  fallback(call, event, at) {
+    const why = FALLBACK_REASONS[event.text];
+    note(call, event, at, "fallback", why ? `The fallback hears it (${why})` : `The fallback: ${event.text ?? ""}`);
+  },
+  agent_audio(call, event, at) {
+    const start = event.start_ms ?? call.timeAt(at);
+    call.spans.push({ start, end: event.end_ms ?? null, text: event.text ?? "", isLocal: false });
+    if (event.text) call.entries.push({ kind: "agent", text: event.text, start, heard: null, version: 0 });
+  },
+  barge_in(call, event, at) {
+    const time = call.timeAt(at);
+    const span = call.spans.items.findLast((each) => !each.isLocal);
+    if (span && (span.end === null || span.end > time)) span.cutAt = time;
+    const entry = call.entries.items.findLast((each) => each.kind === "agent");
+    if (entry && event.text !== null && event.text !== undefined) {
+      entry.heard = event.text;
+      entry.version++;
+    }
+    note(call, event, at, "barge", event.text ? `Interrupted; heard until then: “${event.text}”` : "The caller interrupts");
+  },
+  first_response(call, event, at) {
+    const took = firstResponseMs(event);
+    call.marks.push({ time: call.timeAt(at), tone: "response", text: took === null ? "first response" : `answered in ${took} ms` });
+    if (took !== null) call.lastResponseMs = took;
+  },
+  session_closed() {},
+  call_ended(call, event, at) {
+    call.endedAt ??= at;
+    call.speaking = null;
+    for (const span of call.spans.items) span.end ??= call.timeAt(at);
+    if (event.text) note(call, event, at, "failure", `The call ended: ${event.text}`);
+  },
+};
+
+/** From the end of speech to the first audio of the answer, where the event says both. */
+function firstResponseMs({ start_ms, end_ms }) {
+  return Number.isFinite(start_ms) && Number.isFinite(end_ms) && end_ms >= start_ms ? Math.round(end_ms - start_ms) : null;
+}
