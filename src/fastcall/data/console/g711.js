@@ -1,7 +1,7 @@
 // G.711 mu-law, 8 kHz (ITU-T G.711), sample for sample as the server's codec does it.
 
 const BIAS = 33;
-const CLIP = 8159;
+const CLIP = 8158; // with the bias, the highest value of the highest segment
 
 /** One LINEAR16 sample, -32768 to 32767, as a mu-law byte. */
 export function encodeSample(sample) {

@@ -76,7 +76,9 @@ function showPlot(plot, numbers, { now, span }) {
   const values = plot.of(numbers);
   const highs = plot.high?.(numbers) ?? [];
   const all = [...values, ...highs].map(([, value]) => value).filter((value) => value !== null);
-  const top = plot.top ?? niceTop(Math.max(1, ...all));
+  const highest = Math.max(1, ...all);
+  // The limit is shown as soon as it is not far.
+  const top = plot.top ?? niceTop(Math.max(highest, highest > (plot.limit ?? Infinity) / 2 ? plot.limit : 0));
   const x = (at) => WIDTH - ((now - at) / span) * WIDTH;
   const y = (value) => HEIGHT - 1 - (Math.min(value, top) / top) * (HEIGHT - 4);
   plot.line.setAttribute("d", path(values, x, y));
@@ -85,7 +87,7 @@ function showPlot(plot, numbers, { now, span }) {
   const hasLimit = plot.limit !== undefined && plot.limit <= top;
   plot.limitLine.setAttribute("visibility", hasLimit ? "visible" : "hidden");
   for (const name of hasLimit ? ["y1", "y2"] : []) plot.limitLine.setAttribute(name, y(plot.limit));
-  setText(plot.topLabel, top.toLocaleString("en"));
+  setText(plot.topLabel, all.length ? top.toLocaleString("en") : "");
   const [newest, high] = [newestOf(values, now), newestOf(highs, now)];
   setText(plot.value, newest === null ? "–" : say(newest, high, plot));
   plot.value.classList.toggle("is-over", plot.limit !== undefined && (newest ?? 0) > plot.limit);

@@ -20,6 +20,7 @@ export class Talk {
     this.facts = document.getElementById("talk-facts");
     this.scope = document.getElementById("scope");
     this.button.addEventListener("click", () => this.toggle());
+    document.getElementById("bar-hang-up").addEventListener("click", () => this.phone.hangUp());
     this.muteButton.addEventListener("click", () => this._mute());
     this._makeKeypad();
     this._showState("idle", "Speak with this server as a caller would.");

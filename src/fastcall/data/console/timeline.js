@@ -13,7 +13,7 @@ const GUTTER = 58; // the lanes' names
 const TOP = 6;
 const WINDOWS_MS = [10_000, 30_000, 60_000, 300_000, 1_800_000];
 const TICKS_MS = [1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000, 600_000];
-const LATE_BATCH_MS = 400;
+const LATE_BATCH_MS = 250;
 const COLOURS = ["ink", "muted", "line", "raised", "caller", "caller-soft", "agent", "agent-soft", "warm", "alarm", "ground"];
 
 export class Timeline {
@@ -201,7 +201,7 @@ export class Timeline {
       if (sent < view.from || start > view.to) continue;
       const [x0, x1] = [view.x(start), view.x(end)];
       const age = Math.max(0, sent - end);
-      const tall = 4 + Math.min(1, age / LATE_BATCH_MS) * (height - 12);
+      const tall = 6 + Math.min(1, age / LATE_BATCH_MS) * (height - 13);
       context.fillStyle = age > LATE_BATCH_MS / 2 ? colours.warm : colours.muted;
       context.fillRect(x0 + 0.5, middle - tall, Math.max(1, x1 - x0 - 1), tall);
     }
@@ -266,8 +266,18 @@ export class Timeline {
     context.clip();
     context.font = `12.5px ${this.font}`;
     context.fillStyle = colours.ink;
-    context.fillText(text, Math.max(x0, GUTTER) + 8, y + height / 2 + 0.5);
+    const from = Math.max(x0, GUTTER) + 8;
+    context.fillText(this._fit(text, x1 - from - 7), from, y + height / 2 + 0.5);
     context.restore();
+  }
+
+  // As much of a text as there is room for, by words where it can be.
+  _fit(text, room) {
+    const { context } = this;
+    if (context.measureText(text).width <= room) return text;
+    let count = Math.min(text.length, Math.ceil(room / 4));
+    while (count > 0 && context.measureText(`${text.slice(0, count).trimEnd()}…`).width > room) count--;
+    return count > 1 ? `${text.slice(0, count).trimEnd()}…` : "";
   }
 
   _flag(view, y, height, time, colour, text) {

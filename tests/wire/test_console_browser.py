@@ -1,0 +1,356 @@
+"""The console in a browser: a microphone that plays a recording, words on the page, an answer in the loudspeaker."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib.util
+import json
+import math
+import shutil
+import wave
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastcall import g711
+from fastcall.rules.caller import CallerMessages, CallIds
+from fastcall.rules.twilio import parse_message
+from fastcall.rules.wav import read_wav
+from peers import PATIENCE_S, Process, Served, serving, tones
+
+playwright = pytest.importorskip("playwright.async_api", reason="needs playwright: pip install 'fastcall[dev]'")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: on Debian, apt-get install chromium")
+
+PATIENCE_MS = PATIENCE_S * 1000
+# The first sentences of the bundled call, and silence before them, in which the page connects.
+LEAD_S, SPEECH_S = 2.0, 6.0
+SENTENCES = ["hello i would like to book a table", "there will be four people"]
+TONES = ["apple arrow", "autumn"]
+ADMIN = "an-admin-token"
+
+
+# --- the other sides ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def has_words() -> bool:
+    """Whether there is an engine that knows words; else the caller speaks in test tones."""
+    return importlib.util.find_spec("pocketsphinx") is not None
+
+
+@pytest.fixture(scope="module")
+def recogniser(has_words: bool) -> Iterator[str]:
+    grammar = str(resources.files("fastcall") / "data" / "booking.gram")
+    engine = ["--engine", "pocketsphinx", "--grammar", grammar] if has_words else ["--engine", "tones"]
+    process = Process(["emulator", *engine, "--port", "0"], ready=r"emulator listening on (\S+)")
+    yield process.ready[1]
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def microphone(has_words: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser takes for a microphone: LINEAR16 in a WAV file, again and again."""
+    if has_words:
+        mulaw = read_wav((resources.files("fastcall") / "data" / "booking.wav").read_bytes())[: int(8000 * SPEECH_S)]
+    else:
+        mulaw = b"".join(tones(f"[300] {text} [1200]") for text in TONES)
+    path: Path = tmp_path_factory.mktemp("microphone") / "caller.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(int(16_000 * LEAD_S)) + g711.ulaw2lin(mulaw, 2) + bytes(16_000))
+    return path
+
+
+@asynccontextmanager
+async def browsing(microphone: Path | None = None, **context: Any) -> AsyncIterator[Any]:
+    """A page in a browser; what goes wrong in it fails the test."""
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    if microphone is not None:
+        options.append(f"--use-file-for-fake-audio-capture={microphone}")
+    async with playwright.async_playwright() as library:
+        browser = await library.chromium.launch(executable_path=CHROMIUM, args=options)
+        try:
+            page = await (await browser.new_context(**{"permissions": ["microphone"], **context})).new_page()
+            page.set_default_timeout(PATIENCE_MS)
+            wrong: list[str] = []
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+            yield page
+            assert [text for text in wrong if "401" not in text] == []
+        finally:
+            await browser.close()
+
+
+def address(served: Served) -> str:
+    return f"http://127.0.0.1:{served.port}/console/"
+
+
+# --- a call ---------------------------------------------------------------------------------------------------------
+
+HEAR = """async (hz) => {
+  // The loudest frequency of what goes to the loudspeaker, once there is any.
+  const { analyser, audio } = window.fastcall.talk.phone;
+  analyser.fftSize = 2048;
+  const bins = new Float32Array(analyser.frequencyBinCount);
+  for (;;) {
+    analyser.getFloatFrequencyData(bins);
+    const loudest = bins.indexOf(Math.max(...bins));
+    if (bins[loudest] > -40) return (loudest * audio.sampleRate) / analyser.fftSize;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}"""
+
+
+def shape(value: Any) -> Any:
+    """A message without its values: names, and types of what they have."""
+    return {key: shape(each) for key, each in value.items()} if isinstance(value, dict) else type(value).__name__
+
+
+async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, recogniser: str, microphone: Path) -> None:
+    sentences = SENTENCES if has_words else TONES
+    async with serving(recogniser, handler="talkers:answer_with_a_tone") as served, browsing(microphone) as page:
+        sent: list[str] = []
+
+        def keep(text: str) -> None:
+            sent.append(text)
+
+        page.on("websocket", lambda socket: socket.on("framesent", keep))
+        await page.goto(address(served))
+        await page.get_by_role("button", name="Talk", exact=True).last.click()
+        await playwright.expect(page.get_by_text("You are on the line.")).to_be_visible(timeout=PATIENCE_MS)
+        heard_hz = await page.evaluate(HEAR, 0)
+        assert abs(heard_hz - 1000) < 40
+        texts = page.locator("#transcript .entry.utterance[data-state=committed] .entry-text")
+        for sentence in sentences:
+            await texts.get_by_text(sentence, exact=True).first.wait_for()
+        # The second answer was long and was taken back at once: its mark comes back without it.
+        await page.wait_for_function("window.fastcall.talk.phone.stats.echoed === 2")
+        stats, player = await page.evaluate("(({stats, player}) => [stats, player])(window.fastcall.talk.phone)")
+        assert (stats["marks"], stats["clears"], stats["refused"], stats["unsent"]) == (2, 1, [], 0)
+        assert player["dropped"] == 0
+        await page.locator("#keypad").get_by_role("button", name="7").click()
+        await page.wait_for_function("window.fastcall.model.calls.values().next().value.batches.items.length > 5")
+        await page.get_by_role("button", name="Hang up").first.click()
+        call_sid = await page.evaluate("window.fastcall.talk.phone.callSid")
+        await served.transcripts.wait_for(call_sid, "call_ended")
+        await page.locator("#call-list [data-state=ended]").wait_for()
+        spans = await page.evaluate("window.fastcall.model.calls.values().next().value.spans.items")
+    check_messages(sent)
+    assert served.server.metrics.rejected_messages == {}
+    # The first answer was played whole: 400 ms, and at most what a queue adds to it.
+    assert 350 <= spans[0]["end"] - spans[0]["start"] <= 1000
+
+
+def check_messages(sent: list[str]) -> None:
+    """To the field what a telephone sends, at the pace of its audio."""
+    messages = [json.loads(text) for text in sent]
+    events = [message["event"] for message in messages]
+    assert events[:3] == ["connected", "start", "media"]
+    assert (events.count("dtmf"), events.count("mark"), events.count("stop"), events[-1]) == (1, 2, 1, "stop")
+    like = CallerMessages(CallIds.derive("like", 0))
+    model = {each["event"]: each for each in map(json.loads, (like.connected(), like.start({"From": "console"})))}
+    model |= {each["event"]: each for each in map(json.loads, (like.media(0, ""), like.dtmf("7"), like.mark("m")))}
+    model["stop"] = json.loads(like.stop())
+    for message, text in zip(messages, sent, strict=True):
+        assert shape(message) == shape(model[message["event"]])
+        assert type(parse_message(text.encode())).__name__ not in ("Rejected", "NoneType")
+    assert [int(each["sequenceNumber"]) for each in messages[1:]] == list(range(1, len(messages)))
+    media = [message["media"] for message in messages if message["event"] == "media"]
+    assert {len(base64.b64decode(each["payload"])) for each in media} == {160}
+    assert [int(each["timestamp"]) for each in media] == [20 * number for number in range(len(media))]
+    assert next(message["dtmf"]["digit"] for message in messages if message["event"] == "dtmf") == "7"
+
+
+# --- what the page is made of ---------------------------------------------------------------------------------------
+
+
+async def test_the_page_codes_as_the_server_does(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served, browsing() as page:
+        await page.goto(address(served))
+        encoded, decoded = await page.evaluate(
+            """async () => {
+              const { encodeSample, decodeSample } = await import("./g711.js");
+              const all = (count, first, work) => Array.from({ length: count }, (_, index) => work(first + index));
+              return [all(65536, -32768, encodeSample), all(256, 0, decodeSample)];
+            }"""
+        )
+    samples = array("h", range(-32768, 32768)).tobytes()
+    assert bytes(encoded) == g711.lin2ulaw(samples, 2)
+    assert array("h", decoded).tobytes() == g711.ulaw2lin(bytes(range(256)), 2)
+
+
+RESAMPLE = """async ([from, to, hz, seconds]) => {
+  const { Resampler } = await import("./resample.js");
+  const resampler = new Resampler(from, to);
+  const out = [];
+  const block = new Float32Array(128);
+  for (let at = 0; at < from * seconds; at += block.length) {
+    for (let i = 0; i < block.length; i++) block[i] = Math.sin((2 * Math.PI * hz * (at + i)) / from);
+    resampler.push(block, (sample) => out.push(sample));
+  }
+  return out;
+}"""
+
+
+def level_db(samples: list[float], hz: float, rate: int) -> float:
+    """Of the tone at ``hz`` in the middle of the samples, below one of full scale."""
+    part = samples[len(samples) // 4 : -len(samples) // 4]
+    window = [0.5 - 0.5 * math.cos(2 * math.pi * index / len(part)) for index in range(len(part))]
+    turns = [2 * math.pi * hz * index / rate for index in range(len(part))]
+    real, imaginary = (
+        sum(w * s * f(t) for w, s, t in zip(window, part, turns, strict=True)) for f in (math.cos, math.sin)
+    )
+    return 20 * math.log10(max(1e-9, 2 * math.hypot(real, imaginary) / sum(window)))
+
+
+async def test_the_page_resamples_without_aliases_or_drift(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served, browsing() as page:
+        await page.goto(address(served))
+        resample = functools.partial(page.evaluate, RESAMPLE)
+        for rate in (48_000, 44_100, 16_000):
+            for hz in (300, 1000, 3300):
+                assert abs(level_db(await resample([rate, 8000, hz, 0.3]), hz, 8000)) < 0.1, (rate, hz)
+            for hz, alias in ((4100, 3900), (5000, 3000), (7900, 100)):
+                assert level_db(await resample([rate, 8000, hz, 0.3]), alias, 8000) < -75, (rate, hz)
+        assert abs(len(await resample([44_100, 8000, 1000, 20])) - 160_000) < 100
+        answer = await resample([8000, 48_000, 1000, 0.2])
+        assert abs(level_db(answer, 1000, 48_000)) < 0.1
+        assert level_db(answer, 7000, 48_000) < -75
+
+
+# --- who may --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_page_asks_for_the_token_and_keeps_it_in_its_tab(prompt_emulator: str) -> None:
+    guarded = {"twilio_auth_token": "x", "public_url": "https://voice.example.com", "admin_token": ADMIN}
+    async with serving(prompt_emulator, **guarded) as served, browsing() as page:
+        await page.goto(address(served))
+        dialog = page.get_by_role("dialog", name="Who is there?")
+        await dialog.get_by_label("Token").fill("wrong")
+        await dialog.get_by_role("button", name="Enter").click()
+        await dialog.get_by_text("That is not the token").wait_for()
+        await dialog.get_by_label("Token").fill(ADMIN)
+        await page.keyboard.press("Enter")
+        await page.locator("#link[data-state=live]").wait_for()
+        assert await page.evaluate("Object.keys(localStorage).length + document.cookie.length") == 0
+        await page.get_by_role("button", name="Talk", exact=True).last.click()  # by a ticket, without a signature
+        await playwright.expect(page.get_by_text("You are on the line.")).to_be_visible(timeout=PATIENCE_MS)
+        await page.get_by_role("button", name="Forget token").click()
+        await dialog.wait_for()
+
+
+# --- how it looks ---------------------------------------------------------------------------------------------------
+
+TELL = """([event, more]) => window.fastcall.model.take(
+  { event, call_sid: "CA1", stream_sid: "MZ1", utterance_id: null, text: null, start_ms: null, end_ms: null,
+    source: null, at: Date.now() / 1000, ...more })"""
+
+
+async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served, browsing() as page:
+        await page.goto(address(served))
+        tell = functools.partial(page.evaluate, TELL)
+        said = {"utterance_id": 1, "start_ms": 0, "end_ms": 900}
+        hostile = "<img src=x onerror=alert(1)> table"
+        await tell(["call_started", {}])
+        await tell(["utterance_begin", said])
+        await tell(["partial", {**said, "text": "book a"}])
+        entry = page.locator("#transcript .entry.utterance")
+        await playwright.expect(entry.locator(".badge")).to_have_text("partial")
+        await tell(["utterance_end", {**said, "text": "look a table"}])
+        await playwright.expect(page.locator("#spoken")).to_have_text("look a table")
+        await tell(["amended", {**said, "text": f"book a {hostile}"}])
+        await playwright.expect(entry.locator(".badge")).to_have_text("amended")
+        await playwright.expect(entry.locator("del")).to_have_text("look")
+        await playwright.expect(entry.locator("ins").first).to_have_text("book")
+        assert await page.locator("#transcript img").count() == 0
+        await tell(["a_new_thing", {"text": "it happened"}])
+        await page.get_by_text("a new thing: it happened").wait_for()
+        await tell(["agent_audio", {"text": "With pleasure. For how many?", "start_ms": 1000, "end_ms": 3000}])
+        await tell(["barge_in", {"text": "With pleasure."}])
+        await playwright.expect(page.locator(".entry.agent .unheard")).to_have_text(" For how many?")
+        await tell(["call_ended", {}])
+        await page.locator("#call[data-state=ended]").wait_for()
+
+
+CONTRAST = """() => {
+  const probe = document.getElementById("colour-probe");
+  const luminance = (name) => {
+    probe.style.color = `var(--${name})`;
+    const parts = getComputedStyle(probe).color.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);
+    const [r, g, b] = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const pairs = ["ink panel", "ink ground", "muted panel", "muted ground", "muted raised", "caller panel",
+    "agent panel", "warm panel", "alarm panel", "ink caller-soft", "ink agent-soft", "on-primary caller", "panel ink"];
+  return pairs.map((pair) => {
+    const [high, low] = pair.split(" ").map(luminance).sort((a, b) => b - a);
+    return [pair, (high + 0.05) / (low + 0.05)];
+  });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_is_read_in_both_schemes_at_any_width_and_by_keyboard(scheme: str, prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served, browsing(color_scheme=scheme) as page:
+        await page.goto(address(served))
+        await page.evaluate(TELL, ["partial", {"utterance_id": 1, "text": "word " * 60, "start_ms": 0}])
+        await page.locator("#transcript .entry").wait_for()
+        # WCAG 2.2, 1.4.3: 4.5 to 1 for text.
+        assert {pair: ratio for pair, ratio in await page.evaluate(CONTRAST) if ratio < 4.5} == {}
+        for width in (320, 390, 720, 900, 1180, 1440):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await page.keyboard.press("Tab")
+        await playwright.expect(page.get_by_role("link", name="Skip to the call")).to_be_focused()
+        unnamed = "[...document.querySelectorAll('button, input')].filter((each) => !each.textContent.trim() && "
+        unnamed += "!each.ariaLabel && !each.labels?.length).length"
+        assert await page.evaluate(unnamed) == 0
+        roles = [page.get_by_role("region", name=name, exact=True) for name in ("Calls", "Talk", "Numbers")]
+        for landmark in (page.get_by_role("main"), page.get_by_role("banner"), *roles):
+            assert await landmark.count() == 1
+        before = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        button = page.get_by_role("button", name="Colours")
+        for _ in range(3 if scheme == "light" else 1):
+            await button.press("Enter")
+            if await page.evaluate("getComputedStyle(document.body).backgroundColor") != before:
+                break
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+
+
+async def test_hours_do_not_fill_the_page(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served, browsing() as page:
+        await page.goto(address(served))
+        sizes = await page.evaluate(
+            """async () => {
+              const { model } = window.fastcall;
+              const at = Date.now() / 1000;
+              const event = (call_sid, name, more) => model.take({ event: name, call_sid, at, text: "words", ...more });
+              for (let n = 0; n < 3000; n++) event(`CA-many-${n}`, n % 2 ? "call_ended" : "call_started", {});
+              for (let n = 0; n < 20000; n++) {
+                event("CA-long", "utterance_end", { utterance_id: n, start_ms: n, end_ms: n + 1 });
+                event("CA-long", "session_rotated", {});
+                event("CA-long", "agent_audio", { start_ms: n, end_ms: n + 1 });
+                model.takeBatch({ event: "batch", call_sid: "CA-long", start_ms: n, end_ms: n + 1, at });
+              }
+              window.fastcall.choose("CA-long");
+              await new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 300));
+              const { entries, spans, marks, batches, utterances } = model.calls.get("CA-long");
+              const rings = [entries, spans, marks, batches].map((ring) => ring.items.length / ring.limit);
+              const elements = document.querySelectorAll("*").length;
+              return { calls: model.calls.size, rings, utterances: utterances.size, elements };
+            }"""
+        )
+    assert sizes["calls"] <= 401
+    assert max(sizes["rings"]) <= 1.25
+    assert sizes["utterances"] <= 300
+    assert sizes["elements"] < 5000
