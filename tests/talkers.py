@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from math import pi, sin
 
-from fastcall._codec import mulaw_encode
 from fastcall.drivers.call import Call
 
 ended_calls: list[str] = []
@@ -52,21 +50,3 @@ async def answer_each(call: Call) -> None:
     """Answers each utterance with a moment of audio."""
     async for _ in call.utterances():
         call.say(b"\xff" * 160)
-
-
-async def answer_with_a_tone(call: Call) -> None:
-    """Answers the first utterance with 400 ms of 1 kHz and a mark, the second with 20 s that are taken back at once."""
-    tone = bytes(
-        mulaw_encode(b"".join(round(8000 * sin(pi * n / 4)).to_bytes(2, "little", signed=True) for n in range(8)))
-    )
-    number = 0
-    async for utterance in call.utterances():
-        number += bool(utterance.text)
-        if number == 1:
-            call.say(tone * 400)
-            call.mark("said")
-        elif number == 2:
-            call.say(tone * 20_000)
-            call.mark("taken back")
-            call.clear()
-            return

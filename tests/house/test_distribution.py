@@ -54,6 +54,11 @@ def test_the_wheel_holds_the_compiled_core_and_not_its_sources(distributions):
 
 def test_the_wheel_holds_all_modules_stubs_and_data(distributions):
     _, in_wheel = distributions
-    wanted = [*SRC.rglob("*.py"), *SRC.rglob("*.pyi"), *(path for path in (SRC / "data").rglob("*") if path.is_file()), SRC / "py.typed"]
+    wanted = [
+        *SRC.rglob("*.py"),
+        *SRC.rglob("*.pyi"),
+        *(path for path in (SRC / "data").rglob("*") if path.is_file()),
+        SRC / "py.typed",
+    ]
     names = {path.relative_to(SRC.parent).as_posix() for path in wanted}
     assert names - in_wheel == set()

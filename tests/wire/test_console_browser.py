@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import importlib.util
 import json
 import math
+import re
 import shutil
 import wave
 from array import array
@@ -20,9 +22,10 @@ import pytest
 
 from fastcall import g711
 from fastcall.rules.caller import CallerMessages, CallIds
-from fastcall.rules.twilio import parse_message
+from fastcall.rules.twilio import clear_message, mark_message, media_message, parse_message
 from fastcall.rules.wav import read_wav
 from peers import PATIENCE_S, Process, Served, serving, tones
+from tone_talker import TONE_HZ, TONE_MS, tone
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs playwright: pip install 'fastcall[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -96,7 +99,7 @@ def address(served: Served) -> str:
 
 # --- a call ---------------------------------------------------------------------------------------------------------
 
-HEAR = """async (hz) => {
+HEAR = """async () => {
   // The loudest frequency of what goes to the loudspeaker, once there is any.
   const { analyser, audio } = window.fastcall.talk.phone;
   analyser.fftSize = 2048;
@@ -117,7 +120,7 @@ def shape(value: Any) -> Any:
 
 async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, recogniser: str, microphone: Path) -> None:
     sentences = SENTENCES if has_words else TONES
-    async with serving(recogniser, handler="talkers:answer_with_a_tone") as served, browsing(microphone) as page:
+    async with serving(recogniser, handler="tone_talker:answer_once") as served, browsing(microphone) as page:
         sent: list[str] = []
 
         def keep(text: str) -> None:
@@ -127,16 +130,16 @@ async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, reco
         await page.goto(address(served))
         await page.get_by_role("button", name="Talk", exact=True).last.click()
         await playwright.expect(page.get_by_text("You are on the line.")).to_be_visible(timeout=PATIENCE_MS)
-        heard_hz = await page.evaluate(HEAR, 0)
-        assert abs(heard_hz - 1000) < 40
+        heard_hz = await page.evaluate(HEAR)
+        assert abs(heard_hz - TONE_HZ) < 40
         texts = page.locator("#transcript .entry.utterance[data-state=committed] .entry-text")
         for sentence in sentences:
             await texts.get_by_text(sentence, exact=True).first.wait_for()
-        # The second answer was long and was taken back at once: its mark comes back without it.
-        await page.wait_for_function("window.fastcall.talk.phone.stats.echoed === 2")
+        await page.wait_for_function(
+            "(({ marks, echoed }) => marks && marks === echoed)(window.fastcall.talk.phone.stats)"
+        )
         stats, player = await page.evaluate("(({stats, player}) => [stats, player])(window.fastcall.talk.phone)")
-        assert (stats["marks"], stats["clears"], stats["refused"], stats["unsent"]) == (2, 1, [], 0)
-        assert player["dropped"] == 0
+        assert (stats["refused"], stats["unsent"], player["dropped"]) == ([], 0, 0)
         await page.locator("#keypad").get_by_role("button", name="7").click()
         await page.wait_for_function("window.fastcall.model.calls.values().next().value.batches.items.length > 5")
         await page.get_by_role("button", name="Hang up").first.click()
@@ -144,18 +147,18 @@ async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, reco
         await served.transcripts.wait_for(call_sid, "call_ended")
         await page.locator("#call-list [data-state=ended]").wait_for()
         spans = await page.evaluate("window.fastcall.model.calls.values().next().value.spans.items")
-    check_messages(sent)
+    check_messages(sent, marks=stats["marks"])
     assert served.server.metrics.rejected_messages == {}
-    # The first answer was played whole: 400 ms, and at most what a queue adds to it.
-    assert 350 <= spans[0]["end"] - spans[0]["start"] <= 1000
+    here = [span for span in spans if span["isLocal"]]
+    assert here[0]["end"] - here[0]["start"] >= TONE_MS - 50
 
 
-def check_messages(sent: list[str]) -> None:
+def check_messages(sent: list[str], *, marks: int) -> None:
     """To the field what a telephone sends, at the pace of its audio."""
     messages = [json.loads(text) for text in sent]
     events = [message["event"] for message in messages]
     assert events[:3] == ["connected", "start", "media"]
-    assert (events.count("dtmf"), events.count("mark"), events.count("stop"), events[-1]) == (1, 2, 1, "stop")
+    assert (events.count("dtmf"), events.count("mark"), events.count("stop"), events[-1]) == (1, marks, 1, "stop")
     like = CallerMessages(CallIds.derive("like", 0))
     model = {each["event"]: each for each in map(json.loads, (like.connected(), like.start({"From": "console"})))}
     model |= {each["event"]: each for each in map(json.loads, (like.media(0, ""), like.dtmf("7"), like.mark("m")))}
@@ -168,6 +171,54 @@ def check_messages(sent: list[str]) -> None:
     assert {len(base64.b64decode(each["payload"])) for each in media} == {160}
     assert [int(each["timestamp"]) for each in media] == [20 * number for number in range(len(media))]
     assert next(message["dtmf"]["digit"] for message in messages if message["event"] == "dtmf") == "7"
+
+
+async def test_a_mark_comes_back_when_its_audio_was_played_or_cleared(prompt_emulator: str) -> None:
+    """The page speaks with a server that the test plays."""
+    async with serving(prompt_emulator) as served, browsing() as page:
+        loop = asyncio.get_running_loop()
+        sockets: asyncio.Queue[Any] = asyncio.Queue()
+        started: asyncio.Queue[str] = asyncio.Queue()
+        marks: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
+
+        def take(text: str) -> None:
+            message = json.loads(text)
+            if message["event"] == "start":
+                started.put_nowait(message["streamSid"])
+            elif message["event"] == "mark":
+                marks.put_nowait((message["mark"]["name"], loop.time()))
+
+        def open_socket(socket: Any) -> None:
+            socket.on_message(take)
+            sockets.put_nowait(socket)
+
+        await page.route_web_socket(re.compile("/media"), open_socket)
+        await page.goto(address(served))
+        await page.get_by_role("button", name="Talk", exact=True).last.click()
+        async with asyncio.timeout(PATIENCE_S):
+            socket, stream_sid = await sockets.get(), await started.get()
+            socket.send(mark_message(stream_sid, "nothing waits"))
+            assert (await marks.get())[0] == "nothing waits"
+            began = loop.time()
+            for _ in range(3):
+                socket.send(media_message(stream_sid, tone(200)))
+            socket.send(mark_message(stream_sid, "played"))
+            name, at = await marks.get()
+            assert name == "played"
+            assert at - began >= 0.6
+            socket.send(media_message(stream_sid, tone(60_000)))
+            for name in ("cut", "cut too"):
+                socket.send(mark_message(stream_sid, name))
+            await page.evaluate(HEAR)
+            socket.send(clear_message(stream_sid))
+            assert [(await marks.get())[0] for _ in range(2)] == ["cut", "cut too"]
+            assert marks.empty()
+            await page.wait_for_function("window.fastcall.talk.phone.player.queued === 0")
+            for wrong in ('{"event": "mark"}', "no JSON", clear_message("MZ-other")):
+                socket.send(wrong)
+            await page.wait_for_function("window.fastcall.talk.phone.stats.refused.length === 3")
+            await socket.close(code=1008, reason="enough")
+            await page.get_by_text("The server closed the call: enough").wait_for()
 
 
 # --- what the page is made of ---------------------------------------------------------------------------------------
@@ -275,9 +326,18 @@ async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulato
         assert await page.locator("#transcript img").count() == 0
         await tell(["a_new_thing", {"text": "it happened"}])
         await page.get_by_text("a new thing: it happened").wait_for()
-        await tell(["agent_audio", {"text": "With pleasure. For how many?", "start_ms": 1000, "end_ms": 3000}])
-        await tell(["barge_in", {"text": "With pleasure."}])
+        speech = {"text": "With pleasure. For how many?", "speech_id": 1, "start_ms": 1000}
+        await tell(["agent_audio", {**speech, "state": "begin"}])
+        parts = {"endpointing_ms": 520, "commit_ms": 210, "agent_ms": 60, "first_audio_ms": 30}
+        await tell(["first_response", {"utterance_id": 1, "total_ms": 820, **parts}])
+        await page.get_by_text("endpointing 520 · commit 210 · agent 60 · first audio 30").wait_for()
+        await tell(["barge_in", {"text": "With pleasure.", "heard_ms": 900, "after_ms": 130}])
+        await tell(
+            ["agent_audio", {**speech, "state": "cut", "end_ms": 2000, "heard_text": "With pleasure.", "heard_ms": 900}]
+        )
         await playwright.expect(page.locator(".entry.agent .unheard")).to_have_text(" For how many?")
+        spans = await page.evaluate("window.fastcall.model.calls.get('CA1').spans.items")
+        assert [(span["start"], span["cutAt"], span["end"]) for span in spans] == [(1000, 1900, 2000)]
         await tell(["call_ended", {}])
         await page.locator("#call[data-state=ended]").wait_for()
 

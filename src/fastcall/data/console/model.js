@@ -174,6 +174,9 @@ function takeUnknown(call, event, at) {
   note(call, event, at, "plain", event.text ? `${words}: ${event.text}` : words);
 }
 
+/** Of the time until an answer, in order. */
+const PARTS = ["endpointing", "commit", "agent", "first_audio"];
+
 const FALLBACK_REASONS = { outage: "an outage", failed: "a failure", off: "streaming is off", bound: "too much to replay" };
 
 const TAKERS = {
@@ -219,10 +222,26 @@ const TAKERS = {
     const why = FALLBACK_REASONS[event.text];
     note(call, event, at, "fallback", why ? `The fallback hears it (${why})` : `The fallback: ${event.text ?? ""}`);
   },
+  // Comes when an answer begins, and again when it was played or cut off; or once, with both ends.
   agent_audio(call, event, at) {
     const start = event.start_ms ?? call.timeAt(at);
-    call.spans.push({ start, end: event.end_ms ?? null, text: event.text ?? "", isLocal: false });
-    if (event.text) call.entries.push({ kind: "agent", text: event.text, start, heard: null, version: 0 });
+    const isSame = (each) => event.speech_id !== undefined && each.speechId === event.speech_id;
+    let span = call.spans.items.findLast((each) => isSame(each));
+    if (!span) {
+      span = { speechId: event.speech_id, start, end: null, text: event.text ?? "", isLocal: false };
+      call.spans.push(span);
+      if (event.text) {
+        call.entries.push({ kind: "agent", speechId: event.speech_id, text: event.text, start, heard: null, version: 0 });
+      }
+    }
+    span.end = event.end_ms ?? span.end;
+    if (event.state !== "cut") return;
+    span.cutAt = Math.min(span.start + (event.heard_ms ?? 0), span.end ?? Infinity);
+    const entry = call.entries.items.findLast((each) => each.kind === "agent" && isSame(each));
+    if (entry) {
+      entry.heard = event.heard_text ?? "";
+      entry.version++;
+    }
   },
   barge_in(call, event, at) {
     const time = call.timeAt(at);
@@ -233,11 +252,16 @@ const TAKERS = {
       entry.heard = event.text;
       entry.version++;
     }
-    note(call, event, at, "barge", event.text ? `Interrupted; heard until then: “${event.text}”` : "The caller interrupts");
+    const after = Number.isFinite(event.after_ms) ? ` The answer stopped ${Math.round(event.after_ms)} ms later.` : "";
+    note(call, event, at, "barge", `The caller interrupts.${after}`);
   },
   first_response(call, event, at) {
     const took = firstResponseMs(event);
-    call.marks.push({ time: call.timeAt(at), tone: "response", text: took === null ? "first response" : `answered in ${took} ms` });
+    const text = took === null ? "First response" : `Answered in ${took.toLocaleString("en")} ms`;
+    const parts = PARTS.filter((name) => Number.isFinite(event[`${name}_ms`])).map((name) => [name, event[`${name}_ms`]]);
+    const time = call.timeAt(at);
+    call.marks.push({ time, tone: "response", text });
+    call.entries.push({ kind: "turn", text, parts, start: time, version: 0 });
     if (took !== null) call.lastResponseMs = took;
   },
   session_closed() {},
@@ -250,6 +274,7 @@ const TAKERS = {
 };
 
 /** From the end of speech to the first audio of the answer, where the event says both. */
-function firstResponseMs({ start_ms, end_ms }) {
+function firstResponseMs({ total_ms, start_ms, end_ms }) {
+  if (Number.isFinite(total_ms)) return Math.round(total_ms);
   return Number.isFinite(start_ms) && Number.isFinite(end_ms) && end_ms >= start_ms ? Math.round(end_ms - start_ms) : null;
 }

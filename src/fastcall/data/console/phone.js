@@ -56,7 +56,8 @@ export class Phone {
 
   async _openAudio() {
     if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) throw new DOMException("", "InsecureContext");
-    const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
+    // The answer must not come back as speech. What else browsers do to a voice takes words from the recogniser.
+    const audio = { echoCancellation: true, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
     this.microphone = await navigator.mediaDevices.getUserMedia({ audio });
     this.audio = new AudioContext({ latencyHint: "interactive" });
     await this.audio.resume();

@@ -4,6 +4,7 @@ import { compareWords } from "./words.js";
 
 const BADGES = { speaking: "partial", committed: "", amended: "amended" };
 const NEAR_END_PX = 60;
+const ANSWER_LIMIT_MS = 1200;
 
 export class Transcript {
   constructor() {
@@ -41,11 +42,11 @@ export class Transcript {
   _showEntry(entry, isNew) {
     let row = this.shown.get(entry);
     if (!row) {
-      row = entry.kind === "note" ? noteRow(entry) : textRow(entry);
+      row = (ROWS[entry.kind] ?? textRow)(entry);
       this.shown.set(entry, row);
       this.list.append(row.element);
     }
-    if (entry.kind === "note" || row.version === entry.version) return;
+    if (entry.kind in ROWS || row.version === entry.version) return;
     const hadState = row.state;
     row.version = entry.version;
     if (entry.kind === "agent") showAgent(row, entry);
@@ -77,6 +78,24 @@ function noteRow({ tone, text, start }) {
   element.append(make("time", { class: "entry-time" }, clock(start)), make("p", { class: "entry-text" }, text));
   return { element };
 }
+
+// A bar of what the time went into: its length is the time, against the 1.2 s that an answer may take.
+function turnRow({ text, parts, start }) {
+  const bar = make("span", { class: "turn-bar", "aria-hidden": "true" });
+  for (const [name, ms] of parts) {
+    const part = make("span", { class: `turn-part ${name}` });
+    part.style.width = `${Math.min(100, (100 * ms) / ANSWER_LIMIT_MS)}%`;
+    bar.append(part);
+  }
+  const words = parts.map(([name, ms]) => `${name.replace("_", " ")} ${Math.round(ms)}`).join(" · ");
+  const element = make("li", { class: "entry note turn" });
+  const body = make("div", { class: "turn-body" }, make("p", { class: "entry-text" }, text));
+  if (parts.length) body.append(bar, make("p", { class: "turn-parts" }, words));
+  element.append(make("time", { class: "entry-time" }, clock(start)), body);
+  return { element };
+}
+
+const ROWS = { note: noteRow, turn: turnRow };
 
 function showAgent(row, { text, heard }) {
   row.element.classList.toggle("is-cut", heard !== null);
