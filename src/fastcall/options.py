@@ -157,6 +157,9 @@ def tell_where(settings: Settings, options: ServeOptions, port: int, recogniser:
     """The log line for those who wait for the server to be there."""
     scheme = "wss" if options.tls_cert else "ws"
     log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recogniser)
+    if settings.admin_token or (not settings.public_url and is_loopback(options.host)):
+        page = "https" if options.tls_cert else "http"
+        log.info("the live calls, and a telephone to try: %s://%s:%d/console", page, options.host, port)
     is_guarded = settings.twilio_auth_tokens or settings.stream_secret
     if not is_guarded and (settings.public_url or not is_loopback(options.host)):
         log.warning("whoever reaches this server can place calls: set TWILIO_AUTH_TOKEN or FASTCALL_STREAM_SECRET")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastcall.errors import UsageError
-from fastcall.options import ServeOptions, choose_recogniser, load_handler
+from fastcall.options import ServeOptions, choose_recogniser, load_handler, tell_where
 from fastcall.settings import Settings
 
 
@@ -50,3 +50,22 @@ def test_a_choice_that_cannot_work_says_what_to_set(
 def test_a_handler_that_is_none_is_named(name: str) -> None:
     with pytest.raises(UsageError, match="--handler"):
         load_handler(name)
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "page"),
+    [
+        ({}, {}, "http://127.0.0.1:8080/console"),
+        ({}, {"tls_cert": "x"}, "https://127.0.0.1:8080/console"),
+        ({"FASTCALL_PUBLIC_URL": "https://h"}, {}, None),
+        ({"FASTCALL_STREAM_SECRET": "x" * 16}, {"host": "0.0.0.0"}, None),
+        ({"FASTCALL_PUBLIC_URL": "https://h", "FASTCALL_ADMIN_TOKEN": "x"}, {}, "http://127.0.0.1:8080/console"),
+    ],
+)
+def test_the_log_tells_of_the_console_where_it_can_be_seen(
+    environ: dict[str, str], options: dict[str, str], page: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tell_where(Settings.from_environ(environ), ServeOptions(**options), 8080, "a recogniser")  # type: ignore[arg-type]
+    told = [record.getMessage() for record in caplog.records if "/console" in record.getMessage()]
+    assert [line.rpartition(" ")[2] for line in told] == ([page] if page else [])

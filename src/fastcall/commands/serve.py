@@ -25,8 +25,8 @@ who may come in (environment):
                           the other (or the second in TWILIO_AUTH_TOKEN_SECONDARY)
   FASTCALL_PUBLIC_URL     https://YOUR-HOST as Twilio reaches this server: what signatures are made for
   FASTCALL_STREAM_SECRET  streams need a one-time token; /twiml gives them out
-  FASTCALL_ADMIN_TOKEN    /metrics and /events need `Authorization: Bearer` with it; without it, and without a public
-                          URL, they answer this machine only
+  FASTCALL_ADMIN_TOKEN    /metrics and /events need `Authorization: Bearer` with it, and /console asks for it; without
+                          it, and without a public URL, they answer this machine only
   FASTCALL_FALLBACK_URL   TwiML to send calls to when there is no room; without it callers hear that it is busy
 
 settings (environment), with their defaults:
@@ -45,6 +45,7 @@ settings (environment), with their defaults:
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
+/console in a browser shows the live calls, and lets you talk to the server.
 GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
 within the drain timeout, then closes them, keeps their last words, and ends it; a second one does so at once.
 """
