@@ -96,7 +96,7 @@ class _Side:
             self.calls.append(call)
             return call
 
-        self.media_server = MediaServer(receive, admit=lambda target, signatures: None, hot_lane=self.hot_lane)
+        self.media_server = MediaServer(receive, admit=lambda upgrade: None, hot_lane=self.hot_lane)
         self.server = await asyncio.get_running_loop().create_server(self.media_server, "127.0.0.1", 0)
         port = self.server.sockets[0].getsockname()[1]
         audio = PhoneAudio(

@@ -116,7 +116,7 @@ async def on_the_line(hot_lane: bool, *, handed_over: bool = False) -> AsyncIter
         calls.append(call)
         return call
 
-    media_server = MediaServer(receive, admit=lambda target, signatures: None, hot_lane=hot_lane)
+    media_server = MediaServer(receive, admit=lambda upgrade: None, hot_lane=hot_lane)
     async with front_of(media_server, handed_over=handed_over) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
