@@ -131,7 +131,7 @@ class Console:
         if lines is None:
             return _json(503, {"error": "there are readers enough"})
         self._leave_room(request.transport)
-        return LineStream(lines)
+        return LineStream(lines, lines.close)
 
     def _refusal(self) -> PlainAnswer:
         if self._doorman.needs_admin_token:

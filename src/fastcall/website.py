@@ -108,7 +108,7 @@ class Website:
         if lines is None:
             return PlainAnswer(503, "There are readers enough.\n")
         self._leave_room(request.transport)
-        return LineStream(lines)
+        return LineStream(lines, lines.close)
 
     async def _twiml(self, request: PlainRequest) -> Answer:
         if self._url is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -231,3 +233,21 @@ async def test_a_reader_that_does_not_read_delays_nobody(prompt_emulator: str, m
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
         assert served.server.snapshot()["events_dropped"] > 0
+
+
+async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_taken(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served:
+        for target in ("/events", "/console/batches?call=CA1"):
+            for _ in range(40):
+                _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+                reset_on_close(writer)
+                writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                writer.transport.abort()
+        async with asyncio.timeout(PATIENCE_S):
+            while served.server._door.broadcast.readers:
+                await ask(served.port, "/healthz")
+        assert served.server.metrics.watched == {}
+
+
+def reset_on_close(writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -73,6 +73,8 @@ class LineStream:
     """An answer that goes on until ``lines`` or the reader ends."""
 
     lines: AsyncIterator[str]
+    on_end: Callable[[], None]
+    """Called once, when nothing more will be read of ``lines``; they may not even have been begun."""
     content_type: str = "application/x-ndjson"
 
 
@@ -141,7 +143,7 @@ class HttpProtocols:
         except Exception:
             log.exception("internal error on a request for %.100r", plain.path)
             return _response(PlainAnswer(500, "Internal error; the log has the reason.\n"))
-        return await _send_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
+        return await _stream_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
 
 
 async def _form_of(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
@@ -162,15 +164,22 @@ def _response(answer: PlainAnswer) -> web.Response:
     return web.Response(status=answer.status, body=body, headers=headers)
 
 
+async def _stream_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
+    try:
+        return await _send_lines(request, stream)
+    except ConnectionError:
+        log.debug("a reader of lines is gone")
+        return web.Response(status=499)  # nobody is there to get it
+    finally:
+        stream.on_end()
+
+
 async def _send_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
     response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": stream.content_type})
     response.force_close()
     if request.version != HttpVersion10:
         response.enable_chunked_encoding()
     await response.prepare(request)
-    try:
-        async for line in stream.lines:
-            await response.write(line.encode())
-    except ConnectionError:
-        log.debug("a reader of lines is gone")
+    async for line in stream.lines:
+        await response.write(line.encode())
     return response

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastcall.rules.metrics import Metrics
 
-__all__ = ["Broadcast"]
+__all__ = ["Broadcast", "Subscription"]
 
 MAX_READERS = 32
 # About a minute of a hundred calls; what a slower reader would have to wait for is old.
@@ -35,7 +35,7 @@ class Broadcast:
         self._on_watch = on_watch
         self._metrics = metrics
         self._max_waiting = MAX_WAITING_LINES if max_waiting is None else max_waiting
-        self._readers: set[_Reader] = set()
+        self._readers: set[Subscription] = set()
         self._is_closed = False
 
     @property
@@ -66,18 +66,19 @@ class Broadcast:
             reader.lines.append(line)
             reader.news.set()
 
-    def subscribe(self, call_sid: str | None = None) -> AsyncIterator[str] | None:
-        """Everything that is written from now on, until ``close``; None if there are readers enough.
+    def subscribe(self, call_sid: str | None = None) -> Subscription | None:
+        """Everything that is written from now on, until ``close``; None if there are readers enough. The reader owes
+        the subscription its ``close``.
 
         :param call_sid: watch this call instead
         """
         if len(self._readers) >= MAX_READERS or self._is_closed:
             return None
-        reader = _Reader(call_sid)
+        reader = Subscription(self, call_sid)
         self._readers.add(reader)
         if call_sid is not None:
             self._on_watch(self.watched)
-        return self._read(reader)
+        return reader
 
     def close(self) -> None:
         """Nothing more will be written: readers get what waits, and end."""
@@ -85,23 +86,40 @@ class Broadcast:
         for reader in self._readers:
             reader.news.set()
 
-    async def _read(self, reader: _Reader) -> AsyncIterator[str]:
-        try:
-            while True:
-                while reader.lines:
-                    yield reader.lines.popleft()
-                if self._is_closed:
-                    return
-                reader.news.clear()
-                await reader.news.wait()
-        finally:
-            self._readers.discard(reader)
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more will be written."""
+        return self._is_closed
+
+    def forget(self, reader: Subscription) -> None:
+        """A reader reads no more."""
+        if reader in self._readers:
+            self._readers.remove(reader)
             if reader.call_sid is not None:
                 self._on_watch(self.watched)
 
 
-class _Reader:
-    def __init__(self, call_sid: str | None) -> None:
+class Subscription:
+    """What one reader is still to get, as an iterator; its end closes it. Loop thread only; made by ``subscribe``."""
+
+    def __init__(self, broadcast: Broadcast, call_sid: str | None) -> None:
+        self._broadcast = broadcast
         self.call_sid = call_sid
         self.lines: deque[str] = deque()
         self.news = asyncio.Event()
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self.lines:
+            if self._broadcast.is_closed:
+                self.close()
+                raise StopAsyncIteration
+            self.news.clear()
+            await self.news.wait()
+        return self.lines.popleft()
+
+    def close(self) -> None:
+        """Read no more, whether it was begun or not."""
+        self._broadcast.forget(self)

@@ -53,7 +53,7 @@ async def test_who_watches_a_call_has_its_batches_and_nothing_else() -> None:
     hub.write("said\n")
     hub.write_batch("CA1", "batch\n")
     assert await anext(one) == "batch\n"
-    await one.aclose()  # type: ignore[attr-defined]
+    one.close()
     hub.close()
     assert [line async for line in everything] == ["said\n"]
     assert [line async for line in other] == []

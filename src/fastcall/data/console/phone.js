@@ -39,7 +39,7 @@ export class Phone {
   }
 
   hangUp() {
-    if (this.socket?.readyState === WebSocket.OPEN) {
+    if (this._isOpen) {
       this.socket.send(this.messages.stop());
       this.socket.close(1000);
     }
@@ -47,7 +47,7 @@ export class Phone {
   }
 
   press(digit) {
-    if (this.state === "live") this.socket.send(this.messages.dtmf(digit));
+    if (this._isOpen) this.socket.send(this.messages.dtmf(digit));
   }
 
   mute(muted) {
@@ -93,8 +93,12 @@ export class Phone {
 
   // --- to the server ---
 
+  get _isOpen() {
+    return this.state === "live" && this.socket.readyState === WebSocket.OPEN;
+  }
+
   _captured({ frame, peak }) {
-    if (this.state !== "live") return;
+    if (!this._isOpen) return;
     keep(this.levels.mic, peak);
     keep(this.levels.agent, this.player.peak);
     if (this.socket.bufferedAmount > MAX_UNSENT_BYTES) {
@@ -155,7 +159,7 @@ export class Phone {
   }
 
   _echo(name) {
-    if (this.state !== "live") return;
+    if (!this._isOpen) return;
     this.socket.send(this.messages.mark(name));
     this.stats.echoed++;
   }

@@ -61,7 +61,7 @@ function addPlot({ id, title, help }, place) {
     topLabel: make("span", { class: "plot-top", "aria-hidden": "true" }),
     area: draw("path", { class: "plot-area" }),
     highLine: draw("path", { class: "plot-high" }),
-    limitLine: draw("line", { class: "plot-limit", x1: 0, x2: WIDTH }),
+    limitLine: draw("line", { class: "plot-limit", x1: 0, x2: WIDTH, visibility: "hidden" }),
     line: draw("path", { class: "plot-line" }),
   };
   const box = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true", class: "plot-svg" };

@@ -16,6 +16,13 @@ const TICKS_MS = [1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000, 600_000];
 const LATE_BATCH_MS = 250;
 const COLOURS = ["ink", "muted", "line", "raised", "caller", "caller-soft", "agent", "agent-soft", "warm", "alarm", "ground"];
 
+/** What an answer says: of what is played here, the server's answer of that time tells it. */
+function textOf(span, spans) {
+  if (!span.isLocal) return span.text;
+  const told = spans.findLast((each) => !each.isLocal && each.start <= span.start + 500);
+  return told && (told.end === null || told.end > span.start) ? told.text : "";
+}
+
 export class Timeline {
   constructor() {
     this.canvas = document.getElementById("timeline");
@@ -183,7 +190,7 @@ export class Timeline {
       if (isHere && !span.isLocal) continue;
       const end = span.end ?? view.now;
       const heard = span.cutAt ?? end;
-      this._span(view, y, height, { start: span.start, end: heard, text: span.text, colour: "agent", soft: "agent-soft", isOpen: span.end === null });
+      this._span(view, y, height, { start: span.start, end: heard, text: textOf(span, spans), colour: "agent", soft: "agent-soft", isOpen: span.end === null });
       if (heard < end) this._span(view, y, height, { start: heard, end, text: "", colour: "agent", isHollow: true, tip: "not heard" });
     }
     for (const { time, tone, text } of this.call.marks.items) {
