@@ -96,7 +96,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """It begins before all else."""
+    """It begins before all else. Where the tests are dealt out to several processes each has its own: nobody knows yet
+    which of them will judge."""
     chosen = any(item.path.name == "test_long_call.py" for item in session.items)
     if chosen and not session.config.option.collectonly:
         session.config.stash[_LONG_CALL] = LongCall()
