@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h2.events
 import pytest
+from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall import _http2
 from fastcall.adapters.emulator.faults import parse_faults
@@ -23,6 +25,7 @@ from fastcall.errors import UsageError
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.pool import PoolRule
 from fastcall.rules.tones import synthesize
+from h2peer import OK, H2Peer, h2_server
 from peers import (
     CERTIFICATE,
     KEY,
@@ -269,6 +272,55 @@ async def test_what_is_heard_is_the_same_to_the_sample(uplink: str, is_tls: bool
             await other.aclose()
         finals = [[result for result in talk.results if result.is_final] for talk in talks]
         assert finals[0] == finals[1] != []
+
+
+def answering_first_with(body: bytes) -> Any:
+    """A script for an ``H2Peer``: the first stream is answered with ``body``, others with a result."""
+
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            peer.answer(event.stream_id, body if event.stream_id == 1 else _RESULT)
+        elif isinstance(event, h2.events.StreamEnded) and event.stream_id != 1:
+            peer.h2.send_headers(event.stream_id, OK, end_stream=True)
+
+    return script
+
+
+_RESULT = bytes(
+    speech.StreamingRecognizeResponse.serialize(
+        speech.StreamingRecognizeResponse(results=[{"alternatives": [{"transcript": "apple"}], "is_final": True}])
+    )
+)
+_ERROR = bytes(
+    speech.StreamingRecognizeResponse.serialize(
+        speech.StreamingRecognizeResponse(error={"code": 3, "message": "no such model"})
+    )
+)
+
+
+@both_uplinks
+@pytest.mark.parametrize(
+    ("body", "code", "words"), [(b"\xff\xff", "INTERNAL", ""), (_ERROR, "INVALID_ARGUMENT", "no such model")]
+)
+async def test_a_response_that_is_none_or_bears_an_error_ends_its_stream_only(
+    body: bytes, code: str, words: str
+) -> None:
+    async with h2_server(answering_first_with(body)) as (port, connections):
+        recognizer = google_recognizer(f"127.0.0.1:{port}")
+        talks = [Talk(recognizer), Talk(recognizer)]
+        ends = [asyncio.create_task(talk.until(lambda talk=talk: talk.end is not None)) for talk in talks]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        # Which of them is the first on the wire is the uplink's matter.
+        first, second = sorted(talks, key=lambda talk: talk.end is None)
+        assert first.end is not None
+        assert first.end.code == code
+        assert words in first.end.message
+        await second.until(lambda: second.results)
+        assert await second.ended() == StreamEnd("OK", "")
+        assert second.finals == ["apple"]
+        await asyncio.gather(*ends)
+        assert len(connections) == 1
+        await recognizer.aclose()
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------

@@ -178,6 +178,9 @@ class GrpcioStream:
                 response = await self._call.read()
                 if response is grpc.aio.EOF:
                     break
+                if response is None:  # what grpcio makes of bytes that are not protobuf
+                    self._call.cancel()
+                    return StreamEnd("INTERNAL", "a response that is not protobuf")
                 error = dialect.error(response)
                 if error is not None:
                     self._call.cancel()
