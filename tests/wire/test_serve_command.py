@@ -110,7 +110,7 @@ def test_a_port_in_use_is_refused() -> None:
         (["--host", "no.such.host.invalid", "--insecure"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--host"),
         (["--handler", "no_such_module:handler"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "no_such_module"),
         (["--handler", "json"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "module:callable"),
-        (["--handler", "json:dumps"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "async def"),
+        (["--handler", "operator:add"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "one argument"),
         (["--handler", "json:nothing"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "nothing"),
         (["--transcripts", "/no/such/folder/file"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "/no/such/folder/file"),
         ([], {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such/key.json"}, "GOOGLE_APPLICATION_CREDENTIALS"),
