@@ -4,7 +4,7 @@
 One loop over epoll in C. It hears nothing: it reads the stamps that the simulated callers put into the audio (see
 ``fastcall._load``), so it knows for each request how old its newest audio is, and whether each frame came once. So that
 the server's way back is paid for too, it answers as a recogniser does: while the audio is loud an interim with one
-more word to every second request, and a final with word times after 0.64 s of quiet.
+more word to every second request, and a final with word times after 0.64 s of quiet, or when the caller's end comes.
 
 Of HTTP/2 it knows what a gRPC client needs: SETTINGS, PING, WINDOW_UPDATE, HEADERS (not decoded: there is one
 method), DATA, RST_STREAM. Not for the internet: what is wrong closes the connection and is counted.
@@ -105,6 +105,7 @@ cdef struct Stream:
     int words
     int quiet
     int64_t loud_from  # sample at which the words begin
+    int heard  # something loud since the last final
     int configured
 
 cdef struct Conn:
@@ -314,19 +315,27 @@ cdef void hear(State* state, Conn* conn, Stream* stream, const uint8_t* data, ui
 
 cdef void answer(State* state, Conn* conn, Stream* stream, int loud, int64_t samples) noexcept nogil:
     if loud:
-        if stream.words == 0:
+        if not stream.heard:
             stream.loud_from = stream.samples - samples
+            stream.heard = 1
         stream.quiet = 0
         if stream.requests & 1:
             stream.words += 1
-            respond(state, conn, stream, stream.words == MOST_WORDS)
             if stream.words == MOST_WORDS:
-                stream.words = 0
-    elif stream.words:
+                settle(state, conn, stream)
+            else:
+                respond(state, conn, stream, 0)
+    elif stream.heard:
         stream.quiet += 1
         if stream.quiet == QUIET_REQUESTS:
-            respond(state, conn, stream, 1)
-            stream.words = 0
+            settle(state, conn, stream)
+
+
+cdef void settle(State* state, Conn* conn, Stream* stream) noexcept nogil:
+    """The final of what was loud: at least a word."""
+    stream.words = max(stream.words, 1)
+    respond(state, conn, stream, 1)
+    stream.words = stream.heard = 0
 
 
 cdef void take_message(State* state, Conn* conn, Stream* stream) noexcept nogil:
@@ -429,8 +438,8 @@ cdef void open_stream(State* state, Conn* conn, uint32_t id) noexcept nogil:
 
 
 cdef void end_stream(State* state, Conn* conn, Stream* stream) noexcept nogil:
-    if stream.words:
-        respond(state, conn, stream, 1)
+    if stream.heard:
+        settle(state, conn, stream)
     state.tally.ended += 1
     put_frame(conn, HEADERS, 5, stream.id, TRAILER, 15)
     forget(state, conn, stream.id)
