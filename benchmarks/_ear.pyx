@@ -80,6 +80,7 @@ cdef enum:
     STAMP_CODES = 21
     MOST_WORDS = 30
     LOUD = 300
+    SHORTEST_WORD = 800  # samples; the caller's end can leave a piece in which nobody says a word
     QUIET_REQUESTS = 4
     WINDOW_STEP = 1 << 26
     DATA = 0
@@ -315,6 +316,8 @@ cdef void hear(State* state, Conn* conn, Stream* stream, const uint8_t* data, ui
 
 cdef void answer(State* state, Conn* conn, Stream* stream, int loud, int64_t samples) noexcept nogil:
     if loud:
+        if not stream.heard and samples < SHORTEST_WORD:
+            return
         if not stream.heard:
             stream.loud_from = stream.samples - samples
             stream.heard = 1
