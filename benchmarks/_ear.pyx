@@ -129,7 +129,7 @@ cdef struct Conn:
 cdef struct Tally:
     uint64_t ages[AGES]
     uint64_t age_max_us
-    uint64_t requests, responses, frames, lost, doubled, unstamped, odd, errors, streams, blocked, ended
+    uint64_t requests, responses, frames, lost, doubled, again, unstamped, odd, errors, streams, blocked, ended
 
 cdef struct State:
     int epoll
@@ -137,6 +137,7 @@ cdef struct State:
     Conn* conns
     int live_streams
     int connections
+    int64_t next_of[65536]  # by call: the frame after the newest that any of its streams heard
     Tally tally
 
 cdef const char* PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -283,7 +284,7 @@ cdef void hear(State* state, Conn* conn, Stream* stream, const uint8_t* data, ui
     cdef uint32_t frames = size // (2 * FRAME_SAMPLES)
     cdef uint32_t frame
     cdef int at
-    cdef int64_t number, stamp = -1, level = 0
+    cdef int64_t number, call, stamp = -1, level = 0
     cdef uint64_t age
     cdef Tally* tally = &state.tally
     tally.requests += 1
@@ -295,6 +296,7 @@ cdef void hear(State* state, Conn* conn, Stream* stream, const uint8_t* data, ui
             tally.unstamped += 1
         else:
             number = read_stamp(pcm, 9, 8)
+            call = read_stamp(pcm, 17, 4)
             stamp = read_stamp(pcm, 1, 8)
             tally.frames += 1
             if number < stream.next_number:
@@ -302,6 +304,10 @@ cdef void hear(State* state, Conn* conn, Stream* stream, const uint8_t* data, ui
             else:
                 tally.lost += number - stream.next_number
                 stream.next_number = number + 1
+                if call >= 0 and number < state.next_of[call]:
+                    tally.again += 1
+                elif call >= 0:
+                    state.next_of[call] = number + 1
         for at in range(0, STAMP_AT, 16):
             level += pcm[at] if pcm[at] >= 0 else -pcm[at]
         pcm += FRAME_SAMPLES
@@ -624,6 +630,7 @@ cdef class Ear:
             "frames": tally.frames,
             "lost": tally.lost,
             "doubled": tally.doubled,
+            "again": tally.again,
             "unstamped": tally.unstamped,
             "odd": tally.odd,
             "errors": tally.errors,

@@ -56,6 +56,8 @@ class Step:
     age_max_ms: float
     lost: int
     doubled: int
+    again: int
+    """Frames that another stream of their call had heard before: the session asks again for what was not answered."""
     messages_a_second: float
     requests_a_second: float
     responses_a_second: float
@@ -278,8 +280,9 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
         percentile_ms(tally["ages"], 50),
         percentile_ms(tally["ages"], 99),
         tally["age_max_ms"],
-        last["sent"] - sum(part["frames"] - part["doubled"] for part in everything) + last["discarded"],
+        last["sent"] - sum(part["frames"] - part["doubled"] - part["again"] for part in everything) + last["discarded"],
         sum(part["doubled"] for part in everything),
+        sum(part["again"] for part in everything),
         (load["sent"] - load_before["sent"]) / took_s,
         tally["requests"] / took_s,
         tally["responses"] / took_s,
@@ -311,7 +314,7 @@ def settled(ear: Child) -> dict[str, Any]:
             break
         time.sleep(0.1)
         more = ear.ask()
-        for name in ("frames", "doubled", "errors", "odd"):
+        for name in ("frames", "doubled", "again", "errors", "odd"):
             total[name] += more[name]
         total["live_streams"] = more["live_streams"]
     return total
