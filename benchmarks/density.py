@@ -297,11 +297,8 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
         load["late_p99_ms"] or 0.0,
         "",
     )
-    wrong = last["errors"] + [
-        f"recogniser: {part['errors']} errors, {part['odd']} odd things of {part['requests']} requests"
-        for part in everything
-        if part["errors"] or part["odd"]
-    ]
+    # What is heard again begins anywhere in a frame, so odd sizes are no error; a frame that was spoilt is lost.
+    wrong = last["errors"] + [f"recogniser: {part['errors']} errors" for part in everything if part["errors"]]
     step.verdict = judge(step, wrong)
     return step
 
