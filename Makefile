@@ -16,7 +16,7 @@ CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests
 SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
 	google_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
 SECONDS ?= 60
-JOBS ?= 3
+JOBS ?= 2
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 SEEDS ?= 2000
@@ -50,7 +50,7 @@ demo: build  ## a phone call on this machine: server, recogniser and caller
 serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up
 	@$(BIN)/fastcall serve
 
-test: build  ## all tests, JOBS=3 at once: most of them wait for a wire
+test: build  ## all tests, JOBS=2 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 15 minutes
