@@ -84,6 +84,7 @@ async def test_ten_thousand_streams_leave_nothing_behind() -> None:
         _http2.load()
     except OSError as missing:
         pytest.skip(str(missing))
+    others = held()  # what a test before this one has not let go yet
     async with answering() as (address, service):
         recognizer = GoogleRecognizer(emulator_host=address, uplink="native")
         try:
@@ -95,7 +96,7 @@ async def test_ten_thousand_streams_leave_nothing_behind() -> None:
             await recognizer.aclose()
         assert codes == {"OK": 5000, "CANCELLED": 5000}
         assert recognizer.open_streams == 0
-        assert after["Http2Stream"] == after["NativeStream"] == after["GrpcCall"] == 0
+        assert all(after[name] <= others[name] for name in ("Http2Stream", "NativeStream", "GrpcCall"))
         assert after - before == Counter()
         # One stream's two requests alone are 5 kB: 50 MB, if they stayed. What the allocators keep differs by some MB.
         assert grown_bytes < 10_000_000
@@ -103,7 +104,7 @@ async def test_ten_thousand_streams_leave_nothing_behind() -> None:
             while service.connections:  # noqa: ASYNC110 - the emulator's side has heard of it a turn later
                 await asyncio.sleep(0)
         assert service.open_calls == 0
-        assert held()["Http2Connection"] == 0
+        assert held()["Http2Connection"] <= others["Http2Connection"]
 
 
 # --- 50 connections cut at once -----------------------------------------------------------------------------------
