@@ -163,14 +163,15 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
         return
     texts: dict[int | None, list[str]] = {}
     open_ids: set[int | None] = set()
-    over_from: set[int | None] = set()
+    over_from: set[int] = set()
     settled: set[str] = set()
     for at, event in seen.events:
         if event.event == "utterance_begin":
             open_ids.add(event.utterance_id)
         elif event.event == "utterance_end":
             open_ids.discard(event.utterance_id)
-            over_from.add(event.start_sample)
+            if event.start_sample is not None:
+                over_from.add(event.start_sample)
         if event.event == "final":
             settled.update((event.text or "").split())
         if event.event not in ("partial", "utterance_end", "amended"):
@@ -190,7 +191,7 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
             is_last = index == len(inside) - 1
             if index == 0:
                 verdict.counts["first words that were known and not committed"] += 1
-            elif is_last and any(0 <= start - event.end_sample < NEAR_SAMPLES for start in over_from if start):
+            elif is_last and any(0 <= start - event.end_sample < NEAR_SAMPLES for start in over_from):
                 verdict.counts["last words that were known and not committed"] += 1
             else:
                 verdict.problems.append(f"known and not committed at {at - seen.began_at:.2f} s: {_where(word)}")

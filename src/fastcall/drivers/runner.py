@@ -50,6 +50,8 @@ log = logging.getLogger("fastcall.call")
 
 POLICY_VIOLATION = 1008
 
+FLOOD = Rejected("flood", "far more messages than a call has")
+
 VAD_FRAME_SAMPLES = 160
 MULAW_SILENCE = b"\xff"
 CLOSE_TIMEOUT_S = 5.0
@@ -117,26 +119,27 @@ class CallRunner:
 
     def message_received(self, message: bytes) -> None:
         """One whole text message, as UTF-8 bytes."""
-        if not self._may_come(message):
-            self._step(Rejected("flood", "far more messages than a call has"))
+        if not self._may_come(len(message)):
+            self._step(FLOOD)
             return
         event = parse_message(message)
         self._step(self._ask(event) if isinstance(event, CallStarted) else event)
 
-    def _may_come(self, message: bytes) -> bool:
+    def _may_come(self, length: int) -> bool:
         """Whether the connection has not sent too much by now, through the lane or here."""
         budget, lane = self._budget, self._lane
         if lane is None:
-            return budget.spend(len(message)) or budget.refill(now=self._loop.time())
+            return budget.spend(length) or budget.refill(now=self._loop.time())
         budget.spend_short(lane.messages - self._lane_counted)
         self._lane_counted = lane.messages
-        is_allowed = budget.spend(len(message)) or budget.refill(now=self._loop.time())
+        is_allowed = budget.spend(length) or budget.refill(now=self._loop.time())
         lane.allow(budget.messages_left)
         return is_allowed
 
     def binary_received(self) -> None:
-        """A binary message; Twilio sends none."""
-        self._step(Rejected("binary", "only text messages are understood"))
+        """A binary message; Twilio sends none. It costs what a short one does: how long it was is not told."""
+        may_come = self._may_come(0)
+        self._step(Rejected("binary", "only text messages are understood") if may_come else FLOOD)
 
     def socket_closed(self, code: int | None, reason: str) -> None:
         """The socket is gone."""

@@ -30,7 +30,6 @@ from fastcall.events import (
     SessionFailed,
     SessionRotated,
     SessionStarted,
-    Word,
 )
 from fastcall.ports import Fallback, Recognizer, StreamConfig, StreamResult
 from fastcall.rules.callclock import CallClock
@@ -310,7 +309,7 @@ class RecognitionSession:
         """The fallback's text of ``span``, which is settled by it: no stream tells it again."""
         end_sample = max(span.end, self._hypothesis.final_end)
         source = self._fallback.source if self._fallback is not None else self._source
-        text = f"{self._hypothesis.cut_word(span.text)} {span.text}".strip()
+        text, _ = self._hypothesis.mended(span.text)
         self._hypothesis.settled_elsewhere(text, end_sample, is_cut=span.is_cut)
         self._after_settling(RecognitionEvent("final", text, end_sample, source, start_sample=span.start))
         if self._relay is not None and not self._is_over:
@@ -361,9 +360,7 @@ class RecognitionSession:
         for said, end in forgotten:
             # What was heard and will not be settled any more counts as said.
             self._settle(RecognitionEvent("final", said, end, self._source))
-        cut, cut_at = self._hypothesis.cut_word(text), self._hypothesis.final_end
-        if cut:
-            text, words = f"{cut} {text}", (Word(cut, cut_at, cut_at), *words) if words else ()
+        text, words = self._hypothesis.mended(text, words)
         self._settle(RecognitionEvent("final", text, end_sample, self._source, words))
         return True
 

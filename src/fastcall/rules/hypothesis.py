@@ -9,8 +9,9 @@ have settled since.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from fastcall.events import SAMPLES_PER_MS
+from fastcall.events import SAMPLES_PER_MS, Word
 from fastcall.rules.alignment import first_of, matching_prefix, normalized
 from fastcall.rules.unfinished import UnfinishedWords
 
@@ -110,22 +111,32 @@ class Hypothesis:
         rest = self.text.split()
         self._at_cut = (rest[0], " ".join(rest[1:2])) if is_cut and rest else None
 
-    def cut_word(self, text: str) -> str:
-        """The word that is missing before ``text``, which follows F: it was heard whole before it was cut there, and
-        ``text`` begins with the word after it, or is empty, as no word is after it. Empty if none is."""
+    def mended(self, text: str, words: tuple[Word, ...] = ()) -> tuple[str, tuple[Word, ...]]:
+        """``text``, which follows F, with the word that was cut there as it was heard whole before.
+
+        It is missing if ``text`` begins with the word after it, or is empty and no word is after it; and what comes
+        before the word after it is the sound of its rest.
+
+        :param words: those of ``text``, if their times are known
+        """
         if self._at_cut is None:
-            return ""
+            return text, words
         tokens, (cut, following) = text.split(), self._at_cut
-        if not tokens:
-            return "" if following else cut
-        return cut if normalized(tokens[0]) == normalized(following) != normalized(cut) else ""
+        after = normalized(following)
+        first, second = [*(normalized(word) for word in tokens[:2]), "", ""][:2]
+        if first == after != normalized(cut):
+            whole = Word(cut, self.final_end, self.final_end)
+            return " ".join([cut, *tokens]), (whole, *words) if words else ()
+        if following and second == after:
+            return " ".join([cut, *tokens[1:]]), tuple(replace(word, text=cut) for word in words[:1]) + words[1:]
+        return text, words
 
     def take_interim(self, text: str, end_sample: int) -> bool:
         """The owner's newest hypothesis.
 
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
-        text = f"{self.cut_word(text)} {text.strip()}".strip() if text else ""
+        text = self.mended(text.strip())[0] if text else ""
         self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
         self._unfinished.take_interim(text, self._owner_end)
         if self._is_behind and self._is_short(end_sample, len(text.split())):

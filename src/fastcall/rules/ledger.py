@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from fastcall._codec import Debouncer
 from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName
 from fastcall.rules.alignment import matching_prefix, words_before
+from fastcall.rules.fallback import GAP_SAMPLES
 from fastcall.rules.utterance import COVER_TOLERANCE_SAMPLES, Utterance
 
 __all__ = ["TranscriptLedger"]
@@ -209,8 +210,10 @@ class TranscriptLedger:
         if start > self._final_end:
             claimants = self._open_for_text()
             over = [u for u in claimants if u.end_sample is not None and u.start_sample < event.end_sample]
-            certain = [u for u in over if min(u.end_sample or 0, self._interim_end) <= start]
-            begun = [u for u in over if u in certain or u.start_sample < start]
+            # Of a word after F and before an onset the fallback may tell as well: it hears more than the span.
+            told_before = self._interim_end <= start - GAP_SAMPLES
+            certain = [u for u in over if told_before or (u.end_sample or 0) <= start]
+            begun = [u for u in over if u in certain or u.start_sample < start or self._interim_end <= start]
             known = [word for u in claimants for word in u.claim]
             sure, likely = (sum(len(u.claim) for u in some) for some in (certain, begun))
             count = words_before(known, event.text.split(), sure=sure, likely=likely)

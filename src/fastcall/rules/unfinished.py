@@ -56,14 +56,15 @@ class UnfinishedWords:
         """
         told = [*self._dropped, (self._newest, self._newest_end)]
         self._dropped = []
-        rest = self._newest[matching_prefix(text.split(), self._newest) :]
+        tokens = text.split()
+        rest = self._newest[matching_prefix(tokens, self._newest) :]
         self._newest = rest if self._newest_end > end_sample else []
         if first_word_start is None:
             return []
         return [
             (" ".join(words), min(end, first_word_start))
             for words, end in told
-            if words and end - first_word_start < min(len(words), MAX_OVERLAP_WORDS) * MIN_WORD_SAMPLES
+            if words and not _is_settled(words, end - first_word_start, tokens)
         ]
 
 
@@ -80,6 +81,15 @@ class AskLimit:
             self._final_end, self._asked = final_end, 0
         self._asked += 1
         return self._asked <= MAX_ASKED
+
+
+def _is_settled(told: Sequence[str], overlap_samples: int, tokens: Sequence[str]) -> bool:
+    """Whether a final of ``tokens`` that began ``overlap_samples`` before the end of what was told is about it."""
+    if overlap_samples >= min(len(told), MAX_OVERLAP_WORDS) * MIN_WORD_SAMPLES:
+        return True
+    # Times are rounded, and a word may seem shorter than anybody says one: that which says the same is the same.
+    says_the_same = [normalized(word) for word in told] == [normalized(word) for word in tokens[: len(told)]]
+    return overlap_samples > 0 and says_the_same
 
 
 def _goes_on(before: Sequence[str], after: Sequence[str]) -> bool:

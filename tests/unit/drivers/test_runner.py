@@ -14,6 +14,7 @@ from fastcall.drivers.runner import CallRunner, Handler
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
+from fastcall.rules.flood import BURST, RATE_PER_S
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer
 
@@ -200,3 +201,17 @@ def test_a_deadline_that_has_come_already_on_uvloop() -> None:
         await stage.runner.wait_over()
 
     uvloop.run(play())
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+async def test_binary_messages_count_as_messages(is_live: bool) -> None:
+    stage = Stage()
+    if is_live:
+        stage.start()
+    for _ in range(BURST + int(RATE_PER_S)):
+        stage.runner.binary_received()
+    assert stage.socket.closed == [(1008, "far more messages than a call has")]
+    if is_live:
+        await stage.hang_up()
+    else:
+        stage.runner.socket_closed(1008, "")

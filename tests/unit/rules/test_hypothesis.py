@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fastcall.events import Word
 from fastcall.rules.hypothesis import Hypothesis
 
 S = 8000
@@ -135,40 +136,52 @@ def test_what_was_heard_after_a_span_that_the_fallback_settled_is_known_still(
 
 
 @pytest.mark.parametrize(
-    ("is_cut", "text", "cut"),
+    ("is_cut", "text", "whole"),
     [
-        (True, "d e", "c"),
-        (True, "D, e", "c"),
-        (True, "c d e", ""),  # it was heard whole after all
-        (True, "x e", ""),  # heard otherwise: nobody can tell
+        (True, "d e", "c d e"),
+        (True, "D, e", "c D, e"),
+        (True, "c d e", "c d e"),  # it was heard whole after all
+        (True, "x d e", "c d e"),  # the sound of its rest
+        (True, "x e", "x e"),  # heard otherwise: nobody can tell
+        (True, "x", "x"),
         (True, "", ""),
-        (False, "d e", ""),  # between two words nothing is cut
+        (False, "d e", "d e"),  # between two words nothing is cut
+        (False, "x d e", "x d e"),
     ],
 )
-def test_a_word_that_was_cut_at_f_is_missing_before_the_one_that_follows_it(is_cut: bool, text: str, cut: str) -> None:
+def test_a_word_that_was_cut_at_f_is_as_it_was_heard_before(is_cut: bool, text: str, whole: str) -> None:
     hypothesis = known()
     hypothesis.settled_elsewhere("b", 2 * S, is_cut=is_cut)
-    assert hypothesis.cut_word(text) == cut
+    assert hypothesis.mended(text) == (whole, ())
     hypothesis.owner_changed()
     assert hypothesis.take_interim(text, 5 * S)
-    assert hypothesis.text == f"{cut} {text}".strip()
+    assert hypothesis.text == whole
     hypothesis.take_final(hypothesis.text, 5 * S)
-    assert hypothesis.cut_word(text) == ""
+    assert hypothesis.mended(text) == (text, ())
+
+
+def test_a_word_that_was_cut_at_f_has_its_place_among_the_words() -> None:
+    hypothesis = known()
+    hypothesis.settled_elsewhere("b", 2 * S, is_cut=True)
+    rest, following = Word("x", 2 * S, 3 * S), Word("d", 3 * S, 4 * S)
+    assert hypothesis.mended("d", (following,)) == ("c d", (Word("c", 2 * S, 2 * S), following))
+    assert hypothesis.mended("x d", (rest, following)) == ("c d", (Word("c", 2 * S, 3 * S), following))
+    assert hypothesis.mended("x e", (rest, following)) == ("x e", (rest, following))
 
 
 def test_a_word_that_was_cut_at_f_and_is_the_last_that_is_known_is_missing_in_silence() -> None:
     hypothesis = known()
     hypothesis.settled_elsewhere("b c", 3 * S, is_cut=True)
-    assert (hypothesis.cut_word(""), hypothesis.cut_word("e"), hypothesis.cut_word("d")) == ("d", "", "")
+    assert [hypothesis.mended(text)[0] for text in ("", "e", "d", "e f")] == ["d", "e", "d", "e f"]
     hypothesis.settled_elsewhere("d", 9 * S)
-    assert hypothesis.cut_word("") == ""
+    assert hypothesis.mended("") == ("", ())
 
 
 def test_of_the_same_word_twice_nobody_can_tell_that_it_was_cut() -> None:
     hypothesis = known()
     hypothesis.take_interim("b c c", 4 * S)
     hypothesis.settled_elsewhere("b", 2 * S, is_cut=True)
-    assert hypothesis.cut_word("c") == ""
+    assert hypothesis.mended("c") == ("c", ())
 
 
 def test_what_a_final_left_out_is_not_missed_when_nobody_has_spoken_after_it() -> None:

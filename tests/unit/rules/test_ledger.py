@@ -726,6 +726,20 @@ def test_a_word_of_an_interim_that_ended_before_the_span_stays() -> None:
     assert " ".join(observer.texts().values()) == "one two three"
 
 
+def test_a_word_before_the_onset_that_the_fallback_heard_as_well_is_not_doubled() -> None:
+    """As above, but so close to the span that the audio before it, which the fallback is given too, has the word."""
+    observer = Observer()
+    observer.begin(1.0, 0.7)
+    observer.end(2.5, 2.2)
+    observer.receive(2.6, final("one", 2.0))
+    observer.receive(2.7, interim("two", 2.2))
+    observer.begin(3.1, 2.9)
+    observer.end(5.5, 5.0)
+    observer.receive(5.6, own("two three", 2.9, 5.0))
+    observer.finish(6.0)
+    assert " ".join(observer.texts().values()) == "one two three"
+
+
 def test_an_interim_of_the_same_words_is_replaced_by_the_final_of_the_span() -> None:
     observer = Observer()
     observer.begin(1.0, 0.7)

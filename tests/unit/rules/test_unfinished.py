@@ -57,6 +57,25 @@ def test_what_is_lost(
     assert found == [(text, end * MS) for text, end in lost]
 
 
+@pytest.mark.parametrize(
+    ("interim", "final", "first_word", "is_lost"),
+    [
+        ("word", "word", 102_400, False),
+        ("word", "Word, and more", 102_879, False),
+        ("word", "other", 102_400, True),
+        ("word", "word", 102_880, True),  # begins where it ended: said again
+        ("yes no", "yes no more", 102_400, False),
+        ("yes no", "yes maybe", 102_400, True),  # nobody says two words in so little time
+    ],
+)
+def test_a_final_that_says_the_same_at_the_same_time_forgot_nothing(
+    interim: str, final: str, first_word: int, is_lost: bool
+) -> None:
+    unfinished = UnfinishedWords()
+    unfinished.take_interim(interim, 102_880)
+    assert bool(unfinished.take_final(final, first_word, 103_200)) == is_lost
+
+
 def test_a_final_settles_what_it_covers_and_leaves_the_interim_that_reaches_past_it() -> None:
     unfinished = told(("one two", 600), ("three four five", 2000))
     assert unfinished
