@@ -83,12 +83,12 @@ class H2Peer(asyncio.Protocol):
 
 @contextlib.asynccontextmanager
 async def h2_server(
-    script: Callable[[H2Peer, Any], None], *, tls: ssl.SSLContext | None = None
+    script: Callable[[H2Peer, Any], None], *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[int, list[H2Peer]]]:
     """The port, and the connections as they come."""
     connections: list[H2Peer] = []
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: H2Peer(script, connections), "127.0.0.1", 0, ssl=tls)
+    server = await loop.create_server(lambda: H2Peer(script, connections), host, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], connections
     finally:

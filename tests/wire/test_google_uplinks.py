@@ -382,6 +382,7 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
         ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': say auto, native, grpcio"),
         ("grpcio", "localhost", "the recogniser's endpoint 'localhost' has no port: say HOST:PORT"),
         ("grpcio", "localhost:http", "the recogniser's endpoint 'localhost:http' has no port: say HOST:PORT"),
+        ("native", "localhost:²", "the recogniser's endpoint 'localhost:²' has no port: say HOST:PORT"),
     ],
 )
 def test_what_cannot_be_is_named(uplink: str, address: str, words: str) -> None:

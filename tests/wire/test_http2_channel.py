@@ -114,6 +114,14 @@ async def channel_to(port: int, **options: Any) -> AsyncIterator[GrpcChannel]:
         assert channel.calls == 0
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def open_call(channel: GrpcChannel) -> tuple[GrpcCall, Listener]:
     listener = Listener()
     return channel.open(METHOD, listener), listener
@@ -325,6 +333,34 @@ async def test_nobody_listens():
             assert message.startswith(f"no connection to 127.0.0.1:{port}: ")
             _, late = open_call(channel)
             assert await late.end() == ("UNAVAILABLE", "the connection is closed")
+
+
+@pytest.mark.parametrize(("host", "port"), [("a..b", 443), ("x" * 70, 443), ("127.0.0.1", 99_999)])
+async def test_an_address_that_cannot_be_one(host: str, port: int):
+    channel = GrpcChannel(host, port)
+    _, listener = open_call(channel)
+    code, message = await listener.end()
+    assert code == "UNAVAILABLE"
+    assert message.startswith(f"no connection to {host}:{port}: ")
+    assert not channel.is_usable
+    await channel.aclose()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_the_authority_of_an_ipv6_address_has_brackets():
+    asked: list[bytes] = []
+
+    def note(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            asked.append(dict(event.headers)[b":authority"])
+            peer.answer(event.stream_id, end=True)
+
+    async with h2_server(note, host="::1") as (port, _):
+        channel = GrpcChannel("::1", port)
+        _, listener = open_call(channel)
+        assert await listener.end() == ("OK", "")
+        await channel.aclose()
+        assert asked == [f"[::1]:{port}".encode()]
 
 
 async def test_a_tls_handshake_that_never_ends(monkeypatch: pytest.MonkeyPatch):

@@ -67,7 +67,7 @@ class GrpcChannel(asyncio.Protocol):
         authorization: Authorization | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._address = f"{host}:{port}"
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tls = tls is not None
         self._authority = server_name or (host if tls is not None and port == 443 else self._address)
         self._headers = headers
@@ -240,8 +240,8 @@ class GrpcChannel(asyncio.Protocol):
             self._abort("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
         except RecognizerError as error:
             self._finish(error.code, error.message)
-        except OSError as error:
-            self._finish("UNAVAILABLE", f"no connection to {self._address}: {error.strerror or error}")
+        except (OSError, UnicodeError, OverflowError) as error:  # the latter two: a host, a port that cannot be one
+            self._finish("UNAVAILABLE", f"no connection to {self._address}: {getattr(error, 'strerror', 0) or error}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's; calls wait for the peer's settings, which say how many it takes: those beyond it would refuse."""
