@@ -406,6 +406,28 @@ async def test_authorization_that_fails_is_the_end_of_the_calls():
         assert connections == []
 
 
+async def test_a_token_that_does_not_come_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch):
+    """By the call that the connection is made with, and by one on a connection that stands."""
+    monkeypatch.setattr(http2, "CONNECT_TIMEOUT_S", 0.2)
+    none = ("UNAVAILABLE", "no access token within 0.2 s")
+    key = Key()
+    key.may_be_had.clear()
+    async with grpcio_server(echo) as port:
+        async with channel_to(port, authorization=key) as channel:
+            assert await open_call(channel)[1].end() == none
+            assert not channel.is_usable
+        key.is_ready = True
+        async with channel_to(port, authorization=key) as channel:
+            call, heard = open_call(channel)
+            call.write(b"config")
+            await heard.until(lambda: heard.messages)
+            key.is_ready = False
+            assert await open_call(channel)[1].end() == none
+            assert not heard.ends
+            call.cancel()
+            await heard.end()
+
+
 async def test_a_call_waits_for_a_token_that_is_renewed_too_late():
     """The one before has run out, and the connection stands."""
     key = Key(is_ready=True)

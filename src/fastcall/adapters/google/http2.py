@@ -178,16 +178,24 @@ class GrpcChannel(asyncio.Protocol):
             self._send_request(call)
 
     async def _begin_authorized(self, call: GrpcCall) -> None:
-        assert self._authorization is not None
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._authorization.ready()
-        except TimeoutError:
-            self._end(call, "UNAVAILABLE", f"no access token within {CONNECT_TIMEOUT_S:g} s")
+            await self._authorized()
         except RecognizerError as error:
             self._end(call, error.code, error.message)
         else:
             self._send_request(call)
+
+    async def _authorized(self) -> None:
+        """Return when a call may begin.
+
+        :raises RecognizerError: it may not, or not soon
+        """
+        if self._authorization is not None:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await self._authorization.ready()
+            except TimeoutError:
+                raise RecognizerError("UNAVAILABLE", f"no access token within {CONNECT_TIMEOUT_S:g} s") from None
 
     def _send_request(self, call: GrpcCall) -> None:
         if call not in self._calls:
@@ -228,9 +236,8 @@ class GrpcChannel(asyncio.Protocol):
 
     async def _connect(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str | None) -> None:
         try:
+            await self._authorized()
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                if self._authorization is not None:
-                    await self._authorization.ready()
                 options: dict[str, Any] = {}
                 if tls is not None:
                     options = {"ssl": tls, "server_hostname": server_name, "ssl_shutdown_timeout": GOODBYE_S}
