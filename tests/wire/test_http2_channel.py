@@ -748,6 +748,17 @@ async def test_misbehaviour(misbehave: Callable[[H2Peer, int], None], code: str,
         assert len(connections) == 1
 
 
+@pytest.mark.parametrize("misbehave", [garbage, data_on_a_stream_never_opened, ping_flood, settings_that_are_none])
+async def test_a_peer_that_breaks_http2_is_named_as_the_cause(misbehave: Callable[[H2Peer, int], None]):
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            misbehave(peer, event.stream_id)
+
+    async with h2_server(script) as (port, _), channel_to(port) as channel:
+        _, message = await open_call(channel)[1].end()
+        assert message.startswith(f"the HTTP/2 connection to 127.0.0.1:{port} broke: ")
+
+
 async def test_nothing_is_left_behind():
     def greet(peer: H2Peer, event: Any) -> None:
         if isinstance(event, h2.events.RequestReceived):

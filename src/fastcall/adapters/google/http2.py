@@ -328,6 +328,8 @@ class GrpcChannel(asyncio.Protocol):
             if not data:
                 break
         if transport is not None and not self._over and not self._http2.wants_more:
+            if not self._draining:  # the library ended it: the peer broke HTTP/2's rules
+                self._finish("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: the peer erred")
             self._close()  # both sides have said all; connection_lost follows
 
     def _dispatch(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:
