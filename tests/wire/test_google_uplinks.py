@@ -40,6 +40,7 @@ from peers import (
     start_emulator,
     tones,
 )
+from waiting import until_called
 
 CONFIG = StreamConfig("en-US", "default")
 TWO = "apple arrow [700] badge bamboo [700]"
@@ -103,9 +104,8 @@ class Talk:
 
 async def gone(emulator: Emulator) -> None:
     """Wait until the emulator has no connection any more; TLS says goodbye in both directions first."""
-    async with asyncio.timeout(PATIENCE_S):
-        while emulator._service.connections:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0)
+    service = emulator._service
+    await until_called(service, "disconnected", lambda: not service.connections)
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -214,9 +214,8 @@ async def test_a_stall_that_does_not_end_is_given_up(is_tls: bool) -> None:
         await talk.until(lambda: talk.end is not None)
         assert talk.end is not None
         assert talk.end.code == "CANCELLED"
-        async with asyncio.timeout(PATIENCE_S):
-            while emulator.host.admission.open_streams:  # noqa: ASYNC110 - the count is all that is told
-                await asyncio.sleep(0)
+        admission = emulator.host.admission
+        await until_called(admission, "close", lambda: not admission.open_streams)
 
 
 @both_uplinks
