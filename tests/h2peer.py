@@ -19,9 +19,9 @@ ANSWER = [(":status", "200"), ("content-type", "application/grpc")]
 OK = [("grpc-status", "0")]
 
 
-def grpc_message(body: bytes) -> bytes:
-    """Length-prefixed."""
-    return b"\0" + struct.pack(">I", len(body)) + body
+def grpc_message(body: bytes, *, flag: int = 0) -> bytes:
+    """Length-prefixed; ``flag``: 1 says that it is compressed."""
+    return bytes((flag,)) + struct.pack(">I", len(body)) + body
 
 
 def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
