@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h2.errors
 import h2.events
 import pytest
 from google.cloud import speech_v1p1beta1 as speech
@@ -319,6 +320,31 @@ async def test_a_response_that_is_none_or_bears_an_error_ends_its_stream_only(
         assert second.finals == ["apple"]
         await asyncio.gather(*ends)
         assert len(connections) == 1
+        await recognizer.aclose()
+
+
+@pytest.mark.parametrize("uplink", ["native"], indirect=True)
+async def test_a_stream_that_a_connection_refuses_is_made_on_another() -> None:
+    """The fullest that has room would be the same again."""
+
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            if peer is connections[0] and event.stream_id > 1:
+                peer.h2.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            else:
+                peer.answer(event.stream_id, _RESULT)
+        elif isinstance(event, h2.events.StreamEnded) and event.stream_id == 1:
+            peer.h2.send_headers(event.stream_id, OK, end_stream=True)
+
+    async with h2_server(script) as (port, connections):
+        recognizer = google_recognizer(f"127.0.0.1:{port}")
+        first = Talk(recognizer)
+        await first.until(lambda: first.results)
+        second = Talk(recognizer)
+        assert await second.ended() == StreamEnd("OK", "")
+        assert second.finals == ["apple"]
+        assert (len(connections), recognizer.connections) == (2, 2)
+        assert await first.ended() == StreamEnd("OK", "")
         await recognizer.aclose()
 
 
