@@ -19,9 +19,9 @@ ANSWER = [(":status", "200"), ("content-type", "application/grpc")]
 OK = [("grpc-status", "0")]
 
 
-def grpc_message(body: bytes) -> bytes:
-    """Length-prefixed."""
-    return b"\0" + struct.pack(">I", len(body)) + body
+def grpc_message(body: bytes, *, flag: int = 0) -> bytes:
+    """Length-prefixed; ``flag``: 1 says that it is compressed."""
+    return bytes((flag,)) + struct.pack(">I", len(body)) + body
 
 
 def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
@@ -83,12 +83,12 @@ class H2Peer(asyncio.Protocol):
 
 @contextlib.asynccontextmanager
 async def h2_server(
-    script: Callable[[H2Peer, Any], None], *, tls: ssl.SSLContext | None = None
+    script: Callable[[H2Peer, Any], None], *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[int, list[H2Peer]]]:
     """The port, and the connections as they come."""
     connections: list[H2Peer] = []
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: H2Peer(script, connections), "127.0.0.1", 0, ssl=tls)
+    server = await loop.create_server(lambda: H2Peer(script, connections), host, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], connections
     finally:

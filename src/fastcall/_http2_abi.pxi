@@ -55,7 +55,6 @@ cdef extern from * nogil:
         F(int, session_set_local_window_size, (nghttp2_session *, uint8_t, int32_t, int32_t)) \\
         F(uint32_t, session_get_remote_settings, (nghttp2_session *, int)) \\
         F(void *, session_get_stream_user_data, (nghttp2_session *, int32_t)) \\
-        F(int, session_set_stream_user_data, (nghttp2_session *, int32_t, void *)) \\
         F(int32_t, submit_request, (nghttp2_session *, const void *, const nghttp2_nv *, size_t, \\
                                     const nghttp2_data_provider *, void *)) \\
         F(int, submit_settings, (nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t)) \\
@@ -154,7 +153,6 @@ cdef extern from * nogil:
     int nghttp2_session_set_local_window_size(nghttp2_session*, uint8_t, int32_t, int32_t)
     uint32_t nghttp2_session_get_remote_settings(nghttp2_session*, int)
     void* nghttp2_session_get_stream_user_data(nghttp2_session*, int32_t)
-    int nghttp2_session_set_stream_user_data(nghttp2_session*, int32_t, void*)
     int32_t nghttp2_submit_request(
         nghttp2_session*, const void*, const nghttp2_nv*, size_t, const nghttp2_data_provider*, void*)
     int nghttp2_submit_settings(nghttp2_session*, uint8_t, const nghttp2_settings_entry*, size_t)
@@ -177,7 +175,6 @@ cdef enum:
     SETTINGS_MAX_CONCURRENT_STREAMS = 3
     SETTINGS_INITIAL_WINDOW_SIZE = 4
     SETTINGS_MAX_HEADER_LIST_SIZE = 6
-    ERR_TEMPORAL_CALLBACK_FAILURE = -521
     ERR_CALLBACK_FAILURE = -902
     ERR_DEFERRED = -508
     HTTP2_NO_ERROR = 0

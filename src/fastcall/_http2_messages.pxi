@@ -107,7 +107,6 @@ cdef void cut_messages(
     """Hands each message that ``data`` completes to ``tell``; keeps what is left. Stops at a fault."""
     cdef size_t at = 0
     cdef size_t count
-    cdef const uint8_t* prefix
     while at < length and part.fault == NULL:
         if part.prefix_bytes < PREFIX_BYTES:
             count = min(<size_t>PREFIX_BYTES - part.prefix_bytes, length - at)

@@ -30,6 +30,8 @@ from fastcall._http2 import (
     Http2Error,
 )
 from fastcall.rules.grpc import header_block
+from h2peer import ANSWER, grpc_message
+from h2peer import OK as TRAILERS
 
 try:
     _http2.load()
@@ -39,12 +41,6 @@ except OSError as missing:
 REQUEST = header_block(
     (":method", "POST"), (":scheme", "http"), (":path", "/s/M"), (":authority", "a"), ("te", "trailers")
 )
-ANSWER = [(":status", "200"), ("content-type", "application/grpc")]
-TRAILERS = [("grpc-status", "0")]
-
-
-def grpc_message(body: bytes, *, flag: int = 0) -> bytes:
-    return bytes((flag,)) + struct.pack(">I", len(body)) + body
 
 
 class Wire:

@@ -12,6 +12,7 @@ from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResu
 from fastcall.rules.pool import PoolRule
 from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
 from relay import Between
+from waiting import until_called
 
 CONFIG = StreamConfig("en-US", "default")
 
@@ -76,15 +77,15 @@ class Streams:
 
 async def begun(recognizer: GoogleRecognizer, count: int) -> None:
     """Wait until so many streams have begun."""
-    async with asyncio.timeout(PATIENCE_S):
-        while recognizer.stream_waits.count < count:  # noqa: ASYNC110 - the count is all that is told
-            await asyncio.sleep(0)
+    waits = recognizer.stream_waits
+    await until_called(waits, "add", lambda: waits.count >= count)
 
 
 async def arrived(address: str, count: int) -> None:
     """Wait until the emulator has so many open streams."""
-    while (await asyncio.to_thread(control, address, "/status"))["streams"]["open"] < count:
-        pass
+    async with asyncio.timeout(PATIENCE_S):
+        while (await asyncio.to_thread(control, address, "/status"))["streams"]["open"] < count:
+            pass
 
 
 async def test_200_streams_are_on_three_connections_and_none_waits_for_another() -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h2.errors
 import h2.events
 import pytest
 from google.cloud import speech_v1p1beta1 as speech
@@ -40,6 +41,7 @@ from peers import (
     start_emulator,
     tones,
 )
+from waiting import until_called
 
 CONFIG = StreamConfig("en-US", "default")
 TWO = "apple arrow [700] badge bamboo [700]"
@@ -103,9 +105,8 @@ class Talk:
 
 async def gone(emulator: Emulator) -> None:
     """Wait until the emulator has no connection any more; TLS says goodbye in both directions first."""
-    async with asyncio.timeout(PATIENCE_S):
-        while emulator._service.connections:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0)
+    service = emulator._service
+    await until_called(service, "disconnected", lambda: not service.connections)
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -214,9 +215,8 @@ async def test_a_stall_that_does_not_end_is_given_up(is_tls: bool) -> None:
         await talk.until(lambda: talk.end is not None)
         assert talk.end is not None
         assert talk.end.code == "CANCELLED"
-        async with asyncio.timeout(PATIENCE_S):
-            while emulator.host.admission.open_streams:  # noqa: ASYNC110 - the count is all that is told
-                await asyncio.sleep(0)
+        admission = emulator.host.admission
+        await until_called(admission, "close", lambda: not admission.open_streams)
 
 
 @both_uplinks
@@ -323,6 +323,31 @@ async def test_a_response_that_is_none_or_bears_an_error_ends_its_stream_only(
         await recognizer.aclose()
 
 
+@pytest.mark.parametrize("uplink", ["native"], indirect=True)
+async def test_a_stream_that_a_connection_refuses_is_made_on_another() -> None:
+    """The fullest that has room would be the same again."""
+
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            if peer is connections[0] and event.stream_id > 1:
+                peer.h2.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            else:
+                peer.answer(event.stream_id, _RESULT)
+        elif isinstance(event, h2.events.StreamEnded) and event.stream_id == 1:
+            peer.h2.send_headers(event.stream_id, OK, end_stream=True)
+
+    async with h2_server(script) as (port, connections):
+        recognizer = google_recognizer(f"127.0.0.1:{port}")
+        first = Talk(recognizer)
+        await first.until(lambda: first.results)
+        second = Talk(recognizer)
+        assert await second.ended() == StreamEnd("OK", "")
+        assert second.finals == ["apple"]
+        assert (len(connections), recognizer.connections) == (2, 2)
+        assert await first.ended() == StreamEnd("OK", "")
+        await recognizer.aclose()
+
+
 # --- TLS ----------------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +407,7 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
         ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': say auto, native, grpcio"),
         ("grpcio", "localhost", "the recogniser's endpoint 'localhost' has no port: say HOST:PORT"),
         ("grpcio", "localhost:http", "the recogniser's endpoint 'localhost:http' has no port: say HOST:PORT"),
+        ("native", "localhost:²", "the recogniser's endpoint 'localhost:²' has no port: say HOST:PORT"),
     ],
 )
 def test_what_cannot_be_is_named(uplink: str, address: str, words: str) -> None:

@@ -114,6 +114,14 @@ async def channel_to(port: int, **options: Any) -> AsyncIterator[GrpcChannel]:
         assert channel.calls == 0
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def open_call(channel: GrpcChannel) -> tuple[GrpcCall, Listener]:
     listener = Listener()
     return channel.open(METHOD, listener), listener
@@ -327,6 +335,34 @@ async def test_nobody_listens():
             assert await late.end() == ("UNAVAILABLE", "the connection is closed")
 
 
+@pytest.mark.parametrize(("host", "port"), [("a..b", 443), ("x" * 70, 443), ("127.0.0.1", 99_999)])
+async def test_an_address_that_cannot_be_one(host: str, port: int):
+    channel = GrpcChannel(host, port)
+    _, listener = open_call(channel)
+    code, message = await listener.end()
+    assert code == "UNAVAILABLE"
+    assert message.startswith(f"no connection to {host}:{port}: ")
+    assert not channel.is_usable
+    await channel.aclose()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_the_authority_of_an_ipv6_address_has_brackets():
+    asked: list[bytes] = []
+
+    def note(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            asked.append(dict(event.headers)[b":authority"])
+            peer.answer(event.stream_id, end=True)
+
+    async with h2_server(note, host="::1") as (port, _):
+        channel = GrpcChannel("::1", port)
+        _, listener = open_call(channel)
+        assert await listener.end() == ("OK", "")
+        await channel.aclose()
+        assert asked == [f"[::1]:{port}".encode()]
+
+
 async def test_a_tls_handshake_that_never_ends(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(http2, "CONNECT_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -368,6 +404,28 @@ async def test_authorization_that_fails_is_the_end_of_the_calls():
             _, listener = open_call(channel)
             assert await listener.end() == ("UNAUTHENTICATED", "no key")
         assert connections == []
+
+
+async def test_a_token_that_does_not_come_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch):
+    """By the call that the connection is made with, and by one on a connection that stands."""
+    monkeypatch.setattr(http2, "CONNECT_TIMEOUT_S", 0.2)
+    none = ("UNAVAILABLE", "no access token within 0.2 s")
+    key = Key()
+    key.may_be_had.clear()
+    async with grpcio_server(echo) as port:
+        async with channel_to(port, authorization=key) as channel:
+            assert await open_call(channel)[1].end() == none
+            assert not channel.is_usable
+        key.is_ready = True
+        async with channel_to(port, authorization=key) as channel:
+            call, heard = open_call(channel)
+            call.write(b"config")
+            await heard.until(lambda: heard.messages)
+            key.is_ready = False
+            assert await open_call(channel)[1].end() == none
+            assert not heard.ends
+            call.cancel()
+            await heard.end()
 
 
 async def test_a_call_waits_for_a_token_that_is_renewed_too_late():
@@ -688,6 +746,17 @@ async def test_misbehaviour(misbehave: Callable[[H2Peer, int], None], code: str,
             assert channel.is_usable
         assert listener.messages == messages
         assert len(connections) == 1
+
+
+@pytest.mark.parametrize("misbehave", [garbage, data_on_a_stream_never_opened, ping_flood, settings_that_are_none])
+async def test_a_peer_that_breaks_http2_is_named_as_the_cause(misbehave: Callable[[H2Peer, int], None]):
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            misbehave(peer, event.stream_id)
+
+    async with h2_server(script) as (port, _), channel_to(port) as channel:
+        _, message = await open_call(channel)[1].end()
+        assert message.startswith(f"the HTTP/2 connection to 127.0.0.1:{port} broke: ")
 
 
 async def test_nothing_is_left_behind():

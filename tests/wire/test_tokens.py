@@ -24,7 +24,7 @@ class TokenServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.lifetime_s = 3600
+        self.lifetime_s: int | str = 3600
         self.error: tuple[int, str] | None = None
         self.given = 0
         self.gave = threading.Semaphore(0)
@@ -129,6 +129,19 @@ async def test_a_refusal_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch
         await source.ready()
     assert "not so secret" not in caplog.text
     assert "token-1" not in caplog.text
+
+
+async def test_an_answer_that_is_none_is_told_and_asked_for_again(monkeypatch: pytest.MonkeyPatch):
+    """google-auth makes a ValueError of it, which is none of its own exceptions."""
+    monkeypatch.setattr(tokens, "RETRY_S", 0.01)
+    async with token_server() as server, source_of(server) as source:
+        server.lifetime_s = "an hour"
+        with pytest.raises(RecognizerError) as raised:
+            await source.ready()
+        assert raised.value.code == "UNAVAILABLE"
+        server.lifetime_s = 3600
+        await source.ready()
+        assert source.is_ready
 
 
 async def test_a_token_server_that_is_not_there():

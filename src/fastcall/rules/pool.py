@@ -57,9 +57,14 @@ class PoolRule:
         """Whether a stream on it was answered."""
         return self._members[number].has_worked
 
-    def take(self) -> int:
-        """A stream begins: the number of its connection, a new one where none has room."""
-        open_ones = [(m.streams, -n) for n, m in self._members.items() if not m.is_gone and m.streams < m.limit]
+    def take(self, *, but: int | None = None) -> int:
+        """A stream begins: the number of its connection, a new one where none has room.
+
+        :param but: not this one: it has refused the stream
+        """
+        open_ones = [
+            (m.streams, -n) for n, m in self._members.items() if not m.is_gone and m.streams < m.limit and n != but
+        ]
         if open_ones:
             number = -max(open_ones)[1]
         else:

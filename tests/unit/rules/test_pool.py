@@ -7,7 +7,7 @@ import pytest
 from fastcall.rules.pool import PoolRule, WaitHistogram
 
 # What happens, step by step: "+" a stream begins, "-n" one of connection n ends, "xn" one of n never began, "!n" n is
-# gone, "okn" n answers, "tS" S seconds pass and what is due is closed. Then: streams by connection.
+# gone, "okn" n answers, "tS" S seconds pass and what is due is closed, "~n" a stream begins that n refused. Then: streams by connection.
 TABLE = [
     ("+", {1: 1}),
     ("+ +", {1: 2}),
@@ -28,6 +28,10 @@ TABLE = [
     ("+ !1 + -2 t600", {1: 1, 2: 0}),
     ("+ !1 -1 t0", {}),
     ("+ !1 -1 t0 +", {2: 1}),
+    # One that was refused goes to the fullest of the others, or to a new one.
+    ("+ ~1", {1: 1, 2: 1}),
+    ("+ ~1 ~1", {1: 1, 2: 2}),
+    ("+ ~1 ~1 ~1", {1: 1, 2: 2, 3: 1}),
     # Streams that never began, one after the other.
     ("+ x1 + x1 t0", {1: 0}),
     ("+ x1 + x1 + x1 t0 +", {2: 1}),
@@ -42,6 +46,8 @@ def test_the_table(steps: str, streams: dict[int, int]) -> None:
     for step in steps.split():
         if step == "+":
             rule.take()
+        elif step[0] == "~":
+            rule.take(but=int(step[1:]))
         elif step.startswith("ok"):
             rule.began(int(step[2:]))
         elif step[0] == "!":

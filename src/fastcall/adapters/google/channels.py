@@ -29,15 +29,15 @@ class Channels:
         """Connections in the pool."""
         return len(self._connections)
 
-    def take(self) -> tuple[int, Connection]:
-        """A stream begins: on which connection, and its number."""
+    def take(self, *, but: int | None = None) -> tuple[int, Connection]:
+        """A stream begins: on which connection, and its number; not on number ``but``, which has refused it."""
         for number in self._rule.numbers:
             connection = self._connections[number]
             if connection.is_gone(has_worked=self._rule.has_worked(number)):
                 self._rule.gone(number)
             if connection.max_streams is not None:
                 self._rule.limit(number, connection.max_streams)
-        number = self._rule.take()
+        number = self._rule.take(but=but)
         if number not in self._connections:
             self._connections[number] = self._connect()
         return number, self._connections[number]

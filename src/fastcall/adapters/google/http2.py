@@ -67,7 +67,7 @@ class GrpcChannel(asyncio.Protocol):
         authorization: Authorization | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._address = f"{host}:{port}"
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tls = tls is not None
         self._authority = server_name or (host if tls is not None and port == 443 else self._address)
         self._headers = headers
@@ -178,16 +178,24 @@ class GrpcChannel(asyncio.Protocol):
             self._send_request(call)
 
     async def _begin_authorized(self, call: GrpcCall) -> None:
-        assert self._authorization is not None
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._authorization.ready()
-        except TimeoutError:
-            self._end(call, "UNAVAILABLE", f"no access token within {CONNECT_TIMEOUT_S:g} s")
+            await self._authorized()
         except RecognizerError as error:
             self._end(call, error.code, error.message)
         else:
             self._send_request(call)
+
+    async def _authorized(self) -> None:
+        """Return when a call may begin.
+
+        :raises RecognizerError: it may not, or not soon
+        """
+        if self._authorization is not None:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await self._authorization.ready()
+            except TimeoutError:
+                raise RecognizerError("UNAVAILABLE", f"no access token within {CONNECT_TIMEOUT_S:g} s") from None
 
     def _send_request(self, call: GrpcCall) -> None:
         if call not in self._calls:
@@ -228,9 +236,8 @@ class GrpcChannel(asyncio.Protocol):
 
     async def _connect(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str | None) -> None:
         try:
+            await self._authorized()
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                if self._authorization is not None:
-                    await self._authorization.ready()
                 options: dict[str, Any] = {}
                 if tls is not None:
                     options = {"ssl": tls, "server_hostname": server_name, "ssl_shutdown_timeout": GOODBYE_S}
@@ -240,8 +247,8 @@ class GrpcChannel(asyncio.Protocol):
             self._abort("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
         except RecognizerError as error:
             self._finish(error.code, error.message)
-        except OSError as error:
-            self._finish("UNAVAILABLE", f"no connection to {self._address}: {error.strerror or error}")
+        except (OSError, UnicodeError, OverflowError) as error:  # the latter two: a host, a port that cannot be one
+            self._finish("UNAVAILABLE", f"no connection to {self._address}: {getattr(error, 'strerror', 0) or error}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's; calls wait for the peer's settings, which say how many it takes: those beyond it would refuse."""
@@ -321,6 +328,8 @@ class GrpcChannel(asyncio.Protocol):
             if not data:
                 break
         if transport is not None and not self._over and not self._http2.wants_more:
+            if not self._draining:  # the library ended it: the peer broke HTTP/2's rules
+                self._finish("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: the peer erred")
             self._close()  # both sides have said all; connection_lost follows
 
     def _dispatch(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:

@@ -155,6 +155,8 @@ class NativeStream:
                 self._call.write(each, field)
             if self._half_closed:
                 self._call.half_close()
+            elif self._call.writable:
+                self._request.listener.stream_writable()  # the one before may have been full, and counted otherwise
             return
         end = self._early_error or StreamEnd(code, message)
         self._request.on_end(self, end)

@@ -144,8 +144,10 @@ class GoogleRecognizer:
 
         def elsewhere() -> Connection:
             nonlocal number
-            self._channels.give_back(number, never_began=False)
-            number, other = self._channels.take()
+            refused = number
+            number, other = self._channels.take(but=refused)
+            # After it: only now the pool knows whether that one is gone, and is to be closed.
+            self._channels.give_back(refused, never_began=False)
             return other
 
         def ended(stream: OpenStream, end: StreamEnd) -> None:

@@ -75,7 +75,8 @@ class TokenSource:
         except google.auth.exceptions.RefreshError as error:
             self._again_in(RETRY_S)
             raise RecognizerError("UNAUTHENTICATED", _first_line(error)) from error
-        except google.auth.exceptions.GoogleAuthError as error:
+        except Exception as error:
+            # Not google-auth's own alone: what a token server answers may make a ValueError of it, and streams wait.
             self._again_in(RETRY_S)
             raise RecognizerError("UNAVAILABLE", _first_line(error)) from error
         expiry = getattr(self._credentials, "expiry", None)

@@ -40,7 +40,7 @@ def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roo
     """
     if name not in UPLINKS:
         raise UsageError(f"the uplink {name!r}: say {', '.join(UPLINKS)}")
-    if not address.rpartition(":")[2].isdigit():
+    if not address.rpartition(":")[2].isdecimal():
         raise UsageError(f"the recogniser's endpoint {address!r} has no port: say HOST:PORT")
     trusted = read_roots(tls_roots)
     if name != "grpcio":
