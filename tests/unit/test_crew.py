@@ -1,0 +1,68 @@
+"""A worker as its supervisor has it, where that needs no process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fastcall.crew import CrewMember, RemoteCall
+from fastcall.events import CallStarted
+from fastcall.options import ServeOptions
+from fastcall.rules.gate import CallGate
+
+
+class Owner:
+    """A supervisor that has one worker and a gate. Fulfils ``CrewOwner``."""
+
+    worker_options = ServeOptions()
+
+    def __init__(self, *, is_stopping: bool) -> None:
+        self.is_stopping = is_stopping
+        self.worker_arguments: list[str] = []
+        self.watched: list[str] = []
+        self.gate = CallGate(max_calls=9)
+
+    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+        refusal = self.gate.enter(call, holder, now=0)
+        if refusal is not None:
+            holder.revoke(refusal.code, refusal.text)
+
+    def left(self, call_sid: str, holder: RemoteCall) -> None:
+        self.gate.leave(call_sid, holder)
+
+    def publish(self, line: str) -> None:
+        pass
+
+    def publish_batch(self, call_sid: str, line: str) -> None:
+        pass
+
+    def bury(self, numbers: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.fixture
+async def idle() -> AsyncIterator[tuple[CrewMember, Owner]]:
+    """A worker without a process."""
+    owner = Owner(is_stopping=True)
+    member = CrewMember(1, owner)
+    yield member, owner
+    await member.stop()
+
+
+@pytest.mark.parametrize("is_known_to_be_silent", [True, False], ids=["told", "not told yet"])
+async def test_a_call_that_came_back_to_its_worker_is_let_alone(
+    idle: tuple[CrewMember, Owner], is_known_to_be_silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, owner = idle
+    said: list[str] = []
+    monkeypatch.setattr(member, "say", lambda what, **more: said.append(what))
+    enter = {"tell": "enter", "call_sid": "CA1", "stream_sid": "MZ1", "tokens": {}}
+    member.hear(enter)
+    if is_known_to_be_silent:
+        member.silent = frozenset({"CA1"})
+    member.hear({**enter, "stream_sid": "MZ2"})  # the worker has seen that the first socket is dead
+    assert (said, owner.gate.live) == ([], 1)
+    member.hear({"tell": "leave", "call_sid": "CA1"})
+    assert owner.gate.live == 0
