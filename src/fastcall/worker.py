@@ -102,6 +102,7 @@ class Worker:
             elif word["do"] == "revoke":
                 holder = self._holders.get(word["call_sid"])
                 if isinstance(holder, CallRunner):
+                    self.leave(word["call_sid"], holder)
                     holder.revoked(word["code"], word["text"])
 
     def _tell(self, what: str, **more: Any) -> None:
