@@ -169,7 +169,10 @@ class CrewMember:
         pause_s = FIRST_PAUSE_S
         while not self._owner.is_stopping:
             began_at = self._loop.time()
-            await self._live_once()
+            try:
+                await self._live_once()
+            except OSError as error:  # no memory, no descriptors: another time there may be
+                log.error("worker %d cannot be started: %s", self._number, error.strerror or error)
             if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
                 return
             if self._loop.time() - began_at > STEADY_S:
@@ -180,15 +183,20 @@ class CrewMember:
     async def _live_once(self) -> None:
         control, theirs = socket.socketpair()
         connections, their_connections = handover_pair()
-        self._sender = Sender(connections)
         with theirs, their_connections:
             descriptors = theirs.fileno(), their_connections.fileno()
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
-                *self._owner.worker_arguments,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
+                    *self._owner.worker_arguments,
+                    pass_fds=descriptors,
+                    start_new_session=True,
+                )
+            except OSError:
+                control.close()
+                connections.close()
+                raise
+        self._sender = Sender(connections)
         reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
         try:
             self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")

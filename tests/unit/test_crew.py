@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from fastcall import crew
 from fastcall.crew import CrewMember, RemoteCall
 from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
@@ -66,3 +69,22 @@ async def test_a_call_that_came_back_to_its_worker_is_let_alone(
     assert (said, owner.gate.live) == ([], 1)
     member.hear({"tell": "leave", "call_sid": "CA1"})
     assert owner.gate.live == 0
+
+
+async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = Owner(is_stopping=False)
+    attempts: list[tuple[int, ...]] = []
+
+    async def refuse(*_: str, pass_fds: tuple[int, ...], **__: Any) -> None:
+        attempts.append(pass_fds)
+        owner.is_stopping = len(attempts) == 3
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(crew, "FIRST_PAUSE_S", 0.0)
+    await CrewMember(1, owner).stop()
+    assert len(attempts) == 3
+    assert attempts[0] == attempts[2]  # nothing was left open
+    assert "worker 1 cannot be started: no more processes" in caplog.text
