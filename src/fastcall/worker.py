@@ -11,6 +11,7 @@ message later: a caller does not wait for two processes to agree.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
@@ -87,6 +88,8 @@ class Worker:
         await host.stop()
         self._tell("numbers", numbers=self._snapshot())
         self._writer.close()
+        with contextlib.suppress(OSError):  # a parent that is gone hears nothing
+            await self._writer.wait_closed()
 
     # --- the parent's words --------------------------------------------------------------------------------
 
