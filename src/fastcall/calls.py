@@ -268,12 +268,13 @@ class _Entry:
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         if ticket_of(self._connection.target)[0] not in ("", call.custom_parameters.get(TICKET)):
-            self._metrics.auth_refusals["ticket_of_another"] += 1
-            return Refusal("ticket_of_another", POLICY_VIOLATION, "the ticket is for another call", is_auth=True)
-        refusal = self._gate.enter(call, holder)
-        if refusal is None:
+            refusal = Refusal("ticket_of_another", POLICY_VIOLATION, "the ticket is for another call", is_auth=True)
+            self._metrics.note_refusal(refusal)
+            return refusal
+        answer = self._gate.enter(call, holder)
+        if answer is None:
             self._leave_room(self._connection.transport)
-        return refusal
+        return answer
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         self._gate.leave(call_sid, holder)

@@ -77,13 +77,15 @@ class RemoteCall:
         self.call = call
 
     def silent_s(self) -> float:
-        return float("inf") if self.call.call_sid in self._worker.silent else 0.0
+        is_over = self.call.call_sid in self._worker.silent or not self._worker.has(self)
+        return float("inf") if is_over else 0.0
 
     def replaced(self) -> None:
         self.revoke(1008, "the call came back on another socket")
 
     def revoke(self, code: int, text: str) -> None:
-        self._worker.say("revoke", call_sid=self.call.call_sid, code=code, text=text)
+        if self._worker.has(self):  # else the worker has closed it, and the call's id is another socket's there
+            self._worker.say("revoke", call_sid=self.call.call_sid, code=code, text=text)
 
 
 class CrewMember:
@@ -115,6 +117,10 @@ class CrewMember:
     def load(self) -> int:
         """Its sockets: those it told of, and those sent to it since."""
         return self._open + self._sent - self._received
+
+    def has(self, call: RemoteCall) -> bool:
+        """Whether the call is there, and no newer socket of it."""
+        return self._calls.get(call.call.call_sid) is call
 
     async def began(self) -> None:
         """Return when it is ready for the first time.
@@ -163,7 +169,10 @@ class CrewMember:
         pause_s = FIRST_PAUSE_S
         while not self._owner.is_stopping:
             began_at = self._loop.time()
-            await self._live_once()
+            try:
+                await self._live_once()
+            except OSError as error:  # no memory, no descriptors: another time there may be
+                log.error("worker %d cannot be started: %s", self._number, error.strerror or error)
             if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
                 return
             if self._loop.time() - began_at > STEADY_S:
@@ -174,15 +183,20 @@ class CrewMember:
     async def _live_once(self) -> None:
         control, theirs = socket.socketpair()
         connections, their_connections = handover_pair()
-        self._sender = Sender(connections)
         with theirs, their_connections:
             descriptors = theirs.fileno(), their_connections.fileno()
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
-                *self._owner.worker_arguments,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
+                    *self._owner.worker_arguments,
+                    pass_fds=descriptors,
+                    start_new_session=True,
+                )
+            except OSError:
+                control.close()
+                connections.close()
+                raise
+        self._sender = Sender(connections)
         reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
         try:
             self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")
@@ -203,8 +217,11 @@ class CrewMember:
                 return
             if not line.endswith(b"\n"):
                 return
-            word = json.loads(line)
-            _HEARD[word["tell"]](self, word)
+            self.hear(json.loads(line))
+
+    def hear(self, word: dict[str, Any]) -> None:
+        """It has told something."""
+        _HEARD[word["tell"]](self, word)
 
     def _ready(self, word: dict[str, Any]) -> None:
         self.is_ready, self.has_room, self.is_strained, self.fails = True, True, False, False

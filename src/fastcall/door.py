@@ -157,14 +157,10 @@ class Door:
 
     def admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
         """Look at an upgrade; see ``MediaServer``."""
-        path = upgrade.target.partition("?")[0]
-        if path.rstrip("/") != self._options.path.rstrip("/"):
-            return 404, f"Nothing here; calls connect to {self._options.path}.\n"
-        if not self.doorman.may_open_stream(self._options.path, upgrade):
-            return 403, "This is for Twilio's signed requests.\n"
-        if not self.may_upgrade():
+        refusal = self.doorman.look_at(self._options.path, upgrade)
+        if refusal is None and not self.may_upgrade():
             return 503, "No room for another call.\n"
-        return None
+        return refusal
 
     def may_upgrade(self) -> bool:
         """Whether there is room for a socket that may become a call; counts the refusal."""
@@ -178,10 +174,8 @@ class Door:
         refusal = self.gate.enter(call, holder, now=time.time())
         if refusal is None:
             self._metrics.calls_live = self.gate.live
-        elif refusal.is_auth:
-            self._metrics.auth_refusals[refusal.reason] += 1
         else:
-            self._metrics.calls_refused[refusal.reason] += 1
+            self._metrics.note_refusal(refusal)
         return refusal
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:

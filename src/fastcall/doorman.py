@@ -56,6 +56,15 @@ class Doorman:
         """Whether who reads must bear one, wherever it is."""
         return bool(self._admin_token)
 
+    def look_at(self, path: str, upgrade: UpgradeRequest) -> tuple[int, str] | None:
+        """What is wrong with an upgrade by where it goes and who sends it, as status and text; None if nothing is.
+
+        :param path: where WebSockets are taken
+        """
+        if upgrade.target.partition("?")[0].rstrip("/") != path.rstrip("/"):
+            return 404, f"Nothing here; calls connect to {path}.\n"
+        return None if self.may_open_stream(path, upgrade) else (403, "This is for Twilio's signed requests.\n")
+
     def may_open_stream(self, path: str, upgrade: UpgradeRequest) -> bool:
         """Whether a WebSocket may be opened at ``path``.
 

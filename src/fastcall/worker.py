@@ -11,6 +11,7 @@ message later: a caller does not wait for two processes to agree.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
@@ -87,6 +88,8 @@ class Worker:
         await host.stop()
         self._tell("numbers", numbers=self._snapshot())
         self._writer.close()
+        with contextlib.suppress(OSError):  # a parent that is gone hears nothing
+            await self._writer.wait_closed()
 
     # --- the parent's words --------------------------------------------------------------------------------
 
@@ -102,6 +105,7 @@ class Worker:
             elif word["do"] == "revoke":
                 holder = self._holders.get(word["call_sid"])
                 if isinstance(holder, CallRunner):
+                    self.leave(word["call_sid"], holder)
                     holder.revoked(word["code"], word["text"])
 
     def _tell(self, what: str, **more: Any) -> None:
@@ -132,11 +136,7 @@ class Worker:
     # --- who may come in -----------------------------------------------------------------------------------
 
     def _admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
-        if upgrade.target.partition("?")[0].rstrip("/") != self._path.rstrip("/"):
-            return 404, f"Nothing here; calls connect to {self._path}.\n"
-        if not self._doorman.may_open_stream(self._path, upgrade):
-            return 403, "This is for Twilio's signed requests.\n"
-        return None
+        return self._doorman.look_at(self._path, upgrade)
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """A call's start came: decide what can be decided here, and ask the parent for the rest."""
@@ -145,10 +145,8 @@ class Worker:
             self._holders[call.call_sid] = holder
             tokens = {name: call.custom_parameters.get(name, "") for name in (PARAMETER, TICKET)}
             self._tell("enter", call_sid=call.call_sid, stream_sid=call.stream_sid, tokens=tokens)
-        elif refusal.is_auth:
-            self._metrics.auth_refusals[refusal.reason] += 1
         else:
-            self._metrics.calls_refused[refusal.reason] += 1
+            self._metrics.note_refusal(refusal)
         return refusal
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:

@@ -164,6 +164,17 @@ async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None
         await asyncio.to_thread(it.process.wait_for, f"Final: apple call={phone.call_sid}")
 
 
+async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator) as it, Phone(it.url, "call") as phone:
+        await phone.start()
+        assert await it.number("fastcall_calls_live", 1) == 1
+        async with Phone(it.url, "call") as thief:  # goes to the second worker: the first has a call
+            await thief.start()
+            assert (await thief.closed())[0] == 1008
+        os.kill(it.pids[2], signal.SIGKILL)
+        await asyncio.to_thread(it.process.wait_for, r"worker 2 died of signal 9; lost are 0 calls")
+
+
 async def test_places_are_counted_together(prompt_emulator: str) -> None:
     async with crew(prompt_emulator, "--max-calls", "2") as it, contextlib.AsyncExitStack() as stack:
         for number in range(2):

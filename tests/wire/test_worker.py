@@ -7,8 +7,18 @@ import contextlib
 import json
 import os
 import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+import uvloop
+
+from fastcall.adapters.handover import handover_pair
+from fastcall.options import ServeOptions
+from fastcall.settings import Settings
+from fastcall.worker import LINE_LIMIT_BYTES, Worker
 from peers import PATIENCE_S, Phone, tones
 from wire.test_supervisor import crew
 
@@ -42,3 +52,24 @@ async def test_workers_write_the_log_in_the_same_form(prompt_emulator: str) -> N
         await asyncio.to_thread(it.process.wait_for, "Streaming session started")
         lines = [json.loads(line) for line in tuple(it.process.lines)]
     assert phone.call_sid in [line["call"] for line in lines]
+
+
+def test_a_worker_ends_no_sooner_than_its_last_word_is_out(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last_word = {"counted": "x" * (LINE_LIMIT_BYTES // 4)}  # far more than the way holds
+    ours, control = socket.socketpair()
+    ours.settimeout(PATIENCE_S)
+    connections, their_connections = handover_pair()
+    worker = Worker(Settings(speech_emulator_host=prompt_emulator), control, their_connections)
+    monkeypatch.setattr(worker, "_snapshot", lambda: last_word)
+
+    def parent() -> list[bytes]:
+        ours.sendall(json.dumps(asdict(ServeOptions())).encode() + b'\n{"do": "stop"}\n')
+        with ours.makefile("rb") as lines:
+            return list(lines)
+
+    with ours, connections, ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(parent)
+        uvloop.run(worker.run())
+        assert json.loads(heard.result()[-1]) == {"tell": "numbers", "numbers": last_word}

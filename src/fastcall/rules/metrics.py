@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastcall.rules.callclock import CallClock
+from fastcall.rules.gate import Refusal
 
 __all__ = ["COUNTERS", "GAUGES", "HISTOGRAMS", "LABELLED", "Histogram", "Metrics", "merge"]
 
@@ -135,6 +136,10 @@ class Metrics:
         self.loop_lateness_seconds = Histogram(_AGE_S)
         self.watched: dict[CallClock, Callable[[int, int], None]] = {}
         """Who wants to know of each batch of a call, by the call's clock: first sample, and the one after the last."""
+
+    def note_refusal(self, refusal: Refusal) -> None:
+        """A call may not begin."""
+        (self.auth_refusals if refusal.is_auth else self.calls_refused)[refusal.reason] += 1
 
     def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:
         """A call's audio from ``start_sample`` to ``end_sample`` went to the recogniser."""

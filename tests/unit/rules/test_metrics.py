@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from fastcall.rules.callclock import CallClock
+from fastcall.rules.gate import Refusal
 from fastcall.rules.metrics import COUNTERS, GAUGES, HISTOGRAMS, LABELLED, Histogram, Metrics, merge
 
 
@@ -54,3 +55,10 @@ def test_who_watches_a_call_is_told_of_its_batches() -> None:
         metrics.note_sent(clock, start, start + 1200, now=1.0)
     assert told == [(0, 1200), (1200, 2400)]
     assert sum(metrics.audio_age_seconds.counts) == 3
+
+
+def test_a_refusal_is_counted_by_what_it_is() -> None:
+    metrics = Metrics()
+    metrics.note_refusal(Refusal("no_capacity", 1013, ""))
+    metrics.note_refusal(Refusal("token_used", 1008, "", is_auth=True))
+    assert (metrics.calls_refused, metrics.auth_refusals) == ({"no_capacity": 1}, {"token_used": 1})

@@ -1,0 +1,90 @@
+"""A worker as its supervisor has it, where that needs no process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fastcall import crew
+from fastcall.crew import CrewMember, RemoteCall
+from fastcall.events import CallStarted
+from fastcall.options import ServeOptions
+from fastcall.rules.gate import CallGate
+
+
+class Owner:
+    """A supervisor that has one worker and a gate. Fulfils ``CrewOwner``."""
+
+    worker_options = ServeOptions()
+
+    def __init__(self, *, is_stopping: bool) -> None:
+        self.is_stopping = is_stopping
+        self.worker_arguments: list[str] = []
+        self.watched: list[str] = []
+        self.gate = CallGate(max_calls=9)
+
+    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+        refusal = self.gate.enter(call, holder, now=0)
+        if refusal is not None:
+            holder.revoke(refusal.code, refusal.text)
+
+    def left(self, call_sid: str, holder: RemoteCall) -> None:
+        self.gate.leave(call_sid, holder)
+
+    def publish(self, line: str) -> None:
+        pass
+
+    def publish_batch(self, call_sid: str, line: str) -> None:
+        pass
+
+    def bury(self, numbers: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.fixture
+async def idle() -> AsyncIterator[tuple[CrewMember, Owner]]:
+    """A worker without a process."""
+    owner = Owner(is_stopping=True)
+    member = CrewMember(1, owner)
+    yield member, owner
+    await member.stop()
+
+
+@pytest.mark.parametrize("is_known_to_be_silent", [True, False], ids=["told", "not told yet"])
+async def test_a_call_that_came_back_to_its_worker_is_let_alone(
+    idle: tuple[CrewMember, Owner], is_known_to_be_silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, owner = idle
+    said: list[str] = []
+    monkeypatch.setattr(member, "say", lambda what, **more: said.append(what))
+    enter = {"tell": "enter", "call_sid": "CA1", "stream_sid": "MZ1", "tokens": {}}
+    member.hear(enter)
+    if is_known_to_be_silent:
+        member.silent = frozenset({"CA1"})
+    member.hear({**enter, "stream_sid": "MZ2"})  # the worker has seen that the first socket is dead
+    assert (said, owner.gate.live) == ([], 1)
+    member.hear({"tell": "leave", "call_sid": "CA1"})
+    assert owner.gate.live == 0
+
+
+async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = Owner(is_stopping=False)
+    attempts: list[tuple[int, ...]] = []
+
+    async def refuse(*_: str, pass_fds: tuple[int, ...], **__: Any) -> None:
+        attempts.append(pass_fds)
+        owner.is_stopping = len(attempts) == 3
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(crew, "FIRST_PAUSE_S", 0.0)
+    await CrewMember(1, owner).stop()
+    assert len(attempts) == 3
+    assert attempts[0] == attempts[2]  # nothing was left open
+    assert "worker 1 cannot be started: no more processes" in caplog.text
