@@ -22,7 +22,7 @@ from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.metrics import Metrics
 from fastcall.settings import Settings
 from handsets import Twilio
-from peers import ScriptedRecognizer
+from peers import ScriptedRecognizer, turns
 
 VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
 
@@ -74,8 +74,7 @@ class Stage:
 
     @staticmethod
     async def turn() -> None:
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns(10)
 
     def told(self, *names: str) -> list[TranscriptEvent]:
         return [event for event in self.events if event.event in names]
