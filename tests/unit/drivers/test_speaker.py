@@ -80,6 +80,25 @@ async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPat
     assert speaker.echoed(twilio.marks[-1])
 
 
+async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source ends when all of it is sent and the peer has its fill: the filter has the rest."""
+    monkeypatch.setattr(speaker_module, "LEAD_S", 0.02)
+    monkeypatch.setattr(speaker_module, "LOW_LEAD_S", 0.01)
+    monkeypatch.setattr(speaker_module, "CHUNK_SAMPLES", 80)
+    monkeypatch.setattr(speaker_module, "ECHO_GRACE_S", 0.01)
+    monkeypatch.setattr("fastcall.rules.playout.ECHO_GRACE_S", 0.01)
+    speaker, twilio = make()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield bytes(4 * 160)
+
+    speech = Speech(OutboundAudio("pcm", 16_000))
+    speaker.say(speech, source())
+    async with asyncio.timeout(5):
+        await speech
+    assert len(twilio.audio) == 160
+
+
 async def test_clear_tells_what_was_heard_and_waits_for_the_marks() -> None:
     speaker, twilio = make()
     first, second = speech_of(bytes(1600), "the first."), speech_of(bytes(8000), "and then the second one")
