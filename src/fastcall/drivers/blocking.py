@@ -158,7 +158,7 @@ class BlockingCall:
 async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) -> None:
     """Run a plain handler in a thread of its own; return when it has.
 
-    :raises RuntimeError: there are 256 already
+    :raises RuntimeError: there are 256 already, or the system gives no more
     :raises Exception: what it raised
     """
     if not _running.acquire(blocking=False):
@@ -178,7 +178,12 @@ async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) ->
             loop.call_soon_threadsafe(_settle, done, error)
 
     # A thread that blocks for ever must not keep the process from ending.
-    threading.Thread(target=run, name=f"fastcall-handler-{call.call_sid[:10]}", daemon=True).start()
+    thread = threading.Thread(target=run, name=f"fastcall-handler-{call.call_sid[:10]}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system has no more
+        _running.release()
+        raise
     await done
 
 

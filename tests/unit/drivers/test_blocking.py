@@ -115,6 +115,20 @@ async def test_an_iterator_that_fails_does_not_keep_what_is_said_after_it() -> N
     call.finish()
 
 
+async def test_a_thread_that_cannot_begin_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_running", threading.BoundedSemaphore(1))
+    call, _ = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _fail_to_start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await run_in_thread(lambda blocking_call: None, call)
+    await run_in_thread(lambda blocking_call: None, call)
+
+
+def _fail_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_what_it_raises_is_raised_and_what_it_asks_wrongly_too() -> None:
     call, _ = make()
 
