@@ -100,7 +100,7 @@ class SpeakerOwner(Protocol):
     def clear_overdue(self, marks: int) -> None:
         """So many marks did not come back after ``clear``."""
 
-    def source_failed(self, error: Exception) -> None:
+    def source_failed(self, error: BaseException) -> None:
         """What made a speech's audio raised."""
 
 
@@ -283,7 +283,7 @@ class Speaker:
                 while audio.waiting_samples >= SOURCE_AHEAD_SAMPLES:
                     speech.has_room.clear()
                     await speech.has_room.wait()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter would end the loop, and with it every call
             speech.is_broken = True
             self._owner.source_failed(error)
         finally:

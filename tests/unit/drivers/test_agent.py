@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -224,6 +225,26 @@ async def test_keys_and_marks_reach_the_handler_and_our_own_marks_do_not() -> No
 
 async def fails(call: Call) -> None:
     raise RuntimeError("no answer")
+
+
+async def ends_the_process(call: Call) -> None:
+    sys.exit("no answer")
+
+
+async def has_a_reply_that_ends_the_process(call: Call) -> None:
+    await call.answer(ends_the_process)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("handler", [ends_the_process, has_a_reply_that_ends_the_process])
+async def test_a_handler_that_would_end_the_process_ends_alone(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(handler)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.recognise("hello", is_final=True, end_ms=600)
+    assert "SystemExit('no answer')" in caplog.text
+    assert stage.metrics.agent_failures == 1
+    await stage.end()
 
 
 @pytest.mark.parametrize(("prompt", "audio"), [(b"", b""), (b"\x07" * 400, b"\x07" * 400)])

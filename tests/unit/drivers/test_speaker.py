@@ -196,12 +196,13 @@ async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
     speaker.finish()
 
 
-async def test_a_source_that_fails_is_told_and_what_there_was_is_played() -> None:
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+async def test_a_source_that_fails_is_told_and_what_there_was_is_played(kind: type[BaseException]) -> None:
     speaker, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         yield bytes(800)
-        raise OSError("no voice")
+        raise kind("no voice")
 
     speech = Speech(OutboundAudio(), "some long sentence of which nobody heard the end")
     speaker.say(speech, source())
