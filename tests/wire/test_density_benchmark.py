@@ -124,6 +124,7 @@ def test_the_recogniser_counts_each_frame_and_its_age() -> None:
     assert (tally["requests"], tally["frames"], tally["lost"], tally["doubled"]) == (1, 2, 0, 0)
     assert (tally["unstamped"], tally["odd"], tally["errors"]) == (0, 0, 0)
     assert 300 <= tally["age_max_ms"] < 20_000
+    assert isinstance(tally["age_max_ms"], float), "of less than a millisecond too something is said"
     assert (tally["streams"], tally["ended"], tally["live_streams"]) == (1, 1, 0)
 
 
