@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import grpc
 import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
+import compiled
 from compiled import load_ear
 from fastcall import g711
 from peers import PATIENCE_S
@@ -86,6 +89,23 @@ def listening_ear() -> Iterator[tuple[str, Any]]:
         finally:
             stopping.set()
             thread.join(PATIENCE_S)
+
+
+def test_it_is_compiled_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = Path(load_ear().__file__)
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    compilations: list[int] = []
+
+    def compile_it(arguments: list[str], **options: Any) -> None:
+        compilations.append(1)
+        with (tmp_path / "lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.copy(ready, tmp_path / ready.name)
+
+    monkeypatch.setattr(subprocess, "run", compile_it)
+    load_ear()
+    load_ear()
+    assert compilations == [1]
 
 
 def frame(number: int, *, loud: bool = True, at_us: int | None = None) -> bytes:
