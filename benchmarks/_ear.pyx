@@ -624,7 +624,7 @@ cdef class Ear:
         cdef Tally* tally = &self.state.tally
         found = {
             "ages": [tally.ages[at] for at in range(AGES)],
-            "age_max_ms": tally.age_max_us / 1000,
+            "age_max_ms": tally.age_max_us / 1000.0,
             "requests": tally.requests,
             "responses": tally.responses,
             "frames": tally.frames,

@@ -9,20 +9,16 @@ settled and forgotten. Memory is what the process grew by (its resident set), so
 from __future__ import annotations
 
 import argparse
+import os
 import time
-from pathlib import Path
 
 from fastcall.drivers.intake import AudioIntake
 from fastcall.rules.history import AudioHistory
+from processes import resident_bytes
 
 FRAME = bytes(range(96, 256))
 RATE_HZ = 8000
 BATCH_FRAMES = 8
-PAGE_BYTES = 4096
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def main() -> None:
@@ -32,7 +28,7 @@ def main() -> None:
     parser.add_argument("--kept-s", type=float, default=3.0, help="unsettled audio that each keeps (default 3)")
     options = parser.parse_args()
     kept_samples = int(options.kept_s * RATE_HZ)
-    before = resident_bytes()
+    before = resident_bytes(os.getpid())
     calls = []
     for _ in range(options.calls):
         history = AudioHistory(sample_bytes=1, limit_samples=90 * RATE_HZ)
@@ -46,7 +42,7 @@ def main() -> None:
                 history.read(history.end - BATCH_FRAMES * 160, BATCH_FRAMES * 160)
                 history.forget_before(history.end - kept_samples)
     spent_s = time.perf_counter() - begin
-    grown = (resident_bytes() - before) / options.calls
+    grown = (resident_bytes(os.getpid()) - before) / options.calls
     print(
         f"{options.calls} calls of {options.seconds} s: {grown / 1000:.1f} kB a call, of which kept audio "
         f"{kept_samples / 1000:.1f} kB; {spent_s / options.calls / options.seconds / 50 * 1e9:.0f} ns a frame"

@@ -1,4 +1,4 @@
-"""The simulated calls as a process: `python benchmarks/callers.py CORE URL CALLS RAMP_S [wav]`.
+"""The simulated calls as a process: `python benchmarks/callers.py CORE URL CALLS RAMP_S`.
 
 Stamped audio (see ``fastcall._load``), a bundled conversation without end. Says `placed` when all calls are up; a
 line on stdin is answered with the state so far; with the end of stdin all calls hang up and the last line says what

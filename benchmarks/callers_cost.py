@@ -17,7 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-from density import Child, take_priority
+from density import take_priority
+from processes import Child
 
 HERE = Path(__file__).parent
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

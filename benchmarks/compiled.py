@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import subprocess
 import sys
@@ -19,12 +20,15 @@ def load_ear() -> ModuleType:
     """The module ``_ear``. Linux only (epoll)."""
     source = HERE / "_ear.pyx"
     target = BUILD / f"_ear{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        BUILD.mkdir(parents=True, exist_ok=True)
-        copy = BUILD / source.name
-        copy.write_bytes(source.read_bytes())
-        subprocess.run([sys.executable, "-m", "Cython.Build.Cythonize", "-q", "-i", str(copy)], check=True)
-        target.touch()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    # Tests that run beside each other must not write the same files, nor load what is half written.
+    with (BUILD / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+            copy = BUILD / source.name
+            copy.write_bytes(source.read_bytes())
+            subprocess.run([sys.executable, "-m", "Cython.Build.Cythonize", "-q", "-i", str(copy)], check=True)
+            target.touch()
     spec = importlib.util.spec_from_file_location("_ear", target)
     assert spec is not None
     assert spec.loader is not None

@@ -18,17 +18,16 @@ import argparse
 import contextlib
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from density_report import draw_svg, render_table
+from processes import Child, CoreTime, process_cpu_s, resident_bytes, running
 
 HERE = Path(__file__).parent
 CEILING_MS = 10.0
@@ -37,12 +36,9 @@ BUSY = 0.90
 DISTURBED = 0.05
 ENOUGH = 0.98
 RETRIES = 2
-START_S = 30.0
 CALLS_A_SECOND = 80
 MESSAGES_A_SECOND = 50
 STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 1750, 2000)
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass
@@ -90,82 +86,6 @@ class Step:
         return self.verdict == "good"
 
 
-# --- processes ----------------------------------------------------------------------------------------------
-
-
-class Child:
-    """A process that answers lines with lines."""
-
-    def __init__(self, arguments: list[str], **options: Any) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        text = self.process.stdout.readline()
-        if not text:
-            raise SystemExit(f"{self.process.args} ended with status {self.process.wait()}")
-        return text.strip()
-
-    def ask(self) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.line())
-        return answer
-
-    def finish(self) -> str:
-        """End of its stdin; its last words."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        last = self.process.stdout.read()
-        self.process.wait(60)
-        return last.strip()
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
-
-@dataclass
-class CoreTime:
-    """CPU time that was spent on a core since boot, in seconds."""
-
-    busy_s: float
-    interrupts_s: float
-
-    @classmethod
-    def of(cls, core: int) -> CoreTime:
-        with open("/proc/stat") as file:
-            values = next(line for line in file if line.startswith(f"cpu{core} ")).split()[1:9]
-        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) / TICKS_A_SECOND for value in values)
-        return cls(user + nice + system + irq + softirq + steal, irq + softirq)
-
-    def since(self, earlier: CoreTime) -> CoreTime:
-        return CoreTime(self.busy_s - earlier.busy_s, self.interrupts_s - earlier.interrupts_s)
-
-
-def process_cpu_s(pid: int) -> float:
-    """CPU time of a process and all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-
-
 # --- designs ------------------------------------------------------------------------------------------------
 
 
@@ -184,30 +104,6 @@ DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
     "replaced": serve_replaced,
 }
 """fastcall with either uplink, and the design that it replaces."""
-
-
-@contextlib.contextmanager
-def running_server(design: str, recogniser: str, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
-    """The server on its core: its process id and URL. What it prints goes into a file that nobody keeps."""
-    arguments, ready = DESIGNS[design](recogniser)
-    with tempfile.NamedTemporaryFile() as output:
-        # taskset, not setaffinity afterwards: every thread of the server is to be born there.
-        command = ["taskset", "-c", str(options.server_core), sys.executable, *arguments]
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            until = time.monotonic() + START_S
-            while (found := re.search(ready, Path(output.name).read_text())) is None:
-                if server.poll() is not None or time.monotonic() > until:
-                    raise SystemExit(f"the server does not start: {Path(output.name).read_text()[-2000:]}")
-                time.sleep(0.1)
-            yield server.pid, found[1]
-        finally:
-            server.terminate()
-            try:
-                server.wait(15)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
 
 
 # --- a step -------------------------------------------------------------------------------------------------
@@ -245,7 +141,12 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
     ear = Child([str(HERE / "ear.py"), str(options.load_core)])
     callers: Child | None = None
     try:
-        with running_server(design, ear.line(), options) as (pid, url):
+        arguments, ready = DESIGNS[design](ear.line())
+        # What the server prints goes into a file that nobody keeps.
+        with (
+            tempfile.NamedTemporaryFile() as output,
+            running(arguments, ready, Path(output.name), core=options.server_core) as (pid, url),
+        ):
             empty_bytes = resident_bytes(pid)
             ramp_s = calls / CALLS_A_SECOND
             callers = Child([str(HERE / "callers.py"), str(options.load_core), url, str(calls), str(ramp_s)])

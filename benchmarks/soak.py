@@ -20,11 +20,9 @@ import json
 import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,14 +31,13 @@ import uvloop
 from fastcall.adapters.simulator import CallReport, Pacer, TwilioCaller
 from fastcall.rules.caller import CallIds, PhoneAudio
 from fastcall.rules.tones import VOCABULARY, synthesize
+from processes import resident_bytes, running
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SAMPLE_S = 1.0
 GROWTH = 0.03
 JUDGED_MINUTES = 5.0
 GROWTH_BYTES = 4_000_000
 END_S = 30.0
-START_S = 30.0
 SCRIPTS = 40
 UTTERANCES = (2, 6)
 WORDS = (2, 5)
@@ -86,34 +83,6 @@ def make_said(chance: random.Random) -> Said:
         tokens += [*utterance, "[1200]"]
     mulaw = synthesize(tokens, word_ms=200, gap_ms=100, encoding="mulaw")
     return Said(said, PhoneAudio(mulaw, tail_s=TAIL_S))
-
-
-# --- processes ----------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def running(arguments: list[str], ready: str, output: Path) -> Iterator[tuple[int, str]]:
-    """A command of fastcall: its process id, and what the pattern finds in its output."""
-    with output.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "fastcall", *arguments], stdout=file, stderr=file)
-    try:
-        until = time.monotonic() + START_S
-        while (found := re.search(ready, output.read_text())) is None:
-            if process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"it does not start: {output.read_text()[-2000:]}")
-            time.sleep(0.1)
-        yield process.pid, found[1]
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def holdings(pid: int) -> dict[str, int]:
@@ -217,19 +186,10 @@ def soak(minutes: float, calls: int, serve_arguments: list[str]) -> Outcome:
     said: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         transcripts = Path(folder) / "transcripts.ndjson"
-        emulator = [
-            "emulator",
-            "--engine",
-            "tones",
-            "--port",
-            "0",
-            "--requests-per-minute",
-            "0",
-            "--final-delay-s",
-            "0",
-        ]
+        emulator = ["-m", "fastcall", "emulator", "--engine", "tones", "--port", "0"]
+        emulator += ["--requests-per-minute", "0", "--final-delay-s", "0"]
         with running(emulator, r"emulator listening on (\S+)", Path(folder) / "emulator.log") as (_, address):
-            serve = ["serve", "--port", "0", "--stt", "emulator", "--stt-endpoint", address]
+            serve = ["-m", "fastcall", "serve", "--port", "0", "--stt", "emulator", "--stt-endpoint", address]
             serve += ["--transcripts", str(transcripts), *serve_arguments]
             with running(serve, r"listening on (ws://\S+?),", Path(folder) / "serve.log") as (pid, url):
                 # As many calls at once as later, briefly: pools and channels are made once and stay.

@@ -33,7 +33,7 @@ class Twilio:
     def clear_overdue(self, marks: int) -> None:
         self.told.append(("overdue", marks))
 
-    def source_failed(self, error: Exception) -> None:
+    def source_failed(self, error: BaseException) -> None:
         self.told.append(("failed", error))
 
     def stalled(self, seconds: float) -> None:

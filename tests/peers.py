@@ -38,6 +38,12 @@ HOT_LANE = os.environ.get("FASTCALL_HOT_LANE", "on")
 """``on`` or ``off``: whether the servers that tests start have the hot lane. Nothing may come of it."""
 
 
+async def turns(count: int) -> None:
+    """Let the loop turn so often: for what says nothing when it is done. What does say so is waited for."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 # --- processes -------------------------------------------------------------------------------------------------
 
 

@@ -74,19 +74,19 @@ async def say_exactly(call: Call) -> None:
 
 
 def misbehave(call: BlockingCall) -> None:
-    """What its parameter says, in a thread."""
+    """What its parameter says, in a thread: one that blocks ends with the process."""
     kind = call.parameters["kind"]
     if kind == "raise":
         raise RuntimeError("a handler with a defect")
     if kind == "block":
-        threading.Event().wait(60)
+        threading.Event().wait()
 
 
 async def misbehave_async(call: Call) -> None:
     """What its parameter says, on the loop."""
     if call.parameters["kind"] == "raise":
         raise RuntimeError("a handler with a defect")
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 
 async def keep_the_loop(call: Call) -> None:

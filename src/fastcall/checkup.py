@@ -65,12 +65,14 @@ class CheckOptions:
 class EventReader:
     """Reads a transcript stream in a thread of its own, from ``/events`` or a file. A context manager.
 
+    Of the calls that are followed the records are kept; those of all others, which may be hundreds, are let go.
+
     ``error`` says why it cannot be read, and is None as long as it can.
     """
 
     def __init__(self, options: CheckOptions) -> None:
         self._options = options
-        self._records: list[dict[str, Any]] = []
+        self._records: dict[str, list[dict[str, Any]]] = {}
         self._news = threading.Condition()
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
@@ -90,16 +92,21 @@ class EventReader:
                 self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(CONNECT_S)
 
-    def of(self, call_sid: str) -> list[dict[str, Any]]:
-        """The call's records so far."""
+    def follow(self, call_sid: str) -> None:
+        """Keep the call's records from now on."""
         with self._news:
-            return [record for record in self._records if record.get("call_sid") == call_sid]
+            self._records.setdefault(call_sid, [])
+
+    def of(self, call_sid: str) -> list[dict[str, Any]]:
+        """The records so far of a call that is followed."""
+        with self._news:
+            return list(self._records[call_sid])
 
     def wait_for(self, call_sid: str, event: str, timeout_s: float) -> bool:
-        """Whether such an event of the call came, now or within the time."""
+        """Whether such an event of a call that is followed came, now or within the time."""
 
         def came() -> bool:
-            return any(r.get("call_sid") == call_sid and r.get("event") == event for r in self._records)
+            return any(record["event"] == event for record in self._records[call_sid])
 
         with self._news:
             return self._news.wait_for(came, timeout_s) if self.error is None else came()
@@ -121,9 +128,12 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         record = json.loads(line)
-        if isinstance(record, dict) and "event" in record:
-            with self._news:
-                self._records.append(record)
+        if not isinstance(record, dict) or "event" not in record:
+            return
+        with self._news:
+            kept = self._records.get(record.get("call_sid") or "")
+            if kept is not None:
+                kept.append(record)
                 self._news.notify_all()
 
     def _http_lines(self) -> Iterator[bytes]:
@@ -243,8 +253,7 @@ async def run_check(
         audio, plan = _plan(options, kind)
         unsigned = await _call_unsigned(options) if plan.expects_refusal else None
         said(f"a call of {plan.call_s:.0f} s in {kind}: {len(plan.utterances)} utterances")
-        caller = _caller(options, audio)
-        report = await caller.run()
+        report = await _placed(options, audio, reader)
         ended_at = time.monotonic()
         if report.first_frame_at is not None:
             await asyncio.to_thread(reader.wait_for, report.ids.call_sid, "call_ended", LAST_WORDS_S)
@@ -262,10 +271,17 @@ def _caller(options: CheckOptions, audio: PhoneAudio, *, signed: bool = True) ->
     )
 
 
+async def _placed(options: CheckOptions, audio: PhoneAudio, reader: EventReader) -> CallReport:
+    """A call whose records are kept."""
+    caller = _caller(options, audio)
+    reader.follow(caller.report.ids.call_sid)
+    return await caller.run()
+
+
 async def _probe(options: CheckOptions, reader: EventReader) -> str:
     """Four words in tones: does it hear them?"""
     mulaw = bytes([SILENCE_BYTE]) * 8 * LEAD_MS + synthesize(PROBE_WORDS, encoding="mulaw")
-    report = await _caller(options, PhoneAudio(mulaw, tail_s=2.0)).run()
+    report = await _placed(options, PhoneAudio(mulaw, tail_s=2.0), reader)
     if report.first_frame_at is None:
         return "tones"  # the call itself will say what is wrong
     sid = report.ids.call_sid

@@ -11,7 +11,6 @@ from house import TEST_FILES, name_of, tree_of
 # Here the sleep is not a wait but the very thing that is tested: a loop that stands still, a source that never ends.
 SUBJECT = {
     ("tests/talkers.py", "talk_without_end"),
-    ("tests/talkers.py", "misbehave_async"),
     ("tests/talkers.py", "keep_the_loop"),
     ("tests/talkers.py", "think"),
     ("tests/talkers.py", "reply"),

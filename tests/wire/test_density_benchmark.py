@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import grpc
 import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
+import compiled
 from compiled import load_ear
 from fastcall import g711
 from peers import PATIENCE_S
@@ -88,6 +91,23 @@ def listening_ear() -> Iterator[tuple[str, Any]]:
             thread.join(PATIENCE_S)
 
 
+def test_it_is_compiled_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = Path(load_ear().__file__)
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    compilations: list[int] = []
+
+    def compile_it(arguments: list[str], **options: Any) -> None:
+        compilations.append(1)
+        with (tmp_path / "lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.copy(ready, tmp_path / ready.name)
+
+    monkeypatch.setattr(subprocess, "run", compile_it)
+    load_ear()
+    load_ear()
+    assert compilations == [1]
+
+
 def frame(number: int, *, loud: bool = True, at_us: int | None = None) -> bytes:
     """20 ms of LINEAR16 with a stamp, by way of mu-law as on the line."""
     now_us = int(time.monotonic() * 1e6) if at_us is None else at_us
@@ -124,6 +144,7 @@ def test_the_recogniser_counts_each_frame_and_its_age() -> None:
     assert (tally["requests"], tally["frames"], tally["lost"], tally["doubled"]) == (1, 2, 0, 0)
     assert (tally["unstamped"], tally["odd"], tally["errors"]) == (0, 0, 0)
     assert 300 <= tally["age_max_ms"] < 20_000
+    assert isinstance(tally["age_max_ms"], float), "of less than a millisecond too something is said"
     assert (tally["streams"], tally["ended"], tally["live_streams"]) == (1, 1, 0)
 
 

@@ -18,9 +18,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from fastcall.adapters.simulator import CallReport, Conduct, TwilioCaller, check_url, place_calls
+from fastcall.adapters.simulator import CallReport, Conduct, ListeningCaller, TwilioCaller, check_url, place_calls
 from fastcall.errors import UsageError
 from fastcall.rules.caller import CallIds, Lateness, PhoneAudio, sign_url
+from fastcall.rules.conversation import Sentence
 from fastcall.rules.line import LinePlan, Step
 from fastcall.rules.playback import Clear, Mark, Media
 from fastcall.rules.twilio import clear_message, mark_message, media_message
@@ -439,6 +440,29 @@ async def test_calls_that_wait_for_their_start_are_not_placed_after_hanging_up()
         reports = await place_calls(callers, ramp_s=3600)
     assert [report.error for report in reports] == [None, "hung up before the call was placed"]
     assert len(recorder.connections) == 1
+
+
+async def test_a_caller_who_listens_presses_keys_too_and_counts_what_is_sent() -> None:
+    caller: ListeningCaller
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            await connection.send(media_message(SID, b"\x00" * 160))
+            await connection.send(mark_message(SID, "played"))
+        elif message["event"] == "mark":
+            caller.press("4")
+        elif message["event"] == "dtmf":
+            caller.hang_up()
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url, asyncio.timeout(10):
+        caller = ListeningCaller(url, [Sentence("one", b"\x10" * 320)], ids=IDS)
+        report = await caller.run()
+    assert report.ok
+    assert [message["dtmf"]["digit"] for message in recorder.of("dtmf")] == ["4"]
+    assert report.messages_sent == len(recorder.messages)
+    assert (report.messages_received, report.marks_echoed) == (2, 1)
+    assert [caller.report.audio_received_bytes, report.frames_sent] == [160, len(recorder.of("media"))]
 
 
 async def failed(url: str) -> CallReport:

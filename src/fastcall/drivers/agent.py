@@ -240,7 +240,7 @@ class AgentDesk:
         self._metrics.clears_overdue += 1
         self._tell("%d marks did not come back within 1 s of clear; what was heard is an estimate call=%s", marks)
 
-    def source_failed(self, error: Exception) -> None:
+    def source_failed(self, error: BaseException) -> None:
         """See the protocol."""
         self._metrics.agent_failures += 1
         self._log_error("the audio of a say() failed; what there was of it is played call=%s", error)
@@ -284,5 +284,5 @@ class AgentDesk:
     def _tell(self, form: str, *values: object) -> None:
         log.warning(form, *values, self._label, extra={"call": self._label})
 
-    def _log_error(self, form: str, error: Exception) -> None:
+    def _log_error(self, form: str, error: BaseException) -> None:
         log.error(form, self._label, exc_info=error, extra={"call": self._label})

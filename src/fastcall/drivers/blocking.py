@@ -78,7 +78,7 @@ class BlockingCall:
         word_ends_ms: list[float] | None = None,
     ) -> BlockingSpeech:
         """Queue audio to be played: bytes, or an iterator, which is then read in this thread until it ends or what is
-        said is cut off."""
+        said is cut off. What the iterator raises is raised here; what there was of it is played."""
         options: dict[str, Any] = {
             "text": text, "encoding": encoding, "rate_hz": rate_hz, "word_ends_ms": word_ends_ms
         }  # fmt: skip
@@ -87,11 +87,16 @@ class BlockingCall:
             return BlockingSpeech(self, self._ask(lambda: self._call.say(data, **options)))
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(1)
         speech = self._ask(lambda: self._call.say(_from_queue(pieces), **options))
-        for piece in audio:
-            if speech.is_done:
-                break
-            self.wait_for(_put(pieces, piece, speech))
-        self.wait_for(_put(pieces, None, speech))
+        try:
+            for piece in audio:
+                if speech.is_done:
+                    break
+                self.wait_for(_put(pieces, piece, speech))
+        except BaseException:
+            speech.is_broken = True  # it says nothing before the audio ends, below
+            raise
+        finally:
+            self.wait_for(_put(pieces, None, speech))
         return BlockingSpeech(self, speech)
 
     def keep_audio(self, seconds: float) -> None:
@@ -153,7 +158,7 @@ class BlockingCall:
 async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) -> None:
     """Run a plain handler in a thread of its own; return when it has.
 
-    :raises RuntimeError: there are 256 already
+    :raises RuntimeError: there are 256 already, or the system gives no more
     :raises Exception: what it raised
     """
     if not _running.acquire(blocking=False):
@@ -173,7 +178,12 @@ async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) ->
             loop.call_soon_threadsafe(_settle, done, error)
 
     # A thread that blocks for ever must not keep the process from ending.
-    threading.Thread(target=run, name=f"fastcall-handler-{call.call_sid[:10]}", daemon=True).start()
+    thread = threading.Thread(target=run, name=f"fastcall-handler-{call.call_sid[:10]}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system has no more
+        _running.release()
+        raise
     await done
 
 

@@ -100,7 +100,7 @@ class SpeakerOwner(Protocol):
     def clear_overdue(self, marks: int) -> None:
         """So many marks did not come back after ``clear``."""
 
-    def source_failed(self, error: Exception) -> None:
+    def source_failed(self, error: BaseException) -> None:
         """What made a speech's audio raised."""
 
 
@@ -283,7 +283,7 @@ class Speaker:
                 while audio.waiting_samples >= SOURCE_AHEAD_SAMPLES:
                     speech.has_room.clear()
                     await speech.has_room.wait()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter would end the loop, and with it every call
             speech.is_broken = True
             self._owner.source_failed(error)
         finally:
@@ -303,7 +303,8 @@ class Speaker:
             return
         lead_s = self._playout.lead_s(now=self._loop.time())
         head = self._queue[0] if self._queue else None
-        if isinstance(head, Speech) and head.audio.waiting_samples:
+        # Of audio that has ended a filter may have the rest, although none waits.
+        if isinstance(head, Speech) and (head.audio.waiting_samples or head.audio.is_ended):
             is_short = head.audio.waiting_samples < CHUNK_SAMPLES and not head.audio.is_ended
             room_at_s = LOW_LEAD_S if is_short else _full_lead_s()
             self._timer = self._loop.call_later(max(0.001, lead_s - room_at_s), self._timer_fired)

@@ -22,7 +22,10 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 @types.coroutine
 def watch_steps(awaitable: Awaitable[None], on_stall: Callable[[float], None]) -> Generator[Any, Any, None]:
-    """Await it, and tell of each step that took longer than ``STALL_S``, in seconds."""
+    """Await it, and tell of each step that took longer than ``STALL_S``, in seconds.
+
+    :raises RuntimeError: it raised ``SystemExit``, which would end the loop, and with it every call
+    """
     steps = awaitable.__await__()
     resume: Callable[[Any], Any] = steps.send
     value: Any = None
@@ -32,6 +35,8 @@ def watch_steps(awaitable: Awaitable[None], on_stall: Callable[[float], None]) -
             waited_for = resume(value)
         except StopIteration:
             return
+        except SystemExit as error:
+            raise RuntimeError(f"one call's code does not end the process: {error!r}") from error
         finally:
             took_s = time.perf_counter() - began_at
             if took_s > STALL_S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.metrics import Metrics
 from fastcall.settings import Settings
 from handsets import Twilio
-from peers import ScriptedRecognizer
+from peers import ScriptedRecognizer, turns
 
 VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
 
@@ -74,8 +75,7 @@ class Stage:
 
     @staticmethod
     async def turn() -> None:
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns(10)
 
     def told(self, *names: str) -> list[TranscriptEvent]:
         return [event for event in self.events if event.event in names]
@@ -225,6 +225,26 @@ async def test_keys_and_marks_reach_the_handler_and_our_own_marks_do_not() -> No
 
 async def fails(call: Call) -> None:
     raise RuntimeError("no answer")
+
+
+async def ends_the_process(call: Call) -> None:
+    sys.exit("no answer")
+
+
+async def has_a_reply_that_ends_the_process(call: Call) -> None:
+    await call.answer(ends_the_process)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("handler", [ends_the_process, has_a_reply_that_ends_the_process])
+async def test_a_handler_that_would_end_the_process_ends_alone(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(handler)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.recognise("hello", is_final=True, end_ms=600)
+    assert "SystemExit('no answer')" in caplog.text
+    assert stage.metrics.agent_failures == 1
+    await stage.end()
 
 
 @pytest.mark.parametrize(("prompt", "audio"), [(b"", b""), (b"\x07" * 400, b"\x07" * 400)])

@@ -14,6 +14,7 @@ from fastcall.events import BargeIn, CallStarted, Partial, Utterance
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.turns import TurnClock
 from handsets import Twilio
+from peers import turns
 
 CUT = 0.02
 
@@ -44,10 +45,10 @@ class Stage:
             raise
 
     async def tell(self, *events: Partial | Utterance | BargeIn) -> None:
-        await turns_of_the_loop()
+        await turns(12)
         for event in events:
             self.call.deliver(event)
-        await turns_of_the_loop()
+        await turns(12)
 
     async def begins(self) -> None:
         async with asyncio.timeout(5):
@@ -58,11 +59,6 @@ class Stage:
         self.call.finish()
         async with asyncio.timeout(5):
             await self.task
-
-
-async def turns_of_the_loop() -> None:
-    for _ in range(12):
-        await asyncio.sleep(0)
 
 
 async def test_each_utterance_is_answered_and_one_without_words_is_not() -> None:

@@ -92,6 +92,43 @@ async def test_an_iterator_is_read_in_the_thread_until_it_is_cut_off() -> None:
     call.finish()
 
 
+async def test_an_iterator_that_fails_does_not_keep_what_is_said_after_it() -> None:
+    call, twilio = make()
+
+    def voice() -> Iterator[bytes]:
+        yield b"\x01" * 800
+        raise OSError("no voice")
+
+    def handler(blocking_call: BlockingCall) -> None:
+        try:
+            blocking_call.say(voice(), text="some long sentence of which nobody heard the end")
+        finally:
+            blocking_call.say(b"\x02" * 160)
+
+    with pytest.raises(OSError, match="no voice"):
+        await run_in_thread(handler, call)
+    for mark in list(twilio.marks):
+        call.speaker.echoed(mark)
+    assert twilio.audio == b"\x01" * 800 + b"\x02" * 160
+    # As of an async iterator that fails: it was not the whole of it.
+    assert [heard.is_whole for what, heard in twilio.told if what == "ended"] == [False, True]
+    call.finish()
+
+
+async def test_a_thread_that_cannot_begin_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_running", threading.BoundedSemaphore(1))
+    call, _ = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _fail_to_start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await run_in_thread(lambda blocking_call: None, call)
+    await run_in_thread(lambda blocking_call: None, call)
+
+
+def _fail_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_what_it_raises_is_raised_and_what_it_asks_wrongly_too() -> None:
     call, _ = make()
 

@@ -131,14 +131,16 @@ async def test_pcm_wav_files_and_other_rates_are_what_the_telephone_takes() -> N
 
 async def test_an_iterator_is_played_as_it_comes() -> None:
     call, twilio = make()
+    given = asyncio.Event()
 
     async def voice() -> AsyncIterator[bytes]:
         for piece in (b"\x01" * 100, b"\x02" * 60):
             yield piece
+        given.set()
 
     speech = call.say(voice(), text="one two", word_ends_ms=[15, 20])
-    for _ in range(5):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await given.wait()
     assert twilio.audio == b"\x01" * 100 + b"\x02" * 60
     for mark in twilio.marks:
         call.speaker.echoed(mark)

@@ -14,6 +14,7 @@ from fastcall.drivers.speaker import Speaker, Speech
 from fastcall.errors import BacklogError
 from fastcall.rules.spoken import Heard
 from handsets import Twilio
+from peers import turns
 
 
 def speech_of(mulaw: bytes, text: str = "") -> Speech:
@@ -79,6 +80,25 @@ async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPat
     assert speaker.echoed(twilio.marks[-1])
 
 
+async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source ends when all of it is sent and the peer has its fill: the filter has the rest."""
+    monkeypatch.setattr(speaker_module, "LEAD_S", 0.02)
+    monkeypatch.setattr(speaker_module, "LOW_LEAD_S", 0.01)
+    monkeypatch.setattr(speaker_module, "CHUNK_SAMPLES", 80)
+    monkeypatch.setattr(speaker_module, "ECHO_GRACE_S", 0.01)
+    monkeypatch.setattr("fastcall.rules.playout.ECHO_GRACE_S", 0.01)
+    speaker, twilio = make()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield bytes(4 * 160)
+
+    speech = Speech(OutboundAudio("pcm", 16_000))
+    speaker.say(speech, source())
+    async with asyncio.timeout(5):
+        await speech
+    assert len(twilio.audio) == 160
+
+
 async def test_clear_tells_what_was_heard_and_waits_for_the_marks() -> None:
     speaker, twilio = make()
     first, second = speech_of(bytes(1600), "the first."), speech_of(bytes(8000), "and then the second one")
@@ -135,7 +155,7 @@ async def test_an_answer_is_what_was_said_since_the_last_utterance_and_what_is_n
 
 async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_it_is_cut() -> None:
     speaker, twilio = make()
-    given, closed = [], []
+    given, closed = [], asyncio.Event()
 
     async def source() -> AsyncIterator[bytes]:
         try:
@@ -143,36 +163,31 @@ async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_
                 given.append(1)
                 yield bytes(1600)
         finally:
-            closed.append(1)
+            closed.set()
 
     speech = Speech(OutboundAudio(), "without end")
     speaker.say(speech, source())
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await turns(100)
     assert len(given) == (2 + 5) * 5
     speaker.clear()
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert closed == [1]
+    async with asyncio.timeout(5):
+        await closed.wait()
     assert not (await speech).is_whole
     assert len(twilio.audio) == 16_000
 
 
 async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
     speaker, twilio = make()
-    pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def source() -> AsyncIterator[bytes]:
-        while (piece := await pieces.get()) is not None:
-            yield piece
+        for _ in range(90):
+            yield bytes(160)
 
     speech = Speech(OutboundAudio())
     speaker.say(speech, source())
-    for _ in range(90):
-        pieces.put_nowait(bytes(160))
-    pieces.put_nowait(None)
-    for _ in range(300):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert speech.source is not None
+        await speech.source
     assert len(twilio.audio) == 90 * 160
     sizes = [len(base64.b64decode(m["media"]["payload"])) for m in twilio.sent if m["event"] == "media"]
     assert sizes[0] == 160
@@ -181,17 +196,19 @@ async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
     speaker.finish()
 
 
-async def test_a_source_that_fails_is_told_and_what_there_was_is_played() -> None:
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+async def test_a_source_that_fails_is_told_and_what_there_was_is_played(kind: type[BaseException]) -> None:
     speaker, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         yield bytes(800)
-        raise OSError("no voice")
+        raise kind("no voice")
 
     speech = Speech(OutboundAudio(), "some long sentence of which nobody heard the end")
     speaker.say(speech, source())
-    for _ in range(5):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert speech.source is not None
+        await speech.source
     assert [str(error) for what, error in twilio.told if what == "failed"] == ["no voice"]
     speaker.echoed(twilio.marks[0])
     assert await speech == Heard("", 100, False)
@@ -207,8 +224,7 @@ async def test_what_was_cut_off_is_the_same_for_whoever_asks() -> None:
 
     speech = Speech(OutboundAudio(), "a sentence that is still being made")
     speaker.say(speech, source())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns(2)
     for mark in twilio.marks:
         speaker.echoed(mark)
     heard, _ = speaker.clear()

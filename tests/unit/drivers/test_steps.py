@@ -15,9 +15,11 @@ from fastcall.drivers.steps import is_async, watch_steps
 async def test_it_is_awaited_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     stalls: list[float] = []
     done: list[str] = []
+    begun = asyncio.Event()
 
     async def work() -> None:
         await asyncio.sleep(0)
+        begun.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -25,8 +27,8 @@ async def test_it_is_awaited_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
             raise
 
     task = asyncio.ensure_future(_watch(work(), stalls))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

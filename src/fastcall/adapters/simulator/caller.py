@@ -34,7 +34,7 @@ from fastcall.adapters.simulator.report import (
 from fastcall.errors import UsageError
 from fastcall.rules.caller import FRAME_S, CallerMessages, CallIds, Lateness, PhoneAudio, check_key, sign_url
 from fastcall.rules.line import STEADY, LinePlan
-from fastcall.rules.playback import Mark, Media, Playback, Violation, read_message
+from fastcall.rules.playback import Clear, Mark, Media, Playback, Violation, read_message
 
 __all__ = ["GOOD_CONDUCT", "Conduct", "TwilioCaller", "check_url", "place_calls"]
 
@@ -266,17 +266,21 @@ class TwilioCaller:
                 await socket_.wait_closed()
             if self._lost is not None:
                 raise self._lost
-            for name in self._playback.take_due(now=clock()):
-                await self._send(socket_, partial(CallerMessages.mark, name=name), pacer)
-                self.report.marks_echoed += 1
-            while self._keys:
-                await self._send(socket_, partial(CallerMessages.dtmf, digit=self._keys.pop(0)), pacer)
+            await self._send_asides(socket_, pacer)
             await self._sleep_until(drop_at)
             if drop_at is not None and clock() >= drop_at:
                 self._ending = "drop"
                 return
         if self._ending == "drop":
             self.report.error = "dropped by the caller"
+
+    async def _send_asides(self, socket_: ClientConnection, pacer: Pacer | None = None) -> None:
+        """Marks whose audio was played, and keys."""
+        for name in self._playback.take_due(now=time.monotonic()):
+            await self._send(socket_, partial(CallerMessages.mark, name=name), pacer)
+            self.report.marks_echoed += 1
+        while self._keys:
+            await self._send(socket_, partial(CallerMessages.dtmf, digit=self._keys.pop(0)), pacer)
 
     async def _send(
         self, socket_: ClientConnection, build: Callable[[CallerMessages], str], pacer: Pacer | None = None
@@ -348,12 +352,15 @@ class TwilioCaller:
             return
 
     def _take(self, raw: str | bytes, now: float) -> None:
-        report, playback = self.report, self._playback
-        report.messages_received += 1
-        message = read_message(raw, report.ids.stream_sid)
+        self.report.messages_received += 1
+        message = read_message(raw, self.report.ids.stream_sid)
         if isinstance(message, Violation):
-            report.refuse(message)
-            return
+            self.report.refuse(message)
+        else:
+            self._hear(message, now)
+
+    def _hear(self, message: Media | Mark | Clear, now: float) -> None:
+        report, playback = self.report, self._playback
         report.first_message_at = report.first_message_at or now
         if self._keep_received:
             report.keep(Received(now, message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from websockets.asyncio.client import ClientConnection
 
@@ -11,7 +12,7 @@ from fastcall.adapters.simulator.caller import TwilioCaller
 from fastcall.adapters.simulator.report import CallReport
 from fastcall.rules.caller import FRAME_S, CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.conversation import Conversation, Said, Sentence
-from fastcall.rules.playback import Clear, Media, read_message
+from fastcall.rules.playback import Clear, Mark, Media
 
 __all__ = ["ListeningCaller"]
 
@@ -58,9 +59,7 @@ class ListeningCaller(TwilioCaller):
         first_at = self.report.first_frame_at = clock()
         self._conversation = Conversation(self._sentences, now=first_at, speaks_first=self._speaks_first)
         while self._ending is None:
-            for name in self._playback.take_due(now=clock()):
-                await socket_.send(self._messages.mark(name))
-                self.report.marks_echoed += 1
+            await self._send_asides(socket_)
             due_at = first_at + frame * FRAME_S
             if clock() < due_at:
                 await self._sleep_until(due_at)
@@ -68,18 +67,17 @@ class ListeningCaller(TwilioCaller):
             payload = self._conversation.frame(frame, now=clock())
             if payload is None:
                 break
-            await socket_.send(self._messages.media(frame, payload))
+            await self._send(socket_, partial(CallerMessages.media, frame=frame, payload=payload))
             frame += 1
             self.report.frames_sent = frame
         if self._ending == "drop":
             socket_.transport.abort()
             self.report.error = "dropped by the caller"
         else:
-            await socket_.send(self._messages.stop())
+            await self._send(socket_, CallerMessages.stop)
 
-    def _take(self, raw: str | bytes, now: float) -> None:
-        super()._take(raw, now)
-        message = read_message(raw, self.report.ids.stream_sid)
+    def _hear(self, message: Media | Mark | Clear, now: float) -> None:
+        super()._hear(message, now)
         if isinstance(message, Media):
             self._conversation.media(len(message.mulaw), now=now)
         elif isinstance(message, Clear):
