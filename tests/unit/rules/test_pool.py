@@ -7,8 +7,8 @@ import pytest
 from fastcall.rules.pool import PoolRule, WaitHistogram
 
 # What happens, step by step: "+" a stream begins, "-n" one of connection n ends, "xn" one of n never began, "!n" n is
-# gone, "okn" n answers, "tS" S seconds pass and what is due is closed, "~n" a stream begins that n refused. Then: streams by
-# connection.
+# gone, "okn" n answers, "tS" S seconds pass and what is due is closed, "~n" a stream begins that n refused. Then:
+# streams by connection.
 TABLE = [
     ("+", {1: 1}),
     ("+ +", {1: 2}),
