@@ -6,11 +6,13 @@ dropped and counted, calls go on.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-import logging.handlers
-import queue
+import sys
 import threading
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -19,18 +21,74 @@ from fastcall.errors import UsageError
 __all__ = ["LogOutput", "TranscriptFile"]
 
 MAX_WAITING_LINES = 100_000
+GATHER_S = 0.02
+MAX_LINES_A_WRITE = 1000
 
 
-class _BoundedQueueHandler(logging.handlers.QueueHandler):
-    """Drops and counts what does not fit, instead of printing a traceback for each line."""
+class _LineWriter:
+    """A thread that writes lines, many at once. Its owner ends it by ``close``.
 
-    dropped = 0
+    :param write: writes lines, with their newlines, and brings them where they go
+    :param failed: is told, by the thread, why lines were dropped
+    """
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
+    def __init__(self, name: str, write: Callable[[str], None], failed: Callable[[Exception], None]) -> None:
+        self._write = write
+        self._failed = failed
+        self._waiting: deque[str] = deque()
+        self._news = threading.Event()
+        self._closing = threading.Event()
+        self.dropped = 0
+        """Lines that did not fit, or could not be written."""
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def add(self, line: str) -> None:
+        """Queue one line, newline included. Any thread; returns at once."""
+        if len(self._waiting) >= MAX_WAITING_LINES:
             self.dropped += 1
+            return
+        self._waiting.append(line)
+        if not self._news.is_set():
+            self._news.set()
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._closing.set()
+        self._news.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            self._news.wait()
+            # Lines come in crowds: to wake for each, and take the interpreter from the loop, costs more than the line.
+            closing = self._closing.wait(GATHER_S)
+            self._news.clear()  # before the lines are taken: one that comes now wakes this thread again
+            while self._waiting:
+                self._write_some()
+
+    def _write_some(self) -> None:
+        lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_LINES_A_WRITE))]
+        try:
+            self._write("".join(lines))
+        except (OSError, ValueError) as error:
+            self.dropped += len(lines)
+            self._failed(error)
+
+
+class _LineHandler(logging.Handler):
+    """Makes each record a line, and gives it to ``add``."""
+
+    def __init__(self, add: Callable[[str], None]) -> None:
+        super().__init__()
+        self._add = add
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._add(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)  # logging's own way: a form that does not fit its values ends no call
 
 
 class _TextFormatter(logging.Formatter):
@@ -60,27 +118,37 @@ class LogOutput:
     """
 
     def __init__(self, stream: TextIO, form: str = "text") -> None:
-        lines: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING_LINES)
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
-        self._enqueue = _BoundedQueueHandler(lines)
-        self._listener = logging.handlers.QueueListener(lines, handler)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode still gets every line
+
+        def write(lines: str) -> None:
+            stream.write(lines)
+            stream.flush()
+
+        self._writer = _LineWriter("fastcall-log", write, self._failed)
+        self._handler = _LineHandler(self._writer.add)
+        self._handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+        self._has_failed = False
         self._logger = logging.getLogger("fastcall")
-        self._logger.addHandler(self._enqueue)
+        self._logger.addHandler(self._handler)
         self._logger.setLevel(logging.INFO)
         self._logger.propagate = False
-        self._listener.start()
 
     @property
     def dropped_lines(self) -> int:
-        """Lines that did not fit because the reader was too slow."""
-        return self._enqueue.dropped
+        """Lines that did not fit because the reader was too slow, or could not be written."""
+        return self._writer.dropped
 
     def close(self) -> None:
         """Write what waits and end the thread."""
-        self._logger.removeHandler(self._enqueue)
+        self._logger.removeHandler(self._handler)
         self._logger.propagate = True
-        self._listener.stop()
+        self._writer.close()
+
+    def _failed(self, error: Exception) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            print(f"fastcall: the log cannot be written any more: {error}", file=sys.stderr)
 
 
 class TranscriptFile:
@@ -94,30 +162,28 @@ class TranscriptFile:
             self._file = open(path, "a", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"cannot write transcripts to {path}: {error.strerror}") from error
-        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
-        self.dropped_lines = 0
-        self._thread = threading.Thread(target=self._run, name="fastcall-transcripts", daemon=True)
-        self._thread.start()
+        self._writer = _LineWriter("fastcall-transcripts", self._write, self._failed)
+
+    @property
+    def dropped_lines(self) -> int:
+        """Lines that did not fit because the disk was too slow, or could not be written."""
+        return self._writer.dropped
 
     def write(self, line: str) -> None:
         """Queue one line, newline included; dropped and counted when the disk is 100,000 lines behind."""
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self.dropped_lines += 1
+        self._writer.add(line)
 
     def close(self) -> None:
         """Write what waits, close the file, end the thread."""
-        self._lines.put(None)
-        self._thread.join()
+        self._writer.close()
+        try:
+            self._file.close()
+        except OSError as error:  # what a full disk had not taken is tried once more
+            self._failed(error)
 
-    def _run(self) -> None:
-        with self._file:
-            while (line := self._lines.get()) is not None:
-                try:
-                    self._file.write(line)
-                    if self._lines.empty():
-                        self._file.flush()
-                except OSError as error:
-                    self.dropped_lines += 1
-                    logging.getLogger("fastcall").error("cannot write transcripts: %s", error)
+    def _write(self, lines: str) -> None:
+        self._file.write(lines)
+        self._file.flush()
+
+    def _failed(self, error: Exception) -> None:
+        logging.getLogger("fastcall").error("cannot write transcripts: %s", error)
