@@ -107,6 +107,7 @@ class _Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.did: list[bytes | str] = []
+        self.protocol: asyncio.BaseProtocol | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.did.append(bytes(data))
@@ -125,6 +126,9 @@ class _Transport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         self.did.append("pause")
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass

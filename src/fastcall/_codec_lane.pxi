@@ -193,9 +193,11 @@ cdef class FrameLane:
     """Walks over the frames that a WebSocket received, and gives a call's media to its ``MediaLane``. Loop thread only.
 
     :param clock: seconds, the ``now`` of the call's events
+    :param on_step: called with the first step that received bytes ask for; what it raises is raised
 
-    The bytes must begin at the beginning of a frame. ``feed(data)`` gives the first step and ``go_on()`` the next,
-    until it is 0. At 1 ``handed()`` is to be given to the WebSocket implementation, at 2 ``attend()`` is to be called.
+    The bytes must begin at the beginning of a frame. ``data_received(data)`` is for a transport to call: Python has no
+    part in a message that is taken and asks for nothing. Steps are 1, when ``handed()`` is to be given to the WebSocket
+    implementation, and 2, when ``attend()`` is to be called; ``go_on()`` gives the next, until it is 0.
 
     Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
     the implementation sees of it is what the socket received. At most 1030 bytes are held back; ``held()`` gives them
@@ -203,7 +205,7 @@ cdef class FrameLane:
     ``carry(None)``.
     """
 
-    cdef object clock
+    cdef object clock, on_step
     cdef MediaLane call
     cdef double now
     cdef bytes data  # what is being walked over
@@ -214,32 +216,37 @@ cdef class FrameLane:
     cdef uint64_t left  # bytes that are still to come of the payload of the frame that is being handed over
     cdef bint in_fragments
 
-    def __cinit__(self, clock):
-        self.clock = clock
+    def __cinit__(self, clock, on_step):
+        self.clock, self.on_step = clock, on_step
         self.data = self.kept = b""
 
     def carry(self, MediaLane call):
         """Whose media is taken from now on; None: nobody's, and everything is handed over."""
         self.call = call
 
-    def feed(self, bytes data not None, /):
-        """What the socket received. Returns the first step: 0, 1 or 2."""
+    def data_received(self, bytes data not None, /):
+        """What the socket received, from its transport. Calls ``on_step`` if the first step is not 0."""
         self.data = self.kept + data if self.kept else data
         self.kept = b""
         self.at = self.handed_to = 0
         if self.call is not None:
             self.now = self.clock()
-        return self.go_on()
+        cdef Step step = self.next_step()
+        if step != DONE:
+            self.on_step(<int>step)
 
     def go_on(self):
         """Returns the next step: 0, 1 or 2."""
+        return <int>self.next_step()
+
+    cdef Step next_step(self):
         cdef Step step = self.walk(<const uint8_t*>PyBytes_AS_STRING(self.data), len(self.data))
         if step == HOLD:
             self.kept = self.data[self.at:]
             step = DONE
         if step == DONE:
             self.data = b""
-        return <int>step
+        return step
 
     def handed(self):
         """The bytes that are to be handed over."""
@@ -247,15 +254,15 @@ cdef class FrameLane:
         self.handed_to = self.at
         return self.data if start == 0 and self.at == len(self.data) else self.data[start:self.at]
 
-    def attend(self):
-        """Lets the call do what the message just taken asks for; raises what that raises."""
-        if self.call is not None:
-            self.call.attend()
-
     def held(self):
         """Gives what is held back and forgets it; comes before what is received next."""
         kept, self.kept = self.kept, b""
         return kept
+
+    def attend(self):
+        """Lets the call do what the message just taken asks for; raises what that raises."""
+        if self.call is not None:
+            self.call.attend()
 
     cdef Step walk(self, const uint8_t* data, Py_ssize_t size) noexcept nogil:
         cdef const uint8_t* frame

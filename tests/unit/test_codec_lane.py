@@ -60,7 +60,7 @@ class Call:
         )
         self.media.allow(10**6)
         self.timeline.place(80, 160)
-        self.frames = FrameLane(lambda: 7.0)
+        self.frames = FrameLane(lambda: 7.0, self._take_steps)
         self.frames.carry(self.media)
         self.handed: list[bytes] = []
 
@@ -70,7 +70,9 @@ class Call:
         return self.track.read(0, self.track.end)
 
     def receive(self, data: bytes) -> None:
-        step = self.frames.feed(data)
+        self.frames.data_received(data)
+
+    def _take_steps(self, step: int) -> None:
         while step:
             if step == 1:
                 self.handed.append(self.frames.handed())

@@ -8,7 +8,7 @@ Listening is not done here: connections come with the bytes of their upgrade req
 uses none, and compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented,
 and a call must not die of it.
 
-The hot lane: once a call is live, ``data_received`` shows what came to a compiled ``FrameLane`` first. It takes the
+The hot lane: once the handshake is done, the transport gives what comes to a compiled ``FrameLane``. It takes a live
 call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It needs to know
 where frames begin, so a connection that sent anything before its handshake was done has none.
 """
@@ -42,9 +42,8 @@ OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 
 END_OF_REQUEST = b"\r\n\r\n"
-# What a ``FrameLane`` wants, besides 0.
+# The step of a ``FrameLane`` that is not ``attend``.
 HAND_OVER = 1
-
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
 
@@ -115,21 +114,28 @@ class MediaConnection(ServerConnection):
     # --- inbound ----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the socket, in order. May not raise."""
+        """Bytes from the socket, in order, as long as there is no lane. May not raise."""
+        if self._receiver is None:
+            self._note_request(data)
+        super().data_received(data)
+
+    def _open_lane(self) -> None:
+        self._lane = FrameLane(self.loop.time, self._take_steps)
+        self.data_received = self._lane.data_received  # type: ignore[method-assign]
+        self.transport.set_protocol(self)  # transports remember the method that they call
+
+    def _take_steps(self, step: int) -> None:
+        """What the lane does not do itself."""
         lane = self._lane
-        if lane is None:
-            if self._receiver is None:
-                self._note_request(data)
-            super().data_received(data)
-            return
-        wanted = lane.feed(data)
-        while wanted:
-            if wanted == HAND_OVER:
+        assert lane is not None
+        while step:
+            if step == HAND_OVER:
                 super().data_received(lane.handed())
+                is_open = self._closing is None and self.protocol.state is State.OPEN
+                lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
             else:
                 self._guard(lane.attend)
-            self._choose_lane(lane)
-            wanted = lane.go_on()
+            step = lane.go_on()
 
     def eof_received(self) -> None:
         """The peer sends no more."""
@@ -154,10 +160,6 @@ class MediaConnection(ServerConnection):
             self._sent_early = True
         self._request_end = known[-len(END_OF_REQUEST) :] if end >= 0 else known[1 - len(END_OF_REQUEST) :]
 
-    def _choose_lane(self, lane: FrameLane) -> None:
-        is_open = self._closing is None and self.protocol.state is State.OPEN
-        lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
-
     def process_event(self, event: Any) -> None:
         """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
         if not isinstance(event, Frame) or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -175,7 +177,7 @@ class MediaConnection(ServerConnection):
         """The handshake is done: hand messages to ``receiver`` from now on."""
         self._receiver = receiver
         if self.hot_lane and not self._sent_early:
-            self._lane = FrameLane(self.loop.time)
+            self._open_lane()
         early, self._early = self._early, []
         if self._too_early:
             self.close_soon(POLICY_VIOLATION, f"more than {MAX_EARLY_FRAMES} messages before the handshake was done")
