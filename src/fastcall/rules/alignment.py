@@ -12,7 +12,10 @@ BAND_WORDS = 16
 
 def normalized(word: str) -> str:
     """The word without case and punctuation, as two recognisers' spellings are compared."""
-    return "".join(letter for letter in word.casefold() if letter.isalnum()) or word
+    folded = word.casefold()
+    if folded.isalnum():  # nearly every word
+        return folded
+    return "".join(letter for letter in folded if letter.isalnum()) or word
 
 
 def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
