@@ -125,15 +125,17 @@ class StreamLeg:
     def _pump(self, now: float) -> None:
         if self.half_closed:
             return
-        if self._backlog() > LIVE_BACKLOG_SAMPLES:
+        backlog = self._backlog()
+        if backlog > LIVE_BACKLOG_SAMPLES:
             self._is_paced = True
             self.abreast_since = None
         if self._is_paced:
-            self._replay(now)
+            backlog = self._replay(now)
         is_live = self.abreast_since is not None and not self._is_finishing
-        if not self._is_paced and self._backlog() >= (self._batch_samples if is_live else 1):
-            self._send_all(now)
-        self._after_sending(now)
+        if not self._is_paced and backlog >= (self._batch_samples if is_live else 1):
+            backlog = self._send_all(now)
+        if self.abreast_since is None or self._is_finishing:
+            self._after_sending(now, backlog)
 
     def finish(self) -> None:
         """No more audio will come: half-close once all that the history has was sent."""
@@ -166,11 +168,13 @@ class StreamLeg:
         return self._is_paced and now - self._last_write_at > STUCK_S and not self._stream.writable
 
     def _backlog(self) -> int:
-        return self._history.end - max(self._cursor, self._history.start)
+        return self._history.kept_from(self._cursor)
 
-    def _send_all(self, now: float) -> None:
-        while self._backlog() > 0 and self._stream.writable:
+    def _send_all(self, now: float) -> int:
+        """Send what the stream takes; what is left."""
+        while (backlog := self._backlog()) > 0 and self._stream.writable:
             self._send(MAX_PIECE_SAMPLES, now)
+        return backlog
 
     def _send(self, limit: int, now: float) -> None:
         if self._cursor < self._history.start:
@@ -185,23 +189,26 @@ class StreamLeg:
             self.on_sent(self._cursor - samples, self._cursor)
         self._last_write_at = now
 
-    def _replay(self, now: float) -> None:
+    def _replay(self, now: float) -> int:
+        """Send what is due by now; what is left."""
         if not self._stream.writable:
-            return  # stream_writable comes back to it
+            return self._backlog()  # stream_writable comes back to it
         if now >= self._next_piece_at:
             self._send(REPLAY_PIECE_SAMPLES, now)
             speed = max(self._replay_speed, CLOSING_SPEED) if self._is_finishing else self._replay_speed
             self._next_piece_at = now + REPLAY_PIECE_SAMPLES / SAMPLE_RATE_HZ / speed
-        if self._backlog() <= self._batch_samples:
+        backlog = self._backlog()
+        if backlog <= self._batch_samples:
             self._is_paced = False
         elif self._timer is None:
             self._timer = self._loop.call_at(self._next_piece_at, self._timer_fired, self._next_piece_at)
+        return backlog
 
-    def _after_sending(self, now: float) -> None:
-        if self.abreast_since is None and not self._is_paced and self._backlog() < self._batch_samples:
+    def _after_sending(self, now: float, backlog: int) -> None:
+        if self.abreast_since is None and not self._is_paced and backlog < self._batch_samples:
             self.abreast_since = now
             self._has_been_abreast = True
-        if self._is_finishing and self._backlog() <= 0:
+        if self._is_finishing and backlog <= 0:
             self._stop_timer()
             self.half_closed = True
             self._stream.half_close()

@@ -98,8 +98,9 @@ class StreamRelay:
 
     def pump(self) -> None:
         """There is more in the history."""
-        for leg in filter(None, (self._owner, self._outgoing)):
-            leg.pump()
+        for leg in (self._owner, self._outgoing):
+            if leg is not None:
+                leg.pump()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
         """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""

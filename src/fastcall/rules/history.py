@@ -40,6 +40,11 @@ class AudioHistory:
         """One past the newest sample."""
         return self.track.end
 
+    def kept_from(self, sample: int) -> int:
+        """How many samples are kept from ``sample`` on."""
+        track = self.track
+        return track.end - max(sample, track.start)
+
     def append(self, audio: bytes) -> None:
         """Whole samples that follow the newest. Only where no other thread pushes into the track."""
         self.track.push(audio)

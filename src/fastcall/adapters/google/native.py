@@ -69,7 +69,17 @@ class NativeStream:
     connection, with all that was written: gRPC's *transparent retry*, which grpcio does by itself.
     """
 
-    __slots__ = ("_call", "_early_error", "_half_closed", "_kept", "_kept_bytes", "_opened_at", "_request", "has_begun")
+    __slots__ = (
+        "_audio_tag",
+        "_call",
+        "_early_error",
+        "_half_closed",
+        "_kept",
+        "_kept_bytes",
+        "_opened_at",
+        "_request",
+        "has_begun",
+    )
 
     def __init__(self, connection: NativeConnection, request: StreamRequest) -> None:
         self.has_begun = False
@@ -80,8 +90,10 @@ class NativeStream:
         self._kept: list[tuple[bytes, int]] | None = []
         self._kept_bytes = 0
         self._half_closed = False
+        self._audio_tag = request.dialect.audio_tag
         self._call = connection.call(request.dialect.method, self)
-        self._write(request.first, 0)
+        self._keep(request.first, 0)
+        self._call.write(request.first, 0)
 
     # --- RecognizerStream -------------------------------------------------------------------------------
 
@@ -92,15 +104,16 @@ class NativeStream:
 
     def write(self, pcm: bytes) -> None:
         """Send audio; see the port."""
-        self._write(pcm, self._request.dialect.audio_tag)
-
-    def _write(self, message: bytes, field: int) -> None:
         if self._kept is not None:
-            self._kept.append((message, field))
-            self._kept_bytes += len(message)
-            if self._kept_bytes > MAX_KEPT_BYTES:
-                self._kept = None
-        self._call.write(message, field)
+            self._keep(pcm, self._audio_tag)
+        self._call.write(pcm, self._audio_tag)
+
+    def _keep(self, message: bytes, field: int) -> None:
+        assert self._kept is not None
+        self._kept.append((message, field))
+        self._kept_bytes += len(message)
+        if self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept = None
 
     def half_close(self) -> None:
         """No more audio; see the port."""
