@@ -1,8 +1,8 @@
 """gRPC calls over HTTP/2 on the event loop's own transport, by libnghttp2: no thread, no task a call.
 
-What the calls of one connection write in a turn of the loop goes out in one write at the end of that turn; what the
-socket has is read at once and handed on in the same turn. So the cost of the kernel is shared by all calls of a
-connection, and falls with load.
+What the calls of one connection write in a turn of the loop goes out in one write at the end of that turn, or 3 ms
+after the write before; what the socket has is read at once and handed on in the same turn. So the cost of the kernel
+is shared by all calls of a connection, and falls with load.
 
 A connection is made with its first call and serves until the peer says goodbye (GOAWAY), breaks, or is closed: its
 owner then makes another. Calls that it could not serve end with a gRPC status like all others. It makes no attempt of
@@ -31,6 +31,7 @@ from fastcall._http2 import (
 from fastcall.adapters.google.grpccall import Authorization, GrpcCall, GrpcListener, Metadata
 from fastcall.errors import RecognizerError
 from fastcall.rules.grpc import REFUSED_STREAM, header_block, status_of
+from fastcall.rules.keepalive import KeepAlive
 
 __all__ = ["GrpcChannel"]
 
@@ -42,6 +43,9 @@ CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_AFTER_S = 20.0
 KEEPALIVE_TIMEOUT_S = 10.0
 GOODBYE_S = 0.5
+# At least so long lies between two writes: with many calls one carries several requests, and the kernel's part is most
+# of what a request costs. With a few calls hardly one waits.
+WRITE_EVERY_S = 0.003
 # gRPC writes a timeout with 8 digits at most.
 TIMEOUT_DIGITS = 100_000_000
 
@@ -79,11 +83,11 @@ class GrpcChannel(asyncio.Protocol):
         # In the order in which they were opened: so they go out.
         self._calls: dict[GrpcCall, None] = {}
         self._flush_due = False
+        self._written_at = 0.0
         self._paused = False
         self._draining = False
         self._over = False
-        self._heard_at = self._loop.time()
-        self._pinged_at: float | None = None
+        self._silence = KeepAlive(after_s=KEEPALIVE_AFTER_S, timeout_s=KEEPALIVE_TIMEOUT_S, now=self._loop.time())
         self._keepalive: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._connecting = self._loop.create_task(self._connect(host, port, tls, server_name))
@@ -261,8 +265,7 @@ class GrpcChannel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio's; tells the calls what came, in the turn in which it came."""
-        self._heard_at = self._loop.time()
-        self._pinged_at = None
+        self._silence.heard(now=self._loop.time())
         try:
             events = self._http2.receive(data)
         except Http2Error as error:
@@ -310,7 +313,8 @@ class GrpcChannel(asyncio.Protocol):
     def _flush_soon(self) -> None:
         if not self._flush_due and not self._paused and self._transport is not None:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            wait_s = self._written_at + WRITE_EVERY_S - self._loop.time()
+            self._loop.call_later(max(wait_s, 0), self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -322,6 +326,7 @@ class GrpcChannel(asyncio.Protocol):
                 self._abort("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: {error}")
                 return
             if data:
+                self._written_at = self._loop.time()
                 transport.write(data)
             if events:
                 self._dispatch(events)
@@ -384,16 +389,11 @@ class GrpcChannel(asyncio.Protocol):
 
     def _keep_alive(self) -> None:
         now = self._loop.time()
-        if self._pinged_at is not None and now - self._pinged_at >= KEEPALIVE_TIMEOUT_S:
+        todo = self._silence.look(is_used=bool(self._calls), now=now)
+        if todo == "gone":
             self._abort("UNAVAILABLE", f"{self._address} does not answer any more")
             return
-        wait_s = self._heard_at + KEEPALIVE_AFTER_S - now
-        if self._pinged_at is not None:
-            wait_s = self._pinged_at + KEEPALIVE_TIMEOUT_S - now
-        elif wait_s <= 0:
-            wait_s = KEEPALIVE_AFTER_S
-            if self._calls:
-                self._pinged_at, wait_s = now, KEEPALIVE_TIMEOUT_S
-                self._http2.ping()
-                self._flush_soon()
-        self._keepalive = self._loop.call_later(max(wait_s, 0.01), self._keep_alive)
+        if todo == "ask":
+            self._http2.ping()
+            self._flush_soon()
+        self._keepalive = self._loop.call_later(self._silence.wait_s(now=now), self._keep_alive)

@@ -1,0 +1,47 @@
+"""Whether a peer that says nothing is still there: it is asked, and given time to answer. Time is an argument."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["KeepAlive"]
+
+SOON_S = 0.01
+
+
+class KeepAlive:
+    """One connection's silence. Pure; one thread. ``look`` at the times that ``wait_s`` names.
+
+    :param after_s: so much silence, while the connection is in use, and the peer is asked
+    :param timeout_s: so long it has to say anything
+    """
+
+    __slots__ = ("_after_s", "_asked_at", "_heard_at", "_timeout_s")
+
+    def __init__(self, *, after_s: float, timeout_s: float, now: float) -> None:
+        self._after_s = after_s
+        self._timeout_s = timeout_s
+        self._heard_at = now
+        self._asked_at: float | None = None
+
+    def heard(self, *, now: float) -> None:
+        """The peer said something, whatever it was."""
+        self._heard_at = now
+        self._asked_at = None
+
+    def look(self, *, is_used: bool, now: float) -> Literal["wait", "ask", "gone"]:
+        """What to do now. After ``ask`` it counts as asked; nobody asks where nothing depends on the answer."""
+        if self._asked_at is not None:
+            return "gone" if now - self._asked_at >= self._timeout_s else "wait"
+        if now - self._heard_at < self._after_s:
+            return "wait"
+        if is_used:
+            self._asked_at = now
+            return "ask"
+        self._heard_at = now  # it is not missed
+        return "wait"
+
+    def wait_s(self, *, now: float) -> float:
+        """How long until the next look."""
+        due_at = self._heard_at + self._after_s if self._asked_at is None else self._asked_at + self._timeout_s
+        return max(due_at - now, SOON_S)
