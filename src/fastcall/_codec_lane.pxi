@@ -224,7 +224,7 @@ cdef class FrameLane:
         """Whose media is taken from now on; None: nobody's, and everything is handed over."""
         self.call = call
 
-    def data_received(self, bytes data not None, /):
+    def data_received(self, bytes data not None):
         """What the socket received, from its transport. Calls ``on_step`` if the first step is not 0."""
         self.data = self.kept + data if self.kept else data
         self.kept = b""
