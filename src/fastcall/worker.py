@@ -17,6 +17,7 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastcall.adapters.front import WaitingRoom
@@ -47,9 +48,18 @@ class Worker:
 
     :param control: this process's end of the way for words
     :param connections: its end of the way for connections
+    :param on_ready: called before the first call may come
     """
 
-    def __init__(self, settings: Settings, control: socket.socket, connections: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: socket.socket,
+        connections: socket.socket,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_ready = on_ready
         self._settings = settings
         self._control = control
         self._connections = connections
@@ -71,7 +81,14 @@ class Worker:
         if not line:
             return
         options = ServeOptions(**json.loads(line))
-        host = CallHost(self._settings, options, self._metrics, emit=self._emit, emit_batch=self._emit_batch)
+        host = CallHost(
+            self._settings,
+            options,
+            self._metrics,
+            emit=self._emit,
+            is_read=lambda: True,  # it is the parent who knows
+            emit_batch=self._emit_batch,
+        )
         self._host, self._path = host, options.path
         self._doorman = Doorman(self._settings, self._metrics, lets_all_in=options.insecure)
         try:
@@ -82,6 +99,7 @@ class Worker:
             return
         receiver = Receiver(self._connections, host.websocket)
         self._receiver = receiver
+        self._on_ready()
         self._tell("ready", recogniser=host.recogniser)
         await self._obey(reader)
         receiver.close()
