@@ -41,6 +41,7 @@ class CallHost:
     """Loop thread only; ``start``, then ``stop``.
 
     :param emit: is told every transcript event as a line of JSON; must return at once
+    :param is_read: whether there is anybody for whom to make such a line
     :param emit_batch: is told every batch of the calls that are watched: the call's id, and a line of JSON
     """
 
@@ -51,6 +52,7 @@ class CallHost:
         metrics: Metrics,
         *,
         emit: Callable[[str], None],
+        is_read: Callable[[], bool],
         emit_batch: Callable[[str, str], None],
     ) -> None:
         check_fallback(settings, options)
@@ -58,6 +60,7 @@ class CallHost:
         self._options = options
         self.metrics = metrics
         self._emit = emit
+        self._is_read = is_read
         self._emit_batch = emit_batch
         self._watched: frozenset[str] = frozenset()
         self._kind, self._endpoint = choose_recogniser(settings, options)
@@ -244,14 +247,17 @@ class CallHost:
 
     def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
         line = log_line(event, call_sid=call_sid)
-        if line is not None:
-            log.info("%s", line, extra={"call": one_line(call_sid)})
+        if line is not None and log.isEnabledFor(logging.INFO):
+            # Not ``log.info``: it looks up the line that calls it, in vain, and that is half of its work.
+            extra = {"call": one_line(call_sid)}
+            log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None, extra=extra))
         if event.event == "session_started" and call_sid in self._watched:
             self._look_for_watched()
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
             log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
-        self._emit(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
+        if self._is_read():
+            self._emit(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
 
 
 class _Entry:

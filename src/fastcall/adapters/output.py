@@ -148,7 +148,7 @@ class LogOutput:
     def _failed(self, error: Exception) -> None:
         if not self._has_failed:
             self._has_failed = True
-            print(f"fastcall: the log cannot be written any more: {error}", file=sys.stderr)
+            sys.stderr.write(f"fastcall: the log cannot be written: {error}\n")
 
 
 class TranscriptFile:

@@ -44,6 +44,11 @@ class Broadcast:
         return len(self._readers)
 
     @property
+    def is_read(self) -> bool:
+        """Whether someone reads the transcript stream."""
+        return any(reader.call_sid is None for reader in self._readers)
+
+    @property
     def watched(self) -> frozenset[str]:
         """The calls whose batches someone reads."""
         return frozenset(reader.call_sid for reader in self._readers if reader.call_sid is not None)

@@ -9,6 +9,8 @@ from fastcall.events import SAMPLES_PER_MS, TranscriptEvent
 
 __all__ = ["log_line", "one_line", "record", "record_line"]
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # ``json.dumps`` would make an encoder for each line
+
 _LOG_LINES = {
     "session_started": "[STT] Streaming session started",
     "partial": "🟡 Partial: {text}",
@@ -55,7 +57,7 @@ def record(event: TranscriptEvent, *, call_sid: str, stream_sid: str, at: float)
 
 def record_line(event: TranscriptEvent, *, call_sid: str, stream_sid: str, at: float) -> str:
     """``record`` as one line of JSON with its newline."""
-    return json.dumps(record(event, call_sid=call_sid, stream_sid=stream_sid, at=at), ensure_ascii=False) + "\n"
+    return _encode(record(event, call_sid=call_sid, stream_sid=stream_sid, at=at)) + "\n"
 
 
 def _ms(sample: int | None) -> int | None:

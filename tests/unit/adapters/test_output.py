@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
 
+from fastcall.adapters import output as module
 from fastcall.adapters.output import LogOutput, TranscriptFile
 from fastcall.errors import UsageError
 
@@ -37,6 +39,95 @@ def test_nothing_is_left_on_the_logger() -> None:
     before = list(logging.getLogger("fastcall").handlers)
     logged("text")
     assert logging.getLogger("fastcall").handlers == before
+
+
+log = logging.getLogger("fastcall.test")
+
+
+class Pipe(io.StringIO):
+    """Counts writes; while it is shut, they wait; and some may fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self.entered = threading.Event()
+        self.failures: list[Exception] = []
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        self.entered.set()
+        self.is_open.wait(10)
+        if self.failures:
+            raise self.failures.pop()
+        return super().write(text)
+
+
+def test_a_crowd_of_lines_is_written_together_and_in_order() -> None:
+    pipe = Pipe()
+    output = LogOutput(pipe)
+    for number in range(5000):
+        log.info("%d", number)
+    output.close()
+    assert pipe.getvalue().split() == [str(number) for number in range(5000)]
+    assert pipe.writes < 500
+
+
+def test_a_reader_that_stops_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_LINES", 10)
+    pipe = Pipe()
+    pipe.is_open.clear()
+    output = LogOutput(pipe)
+    log.info("first")
+    assert pipe.entered.wait(10)
+    for number in range(25):
+        log.info("%d", number)
+    assert output.dropped_lines == 15
+    pipe.is_open.set()
+    output.close()
+    assert pipe.getvalue().split() == ["first", *map(str, range(10))]
+
+
+def test_a_log_that_cannot_be_written_is_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = Pipe()
+    output = LogOutput(pipe)
+    pipe.failures = [BrokenPipeError("nobody reads"), BrokenPipeError("nobody reads")]
+    for line in ("lost", "lost too", "written"):
+        pipe.entered.clear()
+        log.info(line)
+        assert pipe.entered.wait(10)
+    output.close()
+    assert output.dropped_lines == 2
+    assert pipe.getvalue() == "written\n"
+    assert capsys.readouterr().err == "fastcall: the log cannot be written: nobody reads\n"
+
+
+def test_a_form_that_does_not_fit_its_values_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = Pipe()
+    output = LogOutput(pipe)
+    log.info("%d", "no number")
+    log.info("goes on")
+    output.close()
+    assert pipe.getvalue() == "goes on\n"
+    assert "TypeError" in capsys.readouterr().err
+
+
+def test_a_terminal_without_unicode_gets_every_line() -> None:
+    bytes_out = io.BytesIO()
+    output = LogOutput(io.TextIOWrapper(bytes_out, encoding="ascii"))
+    log.info("🟢 Final: \u00e9t\u00e9")
+    output.close()
+    assert bytes_out.getvalue() == b"\\U0001f7e2 Final: \\xe9t\\xe9\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to be had")
+def test_transcripts_that_a_disk_does_not_take_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = TranscriptFile("/dev/full")
+    file.write("{}\n")
+    file.close()
+    assert file.dropped_lines == 1
+    assert "cannot write transcripts: [Errno 28]" in caplog.text
 
 
 def test_the_file_is_appended_to_and_whole_after_close(tmp_path: Path) -> None:

@@ -46,7 +46,10 @@ async def test_there_is_an_end_to_readers() -> None:
 async def test_who_watches_a_call_has_its_batches_and_nothing_else() -> None:
     watched: list[set[str]] = []
     hub = Broadcast(Metrics(), on_watch=lambda calls: watched.append(set(calls)))
-    everything, one, other = hub.subscribe(), hub.subscribe("CA1"), hub.subscribe("CA2")
+    one, other = hub.subscribe("CA1"), hub.subscribe("CA2")
+    assert not hub.is_read
+    everything = hub.subscribe()
+    assert hub.is_read
     assert everything is not None
     assert one is not None
     assert other is not None
