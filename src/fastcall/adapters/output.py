@@ -63,8 +63,9 @@ class _LineWriter:
         while not closing:
             self._news.wait()
             # Lines come in crowds: to wake for each, and take the interpreter from the loop, costs more than the line.
-            closing = self._closing.wait(GATHER_S)
-            self._news.clear()  # before the lines are taken: one that comes now wakes this thread again
+            self._closing.wait(GATHER_S)
+            self._news.clear()  # before all else is looked at: what comes now wakes this thread again
+            closing = self._closing.is_set()
             while self._waiting:
                 self._write_some()
 

@@ -74,6 +74,32 @@ def test_a_crowd_of_lines_is_written_together_and_in_order() -> None:
     assert pipe.writes < 500
 
 
+def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClosedMeanwhile(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            closing.start()
+            assert news_of_the_end.wait(10)
+            return False
+
+    pipe = Pipe()
+    output = LogOutput(pipe)
+    writer = output._writer
+    news_of_the_end, closed = threading.Event(), threading.Event()
+    closing = threading.Thread(target=lambda: (output.close(), closed.set()), daemon=True)
+    tell = writer._news.set
+
+    def note() -> None:
+        tell()
+        if writer._closing.is_set():
+            news_of_the_end.set()
+
+    monkeypatch.setattr(writer, "_closing", ClosedMeanwhile())
+    monkeypatch.setattr(writer._news, "set", note)
+    log.info("last")
+    assert closed.wait(10)
+    assert pipe.getvalue() == "last\n"
+
+
 def test_a_reader_that_stops_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING_LINES", 10)
     pipe = Pipe()
