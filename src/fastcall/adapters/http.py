@@ -181,5 +181,5 @@ async def _send_lines(request: web.BaseRequest, stream: LineStream) -> web.Strea
         response.enable_chunked_encoding()
     await response.prepare(request)
     async for line in stream.lines:
-        await response.write(line.encode())
+        await response.write(line.encode(errors="backslashreplace"))
     return response

@@ -6,9 +6,11 @@ dropped and counted, calls go on.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import select
 import sys
 import threading
 from collections import deque
@@ -22,31 +24,43 @@ __all__ = ["LogOutput", "TranscriptFile"]
 
 MAX_WAITING_LINES = 100_000
 GATHER_S = 0.02
-MAX_LINES_A_WRITE = 1000
+# Processes that share a pipe do not break each other's lines as long as no write is longer (POSIX, write()).
+LOG_WRITE_BYTES = select.PIPE_BUF
+FILE_WRITE_BYTES = 64 * 1024
 
 
 class _LineWriter:
     """A thread that writes lines, many at once. Its owner ends it by ``close``.
 
     :param write: writes lines, with their newlines, and brings them where they go
+    :param limit_bytes: of one write, in UTF-8, if it is of more than one line
     :param failed: is told, by the thread, why lines were dropped
     """
 
-    def __init__(self, name: str, write: Callable[[str], None], failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, name: str, write: Callable[[str], None], *, limit_bytes: int, failed: Callable[[Exception], None]
+    ) -> None:
         self._write = write
+        self._limit_bytes = limit_bytes
         self._failed = failed
         self._waiting: deque[str] = deque()
         self._news = threading.Event()
         self._closing = threading.Event()
-        self.dropped = 0
-        """Lines that did not fit, or could not be written."""
+        # Each has one thread that adds to it.
+        self._refused = 0
+        self._unwritten = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that did not fit, or could not be written."""
+        return self._refused + self._unwritten
 
     def add(self, line: str) -> None:
         """Queue one line, newline included. Any thread; returns at once."""
         if len(self._waiting) >= MAX_WAITING_LINES:
-            self.dropped += 1
+            self._refused += 1
             return
         self._waiting.append(line)
         if not self._news.is_set():
@@ -70,12 +84,20 @@ class _LineWriter:
                 self._write_some()
 
     def _write_some(self) -> None:
-        lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_LINES_A_WRITE))]
+        lines = [self._waiting.popleft()]
+        room = self._limit_bytes - _bytes_of(lines[0])
+        while self._waiting and (size := _bytes_of(self._waiting[0])) <= room:
+            lines.append(self._waiting.popleft())
+            room -= size
         try:
             self._write("".join(lines))
         except (OSError, ValueError) as error:
-            self.dropped += len(lines)
+            self._unwritten += len(lines)
             self._failed(error)
+
+
+def _bytes_of(line: str) -> int:
+    return len(line) if line.isascii() else len(line.encode(errors="backslashreplace"))
 
 
 class _LineHandler(logging.Handler):
@@ -126,7 +148,7 @@ class LogOutput:
             stream.write(lines)
             stream.flush()
 
-        self._writer = _LineWriter("fastcall-log", write, self._failed)
+        self._writer = _LineWriter("fastcall-log", write, limit_bytes=LOG_WRITE_BYTES, failed=self._failed)
         self._handler = _LineHandler(self._writer.add)
         self._handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
         self._has_failed = False
@@ -147,9 +169,10 @@ class LogOutput:
         self._writer.close()
 
     def _failed(self, error: Exception) -> None:
-        if not self._has_failed:
+        if not self._has_failed and sys.stderr is not None:
             self._has_failed = True
-            sys.stderr.write(f"fastcall: the log cannot be written: {error}\n")
+            with contextlib.suppress(OSError, ValueError):  # then there is nobody left to be told
+                sys.stderr.write(f"fastcall: the log cannot be written: {error}\n")
 
 
 class TranscriptFile:
@@ -160,10 +183,12 @@ class TranscriptFile:
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self._file = open(path, "a", encoding="utf-8")
+            self._file = open(path, "a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UsageError(f"cannot write transcripts to {path}: {error.strerror}") from error
-        self._writer = _LineWriter("fastcall-transcripts", self._write, self._failed)
+        self._writer = _LineWriter(
+            "fastcall-transcripts", self._write, limit_bytes=FILE_WRITE_BYTES, failed=self._failed
+        )
 
     @property
     def dropped_lines(self) -> int:

@@ -45,18 +45,18 @@ log = logging.getLogger("fastcall.test")
 
 
 class Pipe(io.StringIO):
-    """Counts writes; while it is shut, they wait; and some may fail."""
+    """Keeps how long writes were; while it is shut, they wait; and some may fail."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.writes = 0
+        self.writes_bytes: list[int] = []
         self.is_open = threading.Event()
         self.is_open.set()
         self.entered = threading.Event()
         self.failures: list[Exception] = []
 
     def write(self, text: str) -> int:
-        self.writes += 1
+        self.writes_bytes.append(len(text.encode()))
         self.entered.set()
         self.is_open.wait(10)
         if self.failures:
@@ -71,7 +71,18 @@ def test_a_crowd_of_lines_is_written_together_and_in_order() -> None:
         log.info("%d", number)
     output.close()
     assert pipe.getvalue().split() == [str(number) for number in range(5000)]
-    assert pipe.writes < 500
+    assert len(pipe.writes_bytes) < 500
+
+
+def test_no_write_is_so_long_that_another_process_may_break_it() -> None:
+    pipe = Pipe()
+    output = LogOutput(pipe)
+    lines = ["🟢" * 60, *["🟡 Partial: one two"] * 900, "x" * 5000, "y"]
+    for line in lines:
+        log.info(line)
+    output.close()
+    assert pipe.getvalue().splitlines() == lines
+    assert [size for size in pipe.writes_bytes if size > module.LOG_WRITE_BYTES] == [5001]
 
 
 def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +140,19 @@ def test_a_log_that_cannot_be_written_is_told_of_once(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "fastcall: the log cannot be written: nobody reads\n"
 
 
+def test_where_nobody_can_be_told_lines_are_counted_and_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, gone = Pipe(), Pipe()
+    monkeypatch.setattr("sys.stderr", gone)
+    gone.failures = [BrokenPipeError("nobody reads this either")]
+    output = LogOutput(pipe)
+    pipe.failures = [BrokenPipeError("nobody reads")]
+    log.info("lost")
+    assert gone.entered.wait(10)
+    log.info("written")
+    output.close()
+    assert (output.dropped_lines, pipe.getvalue()) == (1, "written\n")
+
+
 def test_a_form_that_does_not_fit_its_values_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     pipe = Pipe()
     output = LogOutput(pipe)
@@ -164,6 +188,16 @@ def test_the_file_is_appended_to_and_whole_after_close(tmp_path: Path) -> None:
             file.write(f"{part}{number}\n")
         file.close()
     assert path.read_text().splitlines() == [f"{part}{number}" for part in "ab" for number in range(500)]
+
+
+def test_a_call_whose_name_is_no_text_costs_no_other_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    file = TranscriptFile(path)
+    for name in ("CA1", "CA\ud800", "CA2"):
+        file.write(json.dumps({"call_sid": name}, ensure_ascii=False) + "\n")
+    file.close()
+    assert [json.loads(line)["call_sid"] for line in path.read_text().splitlines()] == ["CA1", "CA\ud800", "CA2"]
+    assert file.dropped_lines == 0
 
 
 def test_a_file_that_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:
