@@ -166,6 +166,8 @@ class Side:
         )
         if is_open:
             self.connection.attach(self.runner)
+            # A transport remembers the method that it calls, and is to know of the lane's.
+            assert (self.transport.protocol is self.connection) == kind.hot_lane
         self.by_lane = 0
         self._eof = False
 

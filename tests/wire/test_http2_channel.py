@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -20,7 +20,7 @@ import pytest
 from fastcall import _http2
 from fastcall.errors import RecognizerError
 from h2peer import ANSWER, OK, H2Peer, frame, grpc_message, h2_server
-from peers import PATIENCE_S
+from peers import PATIENCE_S, turns
 
 try:
     _http2.load()
@@ -153,6 +153,60 @@ async def echo(requests: Any, context: Any) -> AsyncIterator[bytes]:
     async for request in requests:
         yield request
     context.set_trailing_metadata((("bye", "now"),))
+
+
+class Outlet:
+    """In the place of a channel's transport: counts its writes."""
+
+    def __init__(self, channel: GrpcChannel) -> None:
+        self._transport: Any = channel._transport
+        self.writes = 0
+        channel._transport = cast(asyncio.Transport, self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self.writes += 1
+        self._transport.write(data)
+
+
+async def test_messages_that_follow_a_write_soon_go_out_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http2, "WRITE_EVERY_S", 0.1)
+    async with grpcio_server(echo) as port, channel_to(port) as channel:
+        call, listener = open_call(channel)
+        call.write(b"0")
+        await listener.until(lambda: listener.messages)
+        outlet = Outlet(channel)
+        for number in range(1, 6):
+            call.write(b"%d" % number)
+            await turns(3)
+        await listener.until(lambda: len(listener.messages) == 6)
+        assert listener.messages == [b"%d" % number for number in range(6)]
+        assert outlet.writes == 1
+        call.cancel()
+
+
+async def test_what_waits_for_its_write_goes_out_when_the_channel_is_closed(monkeypatch: pytest.MonkeyPatch):
+    seen: list[Any] = []
+
+    def note(peer: H2Peer, event: Any) -> None:
+        seen.append(event)
+        if isinstance(event, h2.events.RequestReceived):
+            peer.h2.send_headers(event.stream_id, ANSWER)
+
+    async with h2_server(note) as (port, connections):
+        channel = GrpcChannel("127.0.0.1", port)
+        call, listener = open_call(channel)
+        await listener.until(lambda: "answered" in listener.seen)
+        monkeypatch.setattr(http2, "WRITE_EVERY_S", 60.0)
+        call.cancel()
+        await channel.aclose()
+        outlet = Outlet(channel)
+        channel._flush()
+        assert outlet.writes == 0
+        await connections[0].lost
+    assert [type(event) for event in seen[-2:]] == [h2.events.StreamReset, h2.events.ConnectionTerminated]
 
 
 async def test_messages_go_there_and_back():

@@ -147,7 +147,7 @@ class GrpcChannel(asyncio.Protocol):
     # --- for the calls ----------------------------------------------------------------------------------
 
     def write(self, stream: Http2Stream, message: bytes, field: int) -> bool:
-        """Queue a message; it goes out at the end of this turn. Returns whether more may follow."""
+        """Queue a message; it goes out with the connection's next write. Returns whether more may follow."""
         writable = self._http2.write(stream, message, field)
         self._flush_soon()
         return writable
