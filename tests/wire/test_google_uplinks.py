@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +41,7 @@ from peers import (
     serving,
     start_emulator,
     tones,
+    way,
 )
 from waiting import until_called
 
@@ -298,6 +300,16 @@ _ERROR = bytes(
 )
 
 
+def peer_tls() -> ssl.SSLContext | None:
+    """What a peer needs that is reached in the way of this run."""
+    if not way()["stt_tls_roots"]:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 @both_uplinks
 @pytest.mark.parametrize(
     ("body", "code", "words"), [(b"\xff\xff", "INTERNAL", ""), (_ERROR, "INVALID_ARGUMENT", "no such model")]
@@ -305,7 +317,7 @@ _ERROR = bytes(
 async def test_a_response_that_is_none_or_bears_an_error_ends_its_stream_only(
     body: bytes, code: str, words: str
 ) -> None:
-    async with h2_server(answering_first_with(body)) as (port, connections):
+    async with h2_server(answering_first_with(body), tls=peer_tls()) as (port, connections):
         recognizer = google_recognizer(f"127.0.0.1:{port}")
         talks = [Talk(recognizer), Talk(recognizer)]
         ends = [asyncio.create_task(talk.until(lambda talk=talk: talk.end is not None)) for talk in talks]
@@ -336,7 +348,7 @@ async def test_a_stream_that_a_connection_refuses_is_made_on_another() -> None:
         elif isinstance(event, h2.events.StreamEnded) and event.stream_id == 1:
             peer.h2.send_headers(event.stream_id, OK, end_stream=True)
 
-    async with h2_server(script) as (port, connections):
+    async with h2_server(script, tls=peer_tls()) as (port, connections):
         recognizer = google_recognizer(f"127.0.0.1:{port}")
         first = Talk(recognizer)
         await first.until(lambda: first.results)
