@@ -53,9 +53,9 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unle
 test: build  ## all tests, JOBS=2 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
-test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 15 minutes
+test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 7 minutes
 	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
-		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q $(SESSION_TESTS); done; done
+		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(SESSION_TESTS); done; done
 
 check: build  ## style, types, stubs, floors
 	$(BIN)/ruff check .
