@@ -27,7 +27,7 @@ from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
 from fastcall.rules.tones import synthesize
 from fastcall.settings import Settings
-from peers import ScriptedRecognizer
+from peers import ScriptedRecognizer, turns
 
 __all__ = [
     "BINARY",
@@ -249,8 +249,7 @@ class Pair:
 
     async def settle(self) -> None:
         """What was begun by what was received."""
-        for _ in range(4):
-            await asyncio.sleep(0)
+        await turns(4)
 
     async def end(self) -> None:
         """The peer goes, and what is under way goes to its end."""

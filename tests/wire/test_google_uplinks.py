@@ -41,6 +41,7 @@ from peers import (
     serving,
     start_emulator,
     tones,
+    turns,
     way,
 )
 from waiting import until_called
@@ -109,8 +110,7 @@ async def gone(emulator: Emulator) -> None:
     """Wait until the emulator has no connection any more; TLS says goodbye in both directions first."""
     service = emulator._service
     await until_called(service, "disconnected", lambda: not service.connections)
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns(5)
 
 
 @contextlib.asynccontextmanager

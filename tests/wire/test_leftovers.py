@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 
-from peers import Phone, Served, serving, tones, words_of_call
+from peers import Phone, Served, serving, tones, turns, words_of_call
 
 FIRST, MORE, AT_ONCE = 24, 240, 24
 OF_A_CALL = ("CallRunner", "CallMachine", "RecognitionSession", "StreamRelay", "StreamLeg", "AudioHistory", "Task")
@@ -53,8 +53,7 @@ async def least() -> Counter[str]:
     """What is held once closing handshakes are over: when nothing more goes."""
     now, before = held(), Counter[str]()
     while now != before:
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await turns(20)
         now, before = held(), now
     return now
 

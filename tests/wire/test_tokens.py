@@ -16,7 +16,7 @@ from google.oauth2.credentials import Credentials
 from fastcall.adapters.google import tokens
 from fastcall.adapters.google.tokens import TokenSource
 from fastcall.errors import RecognizerError
-from peers import PATIENCE_S
+from peers import PATIENCE_S, turns
 
 
 class TokenServer(ThreadingHTTPServer):
@@ -101,8 +101,7 @@ async def test_the_loop_goes_on_while_a_token_is_got():
     async with token_server() as server, source_of(server) as source:
         server.may_answer.clear()
         waiting = asyncio.ensure_future(source.ready())
-        for _ in range(100):
-            await asyncio.sleep(0)
+        await turns(100)
         assert not waiting.done()
         server.may_answer.set()
         await waiting

@@ -11,6 +11,7 @@ import pytest
 
 from fastcall.drivers.own_fallback import MAX_WAITING, OwnFallback
 from fastcall.errors import RecognizerError
+from peers import turns
 
 
 def plain(pcm: bytes, language: str) -> str:
@@ -59,8 +60,7 @@ async def test_the_loop_goes_on_while_a_plain_one_works() -> None:
     may_end = threading.Event()
     own = OwnFallback(lambda pcm, language: "waited" if may_end.wait(30) else "")
     asking = asyncio.create_task(own.recognize(b"12", "en-US"))
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await turns(10)
     assert not asking.done()
     may_end.set()
     assert await asking == "waited"

@@ -16,7 +16,7 @@ from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.flood import BURST, RATE_PER_S
 from fastcall.settings import Settings
-from peers import ScriptedRecognizer
+from peers import ScriptedRecognizer, turns
 
 
 class Socket:
@@ -155,8 +155,7 @@ async def test_a_handler_hears_utterances_and_its_failure_is_told(caplog: pytest
     stage.say(SILENCE[:1600] + VOICE + SILENCE)
     stage.recognizer.streams[0].results(StreamResult("hello", True, 9600))
     with caplog.at_level(logging.ERROR, logger="fastcall"):
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns(10)
         await stage.hang_up()
     assert heard == ["hello"]
     assert [json.loads(message)["event"] for message in stage.socket.sent] == ["media", "mark"]
