@@ -87,4 +87,7 @@ class AudioHistory:
         self._forget()
 
     def _forget(self) -> None:
-        self.track.forget_before(min(self._settled_to, max(0, self.end - self._keep_samples)))
+        end = self._settled_to
+        if self._keep_samples:
+            end = min(end, max(0, self.end - self._keep_samples))
+        self.track.forget_before(end)
