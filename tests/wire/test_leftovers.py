@@ -8,10 +8,13 @@ import os
 import threading
 from collections import Counter
 
+import pytest
+
 from peers import Phone, Served, serving, tones, turns, words_of_call
 
 FIRST, MORE, AT_ONCE = 24, 240, 24
 OF_A_CALL = ("CallRunner", "CallMachine", "RecognitionSession", "StreamRelay", "StreamLeg", "AudioHistory", "Task")
+OURS = (*OF_A_CALL[:-1], "MediaConnection", "FrameLane", "GrpcCall", "NativeStream", "AgentDesk", "Call", "Speaker")
 WORLD = ("Task", "TimerHandle", "Thread", "Channel")
 
 
@@ -72,3 +75,22 @@ async def test_many_calls_leave_nothing_that_few_did_not(prompt_emulator: str) -
                 break
             left = await least() - before
         assert left == Counter()
+
+
+@pytest.mark.parametrize("handler", [None, "talkers:echo_texts"])
+async def test_a_call_that_is_over_leaves_nothing_to_the_collector_of_cycles(
+    prompt_emulator: str, handler: str | None
+) -> None:
+    """It is freed at once. To find it, the collector would stop all calls."""
+    async with serving(prompt_emulator, handler=handler) as served:
+        await place_calls(served, 0, 3)
+        await least()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await place_calls(served, 3, AT_ONCE)
+            await least()
+        finally:
+            gc.set_debug(0)
+        found = Counter(type(each).__name__ for each in gc.garbage)
+        gc.garbage.clear()
+    assert {name: found[name] for name in OURS if found[name]} == {}

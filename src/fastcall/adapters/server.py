@@ -131,11 +131,14 @@ class MediaConnection(ServerConnection):
         while step:
             if step == HAND_OVER:
                 super().data_received(lane.handed())
-                is_open = self._closing is None and self.protocol.state is State.OPEN
-                lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
+                self._choose_lane(lane)
             else:
                 self._guard(lane.attend)
             step = lane.go_on()
+
+    def _choose_lane(self, lane: FrameLane) -> None:
+        is_open = self._closing is None and self.protocol.state is State.OPEN
+        lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
 
     def eof_received(self) -> None:
         """The peer sends no more."""
@@ -224,6 +227,14 @@ class MediaConnection(ServerConnection):
         protocol = self.protocol
         close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
         return (close.code, close.reason) if close is not None else (self.close_code, self.close_reason or "")
+
+    def let_go(self) -> None:
+        """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
+        it."""
+        if self._lane is not None:
+            self._lane.carry(None)
+            del self.data_received
+        self._lane = self._receiver = None
 
     # --- outbound ---------------------------------------------------------------------------------------
 
@@ -335,6 +346,7 @@ class MediaServer:
             log.exception("internal error on a connection; closing this one only")
         finally:
             connection.transport.abort()
+            connection.let_go()
             del self._open[connection]
 
     async def _receive(self, connection: MediaConnection) -> None:

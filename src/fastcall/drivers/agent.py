@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -93,7 +94,7 @@ class AgentDesk:
         self._call = Call(
             started,
             socket,
-            self,
+            weakref.proxy(self),  # the runner and the running handler have the desk; a call that is over has nobody
             history=session.history,
             metrics=metrics,
             turns=self._turns,

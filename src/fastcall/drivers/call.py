@@ -94,8 +94,8 @@ class Call:
         """For the runner."""
         self.state: dict[str, Any] = {}
         """The handler's own: whatever belongs to this call."""
-        self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._count_drop)
-        self._keys: Inbox[str] = Inbox(MAX_WAITING_KEYS, on_drop=self._count_drop)
+        self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped)
+        self._keys: Inbox[str] = Inbox(MAX_WAITING_KEYS, on_drop=self._metrics.note_event_dropped)
         self._inboxes: list[Inbox[CallEvent]] = []
         self._is_interrupted = False
         """The caller broke in, and what is being said to us is not committed yet."""
@@ -283,7 +283,9 @@ class Call:
     def _open_inbox(self) -> Inbox[CallEvent]:
         if len(self._inboxes) >= MAX_READERS:
             raise RuntimeError(f"{MAX_READERS} readers of events already: leave a loop over events() before the next")
-        inbox: Inbox[CallEvent] = Inbox(MAX_WAITING_EVENTS, on_drop=self._count_drop, is_newer=_is_newer)
+        inbox: Inbox[CallEvent] = Inbox(
+            MAX_WAITING_EVENTS, on_drop=self._metrics.note_event_dropped, is_newer=_is_newer
+        )
         self._inboxes.append(inbox)
         if self._is_over:
             inbox.finish()
@@ -295,9 +297,6 @@ class Call:
                 yield event
         finally:
             self._inboxes.remove(inbox)
-
-    def _count_drop(self) -> None:
-        self._metrics.agent_events_dropped += 1
 
     def _count_outcome(self, outcome: Outcome) -> None:
         self._metrics.speculative_starts[outcome] += 1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated, Word
-from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import Recognizer, RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.rollover import RotationPlan
 from fastcall.rules.streammap import StreamMap
@@ -45,6 +45,24 @@ class LegOwner(Protocol):
 
     def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
         """The stream is over. Once a leg, and last."""
+
+
+class _GoneStream:
+    """A stream that has ended. Fulfils ``RecognizerStream``."""
+
+    writable = False
+
+    def write(self, pcm: bytes) -> None:
+        """Ignored."""
+
+    def half_close(self) -> None:
+        """Ignored."""
+
+    def cancel(self) -> None:
+        """Ignored."""
+
+
+_GONE = _GoneStream()
 
 
 class StreamLeg:
@@ -91,7 +109,7 @@ class StreamLeg:
         self.half_closed = False
         """Whether all was sent and the stream was told so."""
         self._last_write_at = self.opened_at
-        self._stream = recognizer.open(config, self)
+        self._stream: RecognizerStream = recognizer.open(config, self)
 
     @property
     def has_answered(self) -> bool:
@@ -237,6 +255,7 @@ class StreamLeg:
     def stream_ended(self, end: StreamEnd) -> None:
         """The stream is over."""
         self._stop_timer()
+        self._stream = _GONE  # the two knew each other, and would wait for the collector of cycles
         self._owner.leg_ended(self, end)
 
 

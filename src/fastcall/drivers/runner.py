@@ -395,5 +395,6 @@ class CallRunner:
             self._timer = None
         if self._agent is not None:
             self._agent.finish()
+            self._agent = None
         if not self._over.done():
             self._over.set_result(None)

@@ -100,8 +100,8 @@ class RecognitionSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._relay: StreamRelay | None = None
         self._finished: asyncio.Future[None] | None = None
-        self._closing = False
-        self._is_over = False
+        self._closing = self._is_over = False
+        self._last_failure: SessionFailed | None = None
         self._metrics = metrics or Metrics()
         self.clock = CallClock()
         """When a sample of the call was said, on the loop's clock. Loop thread."""
@@ -126,7 +126,7 @@ class RecognitionSession:
     @property
     def failure(self) -> SessionFailed | None:
         """Why the session gives no results (for now, or any more), or None. Any thread."""
-        return self._relay.failure or self._relay.outage if self._relay is not None else None
+        return self._relay.failure or self._relay.outage if self._relay is not None else self._last_failure
 
     def feed(self, audio: bytes) -> bool:
         """Take audio; never blocks, and a full ring drops the newest. One producer thread, which may be any.
@@ -236,6 +236,9 @@ class RecognitionSession:
         self._commit_interim()
         self._partials.stop()
         self._tell(SessionClosed())
+        self._last_failure = self.failure
+        self._relay = self._desk = None  # they know the session, and are needed no more
+        self._listeners.clear()
 
     def _note_sent(self, start: int, end: int) -> None:
         if self._loop is not None:

@@ -141,6 +141,10 @@ class Metrics:
         """A call may not begin."""
         (self.auth_refusals if refusal.is_auth else self.calls_refused)[refusal.reason] += 1
 
+    def note_event_dropped(self) -> None:
+        """An agent was too slow for an event."""
+        self.agent_events_dropped += 1
+
     def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:
         """A call's audio from ``start_sample`` to ``end_sample`` went to the recogniser."""
         self.audio_age_seconds.observe(clock.age_s(end_sample, now=now))

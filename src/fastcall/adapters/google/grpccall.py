@@ -69,6 +69,28 @@ class GrpcListener(Protocol):
         """
 
 
+class _Nobody:
+    """Who hears of a call that has ended. Fulfils ``GrpcListener``."""
+
+    def call_begun(self) -> None:
+        """Cannot come."""
+
+    def call_answered(self) -> None:
+        """Cannot come."""
+
+    def call_message(self, message: bytes) -> None:
+        """Cannot come."""
+
+    def call_writable(self) -> None:
+        """Cannot come."""
+
+    def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
+        """Cannot come."""
+
+
+_NOBODY = _Nobody()
+
+
 class GrpcCall:
     """One bidirectional streaming call. Loop thread only; all methods return at once and raise nothing."""
 
@@ -153,4 +175,8 @@ class GrpcCall:
             self._stream, self._early = None, None
             if self.deadline is not None:
                 self.deadline.cancel()
-            self.listener.call_ended(code, message, unprocessed=unprocessed)
+            listener, self.listener = (
+                self.listener,
+                _NOBODY,
+            )  # the two know each other, and are to end without the other
+            listener.call_ended(code, message, unprocessed=unprocessed)
