@@ -387,6 +387,18 @@ async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
     await pair.drop()
 
 
+@in_virtual_time
+async def test_what_a_transport_still_has_for_a_connection_that_was_let_go_is_ignored() -> None:
+    pair = Pair()
+    pair.receive(prelude(2))
+    late = pair.hot.connection.data_received  # transports remember it
+    await pair.drop()
+    pair.hot.connection.let_go()
+    did = list(pair.hot.transport.did)
+    late(frame(media(AT_MS, speech(0))))
+    assert pair.hot.transport.did == did
+
+
 REQUEST = upgrade_request(8080)
 # A binary frame in which there lies what would be frames of the call, if its head were not seen.
 TRAP = frame(PLAIN_LENGTH + frame(media(AT_MS + 20, CODES)), BINARY, key=bytes(4))
