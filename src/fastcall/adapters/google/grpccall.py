@@ -175,8 +175,6 @@ class GrpcCall:
             self._stream, self._early = None, None
             if self.deadline is not None:
                 self.deadline.cancel()
-            listener, self.listener = (
-                self.listener,
-                _NOBODY,
-            )  # the two know each other, and are to end without the other
+            # The two know each other, and each is to be freed without the other.
+            listener, self.listener = self.listener, _NOBODY
             listener.call_ended(code, message, unprocessed=unprocessed)
