@@ -712,30 +712,23 @@ def test_a_word_that_was_said_in_both_stays_in_both() -> None:
     assert observer.texts() == {1: "oh yes", 2: "yes please"}
 
 
-def test_a_word_of_an_interim_that_ended_before_the_span_stays() -> None:
+@pytest.mark.parametrize(
+    ("onset", "voice", "heard"),
+    [
+        (4.2, 4.0, "three"),
+        (3.1, 2.9, "two three"),  # so close that the audio before it, which the fallback is given too, has the word
+    ],
+)
+def test_a_word_of_an_interim_that_ended_before_the_span_is_given_once(onset: float, voice: float, heard: str) -> None:
     """A final covered the utterance within the tolerance, and left its last word to the interim."""
     observer = Observer()
     observer.begin(1.0, 0.7)
     observer.end(2.5, 2.2)
     observer.receive(2.6, final("one", 2.0))
     observer.receive(2.7, interim("two", 2.2))
-    observer.begin(4.2, 4.0)
+    observer.begin(onset, voice)
     observer.end(5.5, 5.0)
-    observer.receive(5.6, own("three", 4.0, 5.0))
-    observer.finish(6.0)
-    assert " ".join(observer.texts().values()) == "one two three"
-
-
-def test_a_word_before_the_onset_that_the_fallback_heard_as_well_is_not_doubled() -> None:
-    """As above, but so close to the span that the audio before it, which the fallback is given too, has the word."""
-    observer = Observer()
-    observer.begin(1.0, 0.7)
-    observer.end(2.5, 2.2)
-    observer.receive(2.6, final("one", 2.0))
-    observer.receive(2.7, interim("two", 2.2))
-    observer.begin(3.1, 2.9)
-    observer.end(5.5, 5.0)
-    observer.receive(5.6, own("two three", 2.9, 5.0))
+    observer.receive(5.6, own(heard, voice, 5.0))
     observer.finish(6.0)
     assert " ".join(observer.texts().values()) == "one two three"
 
