@@ -8,6 +8,8 @@ import pytest
 
 from house import CORE, HEADERS, MODULES, ROOT, name_of, tree_of
 
+# A question at 400, an end at 600: a design that bends around a limit is worse than a long module.
+MODULE_LINES = 600
 FUNCTION_LINES = 50
 
 
@@ -17,7 +19,7 @@ def lines_of(path) -> int:
 
 @pytest.mark.parametrize("path", MODULES + CORE + HEADERS, ids=name_of)
 def test_modules(path):
-    assert lines_of(path) <= 400, "what does this module do twice?"
+    assert lines_of(path) <= MODULE_LINES, "what does this module do twice?"
 
 
 @pytest.mark.parametrize(("name", "limit"), [("setup.py", 50), ("Makefile", 120), ("CONTRIBUTING.md", 100)])
