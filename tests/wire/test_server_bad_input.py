@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from fastcall.rules.caller import CallerMessages, CallIds
 from peers import (
     PATIENCE_S,
     Phone,
@@ -237,6 +238,25 @@ async def test_what_cannot_go_on_is_closed_with_a_code_and_one_line(
     assert logged.startswith(line)
     ended = served.transcripts.of(phone.call_sid, "call_ended", "session_closed")
     assert len(ended) == (0 if what == "a stream that never starts" else 2)
+
+
+@pytest.mark.parametrize("letter", ["c", "ש", "通", "📞", "\x85"])
+async def test_a_reason_that_is_too_long_for_its_frame_is_cut_at_a_character(
+    letter: str, prompt_emulator: str, warnings: Warnings
+) -> None:
+    async with serving(prompt_emulator) as served, Phone(served.url, "long") as first:
+        first.messages = CallerMessages(CallIds(letter * 120, "MZ1"))
+        await first.start()
+        await served.transcripts.wait_for(letter * 120, "session_started")
+        await first.say(tones("[20]"))
+        async with Phone(served.url, "long") as second:
+            second.messages = CallerMessages(CallIds(letter * 120, "MZ2"))
+            await second.start()
+            code, reason = await second.closed()
+        assert code == 1008
+        assert reason is not None
+        assert reason.startswith("this call has a socket already")
+        assert 119 < len(reason.encode()) <= 123
 
 
 async def test_a_connection_that_says_nothing_at_all_is_closed(prompt_emulator: str, warnings: Warnings) -> None:

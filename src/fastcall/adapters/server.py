@@ -40,6 +40,7 @@ MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
 MAX_EARLY_FRAMES = 64
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
+MAX_REASON_BYTES = 123
 
 END_OF_REQUEST = b"\r\n\r\n"
 # The step of a ``FrameLane`` that is not ``attend``.
@@ -83,6 +84,11 @@ class MessageReceiver(Protocol):
 
     async def wait_over(self) -> None:
         """Return when the receiver has nothing left to do."""
+
+
+def fit_reason(reason: str) -> str:
+    """``reason``, cut to what a close frame holds: 123 bytes of UTF-8, whole characters (RFC 6455 section 5.5)."""
+    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
 
 
 class MediaConnection(ServerConnection):
@@ -254,15 +260,18 @@ class MediaConnection(ServerConnection):
         if self._lane is not None:
             self._lane.carry(None)
         if self._closing is None:
-            self._closing = self.loop.create_task(self.close(code, reason[:120]))
+            self._closing = self.loop.create_task(self.close(code, reason))
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """The closing handshake; a peer that does not take part in it is cut off after 5 s."""
         try:
             # websockets' own close waits for a write that is under way, and that for a peer that does not read.
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await super().close(code, reason)
+                await super().close(code, fit_reason(reason))
         except TimeoutError:
+            self.transport.abort()
+        except Exception:
+            log.exception("internal error on closing a connection; it is cut off")
             self.transport.abort()
 
     async def send_queued(self) -> None:
