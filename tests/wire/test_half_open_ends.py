@@ -1,23 +1,16 @@
-"""Calls that end badly: the last words still come, within the time that closing may take."""
+"""Calls that end badly: the last words still come, and nothing waits for ever."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
-from peers import Phone, Served, both_uplinks, serving, start_emulator, tones
-
-# What closing may take, and a busy machine besides.
-CLOSE_S = 5.0
-SLACK_S = 3.0
+from peers import PATIENCE_S, Phone, Served, both_uplinks, serving, start_emulator, tones
 
 
-async def ended(served: Served, phone: Phone) -> float:
-    """Wait for the call's end; how long that took, in seconds."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+async def ended(served: Served, phone: Phone) -> None:
+    """Wait for the call's end."""
     await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    return loop.time() - began
 
 
 def drop(phone: Phone) -> None:
@@ -33,7 +26,7 @@ async def test_a_caller_who_is_gone_in_mid_word(emulator: str) -> None:
         await phone.speak(audio[: len(audio) - 1200])
         await (await phone.socket.ping())  # all that was sent has arrived
         drop(phone)
-        assert await ended(served, phone) < CLOSE_S + SLACK_S
+        await ended(served, phone)
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow autumn"]
 
 
@@ -52,7 +45,7 @@ async def test_a_call_that_ends_while_the_recogniser_is_away_and_comes_back_in_t
         await phone.stop()
         second = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", port=port)
         try:
-            assert await ended(served, phone) < CLOSE_S + SLACK_S
+            await ended(served, phone)
         finally:
             await asyncio.to_thread(second.stop)
         assert " ".join(served.transcripts.utterances(phone.call_sid)) == "apple arrow autumn badge bamboo"
@@ -68,7 +61,7 @@ async def test_a_call_that_ends_while_the_recogniser_is_away_for_good() -> None:
         await asyncio.to_thread(emulator.stop)
         await served.transcripts.wait_for(phone.call_sid, "session_failed")
         await phone.stop()
-        assert await ended(served, phone) < CLOSE_S + SLACK_S
+        await ended(served, phone)
         # No final came: what was heard as an interim counts.
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
 
@@ -82,9 +75,7 @@ async def test_a_server_that_stops_while_the_recogniser_is_away() -> None:
         emulator.send_signal(signal.SIGKILL)
         await asyncio.to_thread(emulator.stop)
         await served.transcripts.wait_for(phone.call_sid, "session_failed")
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await served.server.stop()
-        assert loop.time() - began < CLOSE_S + SLACK_S
+        async with asyncio.timeout(PATIENCE_S):
+            await served.server.stop()
         assert served.server.live_calls == 0
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]

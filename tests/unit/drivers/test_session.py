@@ -147,7 +147,7 @@ async def test_a_limit_opens_the_next_stream_with_everything_after_the_last_fina
     first = stage.stream
     began = loop.time()
     await asyncio.wait_for(_next_stream(stage, 2), 10)
-    assert 1.5 < loop.time() - began < 3.5
+    assert loop.time() - began > 1.5
     second = stage.stream
     await until(lambda: second.samples > 8640 - 1200)  # all but what is less than a batch
     assert g711.ulaw2lin((FRAME * 104)[8000:], 2).startswith(b"".join(second.written))
