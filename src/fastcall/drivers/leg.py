@@ -92,6 +92,7 @@ class StreamLeg:
         self.start = start
         """The first sample of the call that this stream was to hear."""
         self._cursor = start
+        self._flush_to = start
         self._is_paced = False
         self._next_piece_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -140,6 +141,11 @@ class StreamLeg:
         """Send what is due: a batch or more when abreast, a piece at its time when catching up."""
         self._pump(self._loop.time())
 
+    def flush(self) -> None:
+        """Send all that the history has, be it less than a batch: an utterance is over, and audio may not go on."""
+        self._flush_to = self._history.end
+        self.pump()
+
     def _pump(self, now: float) -> None:
         if self.half_closed:
             return
@@ -149,8 +155,8 @@ class StreamLeg:
             self.abreast_since = None
         if self._is_paced:
             backlog = self._replay(now)
-        is_live = self.abreast_since is not None and not self._is_finishing
-        if not self._is_paced and backlog >= (self._batch_samples if is_live else 1):
+        waits_for_batch = self.abreast_since is not None and not self._is_finishing and self._cursor >= self._flush_to
+        if not self._is_paced and backlog >= (self._batch_samples if waits_for_batch else 1):
             backlog = self._send_all(now)
         if self.abreast_since is None or self._is_finishing:
             self._after_sending(now, backlog)

@@ -102,6 +102,12 @@ class StreamRelay:
             if leg is not None:
                 leg.pump()
 
+    def flush(self) -> None:
+        """Nothing of what is in the history waits for a batch to fill."""
+        for leg in (self._owner, self._outgoing):
+            if leg is not None:
+                leg.flush()
+
     def note_speech(self, speaking: bool, sample: int) -> None:
         """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""
         now = self._loop.time()

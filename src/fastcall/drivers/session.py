@@ -153,13 +153,16 @@ class RecognitionSession:
 
     def pump(self) -> None:
         """Send what waits. Loop thread."""
-        self.intake.drain()
-        if self._loop is not None:
-            self.clock.heard(self._history.end, now=self._loop.time())
+        self._drain()
         if self._relay is not None:
             self._relay.pump()
         if self._desk is not None:
             self._desk.look()
+
+    def _drain(self) -> None:
+        self.intake.drain()
+        if self._loop is not None:
+            self.clock.heard(self._history.end, now=self._loop.time())
 
     def note_speech(self, speaking: bool, sample: int, *, is_last: bool = False) -> None:
         """The endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
@@ -170,8 +173,13 @@ class RecognitionSession:
     def note_utterance(self, begins: bool, sample: int, *, is_last: bool = False) -> None:
         """An utterance begins at ``sample``, or the open one ends there: the fallback hears it if no stream can.
 
+        At its end all audio goes out at once: no more may come for long, and its last word would wait for a batch.
+
         Part of ``note_speech``; by itself for who knows utterances and not exactly when somebody speaks.
         """
+        if not begins and self._relay is not None:
+            self._drain()
+            self._relay.flush()
         if self._desk is not None:
             call_end = None if is_last else self.call_samples
             self._desk.note_utterance(begins, sample, call_end=call_end)

@@ -86,6 +86,30 @@ async def test_a_batch_goes_out_with_the_frame_that_completes_it_decoded() -> No
     await stage.close()
 
 
+async def test_when_an_utterance_ends_what_is_less_than_a_batch_goes_out_too() -> None:
+    stage = Stage()
+    stage.say(11)
+    assert stage.stream.samples == 8 * 160
+    stage.session.note_utterance(True, 0)
+    assert stage.stream.samples == 8 * 160
+    stage.session.note_speech(False, 1600)
+    assert stage.stream.samples == 11 * 160
+    stage.say(7)
+    assert stage.stream.samples == 11 * 160  # then batches again
+    await stage.close()
+
+
+async def test_the_rest_of_an_utterance_goes_out_when_back_pressure_is_over() -> None:
+    stage = Stage()
+    stage.say(11)
+    stage.stream.writable = False
+    stage.session.note_speech(False, 1600)
+    stage.stream.writable = True
+    stage.session.pump()
+    assert stage.stream.samples == 11 * 160
+    await stage.close()
+
+
 async def test_back_pressure_leaves_audio_and_it_goes_out_in_pieces_under_15000_bytes() -> None:
     stage = Stage()
     stage.stream.writable = False
