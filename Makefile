@@ -1,17 +1,19 @@
-# Every verb makes the environment that it needs, in .venv; none needs another to have been run before.
+# Every verb makes the environment that it needs, in VENV; none needs another to have been run before.
 #   make PYTHON=/path/to/python3.12 build   another Python
+#   make VENV=.venv-3.12 build              another place for the environment
 #   make FASTCALL_BUILD=debug test          another build of the Cython core: release, debug, trace, sanitize
 
 PYTHON ?= python3
 FASTCALL_BUILD ?= release
 export FASTCALL_BUILD
 
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 CORE := $(wildcard src/fastcall/_*.pyx)
 CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
-ENV_STAMP := .venv/.environment-$(subst /,_,$(PYTHON))
-CORE_STAMP := .venv/.core-$(FASTCALL_BUILD)
+ENV_STAMP := $(VENV)/.environment-$(subst /,_,$(PYTHON))
+CORE_STAMP := $(VENV)/.core-$(FASTCALL_BUILD)
 CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/rules/test_timeline.py tests/unit/rules/test_endpointing.py
 SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
 	google_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
@@ -22,26 +24,26 @@ BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test test-uplinks check lossless agents bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
+.PHONY: help build demo serve test test-pythons test-uplinks check lossless agents bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
-build: $(CORE_STAMP)  ## the environment in .venv, with the core compiled
+build: $(CORE_STAMP)  ## the environment in VENV=.venv, with the core compiled
 
 $(ENV_STAMP): pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || { echo "fastcall cannot be built here: there is no $(PYTHON) on the PATH; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3 build" >&2; exit 1; }
 	@"$(PYTHON)" tools/preflight.py
-	@echo "building the environment in .venv, about a minute"
-	@test "$$(cat .venv/.python 2>/dev/null)" = "$(PYTHON)" || "$(PYTHON)" -m venv --clear .venv
-	@echo "$(PYTHON)" > .venv/.python
+	@echo "building the environment in $(VENV), one to three minutes"
+	@test "$$(cat $(VENV)/.python 2>/dev/null)" = "$(PYTHON)" || "$(PYTHON)" -m venv --clear $(VENV)
+	@echo "$(PYTHON)" > $(VENV)/.python
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[all,dev]'
 	@touch $@
 
 $(CORE_STAMP): $(ENV_STAMP) setup.py $(CORE) $(CORE_PARTS)
 	@echo "compiling the core ($(FASTCALL_BUILD))"
 	@$(BIN)/python setup.py -q build_ext --inplace
-	@rm -f .venv/.core-*
+	@rm -f $(VENV)/.core-*
 	@touch $@
 
 demo: build  ## a phone call on this machine: server, recogniser and caller
@@ -52,6 +54,10 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unle
 
 test: build  ## all tests, JOBS=2 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYTHONS=...), each in an environment of its own
+	@set -e; for python in $(or $(PYTHONS),$$("$(PYTHON)" tools/pythons.py)); do echo "tests on $$python"; \
+		$(MAKE) PYTHON=$$python VENV=.venv-$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') test; done
 
 test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 7 minutes
 	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
@@ -103,5 +109,5 @@ density: build  ## how many live calls one core carries, against the replaced de
 soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat
 	$(BIN)/python benchmarks/soak.py $(or $(MINUTES),20)
 
-clean:  ## away with .venv and everything built
-	rm -rf .venv build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove all environments and everything built
+	rm -rf .venv .venv-* build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

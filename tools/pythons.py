@@ -1,0 +1,52 @@
+"""Prints the other Pythons of this machine that fastcall supports, one a line: `make test-pythons`.
+
+Looked for on the PATH (``python3.11`` and so on) and among pyenv's versions. Of each minor version the first that
+starts counts; alphas and free-threaded builds are not looked for.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST, NEWEST = 11, 14
+
+
+def version_of(python: str) -> tuple[int, int] | None:
+    """Its major and minor version; None if it does not start, as pyenv's shims of versions that are not chosen."""
+    try:
+        done = subprocess.run(
+            [python, "-c", "import sys, ensurepip; print(*sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    major, minor = done.stdout.split()
+    return int(major), int(minor)
+
+
+def candidates(minor: int) -> list[str]:
+    """Where a Python 3.``minor`` may be."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    on_path = shutil.which(f"python3.{minor}")
+    installed = sorted(pyenv.glob(f"3.{minor}.*/bin/python"), reverse=True)
+    return [*filter(None, [on_path]), *(str(path) for path in installed if not path.parts[-3].endswith("t"))]
+
+
+def main() -> None:
+    """Print them."""
+    for minor in range(OLDEST, NEWEST + 1):
+        if (3, minor) == sys.version_info[:2]:
+            continue
+        for python in candidates(minor):
+            if version_of(python) == (3, minor):
+                print(python)
+                break
+
+
+if __name__ == "__main__":
+    main()
