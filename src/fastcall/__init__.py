@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastcall.rules.spoken import Heard
     from fastcall.settings import Settings
     from fastcall.threaded import StreamingSTTSession
+    from fastcall.tokens import make_stream_token
 
 __all__ = [
     "Amendment",
@@ -45,6 +46,7 @@ __all__ = [
     "Utterance",
     "UtteranceDispatcher",
     "__version__",
+    "make_stream_token",
     "mulaw_decode_fast",
 ]
 
@@ -68,6 +70,7 @@ _HOMES = {
     "UsageError": ("errors", "UsageError"),
     "Utterance": ("events", "Utterance"),
     "UtteranceDispatcher": ("drivers.dispatcher", "UtteranceDispatcher"),
+    "make_stream_token": ("tokens", "make_stream_token"),
     "mulaw_decode_fast": ("_codec", "mulaw_decode"),
 }
 

@@ -73,7 +73,7 @@ class Door:
         tickets = console_tickets(settings.stream_secret, settings.admin_token)
         self.gate = CallGate(max_calls=options.max_calls, tokens=tokens, tickets=tickets)
         self.broadcast = Broadcast(metrics, on_watch=pool.watch)
-        self.doorman = Doorman(settings, metrics, lets_all_in=options.insecure)
+        self.doorman = Doorman(settings, metrics, lets_all_in=options.insecure, gives_all_tokens=options.insecure_twiml)
         self.room = WaitingRoom(on_closed=self._note_idle_closed)
         website = Website(
             settings,

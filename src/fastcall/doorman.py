@@ -32,6 +32,8 @@ _WHY = {
     "not_loopback": "only this machine may, or who bears FASTCALL_ADMIN_TOKEN",
     "admin_token": "it does not bear FASTCALL_ADMIN_TOKEN",
     "foreign_page": "a page of another site sent it, by the browser of someone on this machine",
+    "twiml_unsigned": "without TWILIO_AUTH_TOKEN nothing tells Twilio's requests from others, and /twiml would give "
+    "everybody a token: set it, or say --insecure-twiml",
     "ticket": "its ticket is not from the console of this server, or older than half a minute",
 }
 
@@ -40,14 +42,19 @@ class Doorman:
     """Decides, counts and tells of those that are turned away. Loop thread only.
 
     :param lets_all_in: whether anyone may place calls where nothing is set that calls must bear
+    :param gives_all_tokens: whether anyone may fetch TwiML, and with it a token
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, *, lets_all_in: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, *, lets_all_in: bool = False, gives_all_tokens: bool = False
+    ) -> None:
         self._tokens = settings.twilio_auth_tokens
         self._url = PublicUrl.parse(settings.public_url) if settings.public_url else None
         self._admin_token = settings.admin_token
         self._tickets = console_tickets(settings.stream_secret, settings.admin_token)
         self._is_guarded = lets_all_in or bool(self._tokens or settings.stream_secret)
+        # Without a secret there are no tokens, and TwiML gives nothing that was not had without it.
+        self._needs_signed_twiml = bool(settings.stream_secret) and not gives_all_tokens
         self._metrics = metrics
         self._throttle = LogThrottle(LOG_EVERY_S)
 
@@ -87,9 +94,9 @@ class Doorman:
         return True
 
     def may_fetch_twiml(self, request: PlainRequest) -> bool:
-        """Whether ``request`` is a webhook of Twilio's: signed, where there is a token to sign with."""
+        """Whether ``request`` is a webhook of Twilio's: signed, or nothing is lost if it is somebody else's."""
         if not self._tokens:
-            return True
+            return not self._needs_signed_twiml or self._refuse("twiml_unsigned", "TwiML")
         assert self._url is not None
         signature = request.headers.get(SIGNATURE_HEADER)
         urls = self._url.webhook_spellings(request.path, request.query)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import logging
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from fastcall.drivers.agent import Handler
 from fastcall.errors import UsageError
 from fastcall.fallbacks import NO_FALLBACK, load_callable
 from fastcall.rules.signature import PublicUrl
+from fastcall.rules.streamtoken import check_secret
 from fastcall.rules.wav import read_audio
 from fastcall.settings import Settings
 
@@ -33,6 +36,12 @@ log = logging.getLogger("fastcall")
 
 Recogniser = Literal["google", "emulator", "embedded", "none"]
 
+RESERVED_PATHS = ("/healthz", "/readyz", "/metrics", "/events", "/twiml", "/console")
+"""What the port answers beside the WebSocket; all that is below ``/console`` too."""
+
+# RFC 3986 section 3.3, without percent-encoding: a path is compared as it was sent.
+_PATH = re.compile(r"/|(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?")
+
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
@@ -48,6 +57,7 @@ class ServeOptions:
     transcripts: str | None = None
     log_format: str = "text"
     insecure: bool = False
+    insecure_twiml: bool = False
     tls_cert: str | None = None
     tls_key: str | None = None
     max_calls: int = 1500
@@ -96,12 +106,22 @@ def check_fallback(settings: Settings, options: ServeOptions) -> None:
 
 
 def check_exposure(settings: Settings, options: ServeOptions) -> None:
-    """Whether strangers could place calls.
+    """Whether paths, addresses and secrets can work, and strangers cannot place calls.
 
-    :raises UsageError: they could, and nobody said that they may
+    :raises UsageError: one cannot, or they could, and nobody said that they may
     """
+    _check_path(options.path)
+    if settings.fallback_url:
+        _check_fallback_url(settings.fallback_url)
+    if settings.admin_token:
+        check_secret("FASTCALL_ADMIN_TOKEN", settings.admin_token)
     if settings.public_url:
-        PublicUrl.parse(settings.public_url)
+        url = PublicUrl.parse(settings.public_url)
+        if not url.is_secure and not is_loopback(url.host.strip("[]")):
+            raise UsageError(
+                f"FASTCALL_PUBLIC_URL={url}: Twilio opens streams by wss:// only; say https://HOST, with a proxy, a "
+                "tunnel or --tls-cert that speaks TLS there"
+            )
     if settings.twilio_auth_tokens and not settings.public_url:
         raise UsageError(
             "TWILIO_AUTH_TOKEN is set, but not FASTCALL_PUBLIC_URL, which Twilio's signatures are made for: set it to "
@@ -113,6 +133,26 @@ def check_exposure(settings: Settings, options: ServeOptions) -> None:
             f"on {options.host} anyone could place calls: set TWILIO_AUTH_TOKEN and FASTCALL_PUBLIC_URL (or "
             "FASTCALL_STREAM_SECRET), or listen on 127.0.0.1, or say --insecure"
         )
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/"):
+        raise UsageError(f"--path {path}: a path begins with a slash; say --path /{path.lstrip('./')}")
+    if not _PATH.fullmatch(path):
+        raise UsageError(f"--path {path}: say letters, digits, dots and dashes between single slashes, such as /media")
+    plain = path.rstrip("/")
+    if plain in RESERVED_PATHS or plain.startswith("/console/"):
+        raise UsageError(f"--path {path}: the server answers something else there; say another, such as /media")
+
+
+def _check_fallback_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", text)
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise UsageError(f"FASTCALL_FALLBACK_URL={text}: say the whole https:// address of the TwiML to go on with")
 
 
 def tls_context(options: ServeOptions) -> ssl.SSLContext | None:
@@ -184,3 +224,13 @@ def tell_where(settings: Settings, options: ServeOptions, port: int, recogniser:
     is_guarded = settings.twilio_auth_tokens or settings.stream_secret
     if not is_guarded and (settings.public_url or not is_loopback(options.host)):
         log.warning("whoever reaches this server can place calls: set TWILIO_AUTH_TOKEN or FASTCALL_STREAM_SECRET")
+    if (
+        settings.public_url
+        and settings.stream_secret
+        and not settings.twilio_auth_tokens
+        and not options.insecure_twiml
+    ):
+        log.warning(
+            "/twiml is refused: it would give a token to whoever asks. Set TWILIO_AUTH_TOKEN, so that Twilio's "
+            "requests are known; or make tokens for TwiML of your own (fastcall token); or say --insecure-twiml"
+        )

@@ -16,7 +16,7 @@ from fastcall.rules.gate import CallGate
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.signature import PublicUrl
 from fastcall.rules.streamtoken import PARAMETER, StreamTokens
-from fastcall.rules.twiml import busy_twiml, connect_twiml, redirect_twiml
+from fastcall.rules.twiml import busy_twiml, connect_twiml, own_parameters, redirect_twiml
 from fastcall.settings import Settings
 
 __all__ = ["Website"]
@@ -123,7 +123,7 @@ class Website:
         if not self._has_room() or not self._gate.reserve(call_sid, now=now):
             self._metrics.calls_refused["busy"] += 1
             return PlainAnswer(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)
-        parameters = {name: fields.get(name, "") for name in ("From", "To")}
+        parameters = own_parameters(request.fields) | {name: fields.get(name, "") for name in ("From", "To")}
         if self._tokens is not None:
             parameters[PARAMETER] = self._tokens.mint(call_sid, now=now, nonce=secrets.token_hex(16))
         return PlainAnswer(200, connect_twiml(self._url.stream_url(self._path), parameters), XML)

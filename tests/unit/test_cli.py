@@ -65,6 +65,40 @@ def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "STT_BATCH_MS" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (["--path", "media"], {}, "--path /media"),
+        (["--path", "./media"], {}, "--path /media"),
+        (["--path", "/a b"], {}, "--path"),
+        (["--path", "//media"], {}, "--path"),
+        (["--path", "/media?x=1"], {}, "--path"),
+        (["--path", "/metrics"], {}, "another"),
+        (["--path", "/events/"], {}, "another"),
+        (["--path", "/console/media"], {}, "another"),
+        ([], {"FASTCALL_FALLBACK_URL": "voicemail"}, "https://"),
+        ([], {"FASTCALL_FALLBACK_URL": "/voicemail"}, "https://"),
+        ([], {"FASTCALL_FALLBACK_URL": "https://[x"}, "https://"),
+        ([], {"FASTCALL_FALLBACK_URL": "ftp://example.com/"}, "https://"),
+        ([], {"FASTCALL_PUBLIC_URL": "http://voice.example.com"}, "https://HOST"),
+        ([], {"FASTCALL_PUBLIC_URL": "ws://voice.example.com"}, "https://HOST"),
+        ([], {"FASTCALL_PUBLIC_URL": "https://a b"}, "https://HOST"),
+        ([], {"FASTCALL_ADMIN_TOKEN": "x"}, "16 characters"),
+        ([], {"FASTCALL_STREAM_SECRET": "x"}, "16 characters"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_in_one_line(
+    arguments: list[str], variables: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"SPEECH_EMULATOR_HOST": "127.0.0.1:1", **variables}
+    assert cli.main(["serve", "--port", "0", *arguments], environ) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("fastcall serve: ")
+    assert (arguments or list(variables))[0] in err
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
 def test_no_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([], {})

@@ -63,7 +63,7 @@ def test_a_handler_that_is_none_is_named(name: str) -> None:
         ({}, {"tls_cert": "x"}, "https://127.0.0.1:8080/console"),
         ({"FASTCALL_PUBLIC_URL": "https://h"}, {}, None),
         ({"FASTCALL_STREAM_SECRET": "x" * 16}, {"host": "0.0.0.0"}, None),
-        ({"FASTCALL_PUBLIC_URL": "https://h", "FASTCALL_ADMIN_TOKEN": "x"}, {}, "http://127.0.0.1:8080/console"),
+        ({"FASTCALL_PUBLIC_URL": "https://h", "FASTCALL_ADMIN_TOKEN": "x" * 16}, {}, "http://127.0.0.1:8080/console"),
     ],
 )
 def test_the_log_tells_of_the_console_where_it_can_be_seen(

@@ -24,7 +24,7 @@ from wire.test_website import next_record
 
 FILES = Path(fastcall.__file__).parent / "data" / "console"
 NAMES = sorted(path.name for path in FILES.iterdir())
-ADMIN, SECRET, TOKEN = "an-admin-token", "a-stream-secret-of-some-length", "auth-token-of-the-account"
+ADMIN, SECRET, TOKEN = "an-admin-token-of-some-length", "a-stream-secret-of-some-length", "auth-token-of-the-account"
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 PUBLIC = "https://voice.example.com/calls"
 GUARDED = {"twilio_auth_token": TOKEN, "public_url": PUBLIC, "admin_token": ADMIN}

@@ -36,7 +36,7 @@ PATIENCE_MS = PATIENCE_S * 1000
 LEAD_S, SPEECH_S = 2.0, 6.0
 SENTENCES = ["hello i would like to book a table", "there will be four people"]
 TONES = ["apple arrow", "autumn"]
-ADMIN = "an-admin-token"
+ADMIN = "an-admin-token-of-some-length"
 
 
 # --- the other sides ------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("hot_lane")
 
 TOKEN, NEXT_TOKEN = "auth-token-of-the-account", "auth-token-that-replaces-it"
 SECRET = "a-stream-secret-of-some-length"
-ADMIN = "an-admin-token"
+ADMIN = "an-admin-token-of-some-length"
 PUBLIC = "https://voice.example.com"
 STREAM = "wss://voice.example.com/media"
 SIGNED = {"twilio_auth_token": f"{TOKEN},{NEXT_TOKEN}", "public_url": PUBLIC}

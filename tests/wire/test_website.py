@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
@@ -69,6 +70,70 @@ async def test_by_get_the_query_is_signed(prompt_emulator: str) -> None:
         assert (url, parameters["From"]) == ("wss://voice.example.com/calls/media", "+1")
         assert parameters[PARAMETER]
         assert (await ask(served.port, target, headers=wrong)).status == 403
+
+
+@pytest.mark.parametrize("form", [FORM, [("CallSid", "CA2")]])
+async def test_without_an_auth_token_nobody_is_given_a_token(
+    form: list[tuple[str, str]], prompt_emulator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    unsigned = {"stream_secret": SECRET, "public_url": PUBLIC}
+    caplog.set_level("WARNING")
+    async with serving(prompt_emulator, **unsigned) as served:
+        at_start = [record.getMessage() for record in caplog.records]
+        posted = await ask(served.port, "/twiml", method="POST", form=form)
+        got = await ask(served.port, "/twiml?CallSid=CA1")
+        assert (posted.status, got.status) == (403, 403)
+        assert PARAMETER not in posted.body + got.body
+        assert served.server.metrics.auth_refusals == {"twiml_unsigned": 2}
+    assert len([line for line in at_start if "/twiml is refused" in line and "--insecure-twiml" in line]) == 1
+    assert SECRET not in caplog.text
+    async with serving(prompt_emulator, options={"insecure_twiml": True}, **unsigned) as served:
+        _, parameters = stream_of(await ask(served.port, "/twiml", method="POST", form=form))
+        assert parameters[PARAMETER]
+    async with serving(prompt_emulator, public_url=PUBLIC) as served:  # nothing is asked of a stream
+        assert PARAMETER not in stream_of(await ask(served.port, "/twiml", method="POST", form=form))[1]
+
+
+@pytest.mark.parametrize("public", ["https://user:pw@voice.example.com/calls", PUBLIC])
+@pytest.mark.parametrize("signed", ["https://user:pw@voice.example.com/calls", PUBLIC])
+async def test_a_webhook_with_credentials_in_its_address(public: str, signed: str, prompt_emulator: str) -> None:
+    """Twilio's page says that they are dropped before signing; libraries of Twilio's sign them."""
+    async with serving(prompt_emulator, **{**GUARDED, "public_url": public}) as served:
+        headers = {"X-Twilio-Signature": signature_of(TOKEN, f"{signed}/twiml", FORM)}
+        answer = await ask(served.port, "/twiml", method="POST", form=FORM, headers=headers)
+        if "pw" in signed and "pw" not in public:
+            assert answer.status == 403
+        else:
+            assert stream_of(answer)[0] == "wss://voice.example.com/calls/media"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_the_webhooks_address_says_reaches_the_agent(method: str, prompt_emulator: str) -> None:
+    async with serving(prompt_emulator, **GUARDED) as served:
+        phone = Phone("", "tenant")
+        own = f"tenant=a%26b&empty=&fastcall_token=x&fastcall_ticket=y&long={'x' * 500}&From=me"
+        form = [
+            ("CallSid", phone.call_sid),
+            ("From", "+1"),
+            ("FromCity", "X"),
+            ("SipHeader_X-a", "b"),
+            ("StirVerstat", "c"),
+        ]
+        if method == "GET":
+            target = f"/twiml?{own}&{urlencode(form)}"
+            headers = {"X-Twilio-Signature": signature_of(TOKEN, PUBLIC + target)}
+            answer = await ask(served.port, target, headers=headers)
+        else:
+            target = f"/twiml?{own}"
+            headers = {"X-Twilio-Signature": signature_of(TOKEN, PUBLIC + target, form)}
+            answer = await ask(served.port, target, method="POST", form=form, headers=headers)
+        url, parameters = stream_of(answer)
+        assert parameters.keys() == {"tenant", "From", PARAMETER}
+        assert (parameters["tenant"], parameters["From"]) == ("a&b", "+1")
+        headers = {"X-Twilio-Signature": signature_of(TOKEN, url)}
+        async with Phone(f"ws://127.0.0.1:{served.port}/media", "tenant", additional_headers=headers) as phone:
+            await phone.start(parameters)
+            await served.transcripts.wait_for(phone.call_sid, "call_started")
 
 
 @pytest.mark.parametrize(

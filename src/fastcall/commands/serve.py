@@ -24,7 +24,8 @@ who may come in (environment):
   TWILIO_AUTH_TOKEN       streams and /twiml need Twilio's signature; two tokens, comma between, while one replaces
                           the other (or the second in TWILIO_AUTH_TOKEN_SECONDARY)
   FASTCALL_PUBLIC_URL     https://YOUR-HOST as Twilio reaches this server: what signatures are made for
-  FASTCALL_STREAM_SECRET  streams need a one-time token; /twiml gives them out
+  FASTCALL_STREAM_SECRET  streams need a one-time token; /twiml gives them to Twilio's signed requests, and
+                          `fastcall token` makes them for TwiML of your own
   FASTCALL_ADMIN_TOKEN    /metrics and /events need `Authorization: Bearer` with it, and /console asks for it; without
                           it, and without a public URL, they answer this machine only
   FASTCALL_FALLBACK_URL   TwiML to send calls to when there is no room; without it callers hear that it is busy
@@ -101,6 +102,9 @@ def _configure_the_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
     parser.add_argument("--insecure", action="store_true", help="let anyone place calls, on any address")
+    parser.add_argument(
+        "--insecure-twiml", action="store_true", help="give TwiML, and the token in it, to whoever asks for it"
+    )
     parser.add_argument("--max-calls", type=int, default=1500, metavar="N", help="calls at once (default: %(default)s)")
     parser.add_argument(
         "--max-lag-ms",
@@ -156,6 +160,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         transcripts=args.transcripts,
         log_format=args.log_format,
         insecure=args.insecure,
+        insecure_twiml=args.insecure_twiml,
         tls_cert=args.tls_cert,
         tls_key=args.tls_key,
         max_calls=args.max_calls,

@@ -5,7 +5,8 @@ together), with HMAC-SHA1 and the account's auth token, and sends the base64 of 
 built from what this server was told that its public address is, never from what a request claims.
 
 What the pages and their readers say of the URL: a WebSocket's has the scheme ``wss``, and may have been signed with a
-slash at its end; a webhook's loses its port where it is ``https``. So a few spellings are tried, each in constant time.
+slash at its end; a webhook's loses its port where it is ``https``; user name and password are dropped before signing,
+which not every library of Twilio's does. So a few spellings are tried, each in constant time.
 
 Source: https://www.twilio.com/docs/usage/security
 """
@@ -15,8 +16,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from fastcall.errors import UsageError
@@ -27,6 +29,8 @@ _DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 _WEBHOOK_SCHEMES = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 _STREAM_SCHEMES = {"https": "wss", "wss": "wss", "http": "ws", "ws": "ws"}
 
+_CREDENTIALS = re.compile(r"([A-Za-z]+://)[^/?#]*@")
+
 
 @dataclass(slots=True, frozen=True)
 class PublicUrl:
@@ -36,24 +40,38 @@ class PublicUrl:
     host: str
     port: int | None
     prefix: str
+    credentials: str = field(default="", repr=False)
+    """``user:password@`` as it was given, or nothing."""
 
     @classmethod
     def parse(cls, text: str) -> PublicUrl:
-        """Read ``https://voice.example.com``, ``wss://example.com:8443/calls`` and the like.
+        """Read ``https://voice.example.com``, ``wss://user:password@example.com:8443/calls`` and the like.
 
         :raises UsageError: it is no such URL
         """
+        credentials = _CREDENTIALS.match(text)
+        shown = text if credentials is None else f"{credentials[1]}…@{text[credentials.end() :]}"
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise UsageError(f"FASTCALL_PUBLIC_URL={text!r}: {error}") from error
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
-            raise UsageError(f"FASTCALL_PUBLIC_URL={text!r}: say https://HOST, with a port and a path if need be")
+            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: the port is none") from error
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or re.search(r"[\s<>\"'\\^`{|}]", text):
+            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: say https://HOST, with a port and a path if need be")
         if parts.query or parts.fragment:
-            raise UsageError(f"FASTCALL_PUBLIC_URL={text!r}: Twilio strips query strings; leave it out")
-        host = parts.netloc.removesuffix(f":{port}") if port is not None else parts.netloc.removesuffix(":")
-        return cls(parts.scheme, host, port, parts.path.rstrip("/"))
+            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: Twilio strips query strings; leave it out")
+        given, at, netloc = parts.netloc.rpartition("@")
+        host = netloc.removesuffix(f":{port}") if port is not None else netloc.removesuffix(":")
+        return cls(parts.scheme, host, port, parts.path.rstrip("/"), given + at)
+
+    def __str__(self) -> str:
+        """Without the credentials."""
+        return self._url(self.scheme, self._port_as_given(), "")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is reached by TLS."""
+        return self.scheme in ("https", "wss")
 
     def stream_url(self, path: str) -> str:
         """The URL for ``<Stream url>``: the WebSocket at ``path`` of this server."""
@@ -74,7 +92,12 @@ class PublicUrl:
     def _spellings(self, scheme: str, path: str, tail: str) -> tuple[str, ...]:
         plain = path.rstrip("/")
         ports = ("", f":{self.port or _DEFAULT_PORTS[scheme]}")
-        return tuple(self._url(scheme, port, end) + tail for port in ports for end in (plain, plain + "/"))
+        ends = (plain, plain + "/")
+        urls = tuple(self._url(scheme, port, end) + tail for port in ports for end in ends)
+        if not self.credentials:
+            return urls
+        start = f"{scheme}://"
+        return urls + tuple(f"{start}{self.credentials}{url.removeprefix(start)}" for url in urls)
 
     def _port_as_given(self) -> str:
         return "" if self.port is None else f":{self.port}"

@@ -10,13 +10,15 @@ give. It is made with a secret of its own, so that a token, which TwiML shows to
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import math
+import re
 
 from fastcall.errors import UsageError
 
-__all__ = ["PARAMETER", "TICKET", "TICKET_LIFETIME_S", "StreamTokens", "console_tickets", "mint_token"]
+__all__ = ["PARAMETER", "TICKET", "TICKET_LIFETIME_S", "StreamTokens", "check_secret", "console_tickets", "mint_token"]
 
 PARAMETER = "fastcall_token"
 """The name of the ``<Parameter>``."""
@@ -29,16 +31,37 @@ VERSION = "1"
 MIN_SECRET_CHARS = 16
 # Each costs a valid token, so only who holds the secret can fill it.
 MAX_SPENT = 100_000
-# version, expiry, 32 hex digits of nonce, 64 of HMAC
-MAX_TOKEN_CHARS = 128
+# Version, expiry (Unix time), nonce, HMAC. No part can hold the NUL that parts the text that is signed, so no piece of
+# one can be moved into another.
+_TOKEN = re.compile(rf"{VERSION}\.([0-9]{{1,12}})\.([0-9a-f]{{32}})\.([0-9a-f]{{64}})")
+_NONCE = re.compile("[0-9a-f]{32}")
+
+# scrypt (RFC 7914): 16 MB and about 50 ms a guess.
+TICKET_KEY_COST = 2**14
+
+
+def check_secret(name: str, secret: str) -> None:
+    """Refuse a secret that can be guessed.
+
+    :param name: the variable that sets it
+    :raises UsageError: it has fewer than 16 characters
+    """
+    if len(secret) < MIN_SECRET_CHARS:
+        raise UsageError(
+            f"{name} is too short: at least {MIN_SECRET_CHARS} characters, as random as "
+            '`python3 -c "import secrets; print(secrets.token_hex(32))"` makes them'
+        )
 
 
 def mint_token(secret: str, call_sid: str, *, now: float, nonce: str, lifetime_s: float = LIFETIME_S) -> str:
     """A token that opens one stream of the call ``call_sid``.
 
     :param now: Unix time in seconds
-    :param nonce: random, hexadecimal, 32 digits
+    :param nonce: random, 32 hexadecimal digits in lower case
+    :raises ValueError: no such nonce
     """
+    if not _NONCE.fullmatch(nonce):
+        raise ValueError("a nonce has 32 hexadecimal digits in lower case")
     expires_at = math.ceil(now + lifetime_s)
     return f"{VERSION}.{expires_at}.{nonce}.{_mac(secret, call_sid, str(expires_at), nonce)}"
 
@@ -51,14 +74,20 @@ def _mac(secret: str, call_sid: str, expires_at: str, nonce: str) -> str:
 def console_tickets(stream_secret: str | None, admin_token: str | None) -> StreamTokens | None:
     """The tickets of a server with these secrets: the same ones in all its processes.
 
+    Their key is derived slowly: who learns a ticket, which a proxy may log, must not be able to guess the admin token
+    with it. The first call with a secret takes about 50 ms.
+
     :return: None if there is no secret: nothing but loopback guards such a server, and it needs no tickets
     """
     secret = stream_secret or admin_token
-    if not secret:
-        return None
-    return StreamTokens(
-        hmac.new(secret.encode("utf-8", "surrogateescape"), b"fastcall console ticket", "sha256").hexdigest()
-    )
+    return StreamTokens(_ticket_key(secret)) if secret else None
+
+
+@functools.lru_cache(maxsize=4)
+def _ticket_key(secret: str) -> str:
+    password = secret.encode("utf-8", "surrogateescape")
+    key = hashlib.scrypt(password, salt=b"fastcall console ticket", n=TICKET_KEY_COST, r=8, p=1, dklen=32)
+    return key.hex()
 
 
 class StreamTokens:
@@ -68,11 +97,7 @@ class StreamTokens:
     """
 
     def __init__(self, secret: str, *, max_spent: int = MAX_SPENT) -> None:
-        if len(secret) < MIN_SECRET_CHARS:
-            raise UsageError(
-                f"FASTCALL_STREAM_SECRET is too short: at least {MIN_SECRET_CHARS} characters, as random as "
-                '`python3 -c "import secrets; print(secrets.token_hex(32))"` makes them'
-            )
+        check_secret("FASTCALL_STREAM_SECRET", secret)
         self._secret = secret
         self._max_spent = max_spent
         self._spent: dict[str, float] = {}
@@ -109,12 +134,11 @@ class StreamTokens:
         """
         if not token:
             return "token_missing"
-        parts = token.split(".")
-        if len(token) > MAX_TOKEN_CHARS or len(parts) != 4 or not parts[1].isascii() or not parts[1].isdigit():
+        parts = _TOKEN.fullmatch(token)
+        if parts is None:
             return "token_forged"
-        version, expires_at, nonce, mac = parts
-        expected = _mac(self._secret, call_sid, expires_at, nonce)
-        if not hmac.compare_digest(expected.encode(), mac.encode("utf-8", "surrogatepass")) or version != VERSION:
+        expires_at, nonce, mac = parts.groups()
+        if not hmac.compare_digest(_mac(self._secret, call_sid, expires_at, nonce), mac):
             return "token_forged"
         return "token_expired" if now >= float(expires_at) else None
 

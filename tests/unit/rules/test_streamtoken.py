@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import pytest
 
 from fastcall.errors import UsageError
@@ -102,3 +105,38 @@ def test_tickets_are_the_same_in_all_processes_and_no_tokens() -> None:
     assert by_admin is not None
     assert by_admin.check(ticket, "CA1", now=NOW) == "token_forged"
     assert console_tickets(None, None) is None
+
+
+def test_no_piece_of_a_token_can_be_moved_into_another() -> None:
+    """The parts are signed with a NUL between them: a nonce that took a piece of the id would be one more token."""
+    tokens = StreamTokens(SECRET)
+    pieces = ["a", "b", "c", "d", "CA1"]
+    made = token(call_sid="\0".join(pieces))
+    passed = []
+    for moved in range(len(pieces)):
+        version, expires_at, nonce, mac = made.split(".")
+        longer = ".".join((version, expires_at, "\0".join((nonce, *pieces[:moved])), mac))
+        passed.append(tokens.spend(longer, "\0".join(pieces[moved:]), now=NOW))
+    assert passed == [None, *["token_forged"] * 4]
+
+
+@pytest.mark.parametrize("nonce", ["", "0f" * 15, "0f" * 17, "0F" * 16, "g" * 32, "0" * 31 + "\0", "0" * 31 + "\n"])
+def test_a_nonce_is_32_hexadecimal_digits(nonce: str) -> None:
+    with pytest.raises(ValueError, match="32 hexadecimal"):
+        mint_token(SECRET, "CA1", now=NOW, nonce=nonce)
+
+
+def test_who_learns_a_ticket_guesses_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each guess at an admin token costs what the derivation costs; the key is not a hash of the secret."""
+    costs = []
+    scrypt = hashlib.scrypt
+
+    def counted(password: bytes, **how: Any) -> bytes:
+        costs.append(how["n"] * how["r"])
+        return scrypt(password, **how)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    for guess in range(3):
+        assert console_tickets(None, f"{'guess' * 4}{guess}") is not None
+    assert len(costs) == 3
+    assert min(costs) >= 2**17

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.twiml import busy_twiml, connect_twiml, redirect_twiml
+from fastcall.rules.twiml import busy_twiml, connect_twiml, own_parameters, redirect_twiml
 
 
 def test_a_call_is_connected_to_the_stream() -> None:
@@ -41,3 +41,17 @@ def test_markup_in_a_parameter_stays_text() -> None:
 def test_busy_and_redirect() -> None:
     assert '<Response><Reject reason="busy" /></Response>' in busy_twiml()
     assert '<Redirect method="POST">https://h/a?b=1&amp;c=2</Redirect>' in redirect_twiml("https://h/a?b=1&c=2")
+
+
+def test_what_the_address_says_is_told_from_what_twilio_says() -> None:
+    query = [
+        ("tenant", "1"),
+        ("tenant", "2"),
+        ("", "x"),
+        ("Tone", "z"),
+        ("ToZip", "9"),
+        ("fastcall_x", "no"),
+        ("CallSid", "CA1"),
+    ]
+    assert own_parameters(query) == {"tenant": "2", "Tone": "z"}
+    assert len(own_parameters((f"n{number}", "x") for number in range(1000))) == 64
