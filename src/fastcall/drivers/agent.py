@@ -35,6 +35,7 @@ from fastcall.rules.machine import CallMachine, CloseSession, NoteSpeech
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import one_line
 from fastcall.rules.spoken import Heard
+from fastcall.rules.tokens import tokens_of
 from fastcall.rules.turns import FirstResponse, TurnClock
 from fastcall.settings import Settings
 
@@ -183,7 +184,7 @@ class AgentDesk:
         self._arm()
 
     def _words_known(self, utterance_id: int, text: str) -> None:
-        if utterance_id == self._utterance_id and self._barge_in.words_known(len(text.split())):
+        if utterance_id == self._utterance_id and self._barge_in.words_known(len(tokens_of(text))):
             self._interrupt(utterance_id)
             self._arm()
 

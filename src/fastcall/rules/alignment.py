@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 __all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
@@ -10,12 +11,31 @@ __all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
 BAND_WORDS = 16
 
 
+# Marks that a text may have or leave out: the points of Hebrew, the vowel signs of Arabic.
+_OPTIONAL_MARKS = (range(0x0591, 0x05C8), range(0x0610, 0x061B), range(0x064B, 0x0660), range(0x0670, 0x0671))
+
+
 def normalized(word: str) -> str:
-    """The word without case and punctuation, as two recognisers' spellings are compared."""
+    """The word without case and punctuation, as two recognisers' spellings are compared; NFC.
+
+    Vowel signs of Indic and other scripts are as much of the word as its letters.
+
+    >>> normalized("Caf\u0065\u0301!"), normalized("नहीं,")
+    ('café', 'नहीं')
+    """
     folded = word.casefold()
-    if folded.isalnum():  # nearly every word
+    if folded.isascii() and folded.isalnum():  # nearly every word
         return folded
-    return "".join(letter for letter in folded if letter.isalnum()) or word
+    folded = unicodedata.normalize("NFC", folded)
+    if folded.isalnum():
+        return folded
+    return "".join(filter(_is_of_word, folded)) or word
+
+
+def _is_of_word(char: str) -> bool:
+    if unicodedata.category(char)[0] == "M":
+        return not any(ord(char) in marks for marks in _OPTIONAL_MARKS)
+    return char.isalnum()
 
 
 def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from fastcall.events import SAMPLES_PER_MS, Word
 from fastcall.rules.alignment import first_of, matching_prefix, normalized
+from fastcall.rules.tokens import joined, tokens_of
 from fastcall.rules.unfinished import UnfinishedWords
 
 __all__ = ["Hypothesis"]
@@ -63,7 +64,7 @@ class Hypothesis:
     def handed_over(self) -> None:
         """The owner until now is the outgoing stream from now on."""
         self._has_outgoing = True
-        self._outgoing_finals, self._outgoing_interim, self._settled = [], self.text.split(), []
+        self._outgoing_finals, self._outgoing_interim, self._settled = [], tokens_of(self.text), []
 
     def outgoing_gone(self) -> None:
         """There is no outgoing stream any more."""
@@ -72,7 +73,7 @@ class Hypothesis:
 
     def recall(self, texts: Sequence[str]) -> None:
         """Words that the outgoing stream told of before its newest interim, and forgot: they are known still."""
-        self._outgoing_finals = [word for text in texts for word in text.split()] + self._outgoing_finals
+        self._outgoing_finals = [word for text in texts for word in tokens_of(text)] + self._outgoing_finals
 
     def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
         """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
@@ -87,13 +88,13 @@ class Hypothesis:
         self.final_end = max(self.final_end, end_sample)
         self._owner_text, self._owner_end = "", self.final_end
         self._at_cut = None
-        tokens = text.split()
+        tokens = tokens_of(text)
         if self._has_outgoing:
             self._settled += tokens
-        known = self.text.split()
+        known = tokens_of(self.text)
         rest = known[matching_prefix(tokens, known) :]
         if self._is_behind and self._is_short(self.final_end, len(known) - len(rest)):
-            self.text = " ".join(rest)
+            self.text = joined(rest)
         else:
             self.text = ""
             self._is_behind = False
@@ -105,11 +106,11 @@ class Hypothesis:
         :param is_cut: the span ends where there was no pause: perhaps in a word, of which nobody hears the whole
         """
         self._is_behind = True
-        known = self.text.split()
-        self.text = " ".join(known[first_of(text.split(), known) :])
+        known = tokens_of(self.text)
+        self.text = joined(known[first_of(tokens_of(text), known) :])
         self.take_final(text, end_sample)
-        rest = self.text.split()
-        self._at_cut = (rest[0], " ".join(rest[1:2])) if is_cut and rest else None
+        rest = tokens_of(self.text)
+        self._at_cut = (rest[0], joined(rest[1:2])) if is_cut and rest else None
 
     def mended(self, text: str, words: tuple[Word, ...] = ()) -> tuple[str, tuple[Word, ...]]:
         """``text``, which follows F, with the word that was cut there as it was heard whole before.
@@ -121,14 +122,14 @@ class Hypothesis:
         """
         if self._at_cut is None:
             return text, words
-        tokens, (cut, following) = text.split(), self._at_cut
+        tokens, (cut, following) = tokens_of(text), self._at_cut
         after = normalized(following)
         first, second = [*(normalized(word) for word in tokens[:2]), "", ""][:2]
         if first == after != normalized(cut):
             whole = Word(cut, self.final_end, self.final_end)
-            return " ".join([cut, *tokens]), (whole, *words) if words else ()
+            return joined([cut, *tokens]), (whole, *words) if words else ()
         if following and second == after:
-            return " ".join([cut, *tokens[1:]]), tuple(replace(word, text=cut) for word in words[:1]) + words[1:]
+            return joined([cut, *tokens[1:]]), tuple(replace(word, text=cut) for word in words[:1]) + words[1:]
         return text, words
 
     def take_interim(self, text: str, end_sample: int) -> bool:
@@ -139,14 +140,14 @@ class Hypothesis:
         text = self.mended(text.strip())[0] if text else ""
         self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
         self._unfinished.take_interim(text, self._owner_end)
-        if self._is_behind and self._is_short(end_sample, len(text.split())):
+        if self._is_behind and self._is_short(end_sample, len(tokens_of(text))):
             return False
         self.caught_up()
         return True
 
     def _is_short(self, end_sample: int, words: int) -> bool:
         """Whether the owner has not come as far as what is known. A short word more is less than the slack."""
-        slack = SLACK_SAMPLES if words >= len(self.text.split()) else 0
+        slack = SLACK_SAMPLES if words >= len(tokens_of(self.text)) else 0
         return end_sample < self.end_sample - slack
 
     def caught_up(self) -> bool:
@@ -165,15 +166,15 @@ class Hypothesis:
         :return: whether it was taken; not if the owner has come as far
         """
         for final in finals:
-            self._outgoing_finals += final.split()
-        self._outgoing_interim = interim.split()
+            self._outgoing_finals += tokens_of(final)
+        self._outgoing_interim = tokens_of(interim)
         rest = self._outgoing_rest()
         if end_sample < self.end_sample:
             return False
-        if not self._is_behind and (end_sample == self.end_sample or len(rest) <= len(self.text.split())):
+        if not self._is_behind and (end_sample == self.end_sample or len(rest) <= len(tokens_of(self.text))):
             return False
         self._is_behind = True  # perhaps again: it had come as far as was known when it told of that
-        self.text = " ".join(rest)
+        self.text = joined(rest)
         self.end_sample = max(end_sample, self.final_end)
         return True
 

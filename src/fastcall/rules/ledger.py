@@ -21,6 +21,7 @@ from fastcall._codec import Debouncer
 from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName
 from fastcall.rules.alignment import matching_prefix, words_before
 from fastcall.rules.fallback import GAP_SAMPLES
+from fastcall.rules.tokens import joined, tokens_by_word, tokens_of
 from fastcall.rules.utterance import COVER_TOLERANCE_SAMPLES, Utterance
 
 __all__ = ["TranscriptLedger"]
@@ -111,7 +112,7 @@ class TranscriptLedger:
             self._amend(self._utterances)
             self._prune()
         else:
-            self._interim = event.text.split()
+            self._interim = tokens_of(event.text)
             self._interim_end = event.end_sample
             self._deal_interim(event.source)
             self._recent.append((event.end_sample, len(self._interim)))
@@ -216,7 +217,7 @@ class TranscriptLedger:
             begun = [u for u in over if u in certain or u.start_sample < start or self._interim_end <= start]
             known = [word for u in claimants for word in u.claim]
             sure, likely = (sum(len(u.claim) for u in some) for some in (certain, begun))
-            count = words_before(known, event.text.split(), sure=sure, likely=likely)
+            count = words_before(known, tokens_of(event.text), sure=sure, likely=likely)
             self._interim = self._interim[matching_prefix(known[:count], self._interim) :]
             for utterance in over:
                 kept = utterance.claim[:count]
@@ -225,7 +226,7 @@ class TranscriptLedger:
         self._final_end = max(self._final_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:
-        tokens = event.text.split()
+        tokens = tokens_of(event.text)
         shares = self._share_out(event, tokens)
         self._take_from_claims(tokens)
         for utterance, words in shares:
@@ -234,7 +235,7 @@ class TranscriptLedger:
                 utterance.source = event.source
                 self._out.append(
                     TranscriptEvent(
-                        "final", utterance.id, " ".join(words), utterance.start_sample, event.end_sample, event.source
+                        "final", utterance.id, joined(words), utterance.start_sample, event.end_sample, event.source
                     )
                 )
         known = len(self._interim)
@@ -271,7 +272,7 @@ class TranscriptLedger:
             if u.start_sample < event.end_sample and (u.end_sample is None or u.end_sample > reach_back)
         ]
         if event.words:
-            return self._share_by_time(event, tokens, candidates)
+            return self._share_by_time(event, candidates)
         # A final without word times reaches an utterance only if its span does.
         candidates = [u for u in candidates if u.end_sample is None or u.end_sample > self._final_end]
         if not candidates:
@@ -279,16 +280,12 @@ class TranscriptLedger:
             return [(own, tokens)]
         return self._share_by_claim(event, tokens, candidates)
 
-    def _share_by_time(
-        self, event: RecognitionEvent, tokens: list[str], candidates: list[Utterance]
-    ) -> list[tuple[Utterance, list[str]]]:
+    def _share_by_time(self, event: RecognitionEvent, candidates: list[Utterance]) -> list[tuple[Utterance, list[str]]]:
         shares: list[tuple[Utterance, list[str]]] = []
-        if len(tokens) == len(event.words):
-            timed = list(zip(tokens, event.words, strict=True))
-        else:
-            timed = [(word.text, word) for word in event.words]
         orphan: Utterance | None = None
-        for token, word in timed:
+        for tokens, word in zip(tokens_by_word(event.text, event.words), event.words, strict=True):
+            if not tokens:
+                continue
             owner = min(candidates, key=lambda u: u.distance(word), default=None)
             if owner is None or owner.distance(word) > ORPHAN_SAMPLES:
                 owner = orphan = self._orphan(word.start_sample, word.end_sample)
@@ -296,9 +293,9 @@ class TranscriptLedger:
             elif owner is orphan:
                 owner.end_sample = max(owner.end_sample or 0, word.end_sample)
             if shares and shares[-1][0] is owner:
-                shares[-1][1].append(token)
+                shares[-1][1].extend(tokens)
             else:
-                shares.append((owner, [token]))
+                shares.append((owner, tokens))
         return shares
 
     def _share_by_claim(

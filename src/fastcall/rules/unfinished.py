@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from fastcall.events import SAMPLES_PER_MS
 from fastcall.rules.alignment import matching_prefix, normalized
+from fastcall.rules.tokens import joined, tokens_of
 
 __all__ = ["AskLimit", "UnfinishedWords"]
 
@@ -41,7 +42,7 @@ class UnfinishedWords:
 
     def take_interim(self, text: str, end_sample: int) -> None:
         """The stream's newest hypothesis of everything after F."""
-        tokens = text.split()
+        tokens = tokens_of(text)
         self._dropped = [each for each in self._dropped if not _goes_on(each[0], tokens)]
         was_put_right = len(self._newest) == 1 and end_sample - self._newest_end < REWRITE_SAMPLES
         if self._newest and tokens and not was_put_right and not _goes_on(self._newest, tokens):
@@ -56,13 +57,13 @@ class UnfinishedWords:
         """
         told = [*self._dropped, (self._newest, self._newest_end)]
         self._dropped = []
-        tokens = text.split()
+        tokens = tokens_of(text)
         rest = self._newest[matching_prefix(tokens, self._newest) :]
         self._newest = rest if self._newest_end > end_sample else []
         if first_word_start is None:
             return []
         return [
-            (" ".join(words), min(end, first_word_start))
+            (joined(words), min(end, first_word_start))
             for words, end in told
             if words and not _is_settled(words, end - first_word_start, tokens)
         ]

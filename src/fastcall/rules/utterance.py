@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastcall.events import SAMPLES_PER_MS, Word
+from fastcall.rules.tokens import joined
 
 __all__ = ["COVER_TOLERANCE_SAMPLES", "Utterance"]
 
@@ -35,7 +36,7 @@ class Utterance:
     @property
     def text(self) -> str:
         """All that is known of it."""
-        return " ".join([*self.settled, *self.claim])
+        return joined([*self.settled, *self.claim])
 
     def distance(self, word: Word) -> int:
         """How far the middle of ``word`` is outside this utterance, in samples."""

@@ -57,6 +57,22 @@ def test_spelling_does_not_count() -> None:
     assert normalized("...") == "..."
 
 
+@pytest.mark.parametrize(("word", "other"), [("कि", "की"), ("कल", "कला"), ("பல்", "பல"), ("ไม่", "ไม")])
+def test_vowel_signs_and_tones_make_another_word(word: str, other: str) -> None:
+    assert normalized(word) == word
+    assert normalized(word) != normalized(other)
+
+
+def test_composed_and_decomposed_are_the_same() -> None:
+    assert normalized("caf\u00e9") == normalized("CAFE\u0301")
+    assert normalized("\u1112\u1161\u11ab") == normalized("한")
+
+
+def test_points_that_may_be_left_out_do_not_count() -> None:
+    assert normalized("שָׁלוֹם") == normalized("שלום")
+    assert normalized("سَلَام") == normalized("سلام")
+
+
 @pytest.mark.parametrize(
     ("given", "following", "sure", "likely", "count"),
     [

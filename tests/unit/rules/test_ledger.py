@@ -805,3 +805,57 @@ def test_a_repeated_word_of_which_the_span_has_one_stays_twice() -> None:
     observer.end(3.6, 3.5)
     observer.receive(4.0, own("no one two three", 2.05, 3.5))
     assert observer.texts() == {1: "", 2: "no no one two three"}
+
+
+# --- scripts without spaces ------------------------------------------------------------------------------------
+
+CHINESE = "你好，今天天气很好。"
+
+
+def two_utterances() -> Observer:
+    observer = Observer()
+    observer.begin(1.0, 1.0)
+    observer.end(2.0, 2.0)
+    observer.begin(3.0, 3.0)
+    observer.end(6.0, 6.0)
+    return observer
+
+
+def test_a_text_without_spaces_is_given_as_it_is_and_cut_where_an_utterance_ends() -> None:
+    observer = two_utterances()
+    words = (
+        word("你好", 1.1, 1.9),
+        word("今天", 3.1, 3.9),
+        word("天气", 4.0, 4.8),
+        word("很好", 4.9, 5.8),
+    )
+    observer.receive(6.1, final(CHINESE, 6.0, words))
+    assert list(observer.texts().values()) == ["你好，", "今天天气很好。"]
+
+
+def test_a_text_without_spaces_and_word_times_is_shared_by_what_was_heard_of_it() -> None:
+    observer = Observer()
+    observer.begin(1.0, 1.0)
+    observer.receive(2.0, interim("你好", 2.0))
+    observer.end(2.0, 2.0)
+    observer.begin(3.0, 3.0)
+    observer.receive(5.0, interim("你好今天", 5.0))
+    observer.end(6.0, 6.0)
+    observer.receive(6.1, final(CHINESE, 6.0))
+    assert list(observer.texts().values()) == ["你好，", "今天天气很好。"]
+
+
+def test_a_text_without_spaces_that_nobody_heard_before_is_shared_by_the_time_of_speech() -> None:
+    observer = two_utterances()  # a quarter of the speech, and three quarters
+    observer.receive(6.1, final("你好今天天气很好", 6.0))
+    assert list(observer.texts().values()) == ["你好", "今天天气很好"]
+
+
+def test_finals_of_one_utterance_without_spaces_are_one_text() -> None:
+    observer = Observer()
+    observer.begin(1.0, 1.0)
+    observer.receive(3.0, final("今日は", 2.0))
+    observer.receive(3.2, interim("いい天気", 3.0))
+    observer.end(4.0, 4.0)
+    observer.advance(5.0)
+    assert list(observer.texts().values()) == ["今日はいい天気"]

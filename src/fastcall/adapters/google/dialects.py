@@ -73,6 +73,11 @@ def _samples(duration: Any) -> int:
     return int(duration.seconds * SAMPLE_RATE_HZ + duration.nanos * SAMPLE_RATE_HZ // 1_000_000_000)
 
 
+def _shown(word: str) -> str:
+    """A word of version 1 in Japanese may be followed by its reading: 今日|キョウ."""
+    return word.partition("|")[0] or word
+
+
 def _results(response: Any, end: str, word_start: str, word_end: str) -> list[StreamResult]:
     """The results that have a text; the names are those of the times' fields."""
     found = []
@@ -83,7 +88,9 @@ def _results(response: Any, end: str, word_start: str, word_end: str) -> list[St
             words: tuple[StreamWord, ...] = ()
             if best.words:
                 words = tuple(
-                    StreamWord(word.word, _samples(getattr(word, word_start)), _samples(getattr(word, word_end)))
+                    StreamWord(
+                        _shown(word.word), _samples(getattr(word, word_start)), _samples(getattr(word, word_end))
+                    )
                     for word in best.words
                 )
             found.append(StreamResult(best.transcript, result.is_final, _samples(getattr(result, end)), words))
