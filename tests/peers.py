@@ -185,7 +185,8 @@ def serve_environment(**variables: str) -> dict[str, str]:
     """This process's, without what would choose a recogniser; English, which all models have."""
     names = ("SPEECH_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "TWILIO_AUTH_TOKEN")
     kept = {k: value for k, value in os.environ.items() if k not in names and not k.startswith("FASTCALL_")}
-    return {**kept, "GCP_STT_LANGUAGE": "en-US", **variables}
+    hidden = {"CLOUDSDK_CONFIG": "/nowhere", "NO_GCE_CHECK": "true"}  # this machine's own credentials
+    return {**kept, **hidden, "GCP_STT_LANGUAGE": "en-US", **variables}
 
 
 @contextlib.asynccontextmanager

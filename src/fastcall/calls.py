@@ -34,7 +34,6 @@ log = logging.getLogger("fastcall")
 SHUTDOWN_S = 8.0
 SERVICE_RESTART = 1012
 POLICY_VIOLATION = 1008
-GOOGLE_ADDRESS = "speech.googleapis.com:443"
 
 
 class CallHost:
@@ -71,7 +70,12 @@ class CallHost:
         self._is_lack_told = False
         self._embedded: EmbeddedRecognizer | None = None
         self._recognizer: GoogleRecognizer | None = None
-        self._config = StreamConfig(settings.language_or(), settings.model)
+        self._config = StreamConfig(
+            settings.language_or(),
+            settings.model,
+            phrases=settings.phrases,
+            alternative_languages=settings.alternative_language_codes,
+        )
         self._calls: set[CallRunner] = set()
         self._gate: Gate | None = None
         self._leave_room: Callable[[Any], None] | None = None
@@ -90,7 +94,7 @@ class CallHost:
     @property
     def recogniser(self) -> str:
         """Which one, where, how, and what it is asked for, for the log."""
-        where = f" at {self._endpoint}" if self._endpoint else ""
+        where = f" at {self._recognizer.address}" if self._recognizer is not None else ""
         how = f" by the {self._recognizer.uplink} uplink" if self._recognizer is not None else ""
         return f"recogniser {self._kind}{where}{how}, language {self._config.language}, model {self._config.model}"
 
@@ -120,7 +124,7 @@ class CallHost:
             )
         if self._kind != "none":
             self._recognizer = self._make_recognizer()
-            self._probe = Probe(self._endpoint or GOOGLE_ADDRESS)
+            self._probe = Probe(self._recognizer.address)
         self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
         self._gate = gate
         self._leave_room = leave_room
@@ -129,15 +133,15 @@ class CallHost:
 
     def _make_recognizer(self) -> GoogleRecognizer:
         settings = self._settings
-        if self._options.stt != "google-v2":
-            return GoogleRecognizer(
-                emulator_host=self._endpoint, uplink=settings.stt_uplink, tls_roots=settings.stt_tls_roots
-            )
-        return GoogleRecognizer.version2(
-            emulator_host=self._endpoint,
+        is_google = self._kind == "google"
+        return GoogleRecognizer.create(
+            "v2" if self._options.stt == "google-v2" else "v1",
+            emulator_host=None if is_google else self._endpoint,
+            endpoint=self._endpoint if is_google else None,
             project=settings.google_cloud_project,
             location=settings.stt_location,
             sensitivity=settings.stt_sensitivity,
+            universe_domain=settings.google_cloud_universe_domain,
             uplink=settings.stt_uplink,
             tls_roots=settings.stt_tls_roots,
         )

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from fastcall.drivers.agent import Handler
 from fastcall.errors import UsageError
 from fastcall.fallbacks import NO_FALLBACK, load_callable
+from fastcall.rules.endpoints import is_google_host, speech_endpoint
 from fastcall.rules.signature import PublicUrl
 from fastcall.rules.streamtoken import check_secret
 from fastcall.rules.wav import read_audio
@@ -25,6 +26,7 @@ __all__ = [
     "check_exposure",
     "check_fallback",
     "choose_recogniser",
+    "google_endpoint",
     "is_loopback",
     "load_handler",
     "load_prompt",
@@ -68,25 +70,30 @@ class ServeOptions:
 
 
 def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
-    """Which recogniser to use, and the endpoint where one is needed.
+    """Which recogniser to use, and its endpoint: an emulator's, or one of Google's that was asked for.
 
-    The flag, else ``SPEECH_EMULATOR_HOST``, else ``GOOGLE_APPLICATION_CREDENTIALS``, else the embedded one, which is
-    for this machine only.
+    The flag, else ``--stt-endpoint``, else ``SPEECH_EMULATOR_HOST``, else Google where there are Application Default
+    Credentials, else the embedded one, which is for this machine only.
 
     :raises UsageError: the choice cannot work
     """
     if not settings.enable_streaming_stt:
         return "none", None
-    endpoint = options.stt_endpoint or settings.speech_emulator_host
-    if options.stt == "google" or (options.stt == "google-v2" and not endpoint):
-        return "google", None
+    endpoint = options.stt_endpoint or (settings.speech_emulator_host if options.stt != "google" else None)
     if endpoint and ":" not in endpoint:
         raise UsageError(f"the recogniser's endpoint {endpoint!r} has no port: say HOST:PORT")
-    if options.stt == "emulator" and not endpoint:
-        raise UsageError("--stt emulator needs --stt-endpoint HOST:PORT or SPEECH_EMULATOR_HOST")
+    is_googles = endpoint is not None and is_google_host(endpoint, settings.google_cloud_universe_domain)
+    if options.stt == "emulator":
+        if not endpoint:
+            raise UsageError("--stt emulator needs --stt-endpoint HOST:PORT or SPEECH_EMULATOR_HOST")
+        if is_googles:
+            raise UsageError(f"{endpoint} is no emulator: say --stt google or --stt google-v2")
+        return "emulator", endpoint
+    if options.stt == "google" or is_googles or (options.stt == "google-v2" and not endpoint):
+        return "google", endpoint
     if endpoint:
         return "emulator", endpoint
-    if settings.google_application_credentials:
+    if settings.google_application_credentials or _has_default_credentials():
         return "google", None
     if not is_loopback(options.host):
         raise UsageError(
@@ -94,6 +101,21 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
             "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or SPEECH_EMULATOR_HOST to an emulator"
         )
     return "embedded", None
+
+
+def _has_default_credentials() -> bool:
+    from fastcall.adapters.google.credentials import has_default_credentials
+
+    return has_default_credentials()
+
+
+def google_endpoint(settings: Settings, options: ServeOptions) -> str:
+    """Google's, where none is named.
+
+    :raises UsageError: there is none for these settings
+    """
+    version = "v2" if options.stt == "google-v2" else "v1"
+    return speech_endpoint(version, settings.stt_location, settings.google_cloud_universe_domain)
 
 
 def check_fallback(settings: Settings, options: ServeOptions) -> None:

@@ -39,6 +39,8 @@ class StreamConfig:
     model: str
     phrases: tuple[str, ...] = ()
     """Words and phrases to expect."""
+    alternative_languages: tuple[str, ...] = ()
+    """BCP 47: what else may be spoken."""
 
 
 @dataclass(slots=True, frozen=True)

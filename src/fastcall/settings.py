@@ -19,6 +19,8 @@ SENSITIVITIES = ("standard", "short", "supershort")
 # What carries the streams to the recogniser: libnghttp2 on the event loop, Google's client library, or the first that
 # is there.
 UPLINKS = ("auto", "native", "grpcio")
+MAX_PHRASES, MAX_PHRASE_LETTERS = 5000, 100
+MAX_ALTERNATIVES = 3
 
 
 def _env(name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
@@ -60,9 +62,12 @@ class Settings:
     agent_failure_prompt: str | None = _env("AGENT_FAILURE_PROMPT", None)
     language: str | None = _env("GCP_STT_LANGUAGE", None)
     model: str = _env("GCP_STT_MODEL", "phone_call")
+    phrases: tuple[str, ...] = _env("GCP_STT_PHRASES", ())
+    alternative_language_codes: tuple[str, ...] = _env("GCP_STT_ALTERNATIVE_LANGUAGE_CODES", ())
     speech_emulator_host: str | None = _env("SPEECH_EMULATOR_HOST", None)
     google_application_credentials: str | None = _env("GOOGLE_APPLICATION_CREDENTIALS", None)
     google_cloud_project: str | None = _env("GOOGLE_CLOUD_PROJECT", None)
+    google_cloud_universe_domain: str | None = _env("GOOGLE_CLOUD_UNIVERSE_DOMAIN", None)
     stt_location: str = _env("GCP_STT_LOCATION", "global")
     stt_sensitivity: str | None = _env("GCP_STT_SENSITIVITY", None)
     twilio_auth_token: str | None = _env("TWILIO_AUTH_TOKEN", None, secret=True)
@@ -92,6 +97,15 @@ class Settings:
 
         if self.stt_uplink not in UPLINKS:
             raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: say {', '.join(UPLINKS)}")
+
+        # Google's own bounds: https://cloud.google.com/speech-to-text/quotas
+        if len(self.phrases) > MAX_PHRASES or any(len(phrase) > MAX_PHRASE_LETTERS for phrase in self.phrases):
+            raise UsageError(
+                f"GCP_STT_PHRASES: at most {MAX_PHRASES} phrases of at most {MAX_PHRASE_LETTERS} letters each"
+            )
+
+        if len(self.alternative_language_codes) > MAX_ALTERNATIVES:
+            raise UsageError(f"GCP_STT_ALTERNATIVE_LANGUAGE_CODES: at most {MAX_ALTERNATIVES}, beside GCP_STT_LANGUAGE")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -153,10 +167,15 @@ def _read_str(name: str, text: str) -> str:
     return text
 
 
+def _read_list(name: str, text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "bool": _read_bool,
     "int": _read_int,
     "float": _read_float,
     "str": _read_str,
     "str | None": _read_str,
+    "tuple[str, ...]": _read_list,
 }

@@ -21,7 +21,15 @@ from fastcall.drivers.probe import Probe
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted
 from fastcall.fallbacks import load_fallback
-from fastcall.options import ServeOptions, check_exposure, check_fallback, choose_recogniser, load_handler, tell_where
+from fastcall.options import (
+    ServeOptions,
+    check_exposure,
+    check_fallback,
+    choose_recogniser,
+    google_endpoint,
+    load_handler,
+    tell_where,
+)
 from fastcall.rules.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
 from fastcall.settings import Settings
 
@@ -52,7 +60,7 @@ class Supervisor:
         self.metrics = Metrics()
         self._gone = Metrics().snapshot()
         self._file = TranscriptFile(options.transcripts) if options.transcripts else None
-        self._probe = Probe(endpoint or "speech.googleapis.com:443") if kind != "none" else None
+        self._probe = Probe(endpoint or google_endpoint(settings, options)) if kind != "none" else None
         self._door: Door | None = None
         self._watch: LoopWatch | None = None
         self._workers: list[CrewMember] = []

@@ -74,7 +74,7 @@ class _Threads:
         if key not in self._recognizers:
             from fastcall.adapters.google import GoogleRecognizer
 
-            self._recognizers[key] = GoogleRecognizer(emulator_host=host, uplink=uplink, tls_roots=roots)
+            self._recognizers[key] = GoogleRecognizer.create(emulator_host=host, uplink=uplink, tls_roots=roots)
         return self._recognizers[key]
 
     async def fallback(self, settings: Settings) -> Fallback | None:

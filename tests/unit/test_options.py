@@ -13,6 +13,13 @@ from fastcall.rules.wav import write_wav
 from fastcall.settings import Settings
 
 
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This machine's own are out of sight."""
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+
+
 @pytest.mark.parametrize(
     ("environ", "options", "choice"),
     [
@@ -25,13 +32,26 @@ from fastcall.settings import Settings
         ({"SPEECH_EMULATOR_HOST": "h:1"}, {"stt": "google"}, ("google", None)),
         ({}, {"stt": "emulator", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
         ({}, {"stt": "google-v2", "host": "0.0.0.0"}, ("google", None)),
+        # Google's own endpoints want TLS and credentials, whatever they are called in.
+        ({}, {"stt": "google", "stt_endpoint": "10.0.0.1:443"}, ("google", "10.0.0.1:443")),
+        ({}, {"stt_endpoint": "eu-speech.googleapis.com:443"}, ("google", "eu-speech.googleapis.com:443")),
+        ({"SPEECH_EMULATOR_HOST": "speech.googleapis.com:443"}, {}, ("google", "speech.googleapis.com:443")),
+        (
+            {},
+            {"stt": "google-v2", "stt_endpoint": "eu-speech.googleapis.com:443"},
+            ("google", "eu-speech.googleapis.com:443"),
+        ),
+        ({"GCE_METADATA_HOST": "m"}, {"host": "0.0.0.0"}, ("google", None)),
+        ({"GCE_METADATA_HOST": "m", "SPEECH_EMULATOR_HOST": "h:1"}, {}, ("emulator", "h:1")),
         ({}, {"stt": "google-v2", "stt_endpoint": "h:2"}, ("emulator", "h:2")),
         ({"ENABLE_STREAMING_STT": "false", "GOOGLE_APPLICATION_CREDENTIALS": "k"}, {"host": "0.0.0.0"}, ("none", None)),
     ],
 )
 def test_the_flag_then_the_emulator_then_google_then_the_embedded(
-    environ: dict[str, str], options: dict[str, str], choice: tuple[str, str | None]
+    environ: dict[str, str], options: dict[str, str], choice: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)  # what google-auth looks at itself
     assert choose_recogniser(Settings.from_environ(environ), ServeOptions(**options)) == choice  # type: ignore[arg-type]
 
 
@@ -41,6 +61,7 @@ def test_the_flag_then_the_emulator_then_google_then_the_embedded(
         ({}, {"host": "0.0.0.0"}, "GOOGLE_APPLICATION_CREDENTIALS"),
         ({}, {"stt": "emulator"}, "--stt-endpoint"),
         ({"SPEECH_EMULATOR_HOST": "nowhere"}, {}, "HOST:PORT"),
+        ({}, {"stt": "emulator", "stt_endpoint": "speech.googleapis.com:443"}, "is no emulator: say --stt google"),
     ],
 )
 def test_a_choice_that_cannot_work_says_what_to_set(

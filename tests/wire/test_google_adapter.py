@@ -214,7 +214,9 @@ def test_ready_made_requests_are_what_googles_types_read(length: int) -> None:
 
 def test_the_first_request_asks_for_interims_word_times_and_the_telephones_audio() -> None:
     request = speech.StreamingRecognizeRequest.deserialize(
-        Version1().config_request(StreamConfig("he-IL", "phone_call", phrases=("yes", "no")))
+        Version1().config_request(
+            StreamConfig("he-IL", "phone_call", phrases=("yes", "no"), alternative_languages=("en-US", "ar-IL"))
+        )
     )
     streaming = request.streaming_config
     assert (streaming.interim_results, streaming.single_utterance) == (True, False)
@@ -222,6 +224,7 @@ def test_the_first_request_asks_for_interims_word_times_and_the_telephones_audio
     assert (config.encoding.name, config.sample_rate_hertz, config.language_code) == ("LINEAR16", 8000, "he-IL")
     assert (config.model, config.enable_word_time_offsets) == ("phone_call", True)
     assert list(config.speech_contexts[0].phrases) == ["yes", "no"]
+    assert list(config.alternative_language_codes) == ["en-US", "ar-IL"]
 
 
 class Listener:

@@ -40,6 +40,16 @@ def test_the_first_request_names_the_recogniser_and_the_telephones_audio() -> No
     assert [phrase.value for phrase in phrases.inline_phrase_set.phrases] == ["yes", "no"]
 
 
+def test_alternative_languages_follow_the_first_and_many_phrases_make_several_sets() -> None:
+    many = tuple(f"word {number}" for number in range(2401))
+    config = StreamConfig("he-IL", "chirp_3", phrases=many, alternative_languages=("en-US", "he"))
+    asked = first_request(config).streaming_config.config
+    assert list(asked.language_codes) == ["iw-IL", "en-US", "iw-IL"]
+    sets = [[phrase.value for phrase in each.inline_phrase_set.phrases] for each in asked.adaptation.phrase_sets]
+    assert [len(each) for each in sets] == [1200, 1200, 1]
+    assert [phrase for each in sets for phrase in each] == list(many)
+
+
 @pytest.mark.parametrize(
     ("language", "model", "code", "name", "has_times"),
     [
@@ -52,14 +62,6 @@ def test_names_of_version_1_are_translated(language: str, model: str, code: str,
     config = first_request(StreamConfig(language, model)).streaming_config.config
     assert (list(config.language_codes), config.model) == ([code], name)
     assert config.features.enable_word_time_offsets is has_times
-
-
-@pytest.mark.parametrize(
-    ("location", "endpoint"),
-    [("global", "speech.googleapis.com:443"), ("eu", "eu-speech.googleapis.com:443")],
-)
-def test_each_location_has_its_endpoint(location: str, endpoint: str) -> None:
-    assert Version2(project="p", location=location).endpoint == endpoint
 
 
 @pytest.mark.parametrize("location", ["", "evil.example/", "a b", "x.y", "h:1"])
@@ -76,7 +78,7 @@ def test_without_a_project_it_says_what_to_set(tmp_path: Path, monkeypatch: pyte
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     with pytest.raises(UsageError, match="set GOOGLE_CLOUD_PROJECT"):
-        GoogleRecognizer.version2()
+        GoogleRecognizer.create("v2")
 
 
 @both_uplinks

@@ -31,13 +31,18 @@ who may come in (environment):
   FASTCALL_FALLBACK_URL   TwiML to send calls to when there is no room; without it callers hear that it is busy
 
 settings (environment), with their defaults:
-  GOOGLE_APPLICATION_CREDENTIALS  a service account's key file; without it, and without an emulator,
-                                  the embedded recogniser is used (English, rough, loopback only)
+  GOOGLE_APPLICATION_CREDENTIALS  a service account's key file; without it, gcloud's file or the metadata server;
+                                  without any, and without an emulator, the embedded recogniser is used
+                                  (English, rough, loopback only)
   SPEECH_EMULATOR_HOST            HOST:PORT of a plaintext emulator (`fastcall emulator`)
   GCP_STT_LANGUAGE=he-IL  GCP_STT_MODEL=phone_call
-  GOOGLE_CLOUD_PROJECT  GCP_STT_LOCATION=global  GCP_STT_SENSITIVITY
-                                  for --stt google-v2: the project, if the credentials name none; global, us, eu or
-                                  a region; standard, short or supershort: how soon an utterance counts as over
+  GCP_STT_PHRASES  GCP_STT_ALTERNATIVE_LANGUAGE_CODES
+                                  what to expect: words and phrases, further languages; with commas between
+  GCP_STT_LOCATION=global         us or eu; for --stt google-v2 also a region: whose endpoint is used
+  GOOGLE_CLOUD_UNIVERSE_DOMAIN=googleapis.com
+  GOOGLE_CLOUD_PROJECT  GCP_STT_SENSITIVITY
+                                  for --stt google-v2: the project, if the credentials name none; standard, short or
+                                  supershort: how soon an utterance counts as over
   ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
   WHISPER_MODEL                   a directory or a name (small, large-v3 …): Whisper is the fallback when the
                                   recogniser cannot serve; needs pip install 'fastcall[whisper]'
@@ -71,10 +76,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stt",
         choices=("auto", "google", "google-v2", "emulator"),
         default="auto",
-        help="recogniser; auto: SPEECH_EMULATOR_HOST, else GOOGLE_APPLICATION_CREDENTIALS, else embedded; "
+        help="recogniser; auto: SPEECH_EMULATOR_HOST, else Google with Application Default Credentials, else embedded; "
         "google-v2: Google's API version 2 (models chirp_3, telephony, ...), or an emulator's, if one is named",
     )
-    parser.add_argument("--stt-endpoint", metavar="HOST:PORT", help="the emulator, for --stt emulator and google-v2")
+    parser.add_argument(
+        "--stt-endpoint", metavar="HOST:PORT", help="an emulator's address, or one of Google's endpoints"
+    )
     uplink = "what carries the streams: native (libnghttp2), grpcio, or the first that is there (default: STT_UPLINK)"
     parser.add_argument("--uplink", choices=UPLINKS, help=uplink)
     parser.add_argument(

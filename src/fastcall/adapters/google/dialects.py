@@ -17,11 +17,11 @@ from google.cloud import speech_v1p1beta1 as speech
 from fastcall.errors import UsageError
 from fastcall.events import SAMPLE_RATE_HZ
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
+from fastcall.rules.endpoints import speech_endpoint
 from fastcall.rules.grpc import STATUS_NAMES
 
 __all__ = ["Dialect", "Version1", "Version2", "audio_prefix"]
 
-HOST = "speech.googleapis.com"
 _STATUS_NAMES = dict(enumerate(STATUS_NAMES))
 
 
@@ -31,10 +31,6 @@ class Dialect(Protocol):
     @property
     def method(self) -> str:
         """Path of StreamingRecognize."""
-
-    @property
-    def endpoint(self) -> str:
-        """Google's own ``host:port``."""
 
     @property
     def parse(self) -> Callable[[bytes], Any]:
@@ -101,7 +97,6 @@ class Version1:
     """v1p1beta1: v1 with word times, models and phrases in one request."""
 
     method = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
-    endpoint = f"{HOST}:443"
     parse = staticmethod(speech.StreamingRecognizeResponse.pb().FromString)
     audio_tag = 0x12
 
@@ -118,6 +113,8 @@ class Version1:
         )
         if config.phrases:
             recognition.speech_contexts = [speech.SpeechContext(phrases=list(config.phrases))]
+        if config.alternative_languages:
+            recognition.alternative_language_codes = list(config.alternative_languages)
         request = speech.StreamingRecognizeRequest(
             streaming_config=speech.StreamingRecognitionConfig(config=recognition, interim_results=True)
         )
@@ -142,6 +139,8 @@ class Version1:
 _MODELS = {"phone_call": "telephony", "default": "long", "command_and_search": "short"}
 # Models that tell no word times in a stream, and may refuse to be asked for them.
 _UNTIMED_MODELS = frozenset({"chirp", "chirp_3"})
+# v2 takes no more in one set; a request may have several.
+PHRASES_PER_SET = 1200
 # v2's tables list Hebrew under its old code.
 _LANGUAGES = {"he": "iw-IL", "he-il": "iw-IL"}
 
@@ -159,22 +158,14 @@ class Version2:
     audio_tag = 0x2A
 
     def __init__(self, *, project: str, location: str = "global", sensitivity: str | None = None) -> None:
-        for name, value in (("GOOGLE_CLOUD_PROJECT", project), ("GCP_STT_LOCATION", location)):
-            # The location becomes part of a host name.
-            if (
-                not value
-                or not value.isascii()
-                or not value.replace("-", "").replace(":", "").replace(".", "").isalnum()
-            ):
-                raise UsageError(f"{name}={value!r}: say letters, digits and dashes")
-        if "." in location or ":" in location:
-            raise UsageError(f"GCP_STT_LOCATION={location!r}: say a location such as us or europe-west4, not a host")
+        if not project.isascii() or not project.replace("-", "").replace(":", "").replace(".", "").isalnum():
+            raise UsageError(f"GOOGLE_CLOUD_PROJECT={project!r}: say letters, digits and dashes")
+        speech_endpoint("v2", location)  # whether it can be one
         from google.cloud import speech_v2
 
         self._types = speech_v2
         self._recognizer = f"projects/{project}/locations/{location}/recognizers/_"
         self._sensitivity = sensitivity
-        self.endpoint = f"{HOST}:443" if location == "global" else f"{location}-{HOST}:443"
         self.parse = speech_v2.StreamingRecognizeResponse.pb().FromString
 
     def config_request(self, config: StreamConfig) -> bytes:
@@ -188,15 +179,24 @@ class Version2:
                 audio_channel_count=1,
             ),
             model=model,
-            language_codes=[_LANGUAGES.get(config.language.lower(), config.language)],
+            language_codes=[
+                _LANGUAGES.get(code.lower(), code) for code in (config.language, *config.alternative_languages)
+            ],
             features=types.RecognitionFeatures(
                 enable_word_time_offsets=model not in _UNTIMED_MODELS, enable_automatic_punctuation=True
             ),
         )
         if config.phrases:
-            phrases = types.PhraseSet(phrases=[types.PhraseSet.Phrase(value=phrase) for phrase in config.phrases])
-            phrase_set = types.SpeechAdaptation.AdaptationPhraseSet(inline_phrase_set=phrases)
-            recognition.adaptation = types.SpeechAdaptation(phrase_sets=[phrase_set])
+            recognition.adaptation = types.SpeechAdaptation(
+                phrase_sets=[
+                    types.SpeechAdaptation.AdaptationPhraseSet(
+                        inline_phrase_set=types.PhraseSet(
+                            phrases=[types.PhraseSet.Phrase(value=phrase) for phrase in some]
+                        )
+                    )
+                    for some in _cut(config.phrases, PHRASES_PER_SET)
+                ]
+            )
         features = types.StreamingRecognitionFeatures(interim_results=True)
         if self._sensitivity:
             names = types.StreamingRecognitionFeatures.EndpointingSensitivity
@@ -218,3 +218,7 @@ class Version2:
     def results(self, response: Any) -> list[StreamResult]:
         """Times are offsets from the start of the stream."""
         return _results(response, "result_end_offset", "start_offset", "end_offset")
+
+
+def _cut(phrases: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
+    return [phrases[at : at + size] for at in range(0, len(phrases), size)]

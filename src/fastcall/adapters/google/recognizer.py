@@ -10,19 +10,18 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import google.auth
-import google.auth.exceptions
-
 from fastcall.adapters.google.channels import Channels
+from fastcall.adapters.google.credentials import default_credentials, fit
 from fastcall.adapters.google.dialects import Dialect, Version1, Version2
 from fastcall.adapters.google.uplink import Connection, OpenStream, StreamRequest
 from fastcall.adapters.google.uplinks import make_uplink
 from fastcall.errors import UsageError
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener
+from fastcall.rules.endpoints import speech_endpoint
 from fastcall.rules.pool import PoolRule, WaitHistogram
 from fastcall.rules.rollover import CircuitBreaker
 
-__all__ = ["GoogleRecognizer"]
+__all__ = ["GoogleRecognizer", "credentials_for"]
 
 # Every language has it.
 DEFAULT_MODEL = "default"
@@ -32,6 +31,8 @@ class GoogleRecognizer:
     """Opens streams over a pool of channels, each a connection of its own. One event loop; shared by its calls.
 
     :param emulator_host: ``host:port`` of a plaintext StreamingRecognize server; no credentials are looked for
+    :param endpoint: Google's, as ``host:port``; by default the global one
+    :param credentials: google-auth's, see ``credentials_for``; by default Application Default Credentials
     :param source: what results say that they come from
     :param dialect: the version of the API; by default v1p1beta1
     :param pool: when connections are added and closed
@@ -47,6 +48,8 @@ class GoogleRecognizer:
         self,
         *,
         emulator_host: str | None = None,
+        endpoint: str | None = None,
+        credentials: Any = None,
         source: str | None = None,
         dialect: Dialect | None = None,
         pool: PoolRule | None = None,
@@ -55,10 +58,14 @@ class GoogleRecognizer:
     ) -> None:
         self._source = source or ("emulator" if emulator_host else "google")
         self._dialect = dialect or Version1()
+        if not emulator_host and credentials is None:
+            credentials = credentials_for(None, None)[0]
+        self.address = emulator_host or endpoint or speech_endpoint("v1")
+        """Where it is, as ``host:port``."""
         self._uplink = make_uplink(
             uplink,
-            emulator_host or self._dialect.endpoint,
-            credentials=None if emulator_host else _default_credentials()[0],
+            self.address,
+            credentials=credentials,
             tls=emulator_host is None or tls_roots is not None,
             tls_roots=tls_roots,
         )
@@ -72,31 +79,51 @@ class GoogleRecognizer:
         """From ``open`` until the first request had gone out: connecting, and waiting for a place in a connection."""
 
     @classmethod
-    def version2(
+    def create(
         cls,
+        version: str = "v1",
         *,
         emulator_host: str | None = None,
+        endpoint: str | None = None,
+        credentials: Any = None,
         project: str | None = None,
         location: str = "global",
         sensitivity: str | None = None,
+        universe_domain: str | None = None,
         uplink: str = "auto",
         tls_roots: str | None = None,
     ) -> GoogleRecognizer:
-        """One that speaks v2.
+        """One by what settings say. On the event loop's thread; without an emulator and ``credentials`` it looks for
+        them, which may take seconds: see ``credentials_for``.
 
-        :param project: the project's id; by default that of the credentials
-        :param location: see ``Version2``
-        :param sensitivity: see ``Version2``
-        :raises UsageError: no credentials, no project, or a location that cannot be one
+        :param version: ``v1`` (v1p1beta1) or ``v2``
+        :param emulator_host: see the class
+        :param endpoint: Google's, as ``host:port``, in place of the one that follows from version and location
+        :param credentials: google-auth's; by default Application Default Credentials
+        :param project: v2: the project's id; by default that of the credentials
+        :param location: ``global``, ``us``, ``eu`` or, for v2, a region; models differ between them
+        :param sensitivity: v2: see ``Version2``
+        :param universe_domain: by default ``googleapis.com``
+        :raises UsageError: as the class; and no project, or a location that the version does not have
         """
-        if not project:
-            project = "emulator" if emulator_host else _default_credentials()[1]
-        if not project:
-            raise UsageError(
-                "Speech-to-Text v2 needs the id of a project, and the credentials name none: set GOOGLE_CLOUD_PROJECT"
-            )
-        dialect = Version2(project=project, location=location, sensitivity=sensitivity)
-        return cls(emulator_host=emulator_host, dialect=dialect, uplink=uplink, tls_roots=tls_roots)
+        if version == "v1" and endpoint is not None and location != "global":
+            raise UsageError(f"GCP_STT_LOCATION={location} and the endpoint {endpoint}: say one of them")
+        # Before the credentials: what cannot be is told at once.
+        address = speech_endpoint(version, location, universe_domain)
+        if emulator_host is None:
+            credentials, found = credentials_for(credentials, universe_domain)
+            project = project or found
+        else:
+            project = project or "emulator"
+        dialect = Version1() if version == "v1" else _version2(project, location, sensitivity)
+        return cls(
+            emulator_host=emulator_host,
+            endpoint=endpoint or address,
+            credentials=credentials,
+            dialect=dialect,
+            uplink=uplink,
+            tls_roots=tls_roots,
+        )
 
     @property
     def source(self) -> str:
@@ -170,12 +197,21 @@ class GoogleRecognizer:
         await self._uplink.aclose()
 
 
-def _default_credentials() -> tuple[Any, str | None]:
-    try:
-        credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+def _version2(project: str | None, location: str, sensitivity: str | None) -> Version2:
+    if not project:
         raise UsageError(
-            f"no usable Google credentials ({str(error).splitlines()[0]}): set GOOGLE_APPLICATION_CREDENTIALS to the "
-            "key file of a service account, or SPEECH_EMULATOR_HOST to an emulator"
-        ) from error
-    return credentials, project
+            "Speech-to-Text v2 needs the id of a project, and the credentials name none: set GOOGLE_CLOUD_PROJECT"
+        )
+    return Version2(project=project, location=location, sensitivity=sensitivity)
+
+
+def credentials_for(credentials: Any, universe_domain: str | None) -> tuple[Any, str | None]:
+    """Credentials for Speech-to-Text, and their project. May take seconds: not for an event loop's thread.
+
+    :param credentials: google-auth's; None: Application Default Credentials
+    :raises UsageError: there are none, or they are of another universe
+    """
+    project = getattr(credentials, "project_id", None)
+    if credentials is None:
+        credentials, project = default_credentials()
+    return fit(credentials, universe_domain), project
