@@ -139,7 +139,7 @@ async def test_a_recogniser_that_dies_in_mid_call_is_replaced_and_no_word_is_los
         (grpc.StatusCode.UNAUTHENTICATED, "set GOOGLE_APPLICATION_CREDENTIALS"),
         (grpc.StatusCode.PERMISSION_DENIED, "enable the API in its project"),
         (grpc.StatusCode.UNIMPLEMENTED, "check its address"),
-        (grpc.StatusCode.DATA_LOSS, "This status is not expected"),
+        (grpc.StatusCode.INVALID_ARGUMENT, "check GCP_STT_LANGUAGE and GCP_STT_MODEL"),
     ],
 )
 async def test_a_refusal_that_no_retry_can_mend_is_told_once_and_the_call_goes_on(
@@ -163,6 +163,32 @@ async def test_a_refusal_that_no_retry_can_mend_is_told_once_and_the_call_goes_o
     assert advice in line
 
 
+@both_uplinks
+@pytest.mark.parametrize(
+    ("code", "message", "models"),
+    [
+        (grpc.StatusCode.INTERNAL, "The requested locale is not available for the latest_long model.", 2),
+        (grpc.StatusCode.INVALID_ARGUMENT, 'No "gu-IN" language code for the "chirp_2" model', 2),
+        (grpc.StatusCode.INVALID_ARGUMENT, "Invalid recognition 'config': bad language code..", 1),
+    ],
+)
+async def test_a_language_that_no_model_has_is_told_once_and_names_the_setting(
+    code: grpc.StatusCode, message: str, models: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refusing(code, message) as address:
+        async with serving(address, language="gu-IN", model="latest_long") as served, Phone(served.url, "gu") as phone:
+            await phone.start()
+            await phone.say(tones("[300] apple [900]"))
+            assert (await served.transcripts.wait_for(phone.call_sid, "session_failed"))["text"].startswith(code.name)
+            await phone.stop()
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+    assert len(served.transcripts.of(phone.call_sid, "session_failed")) == 1
+    *changes, line = warnings_of(caplog)
+    assert len(changes) == models - 1
+    assert line.startswith(f"recognition failed: {code.name}: ")
+    assert "GCP_STT_LANGUAGE" in line
+
+
 async def test_a_model_that_the_language_does_not_have_is_replaced_once_for_all_calls(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -181,6 +207,30 @@ async def test_a_model_that_the_language_does_not_have_is_replaced_once_for_all_
     (line,) = warnings_of(caplog)
     assert line.startswith("model phone_call does not serve language he-IL")
     assert "GCP_STT_MODEL=default" in line
+
+
+@both_uplinks
+async def test_fifty_calls_that_begin_together_on_a_fresh_server_with_a_model_that_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each has opened its first stream before any of them hears of the refusal."""
+    emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--max-streams", "0")
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            served = await stack.enter_async_context(serving(emulator.ready[1], language="he-IL", model="phone_call"))
+            phones = [Phone(served.url, f"together {number}") for number in range(50)]
+            await asyncio.gather(*(stack.enter_async_context(phone) for phone in phones))
+            await asyncio.gather(*(phone.start() for phone in phones))
+            said = tones("[300] apple arrow [700]")
+            await asyncio.gather(*(phone.say(said) for phone in phones))
+            await asyncio.gather(*(phone.stop() for phone in phones))
+            await asyncio.gather(*(served.transcripts.wait_for(phone.call_sid, "call_ended") for phone in phones))
+    finally:
+        await asyncio.to_thread(emulator.stop)
+    assert [served.transcripts.utterances(phone.call_sid) for phone in phones] == [["apple arrow"]] * 50
+    assert [r for r in served.transcripts.records if r["event"] == "session_failed"] == []
+    (line,) = warnings_of(caplog)
+    assert line.startswith("model phone_call does not serve language he-IL")
 
 
 # --- credentials ------------------------------------------------------------------------------------------------------

@@ -85,6 +85,8 @@ class StreamLeg:
         replay_speed: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self.config = config
+        """What the stream was opened with: its end is judged by this, whatever other calls have learned meanwhile."""
         self._history = history
         self._owner = owner
         self._batch_samples = batch_samples

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from fastcall.drivers.health import StreamHealth
 from fastcall.drivers.intake import AudioIntake
@@ -19,7 +20,7 @@ from fastcall.events import SAMPLES_PER_MS, SessionFailed, SessionRotated
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
-from fastcall.rules.outcomes import Action, Outcome, outcome_of
+from fastcall.rules.outcomes import LAST_MODEL, Action, Outcome, outcome_of
 from fastcall.rules.rollover import ANSWER_S, PAUSE_S, Backoff, PauseRule, RotationPlan
 from fastcall.rules.unfinished import AskLimit
 from fastcall.settings import Settings
@@ -325,7 +326,7 @@ class StreamRelay:
         if leg.half_closed and end.code == "OK":
             self._finished()
         else:
-            self._act(leg, end, outcome_of(end.code, end.message))
+            self._act(leg, end, outcome_of(end.code, end.message, model=leg.config.model, has_worked=leg.has_answered))
 
     def _finished(self) -> None:
         """The owner has given all that it had. If it leaves words without a final, or told nothing of speech at the
@@ -356,25 +357,33 @@ class StreamRelay:
     # --- failures -------------------------------------------------------------------------------------
 
     def _act(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
-        config = self._recognizer.model_for(self._config)
         if outcome.action is Action.ROTATE and self._loop.time() - leg.opened_at > PAUSE_S:
             self._open()
             self._tell_rotated("limit")
-        elif outcome.action is Action.CHANGE_MODEL and config.model != "default":
-            self._recognizer.model_refused(config)
-            log.warning(
-                "model %s does not serve language %s (%s): using the model default from now on. %s",
-                *(config.model, config.language, end.message, outcome.advice),
-            )
-            self._open()
-            self._tell_rotated("model")
+        elif outcome.action is Action.CHANGE_MODEL:
+            self._change_model(leg.config, end, outcome)
         elif outcome.action in (Action.RECONNECT, Action.BACK_OFF, Action.ROTATE):
             self._back_off(leg, end, outcome)
         else:
-            self.failure = SessionFailed(end.code, end.message, outcome.advice)
-            self._stop(self._watch_timer)
-            self._release_outgoing()
-            self._session.relay_finished(complete=False)
+            self._fail(end, outcome.advice)
+
+    def _change_model(self, refused: StreamConfig, end: StreamEnd, outcome: Outcome) -> None:
+        """Another call may have been refused the same model before, while this call's stream was open."""
+        if self._recognizer.model_for(refused) == refused:
+            self._recognizer.model_refused(refused)
+            log.warning(
+                "model %s does not serve language %s (%s): using the model %s from now on. %s",
+                *(refused.model, refused.language, end.message, LAST_MODEL, outcome.advice),
+            )
+        self._config = replace(self._config, model=LAST_MODEL)
+        self._open()
+        self._tell_rotated("model")
+
+    def _fail(self, end: StreamEnd, advice: str) -> None:
+        self.failure = SessionFailed(end.code, end.message, advice)
+        self._stop(self._watch_timer)
+        self._release_outgoing()
+        self._session.relay_finished(complete=False)
 
     def _back_off(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
         now = self._loop.time()

@@ -32,14 +32,14 @@ def final(text: str, end_s: float, words: tuple[StreamWord, ...] = ()) -> Stream
 class Stage:
     """A started session and all that it told."""
 
-    def __init__(self, settings: Settings | None = None, **options: Any) -> None:
+    def __init__(self, settings: Settings | None = None, config: StreamConfig = CONFIG, **options: Any) -> None:
         self.recognizer = ScriptedRecognizer()
         self.events: list[SessionEvent] = []
         self.partials: list[str] = []
         self.finals: list[str] = []
         self.session = RecognitionSession(
             self.recognizer,
-            CONFIG,
+            config,
             settings=settings,
             on_event=self.events.append,
             on_partial=self.partials.append,
@@ -220,10 +220,9 @@ async def test_a_broken_stream_is_told_once_and_replayed_into_the_next() -> None
 
 
 async def test_a_refused_model_is_replaced_and_nothing_of_the_audio_is_missing() -> None:
-    stage = Stage()
+    stage = Stage(config=StreamConfig("he-IL", "phone_call"))
     refused: list[StreamConfig] = []
     stage.recognizer.model_refused = refused.append  # type: ignore[method-assign]
-    stage.recognizer.model_for = lambda config: StreamConfig("he-IL", "default" if refused else "phone_call")  # type: ignore[method-assign]
     stage.say(16)
     stage.stream.end(StreamEnd("INVALID_ARGUMENT", "The phone_call model is currently not supported for language : x"))
     assert [c.model for c in refused] == ["phone_call"]
@@ -237,13 +236,17 @@ async def test_what_cannot_be_mended_fails_loudly_and_keeps_the_words() -> None:
     stage = Stage()
     stage.say(16)
     stage.stream.results(interim("hello", 0.2))
+    stage.stream.end(StreamEnd("UNAUTHENTICATED", "who?"))  # it had worked: another is asked
+    assert stage.session.failure is not None
+    assert stage.session.failure.retrying
+    await asyncio.wait_for(_next_stream(stage, 2), 10)
     stage.stream.end(StreamEnd("UNAUTHENTICATED", "who?"))
     assert stage.finals == ["hello"]
     assert isinstance(stage.events[-1], SessionFailed)
     assert not stage.events[-1].retrying
     stage.say(16)  # taken, and of no use
     await asyncio.wait_for(stage.session.close(5), 5)
-    assert len(stage.recognizer.streams) == 1
+    assert len(stage.recognizer.streams) == 2
 
 
 async def test_the_first_event_is_the_start() -> None:
