@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator
 
 from google.cloud import speech_v1p1beta1 as speech
 
-from fastcall.adapters.emulator.http2.connection import Connection
-from fastcall.adapters.emulator.http2.stream import GrpcStream
+from fastcall.adapters.emulator.grpc_server import Connection, GrpcStream
 from fastcall.adapters.emulator.messages import Code, Status
 
 __all__ = ["TEXT", "AnsweringService", "answering"]

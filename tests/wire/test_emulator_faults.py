@@ -12,9 +12,10 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from hyperframe.frame import PingFrame, SettingsFrame
 
 from fastcall.adapters.emulator.faults import parse_faults
-from fastcall.adapters.emulator.http2.frames import PREFACE, FrameType, frame, settings
+from fastcall.adapters.emulator.grpc_server import PREFACE
 from fastcall.adapters.emulator.options import Options
 from fastcall.adapters.emulator.server import Emulator
 from fastcall.rules.tones import synthesize
@@ -338,8 +339,8 @@ async def test_a_client_that_never_reads_is_read_no_further() -> None:
                 peer.setsockopt(socket.SOL_SOCKET, option, 16_384)
             peer.setblocking(False)
             await asyncio.get_running_loop().sock_connect(peer, (emulator.options.host, emulator.port))
-            peer.send(PREFACE + settings({}))
-            pings, sent, blocked = frame(FrameType.PING, 0, 0, bytes(8)) * 1000, 0, 0
+            peer.send(PREFACE + SettingsFrame(0).serialize())
+            pings, sent, blocked = PingFrame(0, bytes(8)).serialize() * 1000, 0, 0
             while blocked < 100:
                 try:
                     sent += peer.send(pings[sent % 17 :])  # where a part was left

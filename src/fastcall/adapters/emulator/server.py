@@ -15,8 +15,8 @@ from fastcall.adapters.emulator.engines import make_engine
 from fastcall.adapters.emulator.engines.base import Engine
 from fastcall.adapters.emulator.faults import Fault, parse_faults
 from fastcall.adapters.emulator.files import read_yaml
+from fastcall.adapters.emulator.grpc_server import Connection
 from fastcall.adapters.emulator.host import Host
-from fastcall.adapters.emulator.http2.connection import Connection
 from fastcall.adapters.emulator.options import Options
 from fastcall.adapters.emulator.record import Recorder
 from fastcall.adapters.emulator.service import SpeechService

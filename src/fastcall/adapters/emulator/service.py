@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from fastcall.adapters.emulator.conversation import Conversation
 from fastcall.adapters.emulator.dialects import DIALECTS
+from fastcall.adapters.emulator.grpc_server import CallHandler, Connection, GrpcStream
 from fastcall.adapters.emulator.host import Host
-from fastcall.adapters.emulator.http2.connection import Connection
-from fastcall.adapters.emulator.http2.stream import CallHandler, GrpcStream
 from fastcall.adapters.emulator.messages import Code, Status
 
 __all__ = ["SpeechService"]
