@@ -237,6 +237,10 @@ class AgentDesk:
             state = "played" if heard.is_whole else "cut"
             self._publish_audio(speech, {"state": state, "heard_text": heard.text, "heard_ms": heard.ms})
 
+    def mark_passed(self, name: str) -> None:
+        """See the protocol."""
+        self._call.deliver(MarkPlayed(name))
+
     def clear_overdue(self, marks: int) -> None:
         """See the protocol."""
         self._metrics.clears_overdue += 1

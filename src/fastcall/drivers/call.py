@@ -31,7 +31,6 @@ from fastcall.rules.speculation import Outcome, Speculation
 from fastcall.rules.spoken import Heard
 from fastcall.rules.turns import TurnClock
 from fastcall.rules.twilio import MAX_MARK_CHARS
-from fastcall.rules.wav import open_wav
 
 __all__ = [
     "Amendment",
@@ -187,7 +186,7 @@ class Call:
         rate_hz: int = SAMPLE_RATE_HZ,
         word_ends_ms: Sequence[float] | None = None,
     ) -> Speech:
-        """Queue audio to be played, mono: bytes, a whole WAV file, or an async iterator of bytes in any pieces.
+        """Queue audio to be played, mono: bytes, or an async iterator of bytes in any pieces; samples, or a WAV file.
 
         What is said between a barge-in and the commit of the caller's utterance still belongs to the answer that was
         interrupted: it is not played.
@@ -199,16 +198,13 @@ class Call:
         :return: what can be awaited: what was heard, once it was played or cut off
         :raises TypeError: it is none of these
         :raises ValueError: no such rate or encoding
-        :raises UsageError: a WAV file that cannot be used
+        :raises UsageError: a WAV file that cannot be used, or compressed audio; of an iterator it is logged instead
         :raises BacklogError: over five minutes wait already
         """
         source = None
         if isinstance(audio, bytes | bytearray | memoryview):
-            data = bytes(audio)
-            if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-                encoding, rate_hz, data = open_wav(data)
             outbound = OutboundAudio(encoding, rate_hz)
-            outbound.feed(data)
+            outbound.feed(bytes(audio))
             outbound.end()
         elif isinstance(audio, AsyncIterable):
             source, outbound = audio, OutboundAudio(encoding, rate_hz)

@@ -1,5 +1,7 @@
 """Audio that a handler gives, as the telephone wants it: mu-law at 8 kHz, made piece by piece when it is needed.
 
+What it is shows in its first bytes: a WAV file says its own format, and compressed audio is refused.
+
 Nothing is converted before it is sent: a minute of speech given at once must not keep the loop.
 """
 
@@ -10,6 +12,8 @@ from typing import Literal
 from fastcall._codec import mulaw_decode, mulaw_encode
 from fastcall._resample import Resampler
 from fastcall.events import SAMPLE_RATE_HZ
+from fastcall.rules.sniff import kind_of
+from fastcall.rules.wav import WavReader
 
 __all__ = ["Encoding", "OutboundAudio"]
 
@@ -27,23 +31,65 @@ class OutboundAudio:
     def __init__(self, encoding: Encoding = "mulaw", rate_hz: int = SAMPLE_RATE_HZ) -> None:
         if encoding not in ("mulaw", "pcm"):
             raise ValueError(f"encoding={encoding!r}: say 'mulaw' or 'pcm'")
+        self._head: bytearray | None = bytearray()
+        """The first bytes, until they show what it is; then None."""
+        self._wav: WavReader | None = None
+        self._raw = bytearray()
+        self._fed_bytes = 0
+        self._is_ended = False
+        self._set_format(encoding, rate_hz)
+
+    def _set_format(self, encoding: Encoding, rate_hz: int) -> None:
         self._is_pcm = encoding == "pcm"
         self._width = 2 if self._is_pcm else 1
         self._rate_hz = rate_hz
         self._resampler = None if rate_hz == SAMPLE_RATE_HZ else Resampler(rate_hz)
-        self._raw = bytearray()
-        self._fed_bytes = 0
-        self._is_ended = False
         self._is_flushed = self._resampler is None
 
     def feed(self, audio: bytes) -> None:
-        """More of it, in any pieces."""
-        self._raw += audio
-        self._fed_bytes += len(audio)
+        """More of it, in any pieces.
+
+        :raises UsageError: compressed audio, or a WAV file that cannot be used
+        :raises ValueError: a WAV file of a rate that is none
+        """
+        if self._head is None:
+            self._add(audio)
+        else:
+            self._head += audio
+            self._look_at(bytes(self._head), is_all=False)
 
     def end(self) -> None:
-        """That was all."""
+        """That was all.
+
+        :raises UsageError: compressed audio, or a WAV file that is cut off; it has ended all the same
+        """
         self._is_ended = True
+        if self._head:
+            self._look_at(bytes(self._head), is_all=True)
+        if self._wav is not None:
+            self._wav.check_whole()
+
+    def stop(self) -> None:
+        """Nothing more comes, whether that was all or not."""
+        self._is_ended = True
+
+    def _look_at(self, head: bytes, *, is_all: bool) -> None:
+        kind = kind_of(head, is_all=is_all)
+        if kind is None:
+            return
+        self._head = None
+        if kind == "wav":
+            self._wav = WavReader()
+        self._add(head)
+
+    def _add(self, audio: bytes) -> None:
+        if self._wav is not None:
+            was_known = self._wav.format is not None
+            audio = self._wav.push(audio)
+            if self._wav.format is not None and not was_known:
+                self._set_format(*self._wav.format)
+        self._raw += audio
+        self._fed_bytes += len(audio)
 
     def drop(self) -> None:
         """What was not taken is not wanted any more."""

@@ -70,10 +70,10 @@ class Speech:
 
     def describe(self, heard_samples: int) -> Heard:
         """What was heard, when so much was."""
-        if not heard_samples:
-            return Heard("", 0, False)
         # Of audio that broke off nobody knows how long it would have been.
         total = None if self.is_broken else self.audio.total_samples
+        if not heard_samples:
+            return Heard("", 0, total == 0 and not self.text)
         is_whole = total is not None and heard_samples >= total
         text = heard_text(self.text, heard_samples, total_samples=total, word_ends=self._word_ends)
         return Heard(text, heard_samples // SAMPLES_PER_MS, is_whole)
@@ -96,6 +96,9 @@ class SpeakerOwner(Protocol):
 
     def speech_ended(self, speech: Speech, heard: Heard) -> None:
         """It was played, or cut off."""
+
+    def mark_passed(self, name: str) -> None:
+        """The handler's mark of this name was played, or cleared, or did not come back in time."""
 
     def clear_overdue(self, marks: int) -> None:
         """So many marks did not come back after ``clear``."""
@@ -163,8 +166,8 @@ class Speaker:
         """Ask for the echo of ``name`` when what was said so far was played."""
         if self._is_over:
             return
-        if len(self._queue) >= 2 * MAX_SPEECHES:
-            raise BacklogError(f"{len(self._queue)} speeches and marks wait already")
+        if len(self._queue) + self._playout.marks >= 2 * MAX_SPEECHES:
+            raise BacklogError(f"{len(self._queue) + self._playout.marks} speeches and marks wait already")
         self._queue.append(name)
         self._go_on()
 
@@ -185,6 +188,10 @@ class Speaker:
 
     def _stop_all(self) -> Heard:
         if not self._is_over:
+            # Marks that wait here are cleared like those that wait there: the peer sends all of them back, in order.
+            for each in self._queue:
+                if isinstance(each, str):
+                    self._send_mark(each)
             self._socket.send_soon(clear_message(self._stream_sid))
         self._playout.clear(now=self._loop.time())
         stopped = [*self._sent, *(each for each in self._queue if isinstance(each, Speech))]
@@ -218,12 +225,21 @@ class Speaker:
         :return: whether it was one of ours
         """
         echo = self._playout.echoed(name, now=self._loop.time())
+        if not self._playout.cleared_marks:
+            self._resolve_clears()
+        self._tell_passed()
         if echo == "played":
             self._end_played()
             self._go_on()
-        elif echo == "cleared" and not self._playout.cleared_marks:
-            self._resolve_clears()
         return echo != "unknown"
+
+    def _tell_passed(self) -> None:
+        for name in self._playout.take_passed():
+            self._owner.mark_passed(name)
+
+    def _send_mark(self, name: str) -> None:
+        self._socket.send_soon(mark_message(self._stream_sid, name))
+        self._playout.mark_sent(name, now=self._loop.time())
 
     def finish(self) -> None:
         """The call is over."""
@@ -240,7 +256,7 @@ class Speaker:
         while self._queue and not self._is_over:
             head = self._queue[0]
             if isinstance(head, str):
-                self._socket.send_soon(mark_message(self._stream_sid, head))
+                self._send_mark(head)
                 self._queue.popleft()
             elif head.audio.is_empty:
                 self._queue.popleft()
@@ -283,12 +299,13 @@ class Speaker:
                 while audio.waiting_samples >= SOURCE_AHEAD_SAMPLES:
                     speech.has_room.clear()
                     await speech.has_room.wait()
+            audio.end()
         except (Exception, SystemExit) as error:  # the latter would end the loop, and with it every call
             speech.is_broken = True
             self._owner.source_failed(error)
         finally:
             speech.source = None
-            audio.end()
+            audio.stop()
             self._go_on()
             close = getattr(pieces, "aclose", None)
             if close is not None:
@@ -301,24 +318,34 @@ class Speaker:
             self._timer = None
         if self._is_over:
             return
-        lead_s = self._playout.lead_s(now=self._loop.time())
+        now = self._loop.time()
+        lead_s = self._playout.lead_s(now=now)
+        deadlines = []
         head = self._queue[0] if self._queue else None
         # Of audio that has ended a filter may have the rest, although none waits.
         if isinstance(head, Speech) and (head.audio.waiting_samples or head.audio.is_ended):
             is_short = head.audio.waiting_samples < CHUNK_SAMPLES and not head.audio.is_ended
             room_at_s = LOW_LEAD_S if is_short else _full_lead_s()
-            self._timer = self._loop.call_later(max(0.001, lead_s - room_at_s), self._timer_fired)
+            deadlines.append(now + max(0.001, lead_s - room_at_s))
         elif self._sent:
-            self._timer = self._loop.call_later(lead_s + ECHO_GRACE_S + 0.001, self._timer_fired)
+            deadlines.append(now + lead_s + ECHO_GRACE_S + 0.001)
+        mark_overdue_at = self._playout.next_deadline()
+        if mark_overdue_at is not None:
+            deadlines.append(mark_overdue_at + 0.001)
+        if deadlines:
+            self._timer = self._loop.call_at(min(deadlines), self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._loop.time()
-        if self._sent and not self._playout.is_playing(now=now):
-            # A peer that echoes no marks: nobody should wait for ever, and nothing grow.
-            self._playout.clear(now=now)
-            while self._sent:
-                self._end(self._sent.popleft())
+        # A peer that echoes no marks: nobody should wait for ever, and nothing grow.
+        self._playout.give_up_marks(now=now)
+        is_unheard = bool(self._sent) and not self._playout.is_playing(now=now)
+        if is_unheard:
+            self._playout.give_up(now=now)
+        self._tell_passed()
+        while is_unheard and self._sent:
+            self._end(self._sent.popleft())
         self._go_on()
 
     # --- ends ------------------------------------------------------------------------------------------
@@ -335,6 +362,8 @@ class Speaker:
     def _clear_overdue(self) -> None:
         self._clear_timer = None
         self._owner.clear_overdue(self._playout.cleared_marks)
+        self._playout.give_up_cleared()
+        self._tell_passed()
         self._resolve_clears()
 
     def _resolve_clears(self) -> None:

@@ -4,7 +4,8 @@ The rule: each chunk is followed by a mark of its own. Heard are the chunks whos
 sent, plus the time since the last of them came (or since the next chunk was sent, if that is later), at most that next
 chunk's length. Marks that come back because of ``clear`` say nothing.
 
-Twilio plays in order and echoes in order, so a mark speaks for all chunks before it. Time is an argument in seconds,
+Twilio plays in order and echoes in order, so a mark speaks for all that was sent before it, marks of the handler's own
+too. Each of those is passed once: when it or a later one came back, or was given up. Time is an argument in seconds,
 monotonic; one thread.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
@@ -26,18 +27,23 @@ MARK_PREFIX = "fastcall:"
 # Longer than any way there and back: a peer that echoes no marks is not held to be playing for ever.
 ECHO_GRACE_S = 2.0
 
-# Marks that clear should bring back; a peer that does not is not waited for.
-MAX_CLEARED = 256
+# Marks that clear should bring back, and marks of the handler that were given up and may come back yet.
+MAX_CLEARED = 1024
+MAX_GIVEN_UP = 1024
 
-Echo = Literal["played", "cleared", "unknown"]
+Echo = Literal["played", "cleared", "late", "unknown"]
+"""``late``: it was given up, or spoken for by a later one."""
 
 
 @dataclass(slots=True, frozen=True)
 class _Chunk:
+    """A chunk and its mark; a mark of the handler's own is one without samples."""
+
     mark: str
     speech: int
     samples: int
     sent_at: float
+    """Of a mark of the handler's own: when the audio before it ends."""
 
 
 class Playout:
@@ -48,7 +54,9 @@ class Playout:
 
     def __init__(self) -> None:
         self._waiting: deque[_Chunk] = deque()
-        self._cleared: deque[str] = deque(maxlen=MAX_CLEARED)
+        self._cleared: deque[_Chunk] = deque()
+        self._given_up: deque[str] = deque(maxlen=MAX_GIVEN_UP)
+        self._passed: list[str] = []
         self._played: dict[int, int] = {}
         self._last_echo_at = float("-inf")
         self._ends_at = float("-inf")
@@ -66,41 +74,77 @@ class Playout:
         self._ends_at = max(self._ends_at, now) + samples / SAMPLE_RATE_HZ
         return name
 
+    def mark_sent(self, name: str, *, now: float) -> None:
+        """A mark of the handler's own was sent."""
+        self._waiting.append(_Chunk(name, 0, 0, max(self._ends_at, now)))
+
+    def take_passed(self) -> list[str]:
+        """Marks of the handler that were passed since this was asked last, in order."""
+        passed, self._passed = self._passed, []
+        return passed
+
     def echoed(self, mark: str, *, now: float) -> Echo:
         """A mark came back: what was before it was ``played``, or dropped because of ``clear``."""
-        if mark in self._cleared:
-            while self._cleared.popleft() != mark:
-                pass
+        if _holds(self._cleared, mark):
+            self._pass_up_to(mark, self._cleared)
             return "cleared"
-        if not any(chunk.mark == mark for chunk in self._waiting):
-            return "unknown"
-        self._cleared.clear()
-        while True:
-            chunk = self._waiting.popleft()
-            self._played[chunk.speech] += chunk.samples
-            if chunk.mark == mark:
-                break
+        if not _holds(self._waiting, mark):
+            if mark in self._given_up:
+                self._given_up.remove(mark)
+                return "late"
+            return "late" if mark.startswith(MARK_PREFIX) else "unknown"
+        self.give_up_cleared()
+        for chunk in self._pass_up_to(mark, self._waiting):
+            if chunk.samples:
+                self._played[chunk.speech] += chunk.samples
         self._last_echo_at = now
-        if not self._waiting:
+        if not any(chunk.samples for chunk in self._waiting):
             self._ends_at = min(self._ends_at, now)
         return "played"
+
+    def _pass_up_to(self, mark: str, chunks: deque[_Chunk]) -> list[_Chunk]:
+        gone: list[_Chunk] = []
+        while not gone or gone[-1].mark != mark:
+            gone.append(chunks.popleft())
+        for chunk in gone[:-1]:
+            self._give_up(chunk)
+        if not gone[-1].samples:
+            self._passed.append(mark)
+        return gone
 
     def clear(self, *, now: float) -> dict[int, int]:
         """``clear`` is being sent.
 
         :return: of each speech of which something was waiting, the samples that were heard
         """
-        stopped = {chunk.speech: self.heard_samples(chunk.speech, now=now) for chunk in self._waiting}
-        self._cleared.extend(chunk.mark for chunk in self._waiting)
+        stopped = {chunk.speech: self.heard_samples(chunk.speech, now=now) for chunk in self._waiting if chunk.samples}
+        self._cleared.extend(self._waiting)
         self._waiting.clear()
+        while len(self._cleared) > MAX_CLEARED:
+            self._give_up(self._cleared.popleft())
         self._played.update(stopped)
         self._ends_at = min(self._ends_at, now)
         return stopped
 
+    def give_up_cleared(self) -> None:
+        """What ``clear`` has not brought back will not come."""
+        while self._cleared:
+            self._give_up(self._cleared.popleft())
+
+    def give_up(self, *, now: float) -> None:
+        """Nothing that was sent will come back: as ``clear``, for a peer that echoes no marks."""
+        self.clear(now=now)
+        self.give_up_cleared()
+
+    def _give_up(self, chunk: _Chunk) -> None:
+        if not chunk.samples:
+            self._passed.append(chunk.mark)
+            self._given_up.append(chunk.mark)
+
     def heard_samples(self, speech: int, *, now: float) -> int:
         """How much of a speech was heard by now."""
         heard = self._played.get(speech, 0)
-        head = self._waiting[0] if self._waiting else None
+        head = next((chunk for chunk in self._waiting if chunk.samples), None)
         if head is not None and head.speech == speech:
             playing_s = now - max(self._last_echo_at, head.sent_at)
             heard += min(head.samples, max(0, int(playing_s * SAMPLE_RATE_HZ)))
@@ -108,7 +152,7 @@ class Playout:
 
     def is_waiting(self, speech: int) -> bool:
         """Whether a chunk of the speech has not been heard to its end."""
-        return any(chunk.speech == speech for chunk in self._waiting)
+        return any(chunk.speech == speech and chunk.samples for chunk in self._waiting)
 
     def forget(self, speech: int) -> None:
         """Nobody asks for this speech any more."""
@@ -121,8 +165,30 @@ class Playout:
 
     def is_playing(self, *, now: float) -> bool:
         """Whether the caller hears something, as far as can be known."""
-        return bool(self._waiting) and now < self._ends_at + ECHO_GRACE_S
+        return any(chunk.samples for chunk in self._waiting) and now < self._ends_at + ECHO_GRACE_S
+
+    @property
+    def marks(self) -> int:
+        """Marks of the handler that were sent and have not come back, those that were cleared among them."""
+        return sum(not chunk.samples for chunks in (self._waiting, self._cleared) for chunk in chunks)
+
+    def next_deadline(self) -> float | None:
+        """When the first mark of the handler that has not come back is given up."""
+        first = next((chunk.sent_at for chunk in self._waiting if not chunk.samples), None)
+        return None if first is None else first + ECHO_GRACE_S
+
+    def give_up_marks(self, *, now: float) -> None:
+        """Pass the handler's marks that are overdue; chunks wait on."""
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            self.give_up_cleared()  # older than what waits
+            late = next(chunk for chunk in self._waiting if not chunk.samples)
+            self._waiting.remove(late)
+            self._give_up(late)
 
     def lead_s(self, *, now: float) -> float:
         """How much audio the peer has in store, in seconds."""
         return max(0.0, self._ends_at - now)
+
+
+def _holds(chunks: deque[_Chunk], mark: str) -> bool:
+    return any(chunk.mark == mark for chunk in chunks)

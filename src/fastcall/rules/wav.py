@@ -16,7 +16,7 @@ from typing import Literal
 from fastcall import g711
 from fastcall.errors import UsageError
 
-__all__ = ["open_wav", "read_audio", "read_wav", "write_wav"]
+__all__ = ["WavReader", "read_audio", "read_wav", "write_wav"]
 
 SAMPLE_RATE_HZ = 8000
 
@@ -26,6 +26,9 @@ FORMAT_EXTENSIBLE = 0xFFFE
 
 # Programs that write to a pipe do not know the length, and put the largest number, or one near it, there.
 LENGTH_UNKNOWN = 0x7FFF_0000
+
+# A format's own size is 16 to 40; what is after that is skipped.
+MAX_FORMAT_BYTES = 64
 
 CONVERT = "convert it: ffmpeg -i INPUT -ar 8000 -ac 1 -c:a pcm_mulaw OUTPUT.wav"
 
@@ -62,37 +65,116 @@ def read_wav(data: bytes, name: str = "the WAV file") -> bytes:
     :return: G.711 mu-law, 8 kHz mono, one byte a sample; at least one byte
     :raises UsageError: not a WAV file, cut off, without audio, or of a format that is not read
     """
-    form, samples = _open(data, name, _check_telephone)
-    return samples if form.codec == FORMAT_MULAW else bytes(g711.lin2ulaw(samples, 2))
+    reader = WavReader(name, _check_telephone)
+    samples = reader.push(data)
+    reader.check_whole()
+    if reader.format == ("mulaw", SAMPLE_RATE_HZ):
+        return samples
+    return bytes(g711.lin2ulaw(samples[: len(samples) & ~1], 2))
 
 
-def open_wav(data: bytes, name: str = "the WAV file") -> tuple[Literal["mulaw", "pcm"], int, bytes]:
-    """A WAV file of any rate, mono, as 16-bit PCM or mu-law.
+class WavReader:
+    """A mono WAV file of any rate, as 16-bit PCM or mu-law, that comes in pieces of any length. Pure.
 
-    :return: encoding, rate in Hz, samples
-    :raises UsageError: as for ``read_wav``
+    :param name: for messages
+    :param check: refuses formats that the caller cannot use
     """
-    form, samples = _open(data, name, _check_mono)
-    return ("mulaw" if form.codec == FORMAT_MULAW else "pcm"), form.rate_hz, samples
 
+    def __init__(self, name: str = "the WAV file", check: Callable[[_Format, str], None] | None = None) -> None:
+        self._name = name
+        self._check = check or _check_mono
+        self._head = bytearray()
+        self._skip_bytes = 0
+        self._riff_size: int | None = None
+        self._form: _Format | None = None
+        self._size: int | None = None
+        """Of the audio, as the header has it; None before it begins."""
+        self._is_endless = False
+        self._read_bytes = 0
 
-def _open(data: bytes, name: str, check: Callable[[_Format, str], None]) -> tuple[_Format, bytes]:
-    if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise UsageError(f"{name} is not a WAV file (no RIFF/WAVE header)")
-    form: _Format | None = None
-    at = 12
-    while at + 8 <= len(data):
-        chunk, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8
+    @property
+    def format(self) -> tuple[Literal["mulaw", "pcm"], int] | None:
+        """Encoding and rate in Hz, as soon as they are known."""
+        form = self._form
+        return None if form is None else ("mulaw" if form.codec == FORMAT_MULAW else "pcm", form.rate_hz)
+
+    def push(self, piece: bytes) -> bytes:
+        """More of the file.
+
+        :return: the samples in it; the header and what follows the audio are left out
+        :raises UsageError: not a WAV file, or of a format that is not read
+        """
+        if self._size is not None:
+            return self._audio(bytes(piece))
+        self._head += piece
+        while self._size is None and self._take_chunk():
+            pass
+        if self._size is None:
+            return b""
+        rest = bytes(self._head)
+        self._head.clear()
+        return self._audio(rest)
+
+    def check_whole(self) -> None:
+        """To be called at the end.
+
+        :raises UsageError: it is cut off, or has no audio
+        """
+        if self._riff_size is None:
+            raise UsageError(f"{self._name} is not a WAV file (no RIFF/WAVE header)")
+        if self._size is None:
+            raise UsageError(f"{self._name} is cut off or has no audio in it (no 'data' chunk)")
+        if not self._is_endless and self._read_bytes < self._size:
+            raise UsageError(
+                f"{self._name} is cut off: it promises {self._size} bytes of audio and has {self._read_bytes}"
+            )
+        if self._form is None or self._read_bytes < self._form.bits // 8:
+            raise UsageError(f"{self._name} has no audio in it")
+
+    def _take_chunk(self) -> bool:
+        """Go on in the header.
+
+        :return: whether there may be more to take now
+        """
+        head = self._head
+        skipped = min(self._skip_bytes, len(head))
+        del head[:skipped]
+        self._skip_bytes -= skipped
+        if self._riff_size is None:
+            if len(head) < 12:
+                return False
+            if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+                raise UsageError(f"{self._name} is not a WAV file (no RIFF/WAVE header)")
+            self._riff_size = int.from_bytes(head[4:8], "little")
+            del head[:12]
+        if self._skip_bytes or len(head) < 8:
+            return False
+        chunk, size = bytes(head[:4]), int.from_bytes(head[4:8], "little")
+        if chunk == b"data":
+            self._begin_audio(size)
+            return False
         if chunk == b"fmt ":
-            form = _read_format(data[at : at + size], name)
-            check(form, name)
-        elif chunk == b"data":
-            if form is None:
-                raise UsageError(f"{name} has audio before it says of which format (no 'fmt ' chunk)")
-            return form, _samples(data[at:], size, form, name)
-        at += size + (size & 1)  # chunks begin at even offsets
-    raise UsageError(f"{name} is cut off or has no audio in it (no 'data' chunk)")
+            if len(head) < 8 + min(size, MAX_FORMAT_BYTES):
+                return False
+            self._form = _read_format(bytes(head[8 : 8 + min(size, MAX_FORMAT_BYTES)]), self._name)
+            self._check(self._form, self._name)
+        del head[:8]
+        self._skip_bytes = size + (size & 1)  # chunks begin at even offsets
+        return True
+
+    def _begin_audio(self, size: int) -> None:
+        if self._form is None:
+            raise UsageError(f"{self._name} has audio before it says of which format (no 'fmt ' chunk)")
+        # Who writes to a pipe may also leave both lengths at 0.
+        self._is_endless = size >= LENGTH_UNKNOWN or (not size and not self._riff_size)
+        self._size = size
+        del self._head[:8]
+
+    def _audio(self, piece: bytes) -> bytes:
+        if not self._is_endless:
+            piece = piece[: (self._size or 0) - self._read_bytes]
+        self._read_bytes += len(piece)
+        return piece
 
 
 def write_wav(mulaw: bytes) -> bytes:
@@ -135,14 +217,3 @@ def _check_telephone(form: _Format, name: str) -> None:
 def _check_mono(form: _Format, name: str) -> None:
     if (form.codec, form.channels, form.bits) not in ((FORMAT_PCM, 1, 16), (FORMAT_MULAW, 1, 8)):
         raise UsageError(f"{name} is {_describe(form)}; what is said is mono, as 16-bit PCM or mu-law")
-
-
-def _samples(rest: bytes, size: int, form: _Format, name: str) -> bytes:
-    if len(rest) < size < LENGTH_UNKNOWN:
-        raise UsageError(f"{name} is cut off: it promises {size} bytes of audio and has {len(rest)}")
-    audio = rest[:size]
-    if form.codec == FORMAT_PCM:
-        audio = audio[: len(audio) & ~1]
-    if not audio:
-        raise UsageError(f"{name} has no audio in it")
-    return audio

@@ -17,7 +17,7 @@ from fastcall.drivers.agent import Handler
 from fastcall.drivers.blocking import BlockingCall
 from fastcall.drivers.call import Call
 from fastcall.drivers.runner import CallRunner
-from fastcall.events import BargeIn, CallEvent, TranscriptEvent
+from fastcall.events import BargeIn, CallEvent, MarkPlayed, TranscriptEvent
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.metrics import Metrics
@@ -221,6 +221,23 @@ async def test_keys_and_marks_reach_the_handler_and_our_own_marks_do_not() -> No
     await stage.echo("mine", "fastcall:1")
     assert [type(event).__name__ for event in talkers[-1]] == ["DtmfPressed", "MarkPlayed"]
     await stage.end()
+
+
+async def marks_and_stops(call: Call) -> None:
+    talkers.append([])
+    events = call.events()
+    call.say(bytes(80_000))
+    call.mark("behind")
+    call.clear()
+    talkers[-1] += [event async for event in events]
+
+
+async def test_a_mark_that_was_not_sent_yet_when_all_was_cleared_is_told_once_it_is_back() -> None:
+    stage = Stage(marks_and_stops)
+    await stage.turn()
+    await stage.echo(*stage.twilio.marks)
+    await stage.end()
+    assert [event.name for event in talkers[-1] if isinstance(event, MarkPlayed)] == ["behind"]
 
 
 async def fails(call: Call) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from fastcall._codec import mulaw_encode
 from fastcall.drivers.call import MAX_READERS, MAX_WAITING_EVENTS, MAX_WAITING_UTTERANCES, Call
-from fastcall.errors import BacklogError
+from fastcall.errors import BacklogError, UsageError
 from fastcall.events import Amendment, BargeIn, CallStarted, DtmfPressed, MarkPlayed, Partial, Utterance
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.spoken import Heard
@@ -105,6 +105,20 @@ async def test_audio_marks_and_clear_have_twilios_fields() -> None:
     assert (await heard).text == ""
     call.hangup()
     assert twilio.closed[0][0] == 1000
+
+
+async def test_nothing_is_said_at_once_and_as_a_whole() -> None:
+    call, twilio = make()
+    assert await call.say(b"") == Heard("", 0, True)
+    assert twilio.sent == []
+
+
+@pytest.mark.parametrize(("data", "says"), [(b"ID3\x03\0" + bytes(99), "MP3"), (b"OggS\0" + bytes(99), "Ogg")])
+async def test_compressed_audio_is_refused_where_it_is_said(data: bytes, says: str) -> None:
+    call, twilio = make()
+    with pytest.raises(UsageError, match=says):
+        call.say(data)
+    assert twilio.sent == []
 
 
 @pytest.mark.parametrize("name", ["fastcall:7", "x" * 1025])

@@ -18,7 +18,11 @@ def all_of(audio: OutboundAudio, size: int) -> bytes:
     return taken
 
 
-@given(st.binary(max_size=4000), st.integers(1, 900), st.lists(st.integers(1, 700), max_size=6))
+# What begins as a file does is no samples; see tests/unit/rules/test_sniff.py.
+SAMPLES = st.binary(max_size=4000).map(lambda data: b"\x55" * min(2, len(data)) + data[2:])
+
+
+@given(SAMPLES, st.integers(1, 900), st.lists(st.integers(1, 700), max_size=6))
 def test_mu_law_of_the_telephone_goes_through_as_it_is(data: bytes, size: int, pieces: list[int]) -> None:
     audio, position = OutboundAudio(), 0
     for piece in pieces:
@@ -32,7 +36,7 @@ def test_mu_law_of_the_telephone_goes_through_as_it_is(data: bytes, size: int, p
 
 
 @given(
-    st.binary(max_size=4000),
+    SAMPLES,
     st.sampled_from(["pcm", "mulaw"]),
     st.sampled_from([8000, 16_000, 22_050, 24_000]),
     st.integers(100, 900),

@@ -95,7 +95,8 @@ def test_what_comes_back_after_clear_was_not_heard() -> None:
     assert playout.clear(now=0.375) == {1: 1600 + 1000}
     assert playout.cleared_marks == 2
     assert [playout.echoed(name, now=0.4) for name in names[1:]] == ["cleared", "cleared"]
-    assert playout.echoed(names[2], now=0.4) == "unknown"
+    assert playout.echoed(names[2], now=0.4) == "late"
+    assert playout.echoed("somebody else's", now=0.4) == "unknown"
     assert playout.heard_samples(1, now=9.0) == 2600
     assert not playout.is_playing(now=0.4)
 
@@ -127,3 +128,52 @@ def test_the_lead_and_who_is_playing() -> None:
     assert not playout.is_waiting(1)
     playout.forget(1)
     assert playout.heard_samples(1, now=1.0) == 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["chunk", "mark", "echo", "skip", "clear", "wait"]), st.integers(0, 300)), max_size=60
+    )
+)
+def test_each_mark_of_the_handler_is_passed_once_and_in_order(steps: list[tuple[str, int]]) -> None:
+    """A peer that plays and echoes in order, but for those it skips; what it never echoes is given up in time."""
+    playout, now, names = Playout(), 50.0, list[str]()
+    owed: list[str] = []
+    passed: list[str] = []
+    for number, (what, hundredths) in enumerate(steps):
+        now += hundredths / 100
+        if what == "chunk":
+            owed.append(playout.sent(1, 1600, now=now))
+        elif what == "mark":
+            names.append(f"mark {number}")
+            playout.mark_sent(names[-1], now=now)
+            owed.append(names[-1])
+        elif what == "echo" and owed:
+            assert playout.echoed(owed.pop(0), now=now) != "unknown"
+        elif what == "skip" and owed:
+            owed.pop(0)
+        elif what == "clear":
+            playout.clear(now=now)
+        playout.give_up_marks(now=now)
+        passed += playout.take_passed()
+        assert passed == names[: len(passed)]
+        deadline = playout.next_deadline()
+        assert deadline is None or now < deadline
+    playout.give_up(now=now)
+    assert passed + playout.take_passed() == names
+    for name in owed:  # late ones say nothing new
+        assert playout.echoed(name, now=now) == "late"
+    assert (playout.take_passed(), playout.marks, playout.cleared_marks) == ([], 0, 0)
+
+
+def test_a_mark_has_no_sound() -> None:
+    playout = Playout()
+    playout.mark_sent("m", now=0.0)
+    name = playout.sent(1, 1600, now=0.0)
+    assert playout.heard_samples(1, now=0.1) == 800
+    playout.mark_sent("n", now=0.1)
+    assert playout.echoed(name, now=0.2) == "played"
+    assert playout.take_passed() == ["m"]
+    assert not playout.is_playing(now=0.2)
+    assert playout.next_deadline() == 0.2 + ECHO_GRACE_S

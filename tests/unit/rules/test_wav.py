@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastcall import g711
 from fastcall.errors import UsageError
-from fastcall.rules.wav import open_wav, read_audio, read_wav, write_wav
+from fastcall.rules.wav import WavReader, read_audio, read_wav, write_wav
 
 
 def wav(
@@ -114,9 +114,31 @@ def wav_of(codec: int, channels: int, rate_hz: int, bits: int, samples: bytes) -
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
-def test_a_file_of_any_rate_is_opened_as_it_is() -> None:
-    assert open_wav(wav_of(1, 1, 44_100, 16, b"abcdef")) == ("pcm", 44_100, b"abcdef")
-    assert open_wav(wav_of(7, 1, 16_000, 8, b"abc")) == ("mulaw", 16_000, b"abc")
+def open_wav(data: bytes, piece_bytes: int = 10**6) -> tuple[str, int, bytes]:
+    """What a reader makes of a file that comes in pieces."""
+    reader, samples = WavReader(), b""
+    for at in range(0, len(data), piece_bytes):
+        samples += reader.push(data[at : at + piece_bytes])
+    reader.check_whole()
+    assert reader.format is not None
+    return (*reader.format, samples)
+
+
+@given(st.integers(1, 60), st.binary(max_size=40), st.binary(max_size=9))
+def test_a_file_of_any_rate_in_any_pieces_is_opened_as_it_is(piece_bytes: int, junk: bytes, after: bytes) -> None:
+    assert open_wav(wav_of(1, 1, 44_100, 16, b"abcdef") + after, piece_bytes) == ("pcm", 44_100, b"abcdef")
+    whole = wav_of(7, 1, 16_000, 8, b"abc")
+    chunk = b"LIST" + struct.pack("<I", len(junk)) + junk + bytes(len(junk) & 1)
+    at = whole.index(b"data")
+    assert open_wav(whole[:at] + chunk + whole[at:] + after, piece_bytes) == ("mulaw", 16_000, b"abc")
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (0xFFFF_FFFF, 0xFFFF_FFFF), (0, 0x7FFF_FFFF)])
+def test_a_stream_of_unknown_length_goes_on_to_its_end(sizes: tuple[int, int]) -> None:
+    whole = bytearray(wav_of(1, 1, 24_000, 16, b"abcdef"))
+    at = whole.index(b"data") + 4
+    whole[4:8], whole[at : at + 4] = (struct.pack("<I", size) for size in sizes)
+    assert open_wav(bytes(whole), 7) == ("pcm", 24_000, b"abcdef")
 
 
 @pytest.mark.parametrize(("codec", "channels", "bits"), [(1, 2, 16), (1, 1, 8), (3, 1, 32)])
