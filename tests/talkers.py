@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
+import sys
 import threading
 import time
 
@@ -87,6 +91,51 @@ async def misbehave_async(call: Call) -> None:
     if call.parameters["kind"] == "raise":
         raise RuntimeError("a handler with a defect")
     await asyncio.Event().wait()
+
+
+leaving: list[asyncio.Task[None]] = []
+
+
+async def _leave_later() -> None:
+    await asyncio.sleep(0)
+    raise KeyboardInterrupt
+
+
+def break_the_process_from_a_thread(call: BlockingCall) -> None:
+    """What its parameter says, from a thread."""
+    raise SystemExit(9) if call.parameters["kind"] == "exit" else KeyboardInterrupt
+
+
+async def break_the_process(call: Call) -> None:
+    """What its parameter says, to the process that it runs in; without one it does nothing."""
+    kind = call.parameters.get("kind", "")
+    if kind == "spin":
+        while True:
+            pass
+    elif kind == "exit":
+        raise SystemExit(7)
+    elif kind == "interrupt":
+        raise KeyboardInterrupt
+    elif kind == "task":
+        leaving.append(asyncio.create_task(_leave_later()))
+        await asyncio.wait(leaving)
+    elif kind == "callback":
+        asyncio.get_running_loop().call_soon(sys.exit, 8)
+    elif kind == "swallow":
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+    elif kind == "thread":
+        await asyncio.to_thread(threading.Event().wait)
+    elif kind == "fork" and os.fork() == 0:
+        threading.Event().wait()  # as a pool of processes would, with all that it has inherited
+    elif kind == "list":
+        os.system("ls -l /proc/self/fd | sed 's/^/has /'")  # noqa: ASYNC221 - as handlers do
+    elif kind == "junk":
+        for number in range(3, 100):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as each:
+                if (each.family, each.type) == (socket.AF_UNIX, socket.SOCK_STREAM):
+                    each.send(b"no JSON at all\n")
 
 
 async def keep_the_loop(call: Call) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -18,6 +22,7 @@ import uvloop
 from fastcall.adapters.output import LogOutput, TranscriptFile
 from fastcall.calls import CallHost
 from fastcall.door import Door
+from fastcall.drivers.lifetime import LastResort, run_to_the_end
 from fastcall.errors import UsageError
 from fastcall.options import ServeOptions, check_exposure, tell_where, tls_context
 from fastcall.rules.metrics import Metrics
@@ -29,6 +34,12 @@ __all__ = ["ServeOptions", "Server", "serve", "serve_as_worker"]
 
 # Collections of the middle generation to one of the old; Python's own is 10.
 OLD_GENERATION_EVERY = 100
+# From the end of a drain; the last words of a worker's calls take 15 s at most.
+STOP_TIMEOUT_S = 20.0
+LEFTOVERS_TIMEOUT_S = 3.0
+# A worker that stands still is its parent's to kill; it ends itself after twice that time.
+SELF_END_SHARE = 2
+SELF_WATCH_S = 1.0
 
 log = logging.getLogger("fastcall")
 
@@ -137,6 +148,10 @@ class Server:
         """See ``CallPool``."""
         return await self._calls.trouble()
 
+    def remarks(self) -> list[str]:
+        """See ``CallPool``."""
+        return []
+
     async def numbers(self) -> dict[str, Any]:
         """See ``CallPool``."""
         return self.snapshot()
@@ -158,24 +173,40 @@ def _set_aside() -> None:
     gc.set_threshold(young, middle, OLD_GENERATION_EVERY)
 
 
-async def _serve_until_signal(settings: Settings, options: ServeOptions) -> None:
-    server = Server(settings, options) if options.workers == 1 else Supervisor(settings, options)
-    signals: asyncio.Queue[int] = asyncio.Queue()
+async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[int]) -> None:
+    """Serve until a signal comes. The first lets the calls end, the second does not."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
+    tasks: list[asyncio.Task[Any]] = [loop.create_task(server.start()), loop.create_task(asked.get())]
     try:
-        await server.start()
-        _set_aside()
-        await signals.get()
-        # The first signal lets calls end, the second does not.
-        draining = loop.create_task(server.drain())
-        again = loop.create_task(signals.get())
-        await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
-        again.cancel()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+            _set_aside()
+            await tasks[1]
+            tasks += [loop.create_task(server.drain()), loop.create_task(asked.get())]
+            await asyncio.wait(tasks[2:], return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await server.stop()
+
+
+class _SelfWatch:
+    """Ends a worker whose event loop stands still when there is no parent left to do it. Loop thread only.
+
+    :param limit_s: for how long it may stand still
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._nowhere = open(os.devnull, "w")
+
+    def turn(self) -> None:
+        """Once called, called by the loop for ever."""
+        # It waits in a thread that needs no interpreter. What it has to say nobody may read: a full pipe would stop it.
+        faulthandler.dump_traceback_later(self._limit_s, exit=True, file=self._nowhere)
+        asyncio.get_running_loop().call_later(SELF_WATCH_S, self.turn)
 
 
 def _allow_sockets() -> None:
@@ -186,17 +217,30 @@ def _allow_sockets() -> None:
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT. For a process of its own, the main thread of it: what does not end with the calls
+    is ended by force soon after.
 
     :return: the exit status
     """
     _allow_sockets()
     output = LogOutput(sys.stdout, options.log_format)
-    try:
-        uvloop.run(_serve_until_signal(settings, options))
-    finally:
-        output.close()
-    return 0
+    last_resort = LastResort(partial(_leave, output))
+
+    async def main() -> None:
+        server = Server(settings, options) if options.workers == 1 else Supervisor(settings, options)
+        loop, asked = asyncio.get_running_loop(), asyncio.Queue[int]()
+        drain_s = [options.drain_timeout_s]
+
+        def ask(number: int, _: object) -> None:
+            # Not by the loop's own way of signals: one that stands still would not hear of it.
+            last_resort.within(STOP_TIMEOUT_S + (drain_s.pop() if drain_s else 0.0), status=1)
+            loop.call_soon_threadsafe(asked.put_nowait, number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ask)
+        await _serve_until_asked(server, asked)
+
+    return _run(main(), output, last_resort)
 
 
 def serve_as_worker(settings: Settings, descriptors: tuple[int, int], log_format: str) -> int:
@@ -205,10 +249,48 @@ def serve_as_worker(settings: Settings, descriptors: tuple[int, int], log_format
     :param descriptors: the ends of the ways for words and for connections
     """
     _allow_sockets()
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # what a handler starts is not to hold them
     control, connections = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    faulthandler.register(signal.SIGUSR1)  # by which the parent asks what a worker is at that does not answer
     output = LogOutput(sys.stdout, log_format)
+    last_resort = LastResort(partial(_leave, output))
+    watch = _SelfWatch(SELF_END_SHARE * settings.worker_timeout_s)
+
+    def ready() -> None:
+        _set_aside()
+        watch.turn()
+
+    async def main() -> None:
+        await Worker(
+            settings, control, connections, on_ready=ready, on_end=partial(last_resort.within, STOP_TIMEOUT_S, 1)
+        ).run()
+
+    return _run(main(), output, last_resort)
+
+
+def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastResort) -> int:
+    """Run it, and be sure to end after it.
+
+    :return: the exit status
+    """
     try:
-        uvloop.run(Worker(settings, control, connections, on_ready=_set_aside).run())
+        # The calls are over. What handlers have left behind, tasks and threads, is waited for, but not for ever.
+        run_to_the_end(
+            main, loop_factory=uvloop.new_event_loop, on_over=partial(last_resort.within, LEFTOVERS_TIMEOUT_S, 0)
+        )
+    except BaseException:
+        last_resort.within(LEFTOVERS_TIMEOUT_S, 1)
+        raise
     finally:
-        output.close()
+        if not output.close():
+            os._exit(0 if sys.exc_info()[0] is None else 1)
     return 0
+
+
+def _leave(output: LogOutput, status: int) -> None:
+    """Leave what does not end."""
+    level = logging.ERROR if status else logging.WARNING
+    log.log(level, "ending by force: %s", ", ".join(thread.name for thread in threading.enumerate()))
+    output.close()
+    os._exit(status)

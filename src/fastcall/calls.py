@@ -13,6 +13,7 @@ from fastcall.adapters.google import GoogleRecognizer
 from fastcall.adapters.server import MediaConnection, MediaServer, UpgradeRequest
 from fastcall.adapters.vad import WebRtcVoiceDetector
 from fastcall.doorman import ticket_of
+from fastcall.drivers.descriptors import RESERVE, spare_descriptors
 from fastcall.drivers.loopwatch import LoopWatch
 from fastcall.drivers.probe import Probe
 from fastcall.drivers.runner import CallRunner
@@ -171,12 +172,15 @@ class CallHost:
     def has_room(self) -> bool:
         """Whether another call would be served well."""
         assert self._watch is not None
-        return not (self._watch.is_saturated or (self.fails and self._fallback is None))
+        is_hurt = self._watch.is_saturated or (self.fails and self._fallback is None)
+        return not is_hurt and spare_descriptors() >= RESERVE
 
     async def trouble(self) -> list[str]:
         """Why no more calls should be sent here; nothing if they should."""
         assert self._watch is not None
         reasons = ["the event loop is late"] if self._watch.is_strained else []
+        if spare_descriptors() < RESERVE:
+            reasons.append("nearly out of file descriptors: raise the limit (ulimit -n, LimitNOFILE)")
         if self._recognizer is None:
             return reasons
         if self.fails:

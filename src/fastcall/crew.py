@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 import time
@@ -13,9 +14,11 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from fastcall.adapters.handover import Sender, handover_pair
+from fastcall.drivers.child import ChildProcess
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.options import ServeOptions
+from fastcall.rules.heartbeat import Heartbeat
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import one_line, record_line
 from fastcall.worker import LINE_LIMIT_BYTES
@@ -27,6 +30,14 @@ log = logging.getLogger("fastcall")
 NUMBERS_TIMEOUT_S = 1.0
 # The worker's own bound for last words, and some.
 STOP_TIMEOUT_S = 15.0
+# A worker that starts brings a recogniser up, maybe a large model.
+START_TIMEOUT_S = 60.0
+# Of the time after which a worker that does not answer is killed; it reports ten times a second.
+LATE_SHARE = 2 / 15
+# A worker that has closed its end is about to be gone.
+EXIT_TIMEOUT_S = 10.0
+# What it said last is in the kernel, and is read at once, or somebody else holds its end.
+LAST_WORDS_S = 1.0
 # A worker that dies at once is not started again at once.
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
@@ -36,6 +47,14 @@ MAX_CALLS_NAMED = 20
 
 class CrewOwner(Protocol):
     """The supervisor, as its workers' handles see it."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where the supervisor counts."""
+
+    @property
+    def worker_timeout_s(self) -> float:
+        """How long a worker may not answer before it is killed."""
 
     @property
     def is_stopping(self) -> bool:
@@ -67,6 +86,9 @@ class CrewOwner(Protocol):
 
     def bury(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
+
+    def hand_on(self, descriptor: int, early: bytes) -> None:
+        """A worker has not received a connection, and will not: another may take it. The descriptor is to be closed."""
 
 
 class RemoteCall:
@@ -101,11 +123,15 @@ class CrewMember:
         self._open = 0
         self._numbers = Metrics().snapshot()
         self._asked: asyncio.Future[None] | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._sender: Sender | None = None
         self._began: asyncio.Future[None] = self._loop.create_future()
-        self.is_ready = False
+        self._has_started = False
+        self._heartbeat = self._new_heartbeat()
+        self._is_late_told = False
+        self.is_full = False
+        """Whether it has no descriptors for connections."""
         self.has_room = True
         self.is_strained = False
         self.fails = False
@@ -117,6 +143,20 @@ class CrewMember:
     def load(self) -> int:
         """Its sockets: those it told of, and those sent to it since."""
         return self._open + self._sent - self._received
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has started, and answers."""
+        return self._has_started and not self._heartbeat.is_late
+
+    @property
+    def trouble(self) -> str:
+        """Why it gets no calls; empty if it does."""
+        if not self._has_started:
+            return f"worker {self._number} is not running"
+        if self._heartbeat.is_late:
+            return f"worker {self._number} does not answer"
+        return f"worker {self._number} is out of descriptors" if self.is_full else ""
 
     def has(self, call: RemoteCall) -> bool:
         """Whether the call is there, and no newer socket of it."""
@@ -150,14 +190,34 @@ class CrewMember:
             await asyncio.wait((self._asked,), timeout=NUMBERS_TIMEOUT_S)
         return self._numbers
 
+    def look(self, *, now: float) -> None:
+        """To be called a few times a second: see whether it answers. One that does not for long is killed."""
+        process, heart = self._process, self._heartbeat
+        if process is None or process.status is not None or self._owner.is_stopping:
+            return
+        heart.look(now=now)
+        if heart.is_dead:
+            log.error("worker %d has not answered for %.1f s; killing it", self._number, heart.silent_s)
+            process.kill()
+        elif self._has_started and heart.is_late and not self._is_late_told:
+            self._is_late_told = True
+            self._owner.metrics.worker_stalls += 1
+            log.error(
+                "worker %d has not answered for %.1f s; it gets no calls until it does, and what it is at is on stderr",
+                self._number,
+                heart.silent_s,
+            )
+            process.send_signal(signal.SIGUSR1)
+
     async def stop(self) -> None:
         """Let it end, or end it."""
         self.say("stop")
         done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT_S)
         if not done:
             log.error("worker %d does not end; killing it", self._number)
-            if self._process is not None and self._process.returncode is None:
+            if self._process is not None:
                 self._process.kill()
+                await self._process.wait()
             self._task.cancel()
             await asyncio.wait((self._task,))
         if self._began.done() and not self._began.cancelled():
@@ -183,48 +243,93 @@ class CrewMember:
     async def _live_once(self) -> None:
         control, theirs = socket.socketpair()
         connections, their_connections = handover_pair()
-        with theirs, their_connections:
-            descriptors = theirs.fileno(), their_connections.fileno()
-            try:
-                self._process = await asyncio.create_subprocess_exec(
+        self._sender = Sender(connections, their_connections)
+        descriptors = theirs.fileno(), their_connections.fileno()
+        try:
+            with theirs:
+                self._process = process = ChildProcess(
                     *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
                     *self._owner.worker_arguments,
                     pass_fds=descriptors,
-                    start_new_session=True,
                 )
-            except OSError:
-                control.close()
-                connections.close()
-                raise
-        self._sender = Sender(connections)
-        reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
+        except OSError:
+            control.close()
+            self._part()
+            raise
+        self._heartbeat = Heartbeat(late_s=START_TIMEOUT_S, dead_s=START_TIMEOUT_S)
         try:
+            reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
             self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")
-            await self._listen(reader)
+            status = await self._attend(process, reader)
         finally:
-            self._writer.close()
-            self._writer = None
-            self._sender.close()
-            self._sender = None
-        status = await self._process.wait()
+            process.kill()
+            self._part()
         self._mourn(status)
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _attend(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
+        """Hear what it says until it has ended, by itself or because it says what nobody understands.
+
+        :return: its status
+        """
+        listening = self._loop.create_task(self._listen(reader))
+        exited = self._loop.create_task(process.wait())
+        try:
+            await asyncio.wait((listening, exited), return_when=asyncio.FIRST_COMPLETED)
+            if not exited.done():
+                await asyncio.wait((exited,), timeout=EXIT_TIMEOUT_S if listening.result() else 0)
+                process.kill()
+            # Not its silence: a fork of it may hold its end for as long as it likes.
+            await exited
+            await asyncio.wait((listening,), timeout=LAST_WORDS_S)
+            return process.status or 0
+        finally:
+            listening.cancel()
+            exited.cancel()
+
+    def _part(self) -> None:
+        """It is gone: close the ways to it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._sender is not None:
+            self._has_started = False
+            self._take_back()
+            self._sender.close()
+            self._sender = None
+
+    def _take_back(self) -> None:
+        """What it has not received another may have."""
+        for descriptor, early in self._sender.take_back() if self._sender is not None else ():
+            self._sent -= 1
+            self._owner.hand_on(descriptor, early)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> bool:
+        """Return when it says nothing more; whether what it said could be understood."""
         while True:
             try:
                 line = await reader.readline()
-            except (ConnectionError, ValueError):
-                return
-            if not line.endswith(b"\n"):
-                return
-            self.hear(json.loads(line))
+                if not line.endswith(b"\n"):
+                    return True
+                self.hear(json.loads(line))
+            except ConnectionError:
+                return True
+            except Exception as error:  # whatever it is, it ends one worker, and not the attention to it
+                log.error("worker %d says what cannot be understood; killing it: %r", self._number, error)
+                return False
+
+    def _new_heartbeat(self) -> Heartbeat:
+        timeout_s = self._owner.worker_timeout_s
+        return Heartbeat(late_s=timeout_s * LATE_SHARE, dead_s=timeout_s)
 
     def hear(self, word: dict[str, Any]) -> None:
         """It has told something."""
         _HEARD[word["tell"]](self, word)
 
     def _ready(self, word: dict[str, Any]) -> None:
-        self.is_ready, self.has_room, self.is_strained, self.fails = True, True, False, False
+        self._has_started, self.has_room, self.is_strained, self.fails = True, True, False, False
+        self.is_full = False
+        self._heartbeat = self._new_heartbeat()
+        self._is_late_told = False
         self.recogniser = word["recogniser"]
         self.say("watch", call_sids=self._owner.watched)
         pid = self._process.pid if self._process is not None else 0
@@ -241,6 +346,15 @@ class CrewMember:
     def _report(self, word: dict[str, Any]) -> None:
         self._open, self._received = word["open"], word["received"]
         self.has_room, self.is_strained, self.fails = word["has_room"], word["is_strained"], word["fails"]
+        if self._is_late_told:
+            self._is_late_told = False
+            log.info("worker %d answers again, after %.1f s", self._number, self._heartbeat.silent_s)
+        self._heartbeat.beat()
+        if word["is_full"] and not self.is_full:
+            log.error("worker %d is out of descriptors; it gets no calls until it has some", self._number)
+        self.is_full = word["is_full"]
+        if self.is_full:
+            self._take_back()
         self.silent = frozenset(word["silent"])
 
     def _count(self, word: dict[str, Any]) -> None:
@@ -266,7 +380,7 @@ class CrewMember:
 
     def _mourn(self, status: int) -> None:
         """It has ended: tell of the calls that ended with it."""
-        self.is_ready = False
+        self._has_started = False
         self._owner.bury(self._numbers)
         self._numbers = Metrics().snapshot()
         lost, self._calls = self._calls, {}
@@ -274,6 +388,7 @@ class CrewMember:
         self._sent = self._received = self._open = 0
         if self._owner.is_stopping and not status:
             return
+        self._owner.metrics.worker_deaths += 1
         named = ", ".join(one_line(call_sid) for call_sid in list(lost)[:MAX_CALLS_NAMED])
         more = f" and {len(lost) - MAX_CALLS_NAMED} more" if len(lost) > MAX_CALLS_NAMED else ""
         how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"

@@ -44,6 +44,9 @@ class CallPool(Protocol):
     async def trouble(self) -> list[str]:
         """Why no more calls should be sent here; nothing if they should."""
 
+    def remarks(self) -> list[str]:
+        """What is wrong, though calls may be sent here."""
+
     async def numbers(self) -> dict[str, Any]:
         """The pool's metrics, the door's among them."""
 
@@ -84,6 +87,7 @@ class Door:
             metrics=metrics,
             broadcast=self.broadcast,
             readiness=self._readiness,
+            remarks=pool.remarks,
             has_room=self._has_room,
             numbers=pool.numbers,
             leave_room=self.room.leave,

@@ -76,6 +76,7 @@ class Settings:
     stream_secret: str | None = _env("FASTCALL_STREAM_SECRET", None, secret=True)
     admin_token: str | None = _env("FASTCALL_ADMIN_TOKEN", None, secret=True)
     fallback_url: str | None = _env("FASTCALL_FALLBACK_URL", None)
+    worker_timeout_s: float = _env("WORKER_TIMEOUT_S", 15.0, low=1, high=3600)
     start_timeout_s: float = field(default=10.0, metadata={"env": None, "low": 0, "high": 3600})
     """How long a socket may be open without a ``start``. For embedding programs; no variable sets it."""
 

@@ -1,18 +1,21 @@
 """Several processes behind one port: this one accepts, answers requests, and has an eye on those that have the calls.
 
 A connection's upgrade goes, descriptor and first bytes, to the worker with the fewest; how many that are is what the
-worker last told of, and what was sent to it since. A worker that dies is told of with the calls that died with it, and
-another is started. Numbers, readiness and the live stream speak for all.
+worker last told of, and what was sent to it since. A worker that does not answer gets no more, and is killed when it
+does not for long; one that dies is logged with the calls that it had, and another is started. Numbers, readiness and
+the live stream speak for all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import time
 from dataclasses import replace
 from typing import Any
 
-from fastcall.adapters.handover import Upgrade
+from fastcall.adapters.handover import Upgrade, adopt
 from fastcall.adapters.output import TranscriptFile
 from fastcall.crew import CrewMember, RemoteCall
 from fastcall.door import Door
@@ -64,6 +67,7 @@ class Supervisor:
         self._door: Door | None = None
         self._watch: LoopWatch | None = None
         self._workers: list[CrewMember] = []
+        self._refusing: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     async def start(self) -> int:
@@ -74,7 +78,7 @@ class Supervisor:
         """
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
         self._door = door = Door(self._settings, self._options, self, self.metrics)
-        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=door.look)
+        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=self._look)
         self._workers = [CrewMember(number, self) for number in range(1, self._options.workers + 1)]
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -127,13 +131,17 @@ class Supervisor:
         """See ``CallPool``."""
         ready = [worker for worker in self._workers if worker.is_ready]
         if not ready:
-            return ["no worker is running"]
+            return [worker.trouble for worker in self._workers]
         reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
         if all(worker.fails for worker in ready):
             reasons.append("the recogniser fails")
         elif self._probe is not None and not await self._probe.is_reachable():
             reasons.append("the recogniser cannot be reached")
         return reasons
+
+    def remarks(self) -> list[str]:
+        """See ``CallPool``."""
+        return [worker.trouble for worker in self._workers if worker.trouble]
 
     async def numbers(self) -> dict[str, Any]:
         """See ``CallPool``."""
@@ -153,6 +161,11 @@ class Supervisor:
     def is_stopping(self) -> bool:
         """Whether workers may end."""
         return self._is_stopping
+
+    @property
+    def worker_timeout_s(self) -> float:
+        """How long a worker may not answer before it is killed."""
+        return self._settings.worker_timeout_s
 
     @property
     def worker_options(self) -> ServeOptions:
@@ -200,11 +213,28 @@ class Supervisor:
         kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
         self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
 
+    def hand_on(self, descriptor: int, early: bytes) -> None:
+        """A worker will not receive a connection that was sent to it: another takes it, or the caller is told."""
+        assert self._door is not None
+        if not self._is_stopping and self._hand_over(descriptor, early):
+            os.close(descriptor)
+            return
+        task = asyncio.get_running_loop().create_task(adopt(descriptor, early, self._door.plain))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
+
+    def _look(self) -> None:
+        assert self._door is not None
+        self._door.look()
+        now = time.monotonic()
+        for worker in self._workers:
+            worker.look(now=now)
+
     def _hand_over(self, descriptor: int, early: bytes) -> bool:
         assert self._door is not None
         if not self._door.may_upgrade():
             return False
-        ready = [worker for worker in self._workers if worker.is_ready]
+        ready = [worker for worker in self._workers if worker.is_ready and not worker.is_full]
         for worker in sorted(ready, key=lambda each: (not each.has_room, each.load)):
             if worker.take(descriptor, early):
                 return True

@@ -31,6 +31,7 @@ class Website:
 
     :param path: where WebSockets are taken
     :param readiness: says why no more calls should be sent here; nothing if they should
+    :param remarks: says what is wrong though they should
     :param numbers: the metrics of all processes, as snapshots add up to them
     """
 
@@ -45,6 +46,7 @@ class Website:
         metrics: Metrics,
         broadcast: Broadcast,
         readiness: Callable[[], Awaitable[list[str]]],
+        remarks: Callable[[], list[str]],
         has_room: Callable[[], bool],
         numbers: Callable[[], Awaitable[dict[str, Any]]],
         leave_room: Callable[[Any], None],
@@ -57,6 +59,7 @@ class Website:
         self._metrics = metrics
         self._broadcast = broadcast
         self._readiness = readiness
+        self._remarks = remarks
         self._has_room = has_room
         self._numbers = numbers
         self._leave_room = leave_room
@@ -89,7 +92,8 @@ class Website:
 
     async def _readyz(self, request: PlainRequest) -> Answer:
         reasons = await self._readiness()
-        return PlainAnswer(503, "".join(f"{reason}\n" for reason in reasons)) if reasons else PlainAnswer(200, "ok\n")
+        remarks = [each for each in self._remarks() if each not in reasons]
+        return PlainAnswer(503 if reasons else 200, "".join(f"{each}\n" for each in [*(reasons or ["ok"]), *remarks]))
 
     async def _media(self, request: PlainRequest) -> Answer:
         if "websocket" in request.headers.get("Upgrade", "").lower():

@@ -49,6 +49,7 @@ class Worker:
     :param control: this process's end of the way for words
     :param connections: its end of the way for connections
     :param on_ready: called before the first call may come
+    :param on_end: called when it begins to end
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Worker:
         connections: socket.socket,
         *,
         on_ready: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_ready = on_ready
+        self._on_end = on_end
         self._settings = settings
         self._control = control
         self._connections = connections
@@ -102,6 +105,7 @@ class Worker:
         self._on_ready()
         self._tell("ready", recogniser=host.recogniser)
         await self._obey(reader)
+        self._on_end()
         receiver.close()
         await host.stop()
         self._tell("numbers", numbers=self._snapshot())
@@ -113,18 +117,25 @@ class Worker:
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
         while line := await _line(reader):
-            word = json.loads(line)
-            if word["do"] == "stop":
+            try:
+                word = json.loads(line)
+                if word["do"] == "stop":
+                    return
+                self._do(word)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                log.error("the parent says what cannot be understood; ending: %r", error)
                 return
-            if word["do"] == "numbers":
-                self._tell("numbers", numbers=self._snapshot())
-            elif word["do"] == "watch":
-                self._host.watch(frozenset(word["call_sids"]))
-            elif word["do"] == "revoke":
-                holder = self._holders.get(word["call_sid"])
-                if isinstance(holder, CallRunner):
-                    self.leave(word["call_sid"], holder)
-                    holder.revoked(word["code"], word["text"])
+
+    def _do(self, word: dict[str, Any]) -> None:
+        if word["do"] == "numbers":
+            self._tell("numbers", numbers=self._snapshot())
+        elif word["do"] == "watch":
+            self._host.watch(frozenset(word["call_sids"]))
+        elif word["do"] == "revoke":
+            holder = self._holders.get(word["call_sid"])
+            if isinstance(holder, CallRunner):
+                self.leave(word["call_sid"], holder)
+                holder.revoked(word["code"], word["text"])
 
     def _tell(self, what: str, **more: Any) -> None:
         if not self._writer.is_closing():  # a parent that is gone hears nothing; the calls still end in order
@@ -137,11 +148,13 @@ class Worker:
         self._tell("batch", call_sid=call_sid, line=line)
 
     def _report(self) -> None:
+        self._receiver.look()
         self._tell(
             "report",
             open=self._host.open_sockets,
             received=self._receiver.received,
-            has_room=self._host.has_room(),
+            has_room=self._host.has_room() and not self._receiver.is_full,
+            is_full=self._receiver.is_full,
             is_strained=self._host.is_strained,
             fails=self._host.fails,
             silent=self._host.silent_calls(DEAD_AFTER_S),
@@ -182,5 +195,5 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
     """The parent's next line; empty when it is gone."""
     try:
         return await reader.readline()
-    except ConnectionError:
+    except (ConnectionError, ValueError):  # gone, or beyond understanding
         return b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,18 +13,21 @@ from fastcall.crew import CrewMember, RemoteCall
 from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
 from fastcall.rules.gate import CallGate
+from fastcall.rules.metrics import Metrics
 
 
 class Owner:
     """A supervisor that has one worker and a gate. Fulfils ``CrewOwner``."""
 
     worker_options = ServeOptions()
+    worker_timeout_s = 15.0
 
     def __init__(self, *, is_stopping: bool) -> None:
         self.is_stopping = is_stopping
         self.worker_arguments: list[str] = []
         self.watched: list[str] = []
         self.gate = CallGate(max_calls=9)
+        self.metrics = Metrics()
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
         refusal = self.gate.enter(call, holder, now=0)
@@ -42,6 +44,9 @@ class Owner:
         pass
 
     def bury(self, numbers: dict[str, Any]) -> None:
+        pass
+
+    def hand_on(self, descriptor: int, early: bytes) -> None:
         pass
 
 
@@ -77,12 +82,12 @@ async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(
     owner = Owner(is_stopping=False)
     attempts: list[tuple[int, ...]] = []
 
-    async def refuse(*_: str, pass_fds: tuple[int, ...], **__: Any) -> None:
+    def refuse(*_: str, pass_fds: tuple[int, ...], **__: Any) -> None:
         attempts.append(pass_fds)
         owner.is_stopping = len(attempts) == 3
         raise OSError(errno.EAGAIN, "no more processes")
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(crew, "ChildProcess", refuse)
     monkeypatch.setattr(crew, "FIRST_PAUSE_S", 0.0)
     await CrewMember(1, owner).stop()
     assert len(attempts) == 3

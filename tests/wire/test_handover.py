@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 
 import pytest
@@ -10,7 +12,7 @@ import uvloop
 
 from fastcall.adapters.front import Front, WaitingRoom
 from fastcall.adapters.handover import MAX_EARLY_BYTES, Receiver, Sender, Upgrade, handover_pair
-from peers import PATIENCE_S
+from peers import PATIENCE_S, turns
 from wire.test_front import UPGRADE, Echo
 
 REQUEST = UPGRADE % b"Upgrade: websocket"
@@ -89,3 +91,27 @@ def test_a_full_way_takes_no_more_and_does_not_wait() -> None:
     assert sent >= 1
     sender.close()
     theirs.close()
+
+
+async def test_a_process_out_of_descriptors_leaves_connections_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = handover_pair()
+    sender, receiver = Sender(ours, theirs.dup()), Receiver(theirs, lambda: Echo("other"))
+
+    def no_more(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    peer, connection = socket.socketpair()
+    with peer, connection:
+        assert sender.send(connection.fileno(), REQUEST)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", no_more)
+            await turns(5)
+            receiver.look()
+            assert (receiver.is_full, receiver.received, sender.take_back()) == (True, 0, [])
+        [(descriptor, early)] = sender.take_back()
+        assert (early, os.get_inheritable(descriptor)) == (REQUEST, False)
+        os.close(descriptor)
+        receiver.look()
+        assert not receiver.is_full
+    receiver.close()
+    sender.close()

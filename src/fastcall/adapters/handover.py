@@ -7,13 +7,16 @@ connections is full, and another is asked. Not through TLS: its state belongs to
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
 from typing import cast
 
-__all__ = ["Receiver", "Sender", "Upgrade", "handover_pair"]
+__all__ = ["Receiver", "Sender", "Upgrade", "adopt", "handover_pair"]
 
 log = logging.getLogger("fastcall.handover")
 
@@ -21,6 +24,8 @@ log = logging.getLogger("fastcall.handover")
 MAX_EARLY_BYTES = 64 * 1024
 # How many to take before the loop does something else.
 BATCH = 64
+# Descriptors of others are not for the programs that this process starts.
+CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def handover_pair() -> tuple[socket.socket, socket.socket]:
@@ -32,10 +37,14 @@ def handover_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Sender:
-    """The end from which connections go; ``close`` is owed."""
+    """The end from which connections go; ``close`` is owed.
 
-    def __init__(self, channel: socket.socket) -> None:
+    :param their_end: a copy of the other end, for ``take_back``; closed with this one
+    """
+
+    def __init__(self, channel: socket.socket, their_end: socket.socket | None = None) -> None:
         self._channel = channel
+        self._their_end = their_end
 
     def send(self, descriptor: int, early: bytes) -> bool:
         """Send a copy of the descriptor; the own one stays to be closed.
@@ -48,9 +57,22 @@ class Sender:
             return False
         return True
 
+    def take_back(self) -> list[tuple[int, bytes]]:
+        """The connections that the other process has not received, and will not: each a descriptor that is to be
+        closed, and its first bytes."""
+        taken: list[tuple[int, bytes]] = []
+        if self._their_end is not None:
+            self._their_end.setblocking(False)
+            with contextlib.suppress(OSError):  # no more of them, or no descriptors for them
+                while message := _next_message(self._their_end):
+                    taken += [(descriptor, message[0]) for descriptor in message[1]]
+        return taken
+
     def close(self) -> None:
         """Close this end."""
         self._channel.close()
+        if self._their_end is not None:
+            self._their_end.close()
 
 
 class Upgrade(asyncio.Protocol):
@@ -85,6 +107,9 @@ class Upgrade(asyncio.Protocol):
 class Receiver:
     """The end at which connections come. Loop thread only; made on the running loop; ``close`` is owed.
 
+    A process that is out of descriptors leaves them where they are: the kernel would take a message and drop the
+    descriptor in it, and with it a caller without a word.
+
     :param make: makes the protocol of each connection
     """
 
@@ -94,27 +119,44 @@ class Receiver:
         self._channel.setblocking(False)
         self._make = make
         self._adopting: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self.is_full = False
+        """Whether connections wait for which there are no descriptors."""
         self.received = 0
         """Connections that came so far and are with their protocols, or gone."""
         self._loop.add_reader(channel, self._receive)
 
+    def look(self) -> None:
+        """To be called a few times a second: take what had to wait."""
+        if self.is_full and not self._is_closed:
+            with contextlib.suppress(OSError):  # there are still none
+                _try_descriptor()
+                self.is_full = False
+                self._loop.add_reader(self._channel, self._receive)
+
     def close(self) -> None:
         """Take no more."""
+        self._is_closed = True
         self._loop.remove_reader(self._channel)
         self._channel.close()
 
     def _receive(self) -> None:
         for _ in range(BATCH):
             try:
-                early, descriptors, _, _ = socket.recv_fds(self._channel, MAX_EARLY_BYTES, 1)
+                message = _next_message(self._channel)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
+            except OSError as error:
+                self._loop.remove_reader(self._channel)
+                self.is_full = error.errno in (errno.EMFILE, errno.ENFILE)
+                return
+            if message is None:  # the other end is closed
                 self._loop.remove_reader(self._channel)
                 return
-            if not early:  # the other end is closed
-                self._loop.remove_reader(self._channel)
-                return
+            early, descriptors = message
+            if not descriptors:
+                self.received += 1
+                log.error("a connection was lost: there was no descriptor for it")
             for descriptor in descriptors:
                 task = self._loop.create_task(self._adopt(descriptor, early))
                 self._adopting.add(task)
@@ -122,12 +164,43 @@ class Receiver:
 
     async def _adopt(self, descriptor: int, early: bytes) -> None:
         try:
-            connection = socket.socket(fileno=descriptor)
-            await self._loop.connect_accepted_socket(lambda: _Early(self._make(), early), connection)
-        except OSError as error:
-            log.debug("a connection was gone before it came here: %s", error)
+            await adopt(descriptor, early, self._make)
         finally:
             self.received += 1
+
+
+async def adopt(descriptor: int, early: bytes, make: Callable[[], asyncio.Protocol]) -> None:
+    """Give a connection of another process a protocol, and that the connection's first bytes.
+
+    :param make: makes the protocol
+    """
+    try:
+        connection = socket.socket(fileno=descriptor)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Early(make(), early), connection)
+    except OSError as error:
+        log.debug("a connection was gone before it came here: %s", error)
+
+
+def _next_message(channel: socket.socket) -> tuple[bytes, list[int]] | None:
+    """The next message: first bytes, and at most one descriptor; None when the other end is closed.
+
+    :raises OSError: there is none now, or no descriptor is free for it, and then it stays where it is
+    """
+    _try_descriptor()
+    early, descriptors, _, _ = socket.recv_fds(channel, MAX_EARLY_BYTES, 1, CLOSE_ON_EXEC)
+    if not early:
+        return None
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # where the flag is not known
+    return early, descriptors
+
+
+def _try_descriptor() -> None:
+    """See whether one is free.
+
+    :raises OSError: none is
+    """
+    os.close(os.open(os.devnull, os.O_RDONLY))
 
 
 class _Early(asyncio.Protocol):

@@ -24,6 +24,8 @@ __all__ = ["LogOutput", "TranscriptFile"]
 
 MAX_WAITING_LINES = 100_000
 GATHER_S = 0.02
+# Nobody waits longer for the last lines to be read, or written.
+CLOSE_TIMEOUT_S = 2.0
 # Processes that share a pipe do not break each other's lines as long as no write is longer (POSIX, write()).
 LOG_WRITE_BYTES = select.PIPE_BUF
 FILE_WRITE_BYTES = 64 * 1024
@@ -66,11 +68,15 @@ class _LineWriter:
         if not self._news.is_set():
             self._news.set()
 
-    def close(self) -> None:
-        """Write what waits and end the thread."""
+    def close(self) -> bool:
+        """Write what waits and end the thread.
+
+        :return: whether it ended; one that cannot write, because nobody reads, is left behind after a while
+        """
         self._closing.set()
         self._news.set()
-        self._thread.join()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         closing = False
@@ -162,11 +168,14 @@ class LogOutput:
         """Lines that did not fit because the reader was too slow, or could not be written."""
         return self._writer.dropped
 
-    def close(self) -> None:
-        """Write what waits and end the thread."""
+    def close(self) -> bool:
+        """Write what waits and end the thread.
+
+        :return: whether all is written; if not, the thread holds the stream, and the interpreter cannot end in order
+        """
         self._logger.removeHandler(self._handler)
         self._logger.propagate = True
-        self._writer.close()
+        return self._writer.close()
 
     def _failed(self, error: Exception) -> None:
         if not self._has_failed and sys.stderr is not None:

@@ -57,6 +57,7 @@ settings (environment), with their defaults:
                                   whether a caller who speaks stops the handler, after how much voice or how many words
   SPECULATE_AFTER_MS=0            replies may begin on an interim that has not changed for so long; 0: never
   AGENT_FAILURE_PROMPT            a WAV or .ulaw file that the caller hears when the handler has failed
+  WORKER_TIMEOUT_S=15             how long a worker may not answer before it is killed and replaced
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
 /console in a browser shows the live calls, and lets you talk to the server.

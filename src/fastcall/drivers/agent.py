@@ -48,6 +48,8 @@ Handler = Callable[[Any], Any]
 
 # What a handler has for its own clean-up after the call's end.
 HANDLER_GRACE_S = 5.0
+# And for what it does when it is cancelled.
+HANDLER_CANCEL_S = 1.0
 
 
 class AgentDesk:
@@ -92,6 +94,7 @@ class AgentDesk:
         self._utterance_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._has_stalled = False
+        self._is_given_up = False
         self._call = Call(
             started,
             socket,
@@ -148,7 +151,19 @@ class AgentDesk:
         self._stop_timer()
         self._call.finish()
         if not self._task.done():
-            self._loop.call_later(HANDLER_GRACE_S, self._task.cancel)
+            self._loop.call_later(HANDLER_GRACE_S, self._cancel_handler)
+
+    def _cancel_handler(self) -> None:
+        """Cancel it; one that will not have it is dropped where it is."""
+        if self._is_given_up and not self._task.done():
+            self._metrics.agent_failures += 1
+            self._tell("the handler goes on after its call and its cancellation; it is dropped call=%s")
+        if self._task.cancel() and not self._is_given_up:
+            self._loop.call_later(HANDLER_CANCEL_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._is_given_up = True
+        self._cancel_handler()
 
     # --- turns ----------------------------------------------------------------------------------------------
 
@@ -266,10 +281,12 @@ class AgentDesk:
     async def _run_handler(self) -> None:
         try:
             if is_async(self._handler):
-                await watch_steps(self._handler(self._call), self.stalled)
+                await watch_steps(self._handler(self._call), self.stalled, lambda: self._is_given_up)
             else:
                 await run_in_thread(self._handler, self._call)
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             # The handler is the user's code: its failure is told, and the call goes on.
             self._metrics.agent_failures += 1
             self._log_error("the handler failed; the call goes on without it call=%s", error)

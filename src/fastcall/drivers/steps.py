@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 import types
@@ -21,10 +22,15 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 @types.coroutine
-def watch_steps(awaitable: Awaitable[None], on_stall: Callable[[float], None]) -> Generator[Any, Any, None]:
+def watch_steps(
+    awaitable: Awaitable[None],
+    on_stall: Callable[[float], None],
+    is_given_up: Callable[[], bool] = lambda: False,
+) -> Generator[Any, Any, None]:
     """Await it, and tell of each step that took longer than ``STALL_S``, in seconds.
 
-    :raises RuntimeError: it raised ``SystemExit``, which would end the loop, and with it every call
+    :param is_given_up: whether it has had its chance to end: what is thrown in next, a cancellation, ends it as it is
+    :raises RuntimeError: it raised ``SystemExit`` or ``KeyboardInterrupt``, which would end the loop, and every call
     """
     steps = awaitable.__await__()
     resume: Callable[[Any], Any] = steps.send
@@ -35,7 +41,7 @@ def watch_steps(awaitable: Awaitable[None], on_stall: Callable[[float], None]) -
             waited_for = resume(value)
         except StopIteration:
             return
-        except SystemExit as error:
+        except (SystemExit, KeyboardInterrupt) as error:
             raise RuntimeError(f"one call's code does not end the process: {error!r}") from error
         finally:
             took_s = time.perf_counter() - began_at
@@ -45,4 +51,8 @@ def watch_steps(awaitable: Awaitable[None], on_stall: Callable[[float], None]) -
             value = yield waited_for
             resume = steps.send
         except BaseException as error:
+            if is_given_up():
+                with contextlib.suppress(RuntimeError):  # it awaits even now
+                    steps.close()
+                raise
             value, resume = error, steps.throw

@@ -38,6 +38,8 @@ COUNTERS = {
     "agent_events_dropped": "Events that a handler was too slow for (the oldest are dropped)",
     "clears_overdue": "Times marks did not come back within a second of clear",
     "events_dropped": "Lines of the transcript stream that a reader of /events was too slow for",
+    "worker_stalls": "Times a worker did not answer, and got no calls until it did",
+    "worker_deaths": "Workers that died, or were killed because they did not answer",
 }
 LABELLED = {
     "rejected_messages": ("reason", "Messages that were not taken"),
@@ -104,6 +106,8 @@ class Metrics:
         self.idle_closed = 0
         self.fallback_failures = 0
         self.events_dropped = 0
+        self.worker_stalls = 0
+        self.worker_deaths = 0
         self.barge_ins = 0
         self.agent_failures = 0
         self.agent_stalls = 0

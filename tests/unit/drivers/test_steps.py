@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 
@@ -77,3 +78,36 @@ def test_what_runs_on_the_loop() -> None:
     assert is_async(functools.partial(function))
     assert not is_async(Plain())
     assert not is_async(print)
+
+
+@pytest.mark.parametrize("swallowed", [asyncio.CancelledError, BaseException])
+async def test_one_that_will_not_be_cancelled_is_given_up(swallowed: type[BaseException]) -> None:
+    given_up: list[bool] = []
+    seen: list[BaseException] = []
+
+    async def work() -> None:
+        while len(seen) < 5:
+            try:
+                await asyncio.Event().wait()
+            except swallowed as error:
+                seen.append(error)
+
+    awaited = work()
+    task = asyncio.ensure_future(_give_up(awaited, given_up))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    assert len(seen) == 3
+    given_up.append(True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(seen) == (3 if swallowed is asyncio.CancelledError else 4)
+    with contextlib.suppress(RuntimeError):  # that it would not close is seen, and after five times it does
+        awaited.close()
+
+
+async def _give_up(work: object, given_up: list[bool]) -> None:
+    await watch_steps(work, lambda _: None, lambda: bool(given_up))  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""How a process ends; tests/wire/test_ends.py has whole processes."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+
+import pytest
+import uvloop
+
+from fastcall.drivers.lifetime import LastResort, run_to_the_end
+from peers import PATIENCE_S
+
+
+def test_who_has_not_ended_in_time_is_left_with_the_newest_status() -> None:
+    left: queue.Queue[int] = queue.Queue()
+    resort = LastResort(left.put)
+    resort.within(3600, 1)
+    resort.within(0, 2)
+    assert left.get(timeout=PATIENCE_S) == 2
+    assert left.empty()
+
+
+def test_one_that_is_not_needed_leaves_nobody() -> None:
+    left: queue.Queue[int] = queue.Queue()
+    resort = LastResort(left.put)
+    resort.within(3600, 1)
+    resort.close()
+    assert left.empty()
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_code_that_was_started_ends_nothing_but_itself(
+    loop_factory: type, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def leave() -> None:
+        raise error
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(leave)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        told.append("to its end")
+
+    run_to_the_end(main(), loop_factory=loop_factory, on_over=lambda: told.append("over"))
+    assert told == ["to its end", "over"]
+    assert "something wants to end the process" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("wrong")])
+def test_its_own_end_is_its_own(error: BaseException) -> None:
+    told: list[str] = []
+
+    async def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_to_the_end(main(), loop_factory=asyncio.new_event_loop, on_over=lambda: told.append("over"))
+    assert told == ["over"]
