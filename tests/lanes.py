@@ -38,6 +38,7 @@ __all__ = [
     "SID",
     "TEXT",
     "Pair",
+    "Side",
     "frame",
     "media",
     "prelude",
@@ -108,6 +109,8 @@ class _Transport(asyncio.Transport):
         super().__init__()
         self.did: list[bytes | str] = []
         self.protocol: asyncio.BaseProtocol | None = None
+        self.is_paused = False
+        self.unread_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.did.append(bytes(data))
@@ -125,7 +128,16 @@ class _Transport(asyncio.Transport):
         self.did.append("abort")
 
     def pause_reading(self) -> None:
-        self.did.append("pause")
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def close(self) -> None:
+        self.did.append("close")
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread_bytes
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
@@ -167,7 +179,7 @@ class Side:
         if is_open:
             self.connection.attach(self.runner)
             # A transport remembers the method that it calls, and is to know of the lane's.
-            assert (self.transport.protocol is self.connection) == kind.hot_lane
+            assert self.transport.protocol is self.connection
         self.by_lane = 0
         self._eof = False
 
@@ -188,6 +200,9 @@ class Side:
         lane = self.runner.lane
         taken = lane.messages if lane is not None else 0
         self.connection.data_received(data)
+        while self.connection._turns.are_due:  # at once, for comparison: the two ways' turns end at other frames
+            self.connection._turns.cancel()
+            self.connection._turns._turn()
         if lane is not None:
             self.by_lane += lane.messages - taken
 
@@ -260,6 +275,11 @@ class Pair:
 
     def check(self) -> None:
         hot, plain = self.hot.seen(), self.plain.seen()
+        if self.hot.connection._closing and self.plain.connection._closing:
+            # What lies behind the message for which it is closed, in the same read, websockets may have parsed already,
+            # and may have found an error that closes it, too.
+            for seen in (hot, plain):
+                seen["sent"], seen["state"] = (), seen["state"][:1]
         assert hot == plain, {name: (hot[name], plain[name]) for name in hot if hot[name] != plain[name]}
         assert self._log.lines.get(self.hot) == self._log.lines.get(self.plain)
         assert self.plain.by_lane == 0

@@ -4,12 +4,16 @@
 cdef enum:
     LANE_LIMIT_BYTES = 1023  # of a message, which then counts as one (rules/flood.py); Twilio's have about 400
     HEAD_LIMIT_BYTES = 14
+    # What is walked over in one turn of the loop: a read may bring 256 KB, and those of other calls wait meanwhile.
+    TURN_BYTES = 16 * 1024
+    # What is handed over in one turn: to read a frame costs its implementation some thousand times as much as its bytes.
+    TURN_FRAMES = 64
 
 cdef enum Outcome:
     REFUSED, TAKEN, ATTEND  # ATTEND: taken, and the call has something to do before the next message
 
 cdef enum Step:
-    DONE, HAND_OVER, CALL, HOLD
+    DONE, HAND_OVER, CALL, LATER, HOLD
 
 
 @cython.final
@@ -197,7 +201,9 @@ cdef class FrameLane:
 
     The bytes must begin at the beginning of a frame. ``data_received(data)`` is for a transport to call: Python has no
     part in a message that is taken and asks for nothing. Steps are 1, when ``handed()`` is to be given to the WebSocket
-    implementation, and 2, when ``attend()`` is to be called; ``go_on()`` gives the next, until it is 0.
+    implementation, and 2, when ``attend()`` is to be called; ``go_on()`` gives the next, until it is 0. It is 3 when this
+    turn of the loop has had its share, 16 KiB or 64 frames that are handed over: the rest waits for ``next_turn()``, and
+    what is received meanwhile is put behind it.
 
     Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
     the implementation sees of it is what the socket received. At most 1030 bytes are held back; ``held()`` gives them
@@ -210,6 +216,9 @@ cdef class FrameLane:
     cdef double now
     cdef bytes data  # what is being walked over
     cdef Py_ssize_t at, handed_to  # in data: what was looked at; what was taken or handed over
+    cdef Py_ssize_t turn_end  # in data: how far this turn goes
+    cdef int frames_left  # that this turn may hand over
+    cdef bint waits  # the rest is for the next turn
     cdef bytes kept  # the beginning of a frame that may be media
     cdef uint8_t head[HEAD_LIMIT_BYTES]  # of the frame that is being handed over, until it is whole
     cdef Py_ssize_t head_count
@@ -226,17 +235,30 @@ cdef class FrameLane:
 
     def data_received(self, bytes data not None):
         """What the socket received, from its transport. Calls ``on_step`` if the first step is not 0."""
+        if self.waits:
+            self.data += data
+            return
         self.data = self.kept + data if self.kept else data
         self.kept = b""
         self.at = self.handed_to = 0
-        if self.call is not None:
-            self.now = self.clock()
-        cdef Step step = self.next_step()
+        cdef Step step = self.begin_turn()
         if step != DONE:
             self.on_step(<int>step)
 
+    def next_turn(self):
+        """Goes on with what waits, in another turn of the loop; returns the next step."""
+        return <int>self.begin_turn()
+
+    cdef Step begin_turn(self):
+        self.waits = False
+        self.turn_end = self.at + TURN_BYTES
+        self.frames_left = TURN_FRAMES
+        if self.call is not None:
+            self.now = self.clock()
+        return self.next_step()
+
     def go_on(self):
-        """Returns the next step: 0, 1 or 2."""
+        """Returns the next step: 0 to 3."""
         return <int>self.next_step()
 
     cdef Step next_step(self):
@@ -246,6 +268,7 @@ cdef class FrameLane:
             step = DONE
         if step == DONE:
             self.data = b""
+        self.waits = step == LATER
         return step
 
     def handed(self):
@@ -268,10 +291,10 @@ cdef class FrameLane:
         cdef const uint8_t* frame
         cdef Py_ssize_t rest, head
         cdef Outcome outcome
-        while self.at < size:
+        while self.at < size and self.at < self.turn_end:
             frame, rest = data + self.at, size - self.at
             if self.left or self.head_count or self.call is None or self.in_fragments or not may_be_media(frame, rest):
-                self.pass_by(frame, rest)
+                self.pass_by(frame, rest if rest < self.turn_end - self.at else self.turn_end - self.at)
                 continue
             if self.handed_to < self.at:
                 return HAND_OVER  # it may change what becomes of the next
@@ -280,11 +303,15 @@ cdef class FrameLane:
                 return HOLD
             outcome = self.take(frame, head)
             self.at += head + <Py_ssize_t>payload_bytes(frame)
-            if outcome != REFUSED:
-                self.handed_to = self.at
+            if outcome == REFUSED:
+                self.count_frame()
+                continue
+            self.handed_to = self.at
             if outcome == ATTEND:
                 return CALL
-        return HAND_OVER if self.handed_to < self.at else DONE
+        if self.handed_to < self.at:
+            return HAND_OVER
+        return LATER if self.at < size else DONE
 
     cdef Outcome take(self, const uint8_t* frame, Py_ssize_t head) noexcept nogil:
         cdef uint8_t message[LANE_LIMIT_BYTES]
@@ -311,3 +338,11 @@ cdef class FrameLane:
         cdef Py_ssize_t payload = count - taken if <uint64_t>(count - taken) < self.left else <Py_ssize_t>self.left
         self.left -= payload
         self.at += taken + payload
+        if self.left == 0:
+            self.count_frame()
+
+    cdef void count_frame(self) noexcept nogil:
+        """A frame that is handed over is at its end."""
+        self.frames_left -= 1
+        if self.frames_left == 0:
+            self.turn_end = self.at

@@ -342,10 +342,9 @@ async def test_a_connection_that_was_handed_over_has_the_lane_too(hot_lane: bool
 
 
 @pytest.mark.parametrize("hot_lane", [True, False], ids=["hot", "plain"])
-async def test_a_lane_is_for_connections_that_sent_nothing_before_the_answer(hot_lane: bool) -> None:
-    """A frame's beginning that comes in one piece with the request is websockets' before there is a lane."""
+async def test_a_frame_may_begin_in_one_piece_with_the_request(hot_lane: bool) -> None:
+    """It is read when the handshake is done."""
     async with on_the_line(hot_lane) as line:
-        assert (line.call._socket._lane is not None) == hot_lane  # type: ignore[attr-defined]
         reader, writer = await asyncio.open_connection(*line.writer.get_extra_info("peername"))
         data = frame(media(120, speech(1)))
         port = line.writer.get_extra_info("peername")[1]

@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10
+
+from fastcall.drivers.readturns import SharedReader
 
 __all__ = ["HttpProtocols", "LineStream", "PlainAnswer", "PlainRequest"]
 
@@ -23,6 +25,10 @@ log = logging.getLogger("fastcall.http")
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 500
 BODY_TIMEOUT_S = 5.0
+# Of what came, so much is parsed in one turn of the loop: a body in chunks of a byte costs aiohttp much for each.
+SHARE_BYTES = 4 * 1024
+# More than a head and the longest body have, in the smallest chunks: what comes behind that is not read.
+MAX_REQUEST_BYTES = 512 * 1024
 # How long a request that is being answered may take when the server stops.
 SHUTDOWN_S = 1.0
 
@@ -104,7 +110,7 @@ class HttpProtocols:
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of one connection."""
-        return self._server()
+        return _Shared(self._server())
 
     async def close(self) -> None:
         """End what is being answered, after a second."""
@@ -144,6 +150,41 @@ class HttpProtocols:
             log.exception("internal error on a request for %.100r", plain.path)
             return _response(PlainAnswer(500, "Internal error; the log has the reason.\n"))
         return await _stream_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
+
+
+class _Shared(asyncio.Protocol):
+    """aiohttp's protocol of one connection, given what is received in shares, and no more than a request may have."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+        self._reader = SharedReader(self._take, share_bytes=SHARE_BYTES)
+        self._received = 0
+        self._transport: asyncio.Transport
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > MAX_REQUEST_BYTES:
+            self._transport.pause_reading()  # what is answered is answered; then the connection is closed
+        else:
+            self._reader.received(self._transport, data)
+
+    def eof_received(self) -> bool | None:
+        self._reader.finish()
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reader.cancel()
+        self._protocol.connection_lost(exc)
+
+    def _take(self, data: bytes) -> bool:
+        self._protocol.data_received(data)
+        return False
 
 
 async def _form_of(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:

@@ -9,8 +9,12 @@ uses none, and compression would cost 64 KiB a call. ``ping_timeout=None``: how 
 and a call must not die of it.
 
 The hot lane: once the handshake is done, the transport gives what comes to a compiled ``FrameLane``. It takes a live
-call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It needs to know
-where frames begin, so a connection that sent anything before its handshake was done has none.
+call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It also says
+when a turn of the loop has had its share of them (``ReadTurns``).
+
+The work that a stranger can cause is bounded: nothing is read behind a request until it is admitted, a refusal is sent
+and the connection closed, every frame is charged to the receiver, and what comes after the decision to close is dropped
+unparsed.
 """
 
 from __future__ import annotations
@@ -29,22 +33,30 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from fastcall._codec import FrameLane, MediaLane
+from fastcall.drivers.readturns import ReadTurns
 
 __all__ = ["MediaConnection", "MediaServer", "MessageReceiver", "PlainMediaConnection", "UpgradeRequest"]
 
 log = logging.getLogger("fastcall.server")
+# websockets' own words: it has some at INFO for each connection.
+protocol_log = logging.getLogger("fastcall.websocket")
+protocol_log.setLevel(logging.WARNING)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 # What may wait for a peer that does not read: about two minutes of audio in base64.
 MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
-MAX_EARLY_FRAMES = 64
+# The request, and what impatient peers send behind it. Twilio sends nothing before it has an answer.
+MAX_EARLY_BYTES = 64 * 1024
+# What is still taken from the socket of a peer that is being closed, so that it reads the close frame before a reset.
+MAX_DROPPED_BYTES = 256 * 1024
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_REASON_BYTES = 123
 
 END_OF_REQUEST = b"\r\n\r\n"
-# The step of a ``FrameLane`` that is not ``attend``.
+# The steps of a ``FrameLane`` that are not ``attend``.
 HAND_OVER = 1
+LATER = 3
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
 
@@ -79,6 +91,9 @@ class MessageReceiver(Protocol):
     def binary_received(self) -> None:
         """A whole binary message, not kept."""
 
+    def frame_received(self) -> None:
+        """A frame that is no whole message: a ping, a pong, a fragment that others follow. It costs work, too."""
+
     def socket_closed(self, code: int | None, reason: str) -> None:
         """The connection is gone; comes once and last."""
 
@@ -100,11 +115,11 @@ class MediaConnection(ServerConnection):
     def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
         super().__init__(protocol, server, **options)
         self._lane: FrameLane | None = None
-        self._request_end = b""
-        self._sent_early = False
+        self._turns = ReadTurns(self._go_on)
+        self._early = b""
+        self._is_request_read = False
+        self._dropped_bytes: int | None = None
         self._receiver: MessageReceiver | None = None
-        self._early: list[Frame] = []
-        self._too_early = False
         self._fragments = bytearray()
         self._fragmented: Opcode | None = None
         self._outbound: asyncio.Queue[str] = asyncio.Queue()
@@ -120,86 +135,110 @@ class MediaConnection(ServerConnection):
     # --- inbound ----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the socket, in order, as long as there is no lane. May not raise."""
-        if self._receiver is None:
-            self._note_request(data)
-        super().data_received(data)
-
-    def _open_lane(self) -> None:
-        self._lane = FrameLane(self.loop.time, self._take_steps)
-        self.data_received = self._lane.data_received  # type: ignore[method-assign]
-        self.transport.set_protocol(self)  # transports remember the method that they call
-
-    def _take_steps(self, step: int) -> None:
-        """What the lane does not do itself."""
-        lane = self._lane
-        if lane is None:  # let go: a transport may still have had something
-            return
-        while step:
-            if step == HAND_OVER:
-                super().data_received(lane.handed())
-                self._choose_lane(lane)
-            else:
-                self._guard(lane.attend)
-            step = lane.go_on()
-
-    def _choose_lane(self, lane: FrameLane) -> None:
-        is_open = self._closing is None and self.protocol.state is State.OPEN
-        lane.carry(self._receiver.lane if is_open and self._receiver is not None else None)
-
-    def eof_received(self) -> None:
-        """The peer sends no more."""
-        self._release_held()
-        super().eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
-        self._release_held()
-        super().connection_lost(exc)
-
-    def _release_held(self) -> None:
-        """The beginning of a frame of which no more will come is websockets' to judge."""
-        if self._lane is not None and (rest := self._lane.held()):
-            super().data_received(rest)
-
-    def _note_request(self, data: bytes) -> None:
-        """Find out whether anything came after the request, of which websockets would then have the beginning."""
-        known = self._request_end + data
-        end = known.find(END_OF_REQUEST)
-        if end >= 0 and end + len(END_OF_REQUEST) < len(known):
-            self._sent_early = True
-        self._request_end = known[-len(END_OF_REQUEST) :] if end >= 0 else known[1 - len(END_OF_REQUEST) :]
-
-    def process_event(self, event: Any) -> None:
-        """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
-        if not isinstance(event, Frame) or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            super().process_event(event)
-        elif self._receiver is None:
-            # Frames may come in one read with the request; the receiver is made when the handshake is done.
-            if len(self._early) < MAX_EARLY_FRAMES:
-                self._early.append(event)
-            else:
-                self._too_early = True
-        else:
-            self._take(event, self._receiver)
+        """The request, as long as nobody is attached. What comes behind its head waits, and no more is read."""
+        self.transport.pause_reading()
+        self._early += data
+        if len(self._early) > MAX_EARLY_BYTES:
+            self._early = b""
+            self.transport.abort()
+        elif not self._is_request_read:
+            end = self._early.find(END_OF_REQUEST)
+            if end < 0:
+                self.transport.resume_reading()
+                return
+            self._is_request_read = True
+            end += len(END_OF_REQUEST)
+            request, self._early = self._early[:end], self._early[end:]
+            super().data_received(request)
 
     def attach(self, receiver: MessageReceiver) -> None:
         """The handshake is done: hand messages to ``receiver`` from now on."""
         self._receiver = receiver
-        if self.hot_lane and not self._sent_early:
-            self._open_lane()
-        early, self._early = self._early, []
-        if self._too_early:
-            self.close_soon(POLICY_VIOLATION, f"more than {MAX_EARLY_FRAMES} messages before the handshake was done")
-            return
-        for frame in early:
-            self._take(frame, receiver)
+        self._lane = lane = FrameLane(self.loop.time, self._take_steps)
+        self._receive_by(lane.data_received)
+        early, self._early = self._early, b""
+        if early:
+            lane.data_received(early)
+        if not self._turns.are_due:
+            self.transport.resume_reading()
 
-    def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
+    def _receive_by(self, receive: Callable[[bytes], None]) -> None:
+        self.data_received = receive  # type: ignore[method-assign, assignment]
+        self.transport.set_protocol(self)  # transports remember the method that they call
+
+    def _take_steps(self, step: int) -> None:
+        """What the lane does not do itself."""
+        while step and (lane := self._lane) is not None:  # none: the connection is being closed, or was let go
+            if step == LATER:
+                self._turns.defer(self.transport)
+                return
+            if step == HAND_OVER:
+                super().data_received(lane.handed())
+                self._look_at_state(lane)
+            else:
+                self._guard(lane.attend)
+            step = lane.go_on()
+
+    def _go_on(self) -> None:
+        """Another turn of the loop: what waits has its share of it."""
+        if self._lane is not None:
+            self._take_steps(self._lane.next_turn())
+
+    def _look_at_state(self, lane: FrameLane) -> None:
         if self._closing is not None:
             return
+        if self.protocol.state is not State.OPEN:  # the peer closes, or has broken the protocol's rules
+            self.close_soon(1000, "")  # nothing is sent any more; but it is to be over within 5 s
+        elif self.hot_lane and self._receiver is not None:
+            lane.carry(self._receiver.lane)
+
+    def _stop_reading(self) -> None:
+        """Closing is decided: what the peer still sends is dropped, and is soon not even taken from its socket."""
+        if self._dropped_bytes is None:
+            self._dropped_bytes = 0
+            self._turns.cancel()
+            self._forget_lane()
+            self._receive_by(self._drop)
+            self.transport.resume_reading()
+
+    def _drop(self, data: bytes) -> None:
+        assert self._dropped_bytes is not None
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > MAX_DROPPED_BYTES:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> None:
+        """The peer sends no more."""
+        self._finish_reading()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._finish_reading()
+        super().connection_lost(exc)
+
+    def _finish_reading(self) -> None:
+        """What waits for a turn has it now. The beginning of a frame of which no more will come is websockets' to
+        judge."""
+        while self._turns.are_due:
+            self._turns.cancel()
+            self._go_on()
+        if self._lane is not None and (rest := self._lane.held()):
+            super().data_received(rest)
+
+    def process_event(self, event: Any) -> None:
+        """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
+        if not isinstance(event, Frame) or event.opcode is Opcode.CLOSE:
+            super().process_event(event)
+        elif self._receiver is not None and self._closing is None:
+            self._take(event, self._receiver)
+
+    def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin:
             self._guard(receiver.message_received, bytes(frame.data))
+        elif frame.opcode in (Opcode.PING, Opcode.PONG):
+            super().process_event(frame)
+            self._guard(receiver.frame_received)
         else:
             self._guard(self._take_fragment, frame, receiver)
 
@@ -217,7 +256,9 @@ class MediaConnection(ServerConnection):
             self._fragmented = frame.opcode
         if self._fragmented is Opcode.TEXT:
             self._fragments += frame.data
-        if frame.fin:
+        if not frame.fin:
+            receiver.frame_received()
+        else:
             message, self._fragments = bytes(self._fragments), bytearray()
             if self._fragmented is Opcode.TEXT:
                 receiver.message_received(message)
@@ -238,10 +279,15 @@ class MediaConnection(ServerConnection):
     def let_go(self) -> None:
         """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
         it."""
+        self._turns.cancel()
+        self._forget_lane()
+        self.data_received = _ignore  # type: ignore[method-assign]
+        self._receiver = None
+
+    def _forget_lane(self) -> None:
         if self._lane is not None:
             self._lane.carry(None)
-            del self.data_received
-        self._lane = self._receiver = None
+            self._lane = None
 
     # --- outbound ---------------------------------------------------------------------------------------
 
@@ -250,20 +296,33 @@ class MediaConnection(ServerConnection):
         if self._closing is not None:
             return
         self._outbound_bytes += len(message)
-        if self._outbound_bytes > MAX_OUTBOUND_BYTES:
-            self.close_soon(POLICY_VIOLATION, "the peer does not read what it is sent")
-            return
         self._outbound.put_nowait(message)
+        self._look_at_unread()
+
+    def send_data(self) -> None:
+        """websockets': what its protocol has for the peer. Pongs and close frames come by here, too."""
+        if self.protocol.state is State.CLOSING and not self.protocol.eof_sent:
+            self.protocol.send_eof()  # all is said, and what the peer answers to a close frame changes nothing
+        super().send_data()
+        if self.protocol.state is State.CONNECTING and self.protocol.eof_sent:
+            self.transport.close()  # a refusal, which goes out first; see the handshake for when it does not
+        elif self._closing is None:
+            self._look_at_unread()
+
+    def _look_at_unread(self) -> None:
+        """What the transport has is of messages that were queued, of pongs, and of frames' heads."""
+        if self._outbound_bytes + self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
+            self.close_soon(POLICY_VIOLATION, "the peer does not read what it is sent")
 
     def close_soon(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; whatever still comes in is ignored."""
-        if self._lane is not None:
-            self._lane.carry(None)
+        """Begin the closing handshake; whatever still comes in is dropped."""
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason))
+            self._stop_reading()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """The closing handshake; a peer that does not take part in it is cut off after 5 s."""
+        self._stop_reading()
         try:
             # websockets' own close waits for a write that is under way, and that for a peer that does not read.
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -283,6 +342,10 @@ class MediaConnection(ServerConnection):
                 self._outbound_bytes -= len(message)
         except ConnectionClosed:
             return
+
+
+def _ignore(data: bytes) -> None:
+    """What a transport still has for a connection that was let go."""
 
 
 class PlainMediaConnection(MediaConnection):
@@ -315,7 +378,7 @@ class MediaServer:
     def __call__(self) -> MediaConnection:
         """The protocol of one connection, whose first bytes are an upgrade request."""
         return self._make_connection(
-            ServerProtocol(max_size=MAX_MESSAGE_BYTES),
+            ServerProtocol(max_size=MAX_MESSAGE_BYTES, logger=protocol_log),
             self,
             ping_timeout=None,
             close_timeout=CLOSE_TIMEOUT_S,
@@ -352,6 +415,8 @@ class MediaServer:
                     await self._receive(connection)
         except TimeoutError:
             log.debug("a handshake was not finished in time")
+        except (ConnectionClosed, OSError) as error:
+            log.debug("a connection was gone, or was kept by its peer after a refusal: %s", error)
         except Exception:
             log.exception("internal error on a connection; closing this one only")
         finally:

@@ -111,6 +111,7 @@ class CallRunner:
         self._ear = Ear(voice, getattr(voice, "native", None))
         self._lane: MediaLane | None = None
         self._lane_counted = 0
+        self._is_flooded = self._is_closing = False
         self._running = False
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._arm()
@@ -120,7 +121,7 @@ class CallRunner:
     def message_received(self, message: bytes) -> None:
         """One whole text message, as UTF-8 bytes."""
         if not self._may_come(len(message)):
-            self._step(FLOOD)
+            self._refuse_flood()
             return
         event = parse_message(message)
         self._step(self._ask(event) if isinstance(event, CallStarted) else event)
@@ -138,11 +139,32 @@ class CallRunner:
 
     def binary_received(self) -> None:
         """A binary message; Twilio sends none. It costs what a short one does: how long it was is not told."""
-        may_come = self._may_come(0)
-        self._step(Rejected("binary", "only text messages are understood") if may_come else FLOOD)
+        if self._may_come(0):
+            self._step(Rejected("binary", "only text messages are understood"))
+        else:
+            self._refuse_flood()
+
+    def frame_received(self) -> None:
+        """A ping, a pong, or a fragment that others follow: it costs what a short message does."""
+        if not self._may_come(0):
+            self._refuse_flood()
+
+    def _refuse_flood(self) -> None:
+        if not self._is_flooded:
+            self._is_flooded = True
+            self._step(FLOOD)
+            self._close_socket(POLICY_VIOLATION, FLOOD.detail)  # after `stop` the machine leaves the socket alone
+
+    def _close_socket(self, code: int, reason: str) -> None:
+        if not self._is_closing:
+            self._is_closing = True
+            self._socket.close_soon(code, reason)
 
     def socket_closed(self, code: int | None, reason: str) -> None:
         """The socket is gone."""
+        if self._machine.state == "waiting":
+            self._metrics.calls_refused["no_start"] += 1
+            log.debug("a socket was closed before its call had a start, code %s", code)
         self._step(SocketClosed(code, reason))
         if self._machine.state == "over":
             self._finish()
@@ -248,7 +270,7 @@ class CallRunner:
             case CloseSocket(code, reason):
                 self._leave()
                 self._tell("closing the socket: %s (code %d) call=%s", one_line(reason), code)
-                self._socket.close_soon(code, reason)
+                self._close_socket(code, reason)
             case Warn(message):
                 self._tell("%s call=%s", one_line(message))
             case DtmfPressed() | MarkPlayed():

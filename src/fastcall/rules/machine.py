@@ -284,7 +284,8 @@ class CallMachine:
         self._refuse(event.text, now=now, code=event.code)
 
     def _socket_closed(self, event: SocketClosed, now: float) -> None:
-        if self._state != "ending" and event.code not in _ORDERLY:
+        # Who goes without a start may be anybody; there is no call of which a person should read.
+        if self._state == "live" and event.code not in _ORDERLY:
             why = _LOSSES.get(event.code or 1006) or event.reason or "no reason given"
             self._commands.append(Warn(f"the socket was closed without a stop message, code {event.code}: {why}"))
         self._stop(event, now)

@@ -15,7 +15,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from websockets.frames import Frame
 
+from fastcall.adapters.server import MediaConnection, PlainMediaConnection
 from lanes import (
     BINARY,
     CLOSE,
@@ -24,7 +26,9 @@ from lanes import (
     PING,
     PONG,
     SID,
+    TEXT,
     Pair,
+    Side,
     frame,
     media,
     prelude,
@@ -33,7 +37,7 @@ from lanes import (
     start_text,
     stop_text,
 )
-from peers import upgrade_request
+from peers import turns, upgrade_request
 from sim.clock import elapse, in_virtual_time
 
 FUZZ_FRAMES = int(os.environ.get("FASTCALL_FUZZ_FRAMES", "4000"))
@@ -383,7 +387,7 @@ async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
     assert pair.hot.by_lane > 0
     await pair.settle()
     for side in (pair.hot, pair.plain):
-        assert side.transport.did[-1] == b"\x88\x10\x03\xf3internal error"  # 1011
+        assert side.transport.did[-2] == b"\x88\x10\x03\xf3internal error"  # 1011
     await pair.drop()
 
 
@@ -406,29 +410,28 @@ HEAD = len(TRAP) - 2 * len(PLAIN_LENGTH)
 
 
 @pytest.mark.parametrize(
-    ("reads", "has_lane"),
+    ("reads", "is_early"),
     [
-        ([REQUEST], True),
-        ([REQUEST[:-1], REQUEST[-1:]], True),
-        ([REQUEST[:-2], REQUEST[-2:]], True),
-        ([REQUEST[:30], REQUEST[30:]], True),
-        ([REQUEST + prelude(2) + TRAP[:HEAD]], False),
-        ([REQUEST, prelude(2) + TRAP[:HEAD]], False),
-        ([REQUEST[:-3], REQUEST[-3:] + prelude(2) + TRAP[:HEAD]], False),
-        ([REQUEST[:-1], REQUEST[-1:] + prelude(2) + TRAP[:1], TRAP[1:HEAD]], False),
-        ([REQUEST + prelude(2) + TRAP[:HEAD] + b"\r\n\r\n"], False),
+        ([REQUEST], False),
+        ([REQUEST[:-1], REQUEST[-1:]], False),
+        ([REQUEST[:-2], REQUEST[-2:]], False),
+        ([REQUEST[:30], REQUEST[30:]], False),
+        ([REQUEST + prelude(2) + TRAP[:HEAD]], True),
+        ([REQUEST, prelude(2) + TRAP[:HEAD]], True),
+        ([REQUEST[:-3], REQUEST[-3:] + prelude(2) + TRAP[:HEAD]], True),
+        ([REQUEST[:-1], REQUEST[-1:] + prelude(2) + TRAP[:1], TRAP[1:HEAD]], True),
     ],
 )
 @in_virtual_time
-async def test_who_sends_before_the_handshake_is_done_has_no_lane(reads: list[bytes], has_lane: bool) -> None:
-    """Nobody knows where its frames begin: websockets may have taken a head already."""
+async def test_what_is_sent_before_the_handshake_is_done_waits_for_it(reads: list[bytes], is_early: bool) -> None:
+    """Frames that come behind the request begin where it ends, for the lane too."""
     pair = await Pair.opened(*reads)
-    if has_lane:
+    if not is_early:
         pair.receive(prelude(2), TRAP[:HEAD])
     inside, outside = len(PLAIN_LENGTH), frame(media(AT_MS, CODES))
     pair.receive(TRAP[HEAD : HEAD + inside], TRAP[HEAD + inside :], outside, frame(b"{}"), frame(stop_text()))
     pair.check()
-    assert (pair.hot.by_lane > 0) == has_lane
+    assert pair.hot.by_lane > 0
     await pair.settle()
     await pair.end()
     pair.check()
@@ -540,3 +543,121 @@ async def test_mutated(breaking: Callable[[Random, bytes], bytes] | None) -> Non
             error.add_note(f"seed {seed} of {breaking}")
             raise
         seed += 1
+
+
+# --- what a stranger can cost ---------------------------------------------------------------------------------------
+
+BOTH = pytest.mark.parametrize("kind", [MediaConnection, PlainMediaConnection])
+
+
+class Frames:
+    """Counts those that websockets parses."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        parse = Frame.parse
+
+        def counting(*args: Any, **options: Any) -> Any:
+            found = yield from parse(*args, **options)
+            self.count += 1
+            return found
+
+        monkeypatch.setattr(Frame, "parse", counting)
+
+
+@BOTH
+@pytest.mark.parametrize("opcode", [PING, PONG, TEXT])
+@in_virtual_time
+async def test_one_connection_does_a_share_in_a_turn_of_the_loop(
+    kind: type[MediaConnection], opcode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read of thousands of frames is worked off 64 a turn, nothing is read meanwhile, and others have their turns."""
+    frames, side, other = Frames(monkeypatch), Side(kind), Side(kind)
+    side.connection.data_received(frame(b"", opcode) * 200)
+    assert (frames.count, side.transport.is_paused) == (64, True)
+    other.connection.data_received(frame(b"{}"))
+    assert (frames.count, other.transport.is_paused) == (65, False)
+    for so_far in (129, 193):
+        await turns(1)
+        assert (frames.count, side.transport.is_paused) == (so_far, True)
+    await turns(1)
+    assert (frames.count, side.transport.is_paused) == (201, False)
+
+
+@BOTH
+@in_virtual_time
+async def test_a_share_is_16_kb(kind: type[MediaConnection]) -> None:
+    side = Side(kind)
+    side.connection.data_received(prelude(2))
+    await turns(2)
+    before = side.runner._machine.timeline.frames
+    backlog = [frame(media(AT_MS + 20 * index, speech(index))) for index in range(200)]
+    side.connection.data_received(b"".join(backlog))
+    share = 16 * 1024 // len(backlog[0])
+    assert share <= side.runner._machine.timeline.frames - before <= share + 1
+    assert side.transport.is_paused
+    await turns(200 // share + 1)
+    assert side.runner._machine.timeline.frames - before == 200
+    assert not side.transport.is_paused
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "flood",
+    [
+        frame(b"", PING),
+        frame(b"x" * 125, PING),
+        frame(b"", PONG),
+        frame(b"", fin=False) + frame(b"", CONTINUATION, fin=False) * 1998 + frame(b"", CONTINUATION),
+        frame(b"", BINARY),
+    ],
+    ids=["empty pings", "pings", "pongs", "fragments", "binary"],
+)
+@pytest.mark.parametrize("first", [b"", prelude(2), prelude(2) + frame(stop_text())], ids=["waiting", "live", "ending"])
+@in_virtual_time
+async def test_every_frame_is_charged(
+    kind: type[MediaConnection], flood: bytes, first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And when too many came, what is left of the flood is not parsed."""
+    frames, side = Frames(monkeypatch), Side(kind)
+    side.connection.data_received(first)
+    sent = 0
+    while side.connection._closing is None:
+        assert sent < 1_000_000
+        side.receive(flood * (1 + 20_000 // len(flood)))
+        sent += 20_000
+    side.receive(flood * (1 + 300_000 // len(flood)))
+    await turns(4)
+    assert b"\x88" in {sent[:1] for sent in side.transport.did}
+    assert side.connection.how_it_ended() == (1008, "far more messages than a call has")
+    assert frames.count <= 6000 + 64
+    assert side.transport.is_paused
+
+
+@BOTH
+@in_virtual_time
+async def test_pongs_that_the_peer_does_not_read_are_bounded(kind: type[MediaConnection]) -> None:
+    side = Side(kind)
+    side.transport.unread_bytes = 2 * 1024 * 1024
+    side.connection.data_received(frame(b"x" * 125, PING))
+    assert side.connection._closing is None
+    side.transport.unread_bytes += 1
+    side.connection.data_received(frame(b"x" * 125, PING))
+    await turns(4)
+    assert side.connection.how_it_ended() == (1008, "the peer does not read what it is sent")
+
+
+@BOTH
+@in_virtual_time
+async def test_what_a_closed_peer_still_sends_is_dropped_and_soon_not_taken(
+    kind: type[MediaConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, side = Frames(monkeypatch), Side(kind)
+    side.connection.close_soon(1008, "enough")
+    side.connection.data_received(frame(b"", PING) * 10_000)
+    assert (frames.count, side.transport.is_paused) == (0, False)
+    side.connection.data_received(bytes(256 * 1024))
+    await turns(4)
+    assert (frames.count, side.transport.is_paused) == (0, True)
+    await elapse(6.0)
+    assert "abort" in side.transport.did

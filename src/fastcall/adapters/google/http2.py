@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections import deque
 from typing import Any, cast
 
 from fastcall._http2 import (
@@ -29,6 +30,7 @@ from fastcall._http2 import (
     Http2Stream,
 )
 from fastcall.adapters.google.grpccall import Authorization, GrpcCall, GrpcListener, Metadata
+from fastcall.drivers.readturns import SharedReader
 from fastcall.errors import RecognizerError
 from fastcall.rules.grpc import REFUSED_STREAM, header_block, status_of
 from fastcall.rules.keepalive import KeepAlive
@@ -46,6 +48,9 @@ GOODBYE_S = 0.5
 # At least so long lies between two writes: with many calls one carries several requests, and the kernel's part is most
 # of what a request costs. With a few calls hardly one waits.
 WRITE_EVERY_S = 0.003
+# Of what came, so much is read, and of so many events calls are told, in one turn of the loop: the rest has the next.
+SHARE_BYTES = 16 * 1024
+SHARE_EVENTS = 256
 # gRPC writes a timeout with 8 digits at most.
 TIMEOUT_DIGITS = 100_000_000
 
@@ -78,6 +83,8 @@ class GrpcChannel(asyncio.Protocol):
         self._authorization = authorization
         self._authorizing: set[asyncio.Task[None]] = set()
         self._http2 = Http2Connection()
+        self._reader = SharedReader(self._take, share_bytes=SHARE_BYTES)
+        self._events: deque[tuple[int, Http2Stream | None, Any]] = deque()
         self._transport: asyncio.Transport | None = None
         self._settled = asyncio.Event()  # the peer has sent its settings; or nothing will come of it
         # In the order in which they were opened: so they go out.
@@ -266,14 +273,22 @@ class GrpcChannel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio's; tells the calls what came, in the turn in which it came."""
         self._silence.heard(now=self._loop.time())
+        if self._transport is not None:
+            self._reader.received(self._transport, data)
+
+    def _take(self, data: bytes) -> bool:
+        """A share of what came; returns whether calls have still to be told of something."""
+        if self._over:
+            return False
         try:
-            events = self._http2.receive(data)
+            self._queue(self._http2.receive(data) if data else [])
         except Http2Error as error:
             self._abort("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: {error}")
-            return
-        self._dispatch(events)
+            return False
+        self._dispatch(SHARE_EVENTS)
         if self._http2.wants_to_send:
             self._flush_soon()
+        return bool(self._events)
 
     def pause_writing(self) -> None:
         """asyncio's: the socket takes no more. Queues fill, and their calls become unwritable."""
@@ -286,6 +301,7 @@ class GrpcChannel(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio's; comes once and last."""
+        self._reader.finish()
         self._finish("UNAVAILABLE", f"the connection to {self._address} was lost: {error or 'closed by the peer'}")
         self._closed.set_result(None)
 
@@ -296,6 +312,7 @@ class GrpcChannel(asyncio.Protocol):
 
     def _finish(self, code: str, message: str) -> None:
         """No call can go on."""
+        self._dispatch(len(self._events))
         self._over = True
         self._settled.set()
         if self._keepalive is not None:
@@ -329,7 +346,8 @@ class GrpcChannel(asyncio.Protocol):
                 self._written_at = self._loop.time()
                 transport.write(data)
             if events:
-                self._dispatch(events)
+                self._queue(events)
+                self._reader.received(transport, b"")
             if not data:
                 break
         if transport is not None and not self._over and not self._http2.wants_more:
@@ -337,15 +355,21 @@ class GrpcChannel(asyncio.Protocol):
                 self._finish("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: the peer erred")
             self._close()  # both sides have said all; connection_lost follows
 
-    def _dispatch(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:
+    def _queue(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:
         # A goodbye comes with the ends of the calls that it refuses: they are made again, and not here.
-        for kind, stream, value in events:
+        self._events.extend(event for event in events if event[1] is None)
+        self._events.extend(event for event in events if event[1] is not None)
+
+    def _dispatch(self, limit: int) -> None:
+        """Tell of so many events."""
+        calls = self._calls
+        for _ in range(min(limit, len(self._events))):
+            kind, stream, value = self._events.popleft()
             if stream is None:
                 self._connection_event(kind, value)
-        calls = self._calls
-        for kind, stream, value in events:
-            call: GrpcCall | None = stream.owner if stream is not None else None
-            if call is None or call not in calls:
+                continue
+            call: GrpcCall = stream.owner
+            if call not in calls:
                 continue  # it was given up
             try:
                 if kind == MESSAGE:

@@ -1,0 +1,99 @@
+"""How much of the loop one connection may have at a time.
+
+A transport may bring hundreds of kilobytes in one turn of the loop, and what they cost to work off is the peer's
+choice: a few bytes a frame, a few bytes a message. So a connection does a share of it in the turn in which it came, and
+the rest in later turns, between which the loop serves everybody else. Meanwhile nothing more is read: the peer's TCP
+waits.
+
+What a share is, each protocol says itself, in bytes and in its own pieces; an ordinary read is less than one, and costs
+a comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["ReadTurns", "SharedReader"]
+
+
+class ReadTurns:
+    """The turns of one connection. Loop thread only.
+
+    :param go_on: does a share of what waits, and calls ``defer`` if that was not all
+    """
+
+    def __init__(self, go_on: Callable[[], None]) -> None:
+        self._go_on = go_on
+        self._transport: asyncio.ReadTransport | None = None
+        self._due: asyncio.Handle | None = None
+
+    @property
+    def are_due(self) -> bool:
+        """Whether something waits for a later turn."""
+        return self._due is not None
+
+    def defer(self, transport: asyncio.ReadTransport) -> None:
+        """The rest of what came from ``transport`` is for the next turn; nothing more is read until all is done."""
+        if self._due is None:
+            transport.pause_reading()
+            self._transport = transport
+            self._due = asyncio.get_running_loop().call_soon(self._turn)
+
+    def cancel(self) -> None:
+        """Nothing is to be done any more. Reading is not resumed."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _turn(self) -> None:
+        self._due = None
+        self._go_on()
+        if self._due is None and self._transport is not None:
+            transport, self._transport = self._transport, None
+            transport.resume_reading()
+
+
+class SharedReader:
+    """Gives a protocol at most ``share_bytes`` in a turn of the loop. Loop thread only.
+
+    :param take: takes bytes, in order; its answer says whether it has had enough for this turn, too
+    """
+
+    def __init__(self, take: Callable[[bytes], bool], *, share_bytes: int) -> None:
+        self._take = take
+        self._share_bytes = share_bytes
+        self._waiting = b""
+        self._turns = ReadTurns(self._go_on)
+        self._transport: asyncio.ReadTransport
+
+    def received(self, transport: asyncio.ReadTransport, data: bytes) -> None:
+        """These bytes came from ``transport``."""
+        self._transport = transport
+        if self._turns.are_due:
+            self._waiting += data
+            transport.pause_reading()  # somebody else has resumed it
+        elif self._share(data):
+            self._turns.defer(transport)
+
+    def finish(self) -> None:
+        """No more will come: what waits is done now."""
+        if self._turns.are_due:
+            self._turns.cancel()
+            while self._share(self._waiting):
+                pass
+
+    def cancel(self) -> None:
+        """Forget what waits."""
+        self._turns.cancel()
+        self._waiting = b""
+
+    def _go_on(self) -> None:
+        if self._share(self._waiting):
+            self._turns.defer(self._transport)
+
+    def _share(self, data: bytes) -> bool:
+        """Do a share; returns whether something is left for another turn."""
+        is_enough = self._take(data[: self._share_bytes])
+        self._waiting = data[self._share_bytes :]
+        return bool(self._waiting) or is_enough

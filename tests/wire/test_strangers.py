@@ -1,0 +1,120 @@
+"""What a stranger can make the server do: counted in frames that were parsed, bytes that were taken, and lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import Any
+
+import pytest
+from websockets.frames import Frame
+
+from peers import PATIENCE_S, client_frame, serving, turns, upgrade_request
+
+PING = 9
+NOWHERE = "127.0.0.1:9"  # no call is begun here: no recogniser is needed
+SIGNED_ONLY = {"twilio_auth_token": "secret", "public_url": "https://calls.example.com"}
+
+
+class Parsed:
+    """Counts the frames that websockets parses in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        parse = Frame.parse
+
+        def counting(*args: Any, **options: Any) -> Any:
+            found = yield from parse(*args, **options)
+            self.count += 1
+            return found
+
+        monkeypatch.setattr(Frame, "parse", counting)
+
+
+async def send_until_closed(port: int, head: bytes, flood: bytes, total: int) -> tuple[bytes, int]:
+    """What the server says, and how many bytes of ``total`` of the flood the two systems took before it closed."""
+    ours = socket.socket()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    ours.setblocking(False)
+    loop = asyncio.get_running_loop()
+    taken = 0
+    with ours:
+        await loop.sock_connect(ours, ("127.0.0.1", port))
+        answer = b""
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionError):
+                await loop.sock_sendall(ours, head + flood)
+                while b"\r\n\r\n" not in answer and (more := await loop.sock_recv(ours, 4096)):
+                    answer += more
+                while answer and taken < total:
+                    await loop.sock_sendall(ours, flood)
+                    taken += len(flood)
+    return answer, taken
+
+
+async def test_a_refused_upgrade_costs_nothing_whatever_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = Parsed(monkeypatch)
+    flood = client_frame(0, b"") * 4096  # 24 KB
+    async with serving(NOWHERE, **SIGNED_ONLY) as served:
+        answer, taken = await send_until_closed(served.port, upgrade_request(served.port), flood, 10 * 1024 * 1024)
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert served.server.live_calls == 0
+    assert parsed.count == 0
+    assert taken < 10 * 1024 * 1024
+
+
+async def test_a_request_with_more_than_64_kib_behind_it_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = Parsed(monkeypatch)
+    async with serving(NOWHERE) as served:
+        head = upgrade_request(served.port)
+        _, taken = await send_until_closed(served.port, head + client_frame(PING, b"x" * 125) * 1000, b"", 0)
+        assert taken == 0
+        assert served.server.live_calls == 0
+    assert parsed.count == 0
+
+
+@pytest.mark.usefixtures("hot_lane")
+async def test_a_flood_of_pings_is_closed_and_not_parsed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = Parsed(monkeypatch)
+    async with serving(NOWHERE) as served:
+        _, taken = await send_until_closed(
+            served.port, upgrade_request(served.port), client_frame(PING, b"x" * 100) * 200, 20 * 1024 * 1024
+        )
+        assert taken < 20 * 1024 * 1024
+    assert parsed.count < 10_000
+
+
+async def test_refused_upgrades_that_keep_their_sockets_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Their sockets are closed by this side, and not after a time-out with a traceback."""
+    caplog.set_level(logging.INFO)
+    async with serving(NOWHERE, **SIGNED_ONLY) as served:
+        caplog.clear()
+        writers = []
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writers.append(writer)
+            writer.write(upgrade_request(served.port))
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await reader.read()).startswith(b"HTTP/1.1 403 ")  # to the end of what it sends
+        for writer in writers:
+            writer.close()
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1  # the doorman's
+
+
+async def test_who_connects_and_goes_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(NOWHERE) as served:
+        caplog.clear()
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(upgrade_request(served.port))
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+        async with asyncio.timeout(PATIENCE_S):
+            while served.server.live_calls:
+                await turns(1)
+        assert served.server.metrics.calls_refused["no_start"] == 5
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
