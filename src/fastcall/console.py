@@ -109,14 +109,15 @@ class Console:
             return self._refusal()
         if request.method == "GET":
             return _json(200, {"live": self._gate.call_sids})
-        now = time.time()
         call_sid, stream_sid = f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}"
-        if not self._has_room() or not self._gate.reserve(call_sid, now=now):
+        if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
             return _json(503, {"error": "there is no room for another call"})
         parameters = {"From": "console"}
         if self._tickets is not None:
             nonce = secrets.token_hex(16)
-            parameters[TICKET] = self._tickets.mint(call_sid, now=now, nonce=nonce, lifetime_s=TICKET_LIFETIME_S)
+            parameters[TICKET] = self._tickets.mint(
+                call_sid, now=time.time(), nonce=nonce, lifetime_s=TICKET_LIFETIME_S
+            )
         call = {"call_sid": call_sid, "stream_sid": stream_sid, "path": self._media_path, "parameters": parameters}
         return _json(201, call)
 

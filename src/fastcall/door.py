@@ -138,7 +138,7 @@ class Door:
 
     def look(self) -> None:
         """To be called a few times a second: a drain waits for calls, and for those that were promised a place."""
-        if self._is_draining and not self._pool.live_calls and not self.gate.may_come(now=time.time()):
+        if self._is_draining and not self._pool.live_calls and not self.gate.may_come(now=time.monotonic()):
             self._is_drained.set()
 
     def close(self) -> None:
@@ -168,14 +168,14 @@ class Door:
 
     def may_upgrade(self) -> bool:
         """Whether there is room for a socket that may become a call; counts the refusal."""
-        if self.gate.may_come(now=time.time()) and (self._is_draining or self._pool.has_room()):
+        if self.gate.may_come(now=time.monotonic()) and (self._is_draining or self._pool.has_room()):
             return True
         self._metrics.calls_refused["upgrade"] += 1
         return False
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """A call's start came; see ``CallGate``."""
-        refusal = self.gate.enter(call, holder, now=time.time())
+        refusal = self.gate.enter(call, holder, now=time.monotonic(), unix_now=time.time())
         if refusal is None:
             self._metrics.calls_live = self.gate.live
         else:
@@ -196,7 +196,7 @@ class Door:
         if self._is_draining:
             return ["draining"]
         nearly_full = [f"nearly all {self._options.max_calls} places are taken"]
-        return [*([] if self.gate.is_ready(now=time.time()) else nearly_full), *await self._pool.trouble()]
+        return [*([] if self.gate.is_ready(now=time.monotonic()) else nearly_full), *await self._pool.trouble()]
 
     def _note_idle_closed(self) -> None:
         self._metrics.idle_closed += 1

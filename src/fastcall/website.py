@@ -123,11 +123,10 @@ class Website:
         call_sid = fields.get("CallSid", "")
         if not call_sid:
             return PlainAnswer(400, "There is no CallSid.\n")
-        now = time.time()
-        if not self._has_room() or not self._gate.reserve(call_sid, now=now):
+        if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
             self._metrics.calls_refused["busy"] += 1
             return PlainAnswer(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)
         parameters = own_parameters(request.fields) | {name: fields.get(name, "") for name in ("From", "To")}
         if self._tokens is not None:
-            parameters[PARAMETER] = self._tokens.mint(call_sid, now=now, nonce=secrets.token_hex(16))
+            parameters[PARAMETER] = self._tokens.mint(call_sid, now=time.time(), nonce=secrets.token_hex(16))
         return PlainAnswer(200, connect_twiml(self._url.stream_url(self._path), parameters), XML)

@@ -171,7 +171,7 @@ class Worker:
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """A call's start came: decide what can be decided here, and ask the parent for the rest."""
-        refusal = self._gate.enter(call, holder, now=time.time())
+        refusal = self._gate.enter(call, holder, now=time.monotonic(), unix_now=time.time())
         if refusal is None:
             self._holders[call.call_sid] = holder
             tokens = {name: call.custom_parameters.get(name, "") for name in (PARAMETER, TICKET)}

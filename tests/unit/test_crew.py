@@ -30,7 +30,7 @@ class Owner:
         self.metrics = Metrics()
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
-        refusal = self.gate.enter(call, holder, now=0)
+        refusal = self.gate.enter(call, holder, now=0, unix_now=0)
         if refusal is not None:
             holder.revoke(refusal.code, refusal.text)
 

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import json
 import signal
+import time
 from pathlib import Path
 
-from peers import PATIENCE_S, Phone, ask, serve_process, tones, words_of_call
+import pytest
+
+from peers import PATIENCE_S, Phone, ask, serve_process, serving, tones, words_of_call
 
 CALLS = 100
 LEAVERS = 10
@@ -85,3 +88,17 @@ async def test_a_second_signal_does_not_wait(prompt_emulator: str) -> None:
         assert (await phone.closed())[0] == 1012
         assert await asyncio.to_thread(process.wait) == 0
     assert any("🟢 Final: apple" in line for line in process.lines)
+
+
+async def test_a_clock_that_is_set_back_keeps_neither_places_nor_a_drain(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastcall.rules.gate.RESERVED_S", 0.2)
+    limits = {"max_calls": 1, "drain_timeout_s": 3000.0, "insecure": True}
+    async with serving(prompt_emulator, options=limits, public_url="https://voice.example.com") as served:
+        reserved = await ask(served.port, "/twiml?CallSid=CA1")
+        assert "<Stream" in reserved.body
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() - 3600)
+        async with asyncio.timeout(PATIENCE_S):
+            await served.server.drain()

@@ -59,7 +59,7 @@ def test_sigterm_ends_it_though_nobody_reads_its_log(prompt_emulator: str) -> No
     reading, writing = os.pipe()
     size = os.pathconf(writing, "PC_PIPE_BUF")
     child = subprocess.Popen(
-        [sys.executable, "-m", "fastcall", "serve", "--port", "0", "--workers", "2"],
+        [sys.executable, "-m", "fastcall", "serve", "--port", "0", "--workers", "2", "--drain-timeout", "0"],
         env=serve_environment(SPEECH_EMULATOR_HOST=prompt_emulator),
         stdout=writing,
     )

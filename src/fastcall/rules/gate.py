@@ -82,7 +82,7 @@ class CallGate:
     def reserve(self, call_sid: str, *, now: float) -> bool:
         """Keep a place for a call that is about to come.
 
-        :param now: Unix time in seconds
+        :param now: monotonic, in seconds: a place is not kept longer because a clock was set
         :return: whether there is one
         """
         self._forget(now)
@@ -108,13 +108,14 @@ class CallGate:
         taken = len(self._holders) + len(self._reserved)
         return self._takes_more and taken < self._max_calls * READY_SHARE
 
-    def enter(self, call: CallStarted, holder: CallHolder, *, now: float) -> Refusal | None:
+    def enter(self, call: CallStarted, holder: CallHolder, *, now: float, unix_now: float) -> Refusal | None:
         """A call's ``start`` came.
 
-        :param now: Unix time in seconds
+        :param now: monotonic, in seconds
+        :param unix_now: Unix time in seconds, which is what tokens expire by
         :return: None if it may begin; ``leave`` is then owed
         """
-        reason = self._spend(call, now)
+        reason = self._spend(call, unix_now)
         if reason is not None:
             return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
         other = self._holders.get(call.call_sid)
@@ -133,12 +134,12 @@ class CallGate:
         if self._holders.get(call_sid) is holder:
             del self._holders[call_sid]
 
-    def _spend(self, call: CallStarted, now: float) -> str | None:
+    def _spend(self, call: CallStarted, unix_now: float) -> str | None:
         ticket = call.custom_parameters.get(TICKET, "")
         if self._tickets is not None and ticket:
-            return self._tickets.spend(ticket, call.call_sid, now=now)
+            return self._tickets.spend(ticket, call.call_sid, now=unix_now)
         if self._tokens is not None:
-            return self._tokens.spend(call.custom_parameters.get(PARAMETER, ""), call.call_sid, now=now)
+            return self._tokens.spend(call.custom_parameters.get(PARAMETER, ""), call.call_sid, now=unix_now)
         return None
 
     def _has_place(self) -> bool:

@@ -31,8 +31,8 @@ def reason(refusal: Refusal | None) -> str | None:
 
 def test_a_second_socket_of_a_living_call_is_refused_and_the_first_is_left_alone() -> None:
     gate, first, second = CallGate(max_calls=9), Holder(), Holder()
-    assert gate.enter(call(1), first, now=0) is None
-    refusal = gate.enter(call(1), second, now=0)
+    assert gate.enter(call(1), first, now=0, unix_now=0) is None
+    refusal = gate.enter(call(1), second, now=0, unix_now=0)
     assert refusal is not None
     assert (refusal.reason, refusal.code) == ("second_socket", 1008)
     gate.leave("CA1", second)
@@ -41,9 +41,9 @@ def test_a_second_socket_of_a_living_call_is_refused_and_the_first_is_left_alone
 
 def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
     gate, first, second = CallGate(max_calls=1), Holder(), Holder()
-    assert gate.enter(call(1), first, now=0) is None
+    assert gate.enter(call(1), first, now=0, unix_now=0) is None
     first.silence_s = DEAD_AFTER_S
-    assert gate.enter(call(1), second, now=0) is None
+    assert gate.enter(call(1), second, now=0, unix_now=0) is None
     assert first.was_replaced
     gate.leave("CA1", first)
     assert gate.live == 1
@@ -53,10 +53,10 @@ def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
 
 def test_the_last_place_is_the_last() -> None:
     gate, holder = CallGate(max_calls=2), Holder()
-    assert [reason(gate.enter(call(n), holder, now=0)) for n in range(3)] == [None, None, "no_capacity"]
+    assert [reason(gate.enter(call(n), holder, now=0, unix_now=0)) for n in range(3)] == [None, None, "no_capacity"]
     gate.leave("CA0", holder)
     assert gate.may_come(now=0)
-    assert gate.enter(call(3), holder, now=0) is None
+    assert gate.enter(call(3), holder, now=0, unix_now=0) is None
 
 
 def test_a_reserved_place_is_kept_for_its_call_and_for_a_while() -> None:
@@ -64,8 +64,8 @@ def test_a_reserved_place_is_kept_for_its_call_and_for_a_while() -> None:
     assert gate.reserve("CA1", now=0)
     assert gate.reserve("CA1", now=1)
     assert not gate.reserve("CA2", now=1)
-    assert reason(gate.enter(call(2), Holder(), now=1)) == "no_capacity"
-    assert gate.enter(call(1), Holder(), now=1) is None
+    assert reason(gate.enter(call(2), Holder(), now=1, unix_now=1)) == "no_capacity"
+    assert gate.enter(call(1), Holder(), now=1, unix_now=1) is None
     assert not gate.reserve("CA2", now=1)
     gate = CallGate(max_calls=1)
     assert gate.reserve("CA1", now=0)
@@ -84,11 +84,11 @@ def test_it_is_not_ready_before_it_is_full() -> None:
 def test_where_tokens_are_needed_one_call_has_one() -> None:
     gate = CallGate(max_calls=9, tokens=StreamTokens(SECRET))
     token = StreamTokens(SECRET).mint("CA1", now=0, nonce="0" * 32)
-    assert reason(gate.enter(call(1), Holder(), now=1)) == "token_missing"
-    assert reason(gate.enter(call(2, **{PARAMETER: token}), Holder(), now=1)) == "token_forged"
-    assert gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1) is None
+    assert reason(gate.enter(call(1), Holder(), now=1, unix_now=1)) == "token_missing"
+    assert reason(gate.enter(call(2, **{PARAMETER: token}), Holder(), now=1, unix_now=1)) == "token_forged"
+    assert gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1, unix_now=1) is None
     gate.leave("CA1", Holder())
-    refusal = gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1)
+    refusal = gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1, unix_now=1)
     assert refusal is not None
     assert (refusal.reason, refusal.is_auth) == ("token_used", True)
 
@@ -100,8 +100,8 @@ def test_while_draining_only_calls_with_a_place_come() -> None:
     assert not gate.is_ready(now=0)
     assert not gate.reserve("CA2", now=0)
     assert gate.may_come(now=0)
-    assert reason(gate.enter(call(2), Holder(), now=0)) == "no_capacity"
-    assert gate.enter(call(1), Holder(), now=0) is None
+    assert reason(gate.enter(call(2), Holder(), now=0, unix_now=0)) == "no_capacity"
+    assert gate.enter(call(1), Holder(), now=0, unix_now=0) is None
     assert not gate.may_come(now=0)
 
 
@@ -110,12 +110,21 @@ def test_a_ticket_of_the_console_replaces_a_token_and_passes_once() -> None:
     assert tickets is not None
     gate = CallGate(max_calls=9, tokens=StreamTokens(SECRET), tickets=tickets)
     ticket = tickets.mint("CA1", now=0, nonce="0" * 32)
-    assert reason(gate.enter(call(2, **{TICKET: ticket}), Holder(), now=0)) == "token_forged"
+    assert reason(gate.enter(call(2, **{TICKET: ticket}), Holder(), now=0, unix_now=0)) == "token_forged"
     holder = Holder()
-    assert gate.enter(call(1, **{TICKET: ticket}), holder, now=0) is None
+    assert gate.enter(call(1, **{TICKET: ticket}), holder, now=0, unix_now=0) is None
     assert gate.call_sids == ("CA1",)
     gate.leave("CA1", holder)
-    assert reason(gate.enter(call(1, **{TICKET: ticket}), holder, now=0)) == "token_used"
+    assert reason(gate.enter(call(1, **{TICKET: ticket}), holder, now=0, unix_now=0)) == "token_used"
     # The token is still asked of all others, and where nothing is asked a ticket is a parameter as any other.
-    assert reason(gate.enter(call(1), holder, now=0)) == "token_missing"
-    assert CallGate(max_calls=9).enter(call(1, **{TICKET: "x"}), holder, now=0) is None
+    assert reason(gate.enter(call(1), holder, now=0, unix_now=0)) == "token_missing"
+    assert CallGate(max_calls=9).enter(call(1, **{TICKET: "x"}), holder, now=0, unix_now=0) is None
+
+
+def test_tokens_expire_by_the_wall_clock_and_places_do_not() -> None:
+    gate = CallGate(max_calls=1, tokens=StreamTokens(SECRET))
+    token = StreamTokens(SECRET).mint("CA1", now=1e9, nonce="0" * 32)
+    assert gate.reserve("CA2", now=5)
+    refusal = gate.enter(call(1, **{PARAMETER: token}), Holder(), now=5 + RESERVED_S, unix_now=2e9)
+    assert reason(refusal) == "token_expired"
+    assert gate.enter(call(1, **{PARAMETER: token}), Holder(), now=5 + RESERVED_S, unix_now=1e9 - 3600) is None
