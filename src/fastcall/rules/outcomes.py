@@ -97,6 +97,11 @@ _PERMISSION = Outcome(
     Action.FAIL,
     "The account may not use Speech-to-Text: enable the API in its project and give it the role 'Cloud Speech Client'.",
 )
+_REFUSED_BEFORE = Outcome(
+    Action.FAIL,
+    "What refuses this is not the recogniser: check for a proxy between, and the endpoint's address.",
+)
+_CALM = Outcome(Action.BACK_OFF, "The peer asks for fewer requests; trying again more slowly.")
 _METHOD = Outcome(Action.FAIL, "The endpoint does not serve StreamingRecognize: check its address.")
 
 # What a message speaks of. The wording changes between models, versions and years; what it is about does not.
@@ -105,7 +110,9 @@ _A_MODEL = r"\bmodels?\b|\bsupport feature"
 _A_LANGUAGE = r"\b(language|locale)"
 _A_LOCATION = r"\blocation\b"
 _OF_BOTH = rf"(?s)(?=.*(?:{_A_MODEL}))(?=.*(?:{_A_LANGUAGE}|{_A_LOCATION}))"
-_NOT_GRPC = r"content.type|HTTP status|http2 header with status"
+# What native and grpcio say of an end that the recogniser has put no status to.
+_HTTP = r"content type|HTTP status|http2 header with status"
+_RESET = r"HTTP/2 error code|RST_STREAM"
 
 # Statuses ("" for any), what the message speaks of ("" for anything), what it means. The first match counts.
 _TABLE: tuple[tuple[str, str, Outcome], ...] = (
@@ -118,11 +125,15 @@ _TABLE: tuple[tuple[str, str, Outcome], ...] = (
     ("INVALID_ARGUMENT", "resource field", _RESOURCE),
     ("INVALID_ARGUMENT", "", _ARGUMENT),
     ("UNAUTHENTICATED", "", _CREDENTIALS),
+    ("PERMISSION_DENIED UNIMPLEMENTED", _HTTP, _REFUSED_BEFORE),
+    ("PERMISSION_DENIED", _RESET, _BETWEEN),
     ("PERMISSION_DENIED", "", _PERMISSION),
     ("UNIMPLEMENTED", "", _METHOD),
+    ("RESOURCE_EXHAUSTED", _RESET, _CALM),
+    ("RESOURCE_EXHAUSTED", "message larger than", _TRANSIENT),
     ("RESOURCE_EXHAUSTED", "", _QUOTA),
     ("UNAVAILABLE", "", _UNREACHABLE),
-    ("UNKNOWN INTERNAL", _NOT_GRPC, _BETWEEN),
+    ("UNKNOWN INTERNAL", _HTTP, _BETWEEN),
     ("UNKNOWN INTERNAL ABORTED CANCELLED DEADLINE_EXCEEDED DATA_LOSS", "", _TRANSIENT),
     ("NOT_FOUND FAILED_PRECONDITION", "", _MISSING),
     (

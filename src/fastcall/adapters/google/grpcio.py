@@ -19,6 +19,9 @@ log = logging.getLogger("fastcall.google")
 
 # Batches that may wait in a stream before it is no longer writable: one on its way and one behind it.
 MAX_PENDING = 2
+# A status comes with the end of the responses. Where the peer sent none, gRPC would wait for our half of the stream to
+# end, which goes on as long as the call.
+STATUS_TIMEOUT_S = 1.0
 
 
 _BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
@@ -173,9 +176,11 @@ class GrpcioStream:
 
     async def _read_all(self) -> StreamEnd:
         dialect = self._dialect
+        # Not the call's own `read`: at the end of the responses that waits for a status, however long none comes.
+        read = getattr(self._call, "_read", self._call.read)
         try:
             while True:
-                response = await self._call.read()
+                response = await read()
                 if response is grpc.aio.EOF:
                     break
                 if response is None:  # what grpcio makes of bytes that are not protobuf
@@ -190,5 +195,10 @@ class GrpcioStream:
                     self._listener.stream_results(results)
         except grpc.aio.AioRpcError as error:
             return StreamEnd(error.code().name, error.details() or "")
-        code = await self._call.code()
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                code = await self._call.code()
+        except TimeoutError:
+            self._call.cancel()
+            return StreamEnd("UNKNOWN", "the peer ended the stream without a status")
         return StreamEnd(code.name, await self._call.details() or "")
