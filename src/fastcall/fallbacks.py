@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def load_callable(option: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{option} {name!r}: say module:callable")
+    if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
+        # A file's name is not a module's.
+        likely = ".".join(Path(module_name.removesuffix(".py")).parts).lstrip("./")
+        raise UsageError(f"{option} {name!r}: say module:callable, as in an import; {likely}:{attribute}, perhaps")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -55,6 +60,10 @@ def load_callable(option: str, name: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{option} {name!r} cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
+        *_, at = traceback.extract_tb(error.__traceback__)
+        place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{at.filename}:{at.lineno}"
+        raise UsageError(f"{option} {name!r} cannot be loaded: {type(error).__name__}: {error} ({place})") from error
 
 
 async def start_fallback(settings: Settings, own: FallbackFunction | None, language: str) -> Fallback | None:

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from fastcall.errors import UsageError
 
-__all__ = ["UPLINKS", "Settings"]
+__all__ = ["UPLINKS", "Settings", "check_names"]
 
 DEFAULT_LANGUAGE = "he-IL"
+# BCP 47, as far as recognisers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto", which some of Google's models take.
+_LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
+# How our variables begin: what begins so and is misspelt was meant for us.
+PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "VAD_")
 # How soon v2 holds an utterance to be over, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
 # What carries the streams to the recogniser: libnghttp2 on the event loop, Google's client library, or the first that
@@ -99,6 +105,11 @@ class Settings:
         if self.stt_uplink not in UPLINKS:
             raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: say {', '.join(UPLINKS)}")
 
+        for code in (self.language, *self.alternative_language_codes):
+            if code is not None and not _LANGUAGE.fullmatch(code):
+                name = "GCP_STT_LANGUAGE" if code is self.language else "GCP_STT_ALTERNATIVE_LANGUAGE_CODES"
+                raise UsageError(f"{name}={code!r}: say a code such as he-IL or en-US (BCP 47)")
+
         # Google's own bounds: https://cloud.google.com/speech-to-text/quotas
         if len(self.phrases) > MAX_PHRASES or any(len(phrase) > MAX_PHRASE_LETTERS for phrase in self.phrases):
             raise UsageError(
@@ -140,6 +151,24 @@ class Settings:
     def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
         """The language to recognise (BCP 47), ``default`` where none was set."""
         return self.language or default
+
+
+def check_names(environ: Mapping[str, str]) -> None:
+    """Refuse variables that are nearly ours: a misspelt one would be ignored without a word.
+
+    :raises UsageError: there is one
+    """
+    known = [str(item.metadata["env"]) for item in fields(Settings) if item.metadata["env"]]
+    for name in sorted(environ):
+        prefix = next((each for each in PREFIXES if name.startswith(each)), None)
+        if prefix is None or name in known or not environ[name].strip():
+            continue
+        endings = [each.removeprefix(prefix) for each in known if each.startswith(prefix)]
+        near = [f"{prefix}{each}" for each in get_close_matches(name.removeprefix(prefix), endings, n=1, cutoff=0.7)]
+        if not near and prefix != "FASTCALL_":
+            near = get_close_matches(name, known, n=1, cutoff=0.8)
+        if near:
+            raise UsageError(f"{name} is no setting of ours: did you mean {near[0]}? Unset it if it is somebody else's")
 
 
 def _read_bool(name: str, text: str) -> bool:

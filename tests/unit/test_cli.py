@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -84,6 +85,17 @@ def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         ([], {"FASTCALL_PUBLIC_URL": "ws://voice.example.com"}, "https://HOST"),
         ([], {"FASTCALL_PUBLIC_URL": "https://a b"}, "https://HOST"),
         ([], {"FASTCALL_ADMIN_TOKEN": "x"}, "16 characters"),
+        ([], {"FASTCALL_ADMIN_TOKN": "x"}, "did you mean FASTCALL_ADMIN_TOKEN?"),
+        ([], {"FASTCALL_PUBLICURL": "x"}, "did you mean FASTCALL_PUBLIC_URL?"),
+        ([], {"STT_BATCHMS": "x"}, "did you mean STT_BATCH_MS?"),
+        ([], {"STT_LANGUAGE": "x"}, "did you mean GCP_STT_LANGUAGE?"),
+        ([], {"GCP_STT_LANG": "x"}, "did you mean GCP_STT_LANGUAGE?"),
+        ([], {"VAD_HANG_OVER_MS": "x"}, "did you mean VAD_HANGOVER_MS?"),
+        ([], {"GCP_STT_LANGUAGE": "hebrew"}, "he-IL"),
+        ([], {"GCP_STT_ALTERNATIVE_LANGUAGE_CODES": "en-US,arabic"}, "'arabic': say a code"),
+        (["--handler", "./my_agent:agent"], {}, "my_agent:agent, perhaps"),
+        (["--handler", "agents/mine.py:agent"], {}, "agents.mine:agent, perhaps"),
+        (["--handler", "talkers_broken:agent"], {}, "ZeroDivisionError: division by zero"),
         ([], {"FASTCALL_STREAM_SECRET": "x"}, "16 characters"),
     ],
 )
@@ -97,6 +109,33 @@ def test_a_setting_that_cannot_work_is_refused_in_one_line(
     assert (arguments or list(variables))[0] in err
     assert says in err
     assert len(err.splitlines()) == 1
+
+
+def test_variables_of_others_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    others = {
+        "STT_PROVIDER": "x",
+        "VAD_ENABLED": "x",
+        "FASTCALL_BUILD": "release",
+        "STT_BATCHMS": " ",
+        "TWILIO_SID": "x",
+    }
+    assert cli.main(["serve", "--port", "-1"], others) == 2
+    assert "--port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "simulate", "check", "emulator", "demo", "token"])
+def test_help_is_shown_where_there_is_no_unicode(command: str) -> None:
+    for encoding in ("ascii", "latin-1", "cp1252"):
+        environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+        done = subprocess.run(
+            [sys.executable, "-m", "fastcall", command, "--help"],
+            capture_output=True,
+            env=environ,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"usage: fastcall")
 
 
 def test_no_command_is_a_usage_error() -> None:

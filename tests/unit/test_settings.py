@@ -55,11 +55,19 @@ def test_values_are_read_and_empty_ones_are_none() -> None:
         ("UTTERANCE_MAX_S", "nan"),
         ("GCP_STT_SENSITIVITY", "very"),
         ("STT_UPLINK", "carrier pigeon"),
+        ("GCP_STT_LANGUAGE", "hebrew"),
+        ("GCP_STT_LANGUAGE", "he_IL"),
+        ("GCP_STT_LANGUAGE", "he-IL,en-US"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, text: str) -> None:
     with pytest.raises(UsageError, match=name):
         Settings.from_environ({name: text})
+
+
+@pytest.mark.parametrize("code", ["he", "he-IL", "iw-IL", "cmn-Hans-CN", "es-419", "EN-us", "auto", "yue-Hant-HK"])
+def test_codes_of_languages_are_taken_as_they_are(code: str) -> None:
+    assert Settings.from_environ({"GCP_STT_LANGUAGE": code}).language == code
 
 
 def test_partials_are_never_closer_than_set_by_a_coarse_clock() -> None:

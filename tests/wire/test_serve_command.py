@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -82,6 +83,26 @@ async def test_the_log_as_json_is_one_object_a_line(prompt_emulator: str) -> Non
     assert [line["level"] for line in lines].count("WARNING") == 1
     assert {line["call"] for line in lines if "call=" in line["message"]} == {phone.call_sid}
     assert {line["call"] for line in lines if "call=" not in line["message"]} == {None}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_hangup_of_the_terminal_ends_no_call(workers: str, prompt_emulator: str) -> None:
+    """To the process and to all that it has started, as a shell sends it."""
+    async with serve_process("--workers", workers, "--stt-endpoint", prompt_emulator) as process:
+        async with Phone(process.ready[1], "hung up") as phone:
+            await phone.start()
+            await phone.say(tones("[300] apple"))
+            for pid in [process.pid, *children_of(process.pid)]:
+                os.kill(pid, signal.SIGHUP)
+            await phone.say(tones("arrow [300]"))
+            await phone.stop()
+            await asyncio.to_thread(process.wait_for, "Final: apple arrow")
+        async with Phone(process.ready[1], "after it") as phone:
+            await phone.start()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_without_a_recogniser_other_than_loopback_is_refused() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 
 from fastcall.errors import UsageError
-from fastcall.settings import UPLINKS, Settings
+from fastcall.settings import UPLINKS, Settings, check_names
 
 HELP = "the server: Twilio calls in, transcripts out"
 
@@ -44,7 +45,7 @@ settings (environment), with their defaults:
                                   for --stt google-v2: the project, if the credentials name none; standard, short or
                                   supershort: how soon an utterance counts as over
   ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
-  WHISPER_MODEL                   a directory or a name (small, large-v3 …): Whisper is the fallback when the
+  WHISPER_MODEL                   a directory or a name (small, large-v3, ...): Whisper is the fallback when the
                                   recogniser cannot serve; needs pip install 'fastcall[whisper]'
   WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
   STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
@@ -139,6 +140,9 @@ def _configure_the_port(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT."""
+    # A terminal that is closed ends no calls. Not SIG_IGN, which what a handler starts would inherit.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    check_names(environ)
     settings = Settings.from_environ(environ)
     if args.whisper_model:
         settings = replace(settings, whisper_model=args.whisper_model)
