@@ -45,3 +45,9 @@ def test_module_has_a_test_file(path):
 
 def test_what_is_judged_elsewhere_is_judged():
     assert set(ELSEWHERE.values()) <= NAMES
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by name, and refuses the second."""
+    names = [path.stem for path in TESTS.rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
