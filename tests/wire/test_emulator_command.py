@@ -82,6 +82,8 @@ async def test_a_record_holds_the_audio_and_every_message(tmp_path: Path) -> Non
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 8000)
         assert file.readframes(file.getnframes()) == pcm
     lines = [json.loads(line) for line in sound.with_suffix(".jsonl").read_text().splitlines()]
+    for path in (sound, sound.with_suffix(".jsonl")):
+        assert path.stat().st_mode & 0o077 == 0  # people's words
     assert lines[0]["config"]["languages"] == ["en-US"]
     assert sum(line.get("audio_bytes", 0) for line in lines) == len(pcm)
     finals = [r for line in lines for r in line.get("response", {}).get("results", ()) if r["is_final"]]

@@ -241,7 +241,7 @@ async def http(
     """Status and text of one HTTP request."""
     reader, writer = await asyncio.open_connection(emulator.options.host, emulator.port)
     data = json.dumps(body).encode() if body is not None else b""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data)
     answer = (await asyncio.wait_for(reader.read(), PATIENCE_S)).decode()
     writer.close()
@@ -318,6 +318,21 @@ async def test_wrong_control_calls_are_refused(
         assert code == status
         assert text in answer
         assert emulator.host.faults.armed == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:9", 200), ("[::1]:9", 200), ("localhost:9", 200), ("evil.example:9", 403), ("127.0.0.1.evil", 403)],
+)
+async def test_a_request_for_a_name_that_is_not_ours_is_refused(host: str, status: int) -> None:
+    """A page in a browser can make its own name point here, and then read and change what it likes."""
+    async with emulating() as emulator:
+        for request in (b"GET /status", b"DELETE /faults"):
+            reader, writer = await asyncio.open_connection(emulator.options.host, emulator.port)
+            writer.write(request + b" HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+            writer.close()
+            assert int(answer.split(b" ")[1]) == status
 
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02", b"hello\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"G" * 9000])

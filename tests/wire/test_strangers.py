@@ -104,6 +104,35 @@ async def test_refused_upgrades_that_keep_their_sockets_say_nothing(caplog: pyte
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1  # the doorman's
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHo st: h\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"POST /twiml HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n",
+        b"GET /media HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /media HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nBroken\r\n\r\n",
+    ],
+)
+async def test_no_answer_names_a_version(asked: bytes) -> None:
+    async with serving(NOWHERE) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(asked)
+        async with asyncio.timeout(PATIENCE_S):
+            answer = (await reader.read()).lower()
+        writer.close()
+    assert not any(name in answer for name in (b"aiohttp", b"python", b"websockets/"))
+
+
+async def test_a_body_in_the_smallest_chunks_is_read_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer one than a form may be is answered, and what is behind it is left in the socket."""
+    head = b"POST /twiml HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(NOWHERE) as served:
+        _, taken = await send_until_closed(served.port, head, b"1\r\nx\r\n" * 4096, 20 * 1024 * 1024)
+    assert taken < 20 * 1024 * 1024
+
+
 async def test_who_connects_and_goes_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(NOWHERE) as served:
         caplog.clear()

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10
+from aiohttp.web_protocol import RequestHandler
 
 from fastcall.drivers.readturns import SharedReader
 
@@ -98,19 +99,19 @@ class HttpProtocols:
         # What a peer's broken request looks like is told to the peer (400), not to the log: anyone could fill it.
         silent = logging.getLogger("fastcall.http.protocol")
         silent.disabled = True
-        self._server = web.Server(
-            self._handle,
-            request_factory=self._make_request,
-            access_log=None,
-            logger=silent,
-            handler_cancellation=True,
-            lingering_time=0.0,
-            auto_decompress=False,
-        )
+        self._server = web.Server(self._handle, request_factory=self._make_request)
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "logger": silent,
+            "lingering_time": 0.0,
+            "auto_decompress": False,
+        }
+        self._server.handler_cancellation = True
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of one connection."""
-        return _Shared(self._server())
+        handler = _Handler(self._server, loop=asyncio.get_running_loop(), **self._options)
+        return _Shared(handler)
 
     async def close(self) -> None:
         """End what is being answered, after a second."""
@@ -150,6 +151,16 @@ class HttpProtocols:
             log.exception("internal error on a request for %.100r", plain.path)
             return _response(PlainAnswer(500, "Internal error; the log has the reason.\n"))
         return await _stream_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
+
+
+class _Handler(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(self, *args: Any, **options: Any) -> web.StreamResponse:
+        """aiohttp's answer to what it cannot read; it names no versions."""
+        response = super().handle_error(*args, **options)
+        response.headers.update(COMMON_HEADERS)
+        return response
 
 
 class _Shared(asyncio.Protocol):

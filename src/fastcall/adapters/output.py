@@ -10,15 +10,19 @@ import contextlib
 import io
 import json
 import logging
+import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from fastcall.errors import UsageError
+from fastcall.rules.records import MAX_FIELD_CHARS, escaped
+from fastcall.rules.throttle import LineLimits, kind_of
 
 __all__ = ["LogOutput", "TranscriptFile"]
 
@@ -112,28 +116,59 @@ class _LineHandler(logging.Handler):
     def __init__(self, add: Callable[[str], None]) -> None:
         super().__init__()
         self._add = add
+        self.limits = LineLimits()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._add(self.format(record) + "\n")
+            if self._may_pass(record):
+                self._add(self.format(record) + "\n")
         except Exception:
             self.handleError(record)  # logging's own way: a form that does not fit its values ends no call
 
+    def _may_pass(self, record: logging.LogRecord) -> bool:
+        """INFO is what the server says of itself and of transcripts; what is above it, strangers may have caused."""
+        if record.levelno <= logging.INFO:
+            return True
+        kind, call = kind_of(record.getMessage()), getattr(record, "call", None)
+        held_back = self.limits.passes(kind, str(call or ""), now=time.monotonic())
+        record.held_back = held_back
+        return held_back is not None
 
-class _TextFormatter(logging.Formatter):
+
+class _Formatter(logging.Formatter):
+    """What was said, sent or raised cannot forge a line, nor speak to the terminal that shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # kept by logging for all formatters; others' is not ours, and ours not theirs
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = None
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        more = getattr(record, "held_back", 0)
+        return escaped(super().formatMessage(record)) + (f" ({more} more of this kind are not shown)" if more else "")
+
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join("    " + escaped(line, keep="\t") for line in lines)
+
+
+class _TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
         return message if record.levelno == logging.INFO else f"{record.levelname} {message}"
 
 
-class _JsonFormatter(logging.Formatter):
+class _JsonFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        call = getattr(record, "call", None)
         return json.dumps(
             {
                 "at": record.created,
                 "level": record.levelname,
                 "logger": record.name,
-                "call": getattr(record, "call", None),
+                "call": call if call is None else escaped(str(call)[:MAX_FIELD_CHARS]),
                 "message": super().format(record),
             },
             ensure_ascii=False,
@@ -173,6 +208,8 @@ class LogOutput:
 
         :return: whether all is written; if not, the thread holds the stream, and the interpreter cannot end in order
         """
+        if held_back := self._handler.limits.held_back_in_all:
+            self._logger.info("log lines that were not shown, as there were too many of their kinds: %d", held_back)
         self._logger.removeHandler(self._handler)
         self._logger.propagate = True
         return self._writer.close()
@@ -184,6 +221,10 @@ class LogOutput:
                 sys.stderr.write(f"fastcall: the log cannot be written: {error}\n")
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class TranscriptFile:
     """Appends lines to a file by a thread. ``write`` is for the loop's thread, and returns at once.
 
@@ -192,7 +233,8 @@ class TranscriptFile:
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self._file = open(path, "a", encoding="utf-8", errors="backslashreplace")
+            # What people said is for the owner's eyes; a file that is there keeps the mode that it was given.
+            self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_open_private)
         except OSError as error:
             raise UsageError(f"cannot write transcripts to {path}: {error.strerror}") from error
         self._writer = _LineWriter(

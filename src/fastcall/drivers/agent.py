@@ -33,7 +33,7 @@ from fastcall.ports import CallSocket
 from fastcall.rules.bargein import BargeIn as BargeInRule
 from fastcall.rules.machine import CallMachine, CloseSession, NoteSpeech
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.records import one_line
+from fastcall.rules.records import field_value, one_line
 from fastcall.rules.spoken import Heard
 from fastcall.rules.tokens import tokens_of
 from fastcall.rules.turns import FirstResponse, TurnClock
@@ -305,7 +305,7 @@ class AgentDesk:
             )
 
     def _tell(self, form: str, *values: object) -> None:
-        log.warning(form, *values, self._label, extra={"call": self._label})
+        log.warning(form, *values, field_value(self._label), extra={"call": self._label})
 
     def _log_error(self, form: str, error: BaseException) -> None:
-        log.error(form, self._label, exc_info=error, extra={"call": self._label})
+        log.error(form, field_value(self._label), exc_info=error, extra={"call": self._label})

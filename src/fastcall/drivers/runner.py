@@ -40,7 +40,7 @@ from fastcall.rules.machine import (
     Warn,
 )
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.records import one_line
+from fastcall.rules.records import field_value, one_line
 from fastcall.rules.twilio import parse_message
 from fastcall.settings import Settings
 
@@ -51,6 +51,9 @@ log = logging.getLogger("fastcall.call")
 POLICY_VIOLATION = 1008
 
 FLOOD = Rejected("flood", "far more messages than a call has")
+
+# Of a line about something that came from outside.
+MAX_LOG_CHARS = 400
 
 VAD_FRAME_SAMPLES = 160
 MULAW_SILENCE = b"\xff"
@@ -191,7 +194,7 @@ class CallRunner:
             return start
         refusal = self._gate.enter(start, self)
         if refusal is not None:
-            return Refused(refusal.code, f"{refusal.text}, call {one_line(start.call_sid)}")
+            return Refused(refusal.code, f"{refusal.text}, call {field_value(start.call_sid)}")
         self._entered = start.call_sid
         self._heard_at = self._loop.time()
         return start
@@ -269,10 +272,10 @@ class CallRunner:
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
                 self._leave()
-                self._tell("closing the socket: %s (code %d) call=%s", one_line(reason), code)
+                self._tell("closing the socket: %s (code %d) call=%s", one_line(reason[:MAX_LOG_CHARS]), code)
                 self._close_socket(code, reason)
             case Warn(message):
-                self._tell("%s call=%s", one_line(message))
+                self._tell("%s call=%s", one_line(message[:MAX_LOG_CHARS]))
             case DtmfPressed() | MarkPlayed():
                 self._tell_agent(command)
 
@@ -281,7 +284,7 @@ class CallRunner:
             self._agent.note_command(command)
 
     def _tell(self, form: str, *values: object) -> None:
-        log.warning(form, *values, self.label, extra={"call": self.label})
+        log.warning(form, *values, field_value(self.label), extra={"call": self.label})
 
     def _arm(self) -> None:
         """Keep the one timer at or before the next deadline; an early one only looks again."""

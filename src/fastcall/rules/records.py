@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from fastcall.events import SAMPLES_PER_MS, TranscriptEvent
 
-__all__ = ["log_line", "one_line", "record", "record_line"]
+__all__ = ["escaped", "field_value", "log_line", "one_line", "record", "record_line"]
+
+MAX_FIELD_CHARS = 64
+_PLAIN_FIELD = re.compile(r"[^\s\"=]+")
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # ``json.dumps`` would make an encoder for each line
 
@@ -27,12 +31,34 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def escaped(text: str, keep: str = "") -> str:
+    """``text`` with what a terminal would obey, or a reader would take for another line, as escapes: ``\\x1b``.
+
+    :param keep: characters that stay all the same
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
+
+
+def field_value(text: str) -> str:
+    """``text`` as the value of a field in a log line: as it is, unless it could be taken for more fields; at most 64
+    characters of it."""
+    if len(text) <= MAX_FIELD_CHARS and text.isprintable() and _PLAIN_FIELD.fullmatch(text):
+        return text
+    cut = text if len(text) <= MAX_FIELD_CHARS else text[: MAX_FIELD_CHARS - 1] + "…"
+    return _encode(one_line(cut))
+
+
 def log_line(event: TranscriptEvent, *, call_sid: str) -> str | None:
     """The log line of an event, fields after it; None for events that have none."""
     form = _LOG_LINES.get(event.event)
     if form is None:
         return None
-    line = form.format(text=event.text or "") + f" call={call_sid}"
+    line = form.format(text=event.text or "") + f" call={field_value(call_sid)}"
     if event.utterance_id is not None:
         line += f" utt={event.utterance_id}"
     return one_line(line)

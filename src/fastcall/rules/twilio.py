@@ -150,7 +150,7 @@ def _check_media_format(media_format: Any) -> None:
         raise _FieldError("'mediaFormat' is not an object")
     found = (media_format.get("encoding"), media_format.get("sampleRate"), media_format.get("channels"))
     if found not in (("audio/x-mulaw", 8000, 1), ("audio/x-mulaw", "8000", 1)):
-        raise _FieldError(f"'mediaFormat' is {found}; only audio/x-mulaw, 8000 Hz, 1 channel is served")
+        raise _FieldError(f"'mediaFormat' is {repr(found)[:80]}; only audio/x-mulaw, 8000 Hz, 1 channel is served")
 
 
 def _media(data: dict[str, Any]) -> TwilioEvent:

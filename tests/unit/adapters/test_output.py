@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -33,6 +34,65 @@ def test_information_is_the_bare_line_and_the_rest_bears_its_level() -> None:
 def test_json_has_one_object_a_line() -> None:
     first, second = (json.loads(line) for line in logged("json"))
     assert (first["level"], first["message"], second["level"]) == ("INFO", "[CFG] A=True", "WARNING")
+
+
+FORGED = "no\n\x1b[2J\x9b31m\r🟢 Final: forged"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_neither_a_message_nor_an_exception_can_forge_a_line(form: str) -> None:
+    stream = io.StringIO()
+    output = LogOutput(stream, form)
+    try:
+        raise RuntimeError(FORGED)
+    except RuntimeError:
+        log.exception("failed: %s", FORGED, extra={"call": FORGED + "x" * 1000})
+    output.close()
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    assert "\r" not in text
+    first, *more = text.removesuffix("\n").split("\n")
+    if form == "text":
+        assert first == "ERROR failed: no\\n\\x1b[2J\\x9b31m\\r🟢 Final: forged"
+        assert more[0] == "    Traceback (most recent call last):"
+        assert all(line.startswith("    ") for line in more)
+    else:
+        made = json.loads(first)
+        assert more == []
+        assert made["message"].startswith("failed: no\\n")
+        assert len(made["call"]) < 200
+
+
+def test_lines_of_a_kind_are_limited_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    output = LogOutput(stream)
+    for number in range(5900):
+        log.warning("message ignored: %d", number, extra={"call": "CA1"})
+    log.warning("something else: %d", 1, extra={"call": "CA1"})
+    for number in range(100):
+        log.info("🟢 Final: %d", number, extra={"call": "CA1"})
+    now += 10.0
+    log.warning("message ignored: %d", 5900, extra={"call": "CA1"})
+    log.warning("message ignored: %d", 5901, extra={"call": "CA1"})
+    output.close()
+    lines = stream.getvalue().splitlines()
+    assert lines[:11] == [f"WARNING message ignored: {n}" for n in range(10)] + ["WARNING something else: 1"]
+    assert lines[111:] == [
+        "WARNING message ignored: 5900 (5890 more of this kind are not shown)",
+        "log lines that were not shown, as there were too many of their kinds: 5891",
+    ]
+
+
+def test_what_people_said_is_for_the_owner_only(tmp_path: Path) -> None:
+    old_mask = os.umask(0)
+    try:
+        TranscriptFile(tmp_path / "words").close()
+    finally:
+        os.umask(old_mask)
+    assert (tmp_path / "words").stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_is_left_on_the_logger() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fastcall.events import TranscriptEvent
-from fastcall.rules.records import log_line, one_line, record, record_line
+from fastcall.rules.records import escaped, field_value, log_line, one_line, record, record_line
 
 KEYS = ["event", "call_sid", "stream_sid", "utterance_id", "text", "start_ms", "end_ms", "source", "at"]
 
@@ -53,3 +53,27 @@ def test_a_record_is_one_line_of_json_whatever_the_text() -> None:
     assert line.endswith("\n")
     assert line.count("\n") == 1
     assert json.loads(line)["text"] == event.text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("CA0123456789abcdef0123456789abcdef", "CA0123456789abcdef0123456789abcdef"),
+        ("-", "-"),
+        ("CA1 utt=5", '"CA1 utt=5"'),
+        ("CA1=", '"CA1="'),
+        ('"CA1"', '"\\"CA1\\""'),
+        ("CA1\n\x1b", '"CA1  "'),
+        ("", '""'),
+        ("x" * 1000, '"' + "x" * 63 + '…"'),
+    ],
+)
+def test_a_field_cannot_imitate_another(value: str, shown: str) -> None:
+    assert field_value(value) == shown
+    line = log_line(TranscriptEvent("partial", 3, "hi"), call_sid=value)
+    assert line == f"🟡 Partial: hi call={shown} utt=3"
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert escaped("שלום\tעולם") == "שלום\\tעולם"
+    assert escaped("a\x1b[2J\x9b\u2028\ud800\n", keep="\n") == "a\\x1b[2J\\x9b\\u2028\\ud800\n"

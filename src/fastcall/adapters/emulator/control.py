@@ -10,7 +10,8 @@
     DELETE /faults      disarm all
 
 HTTP/1.1, one request a connection. Requests that change something need `Content-Type: application/json`, which a
-web page of another origin cannot send unasked, and are taken from this machine only.
+web page of another origin cannot send unasked, and are taken from this machine only. All must have been made for an
+address, for `localhost` or for the name that the emulator listens on: a web page can make a name of its own point here.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class Control:
     def __init__(self, host: Host, on_server_fault: Callable[[Fault], None]) -> None:
         self._host = host
         self._on_server_fault = on_server_fault
+
+    def check_host(self, host: str | None) -> None:
+        """Refuse a request that was made for a name that is not the emulator's; browsers always say for which."""
+        if host is not None and not _is_ours(host, self._host.options.host):
+            raise _Refused(HTTPStatus.FORBIDDEN, "ask for the emulator by its address, or by localhost")
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[HTTPStatus, str, str]:
         """(status, content type, text). Never raises."""
@@ -114,6 +120,18 @@ class Control:
         )
 
 
+def _is_ours(host: str, listens_on: str) -> bool:
+    name = host.strip().lower()
+    name = name[: name.rfind(":")] if name.rfind(":") > name.rfind("]") else name
+    if name in ("localhost", listens_on.lower()):
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def _faults_in(body: bytes) -> tuple[Fault, ...]:
     try:
         return parse_faults(json.loads(body))
@@ -171,6 +189,7 @@ class HttpConnection(asyncio.Protocol):
             raise _Refused(HTTPStatus.BAD_REQUEST, "Content-Length must be a number")
         if int(size) > MAX_BODY_BYTES:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY_BYTES} bytes")
+        self._control.check_host(headers.get("host"))
         if words[0] != "GET":
             self._check_may_change(words[0], headers)
         if len(body) < int(size):

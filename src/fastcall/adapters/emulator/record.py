@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import wave
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,12 @@ __all__ = ["Recorder", "StreamRecord"]
 log = logging.getLogger("fastcall.emulator")
 
 
+def _create(path: Path) -> Path:
+    """Make a new file that only its owner may read: there will be people's words in it."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return path
+
+
 class StreamRecord:
     """The files of one stream. Written through small buffers on the event loop: a debugging aid, not a hot path.
 
@@ -29,7 +36,7 @@ class StreamRecord:
     def __init__(self, base: Path, *, opened: float) -> None:
         self._base = base
         self._opened = opened
-        self._messages: TextIO | None = base.with_suffix(".jsonl").open("x", encoding="utf-8")
+        self._messages: TextIO | None = _create(base.with_suffix(".jsonl")).open("w", encoding="utf-8")
         self._wave: wave.Wave_write | None = None
 
     def request(self, request: Request, *, now: float) -> None:
@@ -78,7 +85,7 @@ class StreamRecord:
         if self._wave is not None or not 8000 <= rate <= 48_000:
             return
         try:
-            self._wave = wave.open(str(self._base.with_suffix(".wav")), "wb")
+            self._wave = wave.open(str(_create(self._base.with_suffix(".wav"))), "wb")
             self._wave.setnchannels(1)
             self._wave.setsampwidth(2)
             self._wave.setframerate(rate)
