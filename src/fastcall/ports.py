@@ -45,7 +45,7 @@ class StreamConfig:
 
 @dataclass(slots=True, frozen=True)
 class StreamWord:
-    """A word and its time in samples since the start of the stream."""
+    """A word and its time in samples since the start of the stream; ``end_sample`` is 0 if it was not told."""
 
     text: str
     start_sample: int
@@ -59,7 +59,7 @@ class StreamResult:
     text: str
     is_final: bool
     end_sample: int
-    """Samples since the start of the stream."""
+    """Samples since the start of the stream; 0 if it was not told."""
     words: tuple[StreamWord, ...] = ()
 
 

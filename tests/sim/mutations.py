@@ -67,7 +67,12 @@ def _nothing(*_: Any, **__: Any) -> None:
     pass
 
 
+def _as_they_come(leg: StreamLeg, results: Sequence[StreamResult]) -> list[StreamResult]:
+    return list(results)
+
+
 MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
+    "results are taken as the provider reports them": (StreamLeg, "_sound", _as_they_come),
     "a replay begins half a second late": (StreamLeg, "__init__", _late_start),
     "finals of the outgoing stream are taken too": (RecognitionSession, "outgoing_results", _take_outgoing_finals),
     "base plus offset in place of the piecewise map": (StreamMap, "_in_piece", _base_plus_offset),

@@ -123,6 +123,7 @@ class SimStream:
         self._ear = Ear(host.words)
         self._current: list[HeardWord] = []
         self._decided: deque[_Decided] = deque()
+        self._before: list[HeardWord] = []
         self._final_due_at = self._results_at = 0.0
         self._any_final = False
         self._withheld_at = -1
@@ -304,13 +305,22 @@ class SimStream:
     def _send_final(self) -> None:
         if self._decided:
             decided = self._decided.popleft()
-            self._tell([self._final(decided), *self._interim()], [*decided.words, *self._unsettled()])
+            results = [self._final(decided), *self._interim()]
+            self._tell(results, [*decided.words, *self._unsettled()])
+            if self._traits.repeats and self._rng.random() < self._traits.repeats:
+                self._host.counts["repeated finals"] += 1
+                self._tell(results, ())
 
     def _final(self, decided: _Decided) -> StreamResult:
         lead, self._any_final = (" " if self._any_final else ""), True
+        before, self._before = self._before, decided.words
+        if self._traits.repeats and self._rng.random() < self._traits.repeats:
+            self._host.counts["finals that reach back"] += bool(before)
+            decided = _Decided([*before[self._rng.randint(0, len(before)) :], *decided.words], decided.end)
         words = decided.words if self._traits.word_times else []
         timed = tuple(StreamWord(w.text, self._round(w.start), self._round(w.end)) for w in words)
-        return StreamResult(lead + " ".join(w.text for w in decided.words), True, decided.end, timed)
+        text = lead + " ".join(w.text for w in decided.words)
+        return StreamResult(text, True, decided.end, timed)
 
     def _interim_soon(self) -> None:
         if self._interim_waits:
@@ -378,6 +388,8 @@ class SimStream:
         """``words`` are in the results as they were said."""
         if self._over or self._is_silent or not results:
             return
+        if not self._traits.tells_ends:
+            results = [replace(result, end_sample=0) for result in results]
         for word in words:
             self._host.told.setdefault(word.number, self._loop.time())
         for result in results:

@@ -59,6 +59,10 @@ class ProviderTraits:
     rewrites: float = 0.0
     withheld: float = 0.0
     """Share of finals that do not come before the next does, or the half-close."""
+    repeats: float = 0.0
+    """Share of finals that come twice, and of those that say the words of the one before once more and go on."""
+    tells_ends: bool = True
+    """Whether results have an end time."""
     late_after_cancel: float = 0.0
     stream_limit_s: float = 305.0
     faults_per_s: float = 0.0
@@ -129,6 +133,7 @@ def scenario_of(seed: int) -> Scenario:
     if voice.deaf:
         # With a stream that says nothing and a detector that hears nothing nobody can know that there was speech.
         provider = replace(provider, stalls=0.0)
+    provider = _odd(Random(f"oddities of call {seed}"), provider)
     words = _speech(rng, seconds)
     frames = max(1, int(seconds / FRAME_S))
     if rng.random() < 0.3 and words:
@@ -220,6 +225,13 @@ def _provider(rng: Random, settings: Settings, seconds: float) -> ProviderTraits
             hangs=rng.choice((0.0, 0.0, 0.1)),
         )
     return traits
+
+
+def _odd(rng: Random, traits: ProviderTraits) -> ProviderTraits:
+    """With word times, what is repeated shows for certain, and ends are known without being told."""
+    if not traits.word_times:
+        return traits
+    return replace(traits, repeats=rng.choice((0.0, 0.0, 0.3)), tells_ends=rng.random() < 0.9)
 
 
 def _outage(rng: Random, seconds: float) -> Outage:

@@ -13,6 +13,7 @@ from typing import Protocol
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated, Word
 from fastcall.ports import Recognizer, RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
+from fastcall.rules.reported import Reported, StreamReports
 from fastcall.rules.rollover import RotationPlan
 from fastcall.rules.streammap import StreamMap
 
@@ -103,6 +104,7 @@ class StreamLeg:
         self.on_sent: Callable[[int, int], None] | None = None
         """Told of audio that was sent as it was said, not in replay: its first sample, and the one after its last."""
         self.map = StreamMap()
+        self.reports = StreamReports()
         self.plan = plan
         self.opened_at = self._loop.time()
         self.abreast_since: float | None = None
@@ -258,13 +260,35 @@ class StreamLeg:
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """A response."""
         self.answered_at = self._loop.time()
-        self._owner.leg_results(self, results)
+        self._owner.leg_results(self, self._sound(results))
+
+    def _sound(self, results: Sequence[StreamResult]) -> list[StreamResult]:
+        """The results without what was settled before, each with an end."""
+        sent = self.map.length_samples
+        sound, interims = [], []
+        for result in results:
+            if not result.is_final:
+                interims.append(result)
+            elif (new := self.reports.final(result.text, result.words, result.end_sample, sent=sent)) is not None:
+                sound.append(_as_reported(result, new))
+        if interims:
+            text = "".join(result.text for result in interims)
+            end_sample = max(result.end_sample for result in interims)
+            words = tuple(word for result in interims for word in result.words)
+            whole = StreamResult(text, False, end_sample, words)
+            sound.append(_as_reported(whole, self.reports.interim(text, words, end_sample, sent=sent)))
+        return sound
 
     def stream_ended(self, end: StreamEnd) -> None:
         """The stream is over."""
         self._stop_timer()
         self._stream = _GONE  # the two knew each other, and would wait for the collector of cycles
         self._owner.leg_ended(self, end)
+
+
+def _as_reported(result: StreamResult, reported: Reported) -> StreamResult:
+    words = result.words[reported.first_word :] if reported.is_timed else ()
+    return StreamResult(reported.text, result.is_final, reported.end_sample, words)
 
 
 class RelayOwner(Protocol):

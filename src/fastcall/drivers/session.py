@@ -10,6 +10,7 @@ call is settled once, by one stream. Nothing here waits, and there is no task or
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -44,6 +45,8 @@ __all__ = ["RecognitionSession", "SessionEvent"]
 SessionEvent = (
     SessionStarted | SessionFailed | SessionRotated | SessionClosed | RecognitionEvent | FallbackAsked | FallbackSilent
 )
+
+log = logging.getLogger("fastcall.session")
 
 # An interim that ends this close to the end of speech has its words.
 COVER_SAMPLES = 300 * SAMPLES_PER_MS
@@ -102,6 +105,7 @@ class RecognitionSession:
         self._finished: asyncio.Future[None] | None = None
         self._closing = self._is_over = False
         self._last_failure: SessionFailed | None = None
+        self._oddities: list[str] = []
         self._metrics = metrics or Metrics()
         self.clock = CallClock()
         """When a sample of the call was said, on the loop's clock. Loop thread."""
@@ -268,19 +272,22 @@ class RecognitionSession:
 
     def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response: its finals, then the one hypothesis that all its interim results make together."""
+        self._note_oddities(leg)
         for number, result in enumerate(results):
             if result.is_final and not self._take_final(leg, result):
                 self.outgoing_results(leg, results[number:])
                 return
         text, end_sample = leg.interim_of(results)
         # After a final without an interim there is left what the final leaves of the one before.
-        if end_sample is None or self._hypothesis.take_interim(text, end_sample):
+        if results and (end_sample is None or self._hypothesis.take_interim(text, end_sample)):
             self._tell_interim()
         if self._relay is not None:
             self._relay.owner_told()
 
     def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
         """Its finals are not taken; their text is still the newest that is known of what follows F."""
+        if not results:
+            return False
         finals = [result.text for result in results if result.is_final]
         text, _ = leg.interim_of(results)
         end_sample = leg.map.to_call(max((result.end_sample for result in results), default=0))
@@ -288,6 +295,12 @@ class RecognitionSession:
             return False
         self._tell_interim()
         return True
+
+    def _note_oddities(self, leg: StreamLeg) -> None:
+        for oddity in leg.reports.oddities:
+            if oddity not in self._oddities:
+                self._oddities.append(oddity)
+                log.warning("the recogniser's %s", oddity)
 
     def owner_is_authoritative(self) -> None:
         """What it has not told of by now is not there."""

@@ -283,7 +283,8 @@ class TranscriptLedger:
     def _share_by_time(self, event: RecognitionEvent, candidates: list[Utterance]) -> list[tuple[Utterance, list[str]]]:
         shares: list[tuple[Utterance, list[str]]] = []
         orphan: Utterance | None = None
-        for tokens, word in zip(tokens_by_word(event.text, event.words), event.words, strict=True):
+        by_word = tokens_by_word(event.text, [word.text for word in event.words])
+        for tokens, word in zip(by_word, event.words, strict=True):
             if not tokens:
                 continue
             owner = min(candidates, key=lambda u: u.distance(word), default=None)

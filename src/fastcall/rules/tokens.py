@@ -10,8 +10,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from fastcall.events import Word
-
 __all__ = ["joined", "tokens_by_word", "tokens_of"]
 
 # Unicode blocks: Thai and Lao, Burmese, Khmer, CJK radicals to Bopomofo (with punctuation and kana), its extensions,
@@ -81,7 +79,7 @@ def joined(tokens: Sequence[str]) -> str:
     return "".join(parts).strip()
 
 
-def tokens_by_word(text: str, words: Sequence[Word]) -> list[list[str]]:
+def tokens_by_word(text: str, words: Sequence[str]) -> list[list[str]]:
     """The tokens of ``text`` by the recogniser's words for it; in order, and all of them.
 
     A text may spell what its words say otherwise: tokens between two words that were found are divided evenly.
@@ -93,7 +91,7 @@ def tokens_by_word(text: str, words: Sequence[Word]) -> list[list[str]]:
     return [tokens[low:high] for low, high in zip(starts, [*starts[1:], len(tokens)], strict=True)]
 
 
-def _starts(tokens: Sequence[str], words: Sequence[Word]) -> list[int]:
+def _starts(tokens: Sequence[str], words: Sequence[str]) -> list[int]:
     """At which token each word begins."""
     plain = [_folded(token) for token in tokens]
     text = "".join(plain)
@@ -102,7 +100,7 @@ def _starts(tokens: Sequence[str], words: Sequence[Word]) -> list[int]:
     at = 0
     unfound = 0
     for word in words:
-        wanted = _folded(word.text)
+        wanted = _folded(word)
         found = text.find(wanted, at, at + len(wanted) + _SEARCH_CHARACTERS) if wanted else -1
         if found < 0:
             unfound += 1

@@ -15,6 +15,7 @@ from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, Sess
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, ScriptedStream
+from sim.clock import elapse, in_virtual_time
 
 CONFIG = StreamConfig("en-US", "default")
 FRAME = bytes(range(160))
@@ -262,3 +263,82 @@ async def test_nothing_is_left_on_the_loop_after_many_sessions() -> None:
         stage.say(9)
         await stage.close(final("a", 0.1))
     assert asyncio.all_tasks() == before
+
+
+# --- providers that repeat themselves, and leave times out -------------------------------------------------------
+
+
+def timed(text: str, start_s: float) -> tuple[StreamWord, ...]:
+    """Words of 0.3 s each."""
+    starts = [int((start_s + index * 0.3) * 8000) for index in range(len(text.split()))]
+    return tuple(StreamWord(word, at, at + 2400) for word, at in zip(text.split(), starts, strict=True))
+
+
+@pytest.mark.parametrize("has_times", [True, False])
+async def test_a_final_that_comes_again_and_goes_on_settles_only_what_is_new(has_times: bool) -> None:
+    stage = Stage()
+    stage.say(200)
+    stage.stream.results(final("tell me a", 1.0, timed("tell me a", 0.1) if has_times else ()))
+    for _ in range(2):
+        stage.stream.results(interim("tell me a jo", 1.3))
+    for _ in range(2):
+        stage.stream.results(final("tell me a joke", 1.5, timed("tell me a joke", 0.1) if has_times else ()))
+    assert stage.finals == ["tell me a", "joke"]
+    assert stage.partials == ["jo"]
+    finals = [event for event in stage.events if isinstance(event, RecognitionEvent) and event.kind == "final"]
+    assert [[word.text for word in event.words] for event in finals] == (
+        [["tell", "me", "a"], ["joke"]] if has_times else [[], []]
+    )
+    await stage.close()
+
+
+@in_virtual_time
+async def test_the_stream_that_is_replaced_repeats_itself_as_well() -> None:
+    stage = Stage(Settings(stt_rotate_after_s=2.0, stt_rotate_by_s=3.0))
+    stage.say(200)
+    stage.stream.results(interim("tell me", 0.9))
+    await elapse(3.5)
+    assert len(stage.recognizer.streams) == 2
+    old = stage.recognizer.streams[0]
+    for _ in range(2):
+        old.results(final("tell me a", 1.0))
+    old.results(interim("joke", 1.5))
+    assert stage.results()[-1] == ("interim", "tell me a joke")
+    await stage.session.close(0.5)
+
+
+async def test_finals_without_ends_settle_what_was_heard_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.say(48)
+    stage.stream.results(interim("one", 0))
+    stage.say(48)
+    stage.stream.results(final("one", 0), interim("two", 0))
+    stage.say(48)
+    stage.stream.results(final("two", 0))
+    ends = [(e.kind, e.text, e.end_sample) for e in stage.events if isinstance(e, RecognitionEvent) and e.text]
+    batches = 48 * 160
+    assert ends == [
+        ("interim", "one", batches),
+        ("final", "one", batches),
+        ("interim", "two", 2 * batches),
+        ("final", "two", 2 * batches),
+    ]
+    stage.stream.end(StreamEnd("UNAVAILABLE"))
+    await until(lambda: len(stage.recognizer.streams) == 2)
+    assert stage.stream.samples == batches  # only what follows the last final is heard again
+    stage.stream.results(final("three", 0))
+    assert [record.getMessage() for record in caplog.records if "end time" in record.getMessage()] == [
+        "the recogniser's results have no end time: where they end is estimated"
+    ]
+    await stage.close()
+
+
+async def test_ends_beyond_the_audio_do_not_settle_what_was_not_said() -> None:
+    stage = Stage()
+    stage.say(48)
+    stage.stream.results(final("one", 900, (StreamWord("one", 899 * 8000, 900 * 8000),)))
+    stage.say(48)
+    stage.stream.results(final("two", 1.9, timed("two", 1.5)))
+    ends = [(e.text, e.end_sample, len(e.words)) for e in stage.events if isinstance(e, RecognitionEvent) and e.text]
+    assert ends == [("one", 48 * 160, 0), ("two", int(1.9 * 8000), 1)]
+    await stage.close()

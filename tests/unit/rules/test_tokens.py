@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.events import Word
 from fastcall.rules.tokens import joined, tokens_by_word, tokens_of
 
 LETTERS = "ab1,.'「」（ 好今天ก็ำไทខ្មែរຂອງかナー゙ﾊﾟ\u0301\u200d"
-
-
-def words_of(*texts: str) -> list[Word]:
-    return [Word(text, index, index + 1) for index, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +66,12 @@ def test_texts_that_follow_each_other_have_a_space_between_them_where_their_scri
     ],
 )
 def test_tokens_by_the_recognisers_words(text: str, words: list[str], given_: list[str]) -> None:
-    assert [joined(tokens) for tokens in tokens_by_word(text, words_of(*words))] == given_
+    assert [joined(tokens) for tokens in tokens_by_word(text, words)] == given_
 
 
 @given(st.text(LETTERS), st.lists(st.text(LETTERS, max_size=4), min_size=1))
 def test_no_token_is_lost_or_doubled_whatever_the_words_are(text: str, words: list[str]) -> None:
     plain = " ".join(text.split())
-    shares = tokens_by_word(plain, words_of(*words))
+    shares = tokens_by_word(plain, words)
     assert len(shares) == len(words)
     assert [token for tokens in shares for token in tokens] == tokens_of(plain)
