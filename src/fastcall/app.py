@@ -119,6 +119,9 @@ class Server:
         """The metrics, as of now."""
         if self._door is not None:
             self.metrics.sockets_waiting = len(self._door.room)
+        if self._file is not None:
+            self.metrics.transcript_lines_dropped = self._file.dropped_lines
+            self.metrics.transcript_lines_waiting = self._file.waiting_lines
         return self._calls.snapshot()
 
     def _is_read(self) -> bool:
@@ -150,7 +153,12 @@ class Server:
 
     def remarks(self) -> list[str]:
         """See ``CallPool``."""
-        return []
+        return [self._file.trouble] if self._file is not None and self._file.trouble else []
+
+    def reopen(self) -> None:
+        """Go on in a new file of transcripts: the old one was renamed."""
+        if self._file is not None:
+            self._file.reopen()
 
     async def numbers(self) -> dict[str, Any]:
         """See ``CallPool``."""
@@ -238,6 +246,8 @@ def serve(settings: Settings, options: ServeOptions) -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
+        if options.transcripts:  # else a terminal that is gone ends it, as it ends others
+            signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(server.reopen))
         await _serve_until_asked(server, asked)
 
     return _run(main(), output, last_resort)

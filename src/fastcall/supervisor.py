@@ -141,12 +141,21 @@ class Supervisor:
 
     def remarks(self) -> list[str]:
         """See ``CallPool``."""
-        return [worker.trouble for worker in self._workers if worker.trouble]
+        troubles = [worker.trouble for worker in self._workers]
+        return [each for each in (*troubles, self._file.trouble if self._file is not None else "") if each]
+
+    def reopen(self) -> None:
+        """Go on in a new file of transcripts: the old one was renamed."""
+        if self._file is not None:
+            self._file.reopen()
 
     async def numbers(self) -> dict[str, Any]:
         """See ``CallPool``."""
         assert self._door is not None
         self.metrics.sockets_waiting = len(self._door.room)
+        if self._file is not None:
+            self.metrics.transcript_lines_dropped = self._file.dropped_lines
+            self.metrics.transcript_lines_waiting = self._file.waiting_lines
         theirs = await asyncio.gather(*(worker.numbers() for worker in self._workers))
         return merge([self._gone, self.metrics.snapshot(), *theirs])
 

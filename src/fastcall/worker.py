@@ -77,7 +77,7 @@ class Worker:
     async def run(self) -> None:
         """Serve until the parent says stop, or is gone."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # a signal to all processes is the parent's to act on
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=LINE_LIMIT_BYTES)
         line = await reader.readline()

@@ -33,6 +33,12 @@ CLOSE_TIMEOUT_S = 2.0
 # Processes that share a pipe do not break each other's lines as long as no write is longer (POSIX, write()).
 LOG_WRITE_BYTES = select.PIPE_BUF
 FILE_WRITE_BYTES = 64 * 1024
+# What people said is for the owner's eyes; a file that is there keeps the mode that it was given.
+FILE_MODE = 0o600
+# A disk that was full may have room again.
+RETRY_S = 1.0
+
+log = logging.getLogger("fastcall")
 
 
 class _LineWriter:
@@ -40,15 +46,27 @@ class _LineWriter:
 
     :param write: writes lines, with their newlines, and brings them where they go
     :param limit_bytes: of one write, in UTF-8, if it is of more than one line
-    :param failed: is told, by the thread, why lines were dropped
+    :param failed: is told, by the thread, why lines could not be written
+    :param retry_s: after how long lines that could not be written are tried again, until they can be; None: never
+    :param reopen: is called, by the thread, between two writes, when ``reopen`` was
     """
 
     def __init__(
-        self, name: str, write: Callable[[str], None], *, limit_bytes: int, failed: Callable[[Exception], None]
+        self,
+        name: str,
+        write: Callable[[str], None],
+        *,
+        limit_bytes: int,
+        failed: Callable[[Exception], None],
+        retry_s: float | None = None,
+        reopen: Callable[[], None] = lambda: None,
     ) -> None:
         self._write = write
         self._limit_bytes = limit_bytes
         self._failed = failed
+        self._retry_s = retry_s
+        self._reopen = reopen
+        self._is_to_reopen = False
         self._waiting: deque[str] = deque()
         self._news = threading.Event()
         self._closing = threading.Event()
@@ -57,6 +75,11 @@ class _LineWriter:
         self._unwritten = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Lines that are not written yet."""
+        return len(self._waiting)
 
     @property
     def dropped(self) -> int:
@@ -71,6 +94,11 @@ class _LineWriter:
         self._waiting.append(line)
         if not self._news.is_set():
             self._news.set()
+
+    def reopen(self) -> None:
+        """Have the thread call ``reopen`` soon. Any thread."""
+        self._is_to_reopen = True
+        self._news.set()
 
     def close(self) -> bool:
         """Write what waits and end the thread.
@@ -90,20 +118,38 @@ class _LineWriter:
             self._closing.wait(GATHER_S)
             self._news.clear()  # before all else is looked at: what comes now wakes this thread again
             closing = self._closing.is_set()
+            self._reopen_if_asked()
             while self._waiting:
                 self._write_some()
 
+    def _reopen_if_asked(self) -> None:
+        if self._is_to_reopen:
+            self._is_to_reopen = False
+            self._reopen()
+
     def _write_some(self) -> None:
-        lines = [self._waiting.popleft()]
-        room = self._limit_bytes - _bytes_of(lines[0])
-        while self._waiting and (size := _bytes_of(self._waiting[0])) <= room:
-            lines.append(self._waiting.popleft())
+        # They stay in the queue until they are written: it is what bounds them.
+        count, room = 1, self._limit_bytes - _bytes_of(self._waiting[0])
+        while count < len(self._waiting) and (size := _bytes_of(self._waiting[count])) <= room:
             room -= size
+            count += 1
+        lines = "".join(self._waiting[index] for index in range(count))  # an iterator would not bear what others add
+        while not self._has_written(lines):
+            if self._retry_s is None or self._closing.is_set():
+                self._unwritten += count
+                break
+            self._closing.wait(self._retry_s)
+            self._reopen_if_asked()
+        for _ in range(count):
+            self._waiting.popleft()
+
+    def _has_written(self, lines: str) -> bool:
         try:
-            self._write("".join(lines))
+            self._write(lines)
         except (OSError, ValueError) as error:
-            self._unwritten += len(lines)
             self._failed(error)
+            return False
+        return True
 
 
 def _bytes_of(line: str) -> int:
@@ -221,46 +267,86 @@ class LogOutput:
                 sys.stderr.write(f"fastcall: the log cannot be written: {error}\n")
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 class TranscriptFile:
     """Appends lines to a file by a thread. ``write`` is for the loop's thread, and returns at once.
+
+    What cannot be written, because the disk is full, waits and is tried again; 100,000 lines wait at most.
 
     :raises UsageError: the file cannot be opened
     """
 
     def __init__(self, path: str | Path) -> None:
+        self._path = path
         try:
-            # What people said is for the owner's eyes; a file that is there keeps the mode that it was given.
-            self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_open_private)
+            self._descriptor = self._open()
         except OSError as error:
             raise UsageError(f"cannot write transcripts to {path}: {error.strerror}") from error
+        self._rest = b""
+        self.trouble = ""
+        """Why lines cannot be written; empty if they can. Any thread."""
         self._writer = _LineWriter(
-            "fastcall-transcripts", self._write, limit_bytes=FILE_WRITE_BYTES, failed=self._failed
+            "fastcall-transcripts",
+            self._write,
+            limit_bytes=FILE_WRITE_BYTES,
+            failed=self._failed,
+            retry_s=RETRY_S,
+            reopen=self._reopen,
         )
 
     @property
     def dropped_lines(self) -> int:
-        """Lines that did not fit because the disk was too slow, or could not be written."""
+        """Lines that did not fit because the disk was full or too slow."""
         return self._writer.dropped
+
+    @property
+    def waiting_lines(self) -> int:
+        """Lines that are not written yet."""
+        return self._writer.waiting
 
     def write(self, line: str) -> None:
         """Queue one line, newline included; dropped and counted when the disk is 100,000 lines behind."""
         self._writer.add(line)
 
+    def reopen(self) -> None:
+        """Go on in a new file of the same name: the old one was renamed. Any thread; returns at once."""
+        self._writer.reopen()
+
     def close(self) -> None:
         """Write what waits, close the file, end the thread."""
-        self._writer.close()
+        if not self._writer.close():
+            log.error("cannot write transcripts: the disk does not answer; %d lines are lost", self._writer.waiting)
+            return
+        if self.dropped_lines:
+            log.error("transcripts: %d lines were dropped", self.dropped_lines)
         try:
-            self._file.close()
-        except OSError as error:  # what a full disk had not taken is tried once more
+            os.close(self._descriptor)
+        except OSError as error:  # a file of another machine may say only now what it did not take
             self._failed(error)
 
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+
+    def _reopen(self) -> None:
+        try:
+            descriptor = self._open()
+        except OSError as error:
+            log.error("cannot open %s again, going on in the old file: %s", self._path, error.strerror)
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        log.info("transcripts go on in a new file: %s", self._path)
+
     def _write(self, lines: str) -> None:
-        self._file.write(lines)
-        self._file.flush()
+        data = self._rest or lines.encode(errors="backslashreplace")
+        while data:
+            self._rest = data  # a disk that becomes full takes a part; the rest of the line is to follow it
+            data = data[os.write(self._descriptor, data) :]
+        self._rest = b""
+        if self.trouble:
+            self.trouble = ""
+            log.info("transcripts are written again; dropped so far: %d lines", self.dropped_lines)
 
     def _failed(self, error: Exception) -> None:
-        logging.getLogger("fastcall").error("cannot write transcripts: %s", error)
+        if not self.trouble:
+            log.error("cannot write transcripts: %s", error)
+        self.trouble = f"transcripts cannot be written: {error.strerror if isinstance(error, OSError) else error}"

@@ -38,6 +38,7 @@ COUNTERS = {
     "agent_events_dropped": "Events that a handler was too slow for (the oldest are dropped)",
     "clears_overdue": "Times marks did not come back within a second of clear",
     "events_dropped": "Lines of the transcript stream that a reader of /events was too slow for",
+    "transcript_lines_dropped": "Lines that the file of --transcripts did not take, and that did not fit into memory",
     "worker_stalls": "Times a worker did not answer, and got no calls until it did",
     "worker_deaths": "Workers that died, or were killed because they did not answer",
 }
@@ -56,6 +57,7 @@ GAUGES = {
     "calls_live": "Calls that are live",
     "calls_interrupted": "Calls whose recogniser gives no results, for now or any more",
     "sockets_waiting": "Sockets that are no call yet",
+    "transcript_lines_waiting": "Lines that are not written to the file of --transcripts yet",
     "loop_lag_seconds": "How late the event loop is, in seconds: median of the last two seconds",
     "loop_busy_ratio": "Share of one core that the event loop's thread used in the last two seconds",
 }
@@ -106,6 +108,7 @@ class Metrics:
         self.idle_closed = 0
         self.fallback_failures = 0
         self.events_dropped = 0
+        self.transcript_lines_dropped = 0
         self.worker_stalls = 0
         self.worker_deaths = 0
         self.barge_ins = 0
@@ -125,6 +128,7 @@ class Metrics:
         self.calls_live = 0
         self.calls_interrupted = 0
         self.sockets_waiting = 0
+        self.transcript_lines_waiting = 0
         self.loop_lag_seconds = 0.0
         self.loop_busy_ratio = 0.0
         self.audio_age_seconds = Histogram(_AGE_S)
@@ -169,7 +173,7 @@ def merge(snapshots: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The numbers of several processes as one's: all are added, but for the loop's state, of which the worst counts."""
     together = Metrics().snapshot()
     for snapshot in snapshots:
-        for name in (*COUNTERS, "calls_live", "calls_interrupted", "sockets_waiting"):
+        for name in (*COUNTERS, "calls_live", "calls_interrupted", "sockets_waiting", "transcript_lines_waiting"):
             together[name] += snapshot[name]
         for name in ("loop_lag_seconds", "loop_busy_ratio"):
             together[name] = max(together[name], snapshot[name])
