@@ -24,7 +24,7 @@ BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test test-pythons test-uplinks check lossless agents bench bench-table gates density soak simulate-faults sanitize coverage fuzz clean
+.PHONY: help build demo serve test test-pythons test-uplinks check lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +108,9 @@ density: build  ## how many live calls one core carries, against the replaced de
 
 soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat
 	$(BIN)/python benchmarks/soak.py $(or $(MINUTES),20)
+
+siege: build  ## 200 calls on two workers, and everything that strangers do at once: no audio lost, none late (2 minutes)
+	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
 
 clean:  ## remove all environments and everything built
 	rm -rf .venv .venv-* build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

@@ -179,11 +179,12 @@ class _Shared(asyncio.Protocol):
         self._protocol.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        data = data[: MAX_REQUEST_BYTES - self._received]
         self._received += len(data)
-        if self._received > MAX_REQUEST_BYTES:
-            self._transport.pause_reading()  # what is answered is answered; then the connection is closed
-        else:
+        if data:
             self._reader.received(self._transport, data)
+        else:
+            self._transport.pause_reading()  # it is answered without the rest, and then closed
 
     def eof_received(self) -> bool | None:
         self._reader.finish()
