@@ -114,6 +114,7 @@ class FallbackDesk:
         )
         for ask in asks:
             self._begin(ask)
+        self._hand_out()  # what needed no asking
         self._arm()
 
     async def finish(self) -> None:

@@ -128,6 +128,7 @@ class FallbackRule:
         self._piece_samples = min(PIECE_SAMPLES, self._piece_when)
         self._spans: list[_Span] = []
         self._speech_start: int | None = None
+        self._has_detector = False
         self._rest: tuple[int, int] | None = None
         self._final_end = 0
         self._trouble = ""
@@ -158,6 +159,7 @@ class FallbackRule:
         :param call_end: as far as there is audio
         :param quietest: the best moment for a cut between two samples
         """
+        self._has_detector = True
         if speaking:
             self._speech_start = self._take_rest(sample, now)
             return
@@ -274,7 +276,14 @@ class FallbackRule:
         is_cut = not begins or min(begins) > high
         high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high) if is_cut else min(begins)
         piece = _Span(low, high, high, now, is_piece=True, is_cut=is_cut)
+        is_spoken = self._speech_start is not None and self._speech_start < high
+        if self._has_detector and not is_spoken and not self._rest_is_in(low, high):
+            # Nobody was heard to speak in it: who is asked for words there invents some.
+            piece.text, piece.is_cut = "", False
         self._spans.insert(len(self._spans) if first is None else first, piece)
+
+    def _rest_is_in(self, low: int, high: int) -> bool:
+        return self._rest is not None and self._rest[0] < high and self._rest[1] > low
 
     def next_deadline(self) -> float | None:
         """When ``asks`` may have more by time alone."""

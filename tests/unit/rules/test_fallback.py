@@ -308,15 +308,18 @@ def test_a_piece_without_an_answer_stays_the_recognisers_as_long_as_it_is_kept()
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_a_piece_ends_before_the_next_utterance(is_over: bool) -> None:
+def test_a_piece_in_which_nobody_was_heard_is_settled_without_asking(is_over: bool) -> None:
     call = Call("outage")
     call.note(True, 20, call_end_s=20.3)
     if is_over:
         call.note(False, 22, call_end_s=22.5)
         (utterance,) = call.asks()
         assert utterance.start == 19 * S
-    (piece,) = call.asks(now=71)
-    assert (piece.start, piece.end) == (0, int(19.9 * S))
+    assert call.asks(now=71) == []
+    assert call.take() == [(0.0, 19.9, "")]
+    call.settle(19.9)
+    if not is_over:
+        assert spans(call.asks(now=91)) == [(19.9, 44.65)]  # of the utterance that goes on
 
 
 def test_an_utterance_longer_than_the_bound_is_heard_in_pieces_and_its_end_alone() -> None:
@@ -368,14 +371,14 @@ def test_a_text_says_whether_it_ends_where_there_was_no_pause() -> None:
     ]
 
 
-@pytest.mark.parametrize(("onset_s", "is_cut"), [(None, True), (20.0, False)])
+@pytest.mark.parametrize(("onset_s", "is_cut"), [(None, True), (0.05, True), (20.0, False)])
 def test_a_piece_is_cut_but_before_an_onset(onset_s: float | None, is_cut: bool) -> None:
     call = Call("outage")
     if onset_s is not None:
         call.note(True, onset_s, call_end_s=onset_s + 0.3)
-    (ask,) = call.asks(call_end_s=71)
-    call.rule.answered(ask.number, "words")
-    (span,) = call.settled()
+    for ask in call.asks(call_end_s=71):
+        call.rule.answered(ask.number, "words")
+    span, *_ = call.settled()
     assert span.is_cut == is_cut
 
 

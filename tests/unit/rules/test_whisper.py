@@ -44,9 +44,27 @@ def test_languages(tag: str, code: str) -> None:
         ("Thank you.", 0.05, -20.0, False),
         ("תודה", 0.1, -25.0, False),
         # It is not all that was said.
-        ("Thank you for watching the house.", 0.9, -70.0, False),
-        ("a table for two, thank you", 0.9, -70.0, False),
-        ("", 0.9, -120.0, False),
+        ("Thank you for watching the house.", 0.8, -55.0, False),
+        ("a table for two, thank you", 0.8, -55.0, False),
+        # The same again and again.
+        ("Thank you. Thank you.", 0.6, -20.0, True),
+        ("Thank you. Thank you.", 0.1, -55.0, True),
+        ("you you you you", 0.4, -20.0, True),
+        ("Merci de votre attention. Merci de votre attention. Merci de votre attention.", 0.4, -20.0, True),
+        ("I'm going to go to the store. " * 12, 0.0, -20.0, True),
+        ("ご視聴ありがとうございました。ご視聴ありがとうございました。", 0.6, -20.0, True),
+        # People do so, too.
+        ("no no no no", 0.05, -20.0, False),
+        ("Thank you. Thank you.", 0.1, -20.0, False),
+        ("hello, hello", 0.4, -20.0, False),
+        # No words.
+        ("...", 0.0, -20.0, True),
+        (" ♪ ♪", 0.1, -20.0, True),
+        ("", 0.9, -120.0, True),
+        # In a language that no list has, where the model is sure that nobody spoke, or nobody can have.
+        ("Tack för att ni tittade!", 0.95, -20.0, True),
+        ("Dziękuję za uwagę.", 0.1, -65.0, True),
+        ("Tack för att ni tittade!", 0.2, -20.0, False),
     ],
 )
 def test_what_is_dropped(text: str, silence: float, level_db: float, is_dropped: bool) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastcall.adapters.whisper.audio import level_db, split_at_quiet, to_16k
 from fastcall.errors import UsageError
-from fastcall.rules.whisper import is_invented, language_of
+from fastcall.rules.whisper import SILENT_LEVEL_DB, is_invented, language_of
 
 __all__ = ["Engine", "EngineOptions", "check_model"]
 
@@ -76,7 +76,7 @@ class Engine:
             )
         except Exception as error:
             # Of the hub, of ctranslate2, of a file that is damaged: a dozen kinds, and one thing to do about them.
-            raise UsageError(_why(options.model, error)) from error
+            raise UsageError(_why_compute_type(options.compute_type, error) or _why(options.model, error)) from error
         self.is_multilingual = bool(self._model.model.is_multilingual)
 
     def lacks(self, language: str) -> bool:
@@ -88,6 +88,9 @@ class Engine:
         audio = to_16k(pcm)
         texts = []
         for piece in split_at_quiet(audio):
+            level = level_db(piece)
+            if level <= SILENT_LEVEL_DB:
+                continue  # a second of work, of which only an invention could come
             segments, _ = self._model.transcribe(
                 piece,
                 language=language_of(language),
@@ -100,7 +103,7 @@ class Engine:
             heard = list(segments)  # decoding happens here
             text = " ".join(segment.text.strip() for segment in heard).strip()
             silence = min((segment.no_speech_prob for segment in heard), default=1.0)
-            if text and not is_invented(text, no_speech_probability=silence, level_db=level_db(piece)):
+            if text and not is_invented(text, no_speech_probability=silence, level_db=level):
                 texts.append(text)
         return " ".join(texts)
 
@@ -119,6 +122,16 @@ class Engine:
 
 def _is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def _why_compute_type(compute_type: str, error: Exception) -> str:
+    """What is wrong with the compute type; empty if ``error`` is about something else."""
+    if "compute type" not in str(error):
+        return ""
+    from ctranslate2 import get_supported_compute_types
+
+    usable = ", ".join(["default", *sorted(get_supported_compute_types("cpu"))])
+    return f"WHISPER_COMPUTE_TYPE={compute_type} cannot be used: {error}; this machine has {usable}"
 
 
 def _why(model: str, error: Exception) -> str:

@@ -54,6 +54,29 @@ def test_a_model_is_loaded_and_decodes(tiny: str) -> None:
     assert engine.recognize(NOISE, "iw") == text  # deterministic, and the same language
 
 
+def test_silence_is_not_recognised_at_all(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(EngineOptions(tiny, threads=1))
+    asked: list[int] = []
+    transcribe = engine._model.transcribe
+    monkeypatch.setattr(
+        engine._model, "transcribe", lambda piece, **o: asked.append(len(piece)) or transcribe(piece, **o)
+    )
+    hiss = np.random.default_rng(1).normal(0, 8, 16_000).astype("<i2").tobytes()
+    assert engine.recognize(bytes(32_000), "en-US") == engine.recognize(hiss, "en-US") == ""
+    assert asked == []
+    assert engine.recognize(NOISE, "en-US")
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("compute_type", ["float16", "int9"])
+def test_a_compute_type_that_this_machine_has_not_is_named(tiny: str, compute_type: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Engine(EngineOptions(tiny, compute_type=compute_type, threads=1))
+    assert f"WHISPER_COMPUTE_TYPE={compute_type} cannot be used" in str(refused.value)
+    assert "float32" in str(refused.value)
+    assert "WHISPER_MODEL" not in str(refused.value)
+
+
 def test_more_than_30_s_is_heard_to_its_end(tiny: str) -> None:
     engine = Engine(EngineOptions(tiny, threads=1))
     assert len(engine.recognize(NOISE * 20, "en-US")) > len(engine.recognize(NOISE, "en-US"))
