@@ -192,7 +192,6 @@ async def test_after_a_failure_for_good_the_fallback_hears_every_utterance() -> 
     stage = Stage(serves=True)
     stage.session.note_speech(True, 0)
     await stage.hear(1.0)
-    stage.stream.results(StreamResult("on", False, S))
     stage.stream.end(StreamEnd("PERMISSION_DENIED", "who?"))
     (failed,) = [e for e in stage.events if isinstance(e, SessionFailed)]
     assert not failed.retrying
