@@ -67,5 +67,7 @@ def test_scan_of_a_message(benchmark: Any) -> None:
         fields = json.loads(message)
         return fields["streamSid"], int(fields["media"]["timestamp"]), base64.b64decode(fields["media"]["payload"])
 
-    assert scan_media(message) == standard_library()
+    found = scan_media(message)
+    assert found is not None
+    assert found[:3] == standard_library()
     compare(benchmark, "scan of a media message", lambda: scan_media(message), standard_library, floor=12)

@@ -70,8 +70,9 @@ def frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, key: bytes | 
     return head + (key + apply_mask(payload, key) if key is not None else payload)
 
 
-def media(timestamp_ms: int, mulaw: bytes, *, sid: str = SID, number: int = 3) -> bytes:
-    """The text of a media message as Twilio sends it."""
+def media(timestamp_ms: int, mulaw: bytes, *, sid: str = SID, number: int | None = None) -> bytes:
+    """The text of a media message as Twilio sends it; by its time it is the ``number``-th of its call."""
+    number = timestamp_ms // 20 if number is None else number
     payload = base64.b64encode(mulaw).decode()
     return (
         f'{{"event":"media","sequenceNumber":"{number}","media":{{"track":"inbound","chunk":"{number - 1}",'

@@ -176,34 +176,6 @@ class Debouncer:
 
 
 @dataclass
-class Timeline:
-    """Compares in milliseconds, with fractions."""
-
-    expected_ms: float | None = None
-    frames: int = 0
-    gaps: int = 0
-    gap_samples: int = 0
-    duplicate_frames: int = 0
-    rebases: int = 0
-
-    def place(self, timestamp_ms: int, samples: int) -> int | None:
-        duration_ms, expected_ms = samples / 8, self.expected_ms
-        self.frames += 1
-        gap_ms = timestamp_ms - expected_ms if expected_ms is not None else 0
-        if abs(gap_ms) > 5000:
-            self.rebases += 1
-            gap_ms = 0
-        elif gap_ms <= -duration_ms and gap_ms < -10:
-            self.duplicate_frames += 1
-            return None
-        self.expected_ms = timestamp_ms + duration_ms
-        silence = int(gap_ms) * 8 if gap_ms > 10 else 0
-        self.gaps += gap_ms > 10
-        self.gap_samples += silence
-        return silence
-
-
-@dataclass
 class Endpointing:
     """Keeps every frame of the call. ``feed`` gives what changed, as (what, where): begins have two places."""
 
@@ -242,13 +214,15 @@ class Endpointing:
         return reason, self.last_voiced, 0
 
 
-def scan_media(message: bytes) -> tuple[str, int, bytes] | None:
+def scan_media(message: bytes) -> tuple[str, int, bytes, int, int] | None:
     """What ``json`` and ``base64`` make of an inbound media message; None if they make none of it."""
     try:
         fields = json.loads(message)
         media = fields["media"]
         if fields["event"] != "media" or media["track"] != "inbound":
             return None
-        return fields["streamSid"], int(media["timestamp"]), base64.b64decode(media["payload"], validate=True)
+        counts = int(media.get("chunk", -1)), int(fields.get("sequenceNumber", -1))
+        payload = base64.b64decode(media["payload"], validate=True)
+        return fields.get("streamSid", ""), int(media["timestamp"]), payload, *counts
     except (ValueError, KeyError, TypeError):
         return None

@@ -98,22 +98,24 @@ cdef class MediaLane:
         cdef Message found
         cdef uint8_t audio[2 * VOICE_FRAME_SAMPLES]
         cdef Text* payload = &found.values[PAYLOAD]
-        cdef int64_t timestamp_ms
+        cdef int64_t timestamp_ms, number
         cdef Py_ssize_t samples, accepted
         if not self.is_open or self.allowed <= 0 or not read_message(message, message + length, &found):
             return REFUSED
-        if not text_is(&found.values[STREAM_SID], self.stream_sid, self.stream_sid_chars):
+        if found.seen & (1 << STREAM_SID) and not text_is(
+            &found.values[STREAM_SID], self.stream_sid, self.stream_sid_chars
+        ):
             return REFUSED
-        timestamp_ms = read_number(&found.values[TIMESTAMP])
+        timestamp_ms, number = read_number(&found.values[TIMESTAMP]), read_count(&found)
         samples = base64_bytes(payload)
-        if timestamp_ms < 0 or samples < 1 or not self.ear.has_room(samples):
+        if timestamp_ms < 0 or number < NO_COUNT or samples < 1 or not self.ear.has_room(samples):
             return REFUSED
-        if not self.timeline.follows(timestamp_ms, samples):
+        if not self.timeline.follows(timestamp_ms, number):
             return REFUSED
         accepted = audio_fitting(&self.track.audio, samples, self.limit_samples)
         if accepted < samples or not decode_base64(payload, audio, samples):
             return REFUSED
-        self.timeline.advance(timestamp_ms, samples)
+        self.timeline.advance(timestamp_ms, samples, number, 0)
         self.taken += 1
         self.taken_at = now
         self.allowed -= 1

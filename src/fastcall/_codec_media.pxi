@@ -11,7 +11,9 @@ cdef enum:
     EVENT, SEQUENCE_NUMBER, STREAM_SID, MEDIA, TRACK, CHUNK, TIMESTAMP, PAYLOAD, KEYS
 
 cdef enum:
-    NEEDED = 1 << EVENT | 1 << STREAM_SID | 1 << MEDIA | 1 << TRACK | 1 << TIMESTAMP | 1 << PAYLOAD
+    NEEDED = 1 << EVENT | 1 << MEDIA | 1 << TRACK | 1 << TIMESTAMP | 1 << PAYLOAD
+    NO_COUNT = -1  # the message bears none
+    ODD_COUNT = -2  # it bears one that is no number here
 
 cdef struct Text:
     const char* start
@@ -109,21 +111,17 @@ cdef const char* read_object(
 
 
 cdef bint read_message(const char* at, const char* end, Message* message) noexcept nogil:
-    """Whether this is one inbound media message of the known form. Timestamp and payload are not looked at."""
+    """Whether this is one inbound media message of the known form. Timestamp, payload and counts are not looked at;
+    ``streamSid`` may be missing."""
     message.seen = 0
     at = read_object(at, end, EVENT, MEDIA, message)
     if at == NULL or skip_space(at, end) != end or message.seen & NEEDED != NEEDED:
         return False
-    if message.seen & (1 << SEQUENCE_NUMBER) and not is_plain(&message.values[SEQUENCE_NUMBER]):
+    if message.seen & (1 << STREAM_SID) and not (
+        1 <= message.values[STREAM_SID].chars <= STREAM_SID_LIMIT_CHARS and is_plain(&message.values[STREAM_SID])
+    ):
         return False
-    if message.seen & (1 << CHUNK) and not is_plain(&message.values[CHUNK]):
-        return False
-    return (
-        text_is(&message.values[EVENT], b"media", 5)
-        and text_is(&message.values[TRACK], b"inbound", 7)
-        and 1 <= message.values[STREAM_SID].chars <= STREAM_SID_LIMIT_CHARS
-        and is_plain(&message.values[STREAM_SID])
-    )
+    return text_is(&message.values[EVENT], b"media", 5) and text_is(&message.values[TRACK], b"inbound", 7)
 
 
 cdef int64_t read_number(const Text* text) noexcept nogil:
@@ -137,6 +135,23 @@ cdef int64_t read_number(const Text* text) noexcept nogil:
             return -1
         number = number * 10 + (text.start[i] - c'0')
     return number
+
+
+cdef int64_t read_optional(const Message* message, int key) noexcept nogil:
+    """The number under a key that may be missing: ``NO_COUNT``, or ``ODD_COUNT``."""
+    if message.seen & (1 << key) == 0:
+        return NO_COUNT
+    cdef int64_t number = read_number(&message.values[key])
+    return number if number >= 0 else ODD_COUNT
+
+
+cdef int64_t read_count(const Message* message) noexcept nogil:
+    """The number by which the message follows others: its chunk, else its sequence number."""
+    cdef int64_t chunk = read_optional(message, CHUNK)
+    cdef int64_t sequence = read_optional(message, SEQUENCE_NUMBER)
+    if chunk == ODD_COUNT or sequence == ODD_COUNT:
+        return ODD_COUNT
+    return chunk if chunk != NO_COUNT else sequence
 
 
 cdef extern from "_base64.h" nogil:
@@ -171,12 +186,13 @@ cdef bint decode_base64(const Text* text, uint8_t* target, Py_ssize_t count) noe
 
 
 def scan_media(message, /):
-    """Stream SID, timestamp in ms and mu-law payload of an inbound Twilio media message; else None.
+    """Of an inbound Twilio media message: stream SID (empty if it has none), timestamp in ms, payload, chunk and
+    sequence number (-1 if it has none); else None.
 
     ``message`` is the JSON text as bytes (any C-contiguous buffer). None is not a verdict: the message may be
     of another kind, unusual or broken, and the caller then reads it with ``json``. What is given is what
     ``json`` and ``base64`` would give. Taken are: printable ASCII without escapes; the documented keys in any
-    order, each once at most; track "inbound"; a timestamp of 1 to 10 digits; canonical base64 of 1 to 16,384
+    order, each once at most; track "inbound"; numbers of 1 to 10 digits; canonical base64 of 1 to 16,384
     bytes; nothing after the object.
 
     :raises TypeError: not a buffer of bytes
@@ -197,11 +213,12 @@ def scan_media(message, /):
             return None
         timestamp_ms = read_number(&found.values[TIMESTAMP])
         count = base64_bytes(payload)
-        if timestamp_ms < 0 or not 1 <= count <= PAYLOAD_LIMIT_BYTES:
+        if timestamp_ms < 0 or not 1 <= count <= PAYLOAD_LIMIT_BYTES or read_count(&found) == ODD_COUNT:
             return None
         audio = PyBytes_FromStringAndSize(NULL, count)
         if not decode_base64(payload, <uint8_t*>PyBytes_AS_STRING(audio), count):
             return None
-        return PyUnicode_DecodeASCII(stream_sid.start, stream_sid.chars, NULL), timestamp_ms, audio
+        sid = PyUnicode_DecodeASCII(stream_sid.start, stream_sid.chars, NULL) if found.seen & (1 << STREAM_SID) else ""
+        return sid, timestamp_ms, audio, read_optional(&found, CHUNK), read_optional(&found, SEQUENCE_NUMBER)
     finally:
         PyBuffer_Release(&source)

@@ -2,35 +2,47 @@
 
 cdef enum:
     SAMPLES_A_MS = 8
-    TOLERANCE_SAMPLES = 10 * SAMPLES_A_MS
-    MAX_GAP_SAMPLES = 5000 * SAMPLES_A_MS
     TIMESTAMP_LIMIT_MS = 1_000_000_000_000_000  # 10**15; keeps the arithmetic far from its ends
+    JITTER_SAMPLES = 50 * SAMPLES_A_MS  # timestamps stray from their mean by half as much
+    COARSE_SAMPLES = 1500 * SAMPLES_A_MS  # the same for a clock that shows whole seconds
+    BACK_MS = 1000  # a timestamp so far back is of another clock
+    MAX_GAP_SAMPLES = 3_600_000 * SAMPLES_A_MS  # and so is one that leaves an hour out
+    MAX_COUNTED_SAMPLES = 30_000 * SAMPLES_A_MS  # of a gap whose length no clock tells
+    STILL_SAMPLES = 40 * SAMPLES_A_MS  # when so much came with one timestamp, the clock stands still or is coarse
+    STEADY_FRAMES = 64  # so many timestamps must go on before it is believed again
+    SEEN_FRAMES = 64
+    STALE_FRAMES = 50
+    OFFSET_UNITS = 256  # of a sample: the estimate moves by less than one sample a frame
+    OFFSET_GAIN = 64
+    OFFSET_SLEW = 100  # a clock that is wrong by less than 1 % is followed
 
-cdef enum Verdict:
-    APPEND, FILL, DROP, REBASE
-
-
-cdef Verdict judge_gap(int64_t gap, Py_ssize_t samples) noexcept nogil:
-    """What becomes of a frame of ``samples`` that begins ``gap`` samples after the end of the one before."""
-    if gap > MAX_GAP_SAMPLES or gap < -MAX_GAP_SAMPLES:
-        return REBASE
-    if gap <= -samples and gap < -TOLERANCE_SAMPLES:
-        return DROP
-    return FILL if gap > TOLERANCE_SAMPLES else APPEND
+cdef enum Placing:
+    APPEND, LATE, REPEATED, STALE, RESTARTED
 
 
 @cython.final
 cdef class InboundTimeline:
-    """Compares each frame's timestamp with the end of the frame before. Pure; one per call, one thread; keeps the GIL.
+    """Places each frame by its number and its timestamp. Pure; one per call, one thread; keeps the GIL."""
 
-    Within 10 ms of what was expected a frame is appended. A larger gap becomes silence; an overlap of a whole frame
-    or more means that the frame was sent before and is dropped. A jump of more than 5 s either way is a new clock, not
-    audio: the frame is appended and the clock rebased.
-    """
+    cdef int64_t end  # of the call so far, in samples
+    cdef int64_t offset  # of the telephone's clock against it, an estimate in units; holds if has_clock
+    cdef bint has_clock
+    cdef int64_t newest_ms, last_ms  # the highest timestamp, and that of the frame before; hold if has_clock
+    cdef int64_t still  # samples that came with the last timestamp
+    cdef int steady  # timestamps that went on since the clock stood still, at most STEADY_FRAMES
+    cdef bint numbered
+    cdef int64_t next_number
+    cdef uint64_t seen  # bit n: whether next_number - 1 - n came
+    cdef int stale
+    cdef int64_t frame_count, gap_count, silence, duplicates, jumps, unclocked
 
-    cdef bint begun
-    cdef int64_t expected  # where the frame before ended, in samples of the telephone's clock; holds if begun
-    cdef int64_t frame_count, gap_count, silence, duplicates, jumps
+    def __cinit__(self):
+        self.steady = STEADY_FRAMES
+
+    @property
+    def end_sample(self):
+        """Call time at the end of the newest frame."""
+        return self.end
 
     @property
     def frames(self):
@@ -49,46 +61,143 @@ cdef class InboundTimeline:
 
     @property
     def duplicate_frames(self):
-        """Frames that were dropped because their time had come before."""
+        """Frames that were dropped because they had come before."""
         return self.duplicates
 
     @property
     def rebases(self):
-        """Jumps of over 5 s, forward or back, after which the new timestamp was believed."""
+        """Times the telephone's clock was found to have begun anew."""
         return self.jumps
 
-    def place(self, int64_t timestamp_ms, Py_ssize_t samples, /):
-        """Where a frame of ``samples`` samples that bears ``timestamp_ms`` goes.
+    @property
+    def unclocked_frames(self):
+        """Frames whose timestamp was missing, or that of 40 ms of audio before."""
+        return self.unclocked
+
+    def restart(self):
+        """The next frame follows at once, whatever clock and count it bears: it is of another stream."""
+        self.has_clock = self.numbered = False
+        self.still = self.stale = 0
+        self.steady = STEADY_FRAMES
+
+    def place(self, int64_t timestamp_ms, Py_ssize_t samples, int64_t chunk=-1, int64_t sequence=-1, /):
+        """Where a frame of ``samples`` samples goes; -1 for what it does not bear.
 
         Returns how many samples of silence come before it, or None if it is dropped.
 
-        :raises ValueError: ``timestamp_ms`` is not from 0 to 10**15, or ``samples`` is negative
+        :raises ValueError: ``timestamp_ms`` is not from -1 to 10**15, or ``samples`` is negative
         """
-        if not 0 <= timestamp_ms <= <int64_t>TIMESTAMP_LIMIT_MS:
-            raise ValueError(f"timestamp_ms={timestamp_ms}: must be from 0 to 10**15")
+        if not -1 <= timestamp_ms <= <int64_t>TIMESTAMP_LIMIT_MS:
+            raise ValueError(f"timestamp_ms={timestamp_ms}: must be from 0 to 10**15, or -1")
         if samples < 0:
             raise ValueError(f"samples={samples}: must not be negative")
-        cdef int64_t gap = timestamp_ms * SAMPLES_A_MS - self.expected if self.begun else 0
-        cdef Verdict verdict = judge_gap(gap, samples)
-        if verdict == DROP:
+        cdef int64_t number = chunk if chunk >= 0 else sequence
+        cdef Placing placing = self.judge(timestamp_ms, number)
+        self.stale = self.stale + 1 if placing == STALE else 0
+        if placing == STALE and self.stale > STALE_FRAMES:
+            placing = RESTARTED
+        if placing == REPEATED or placing == STALE:
             self.frame_count += 1
             self.duplicates += 1
             return None
-        self.advance(timestamp_ms, samples)
-        if verdict == REBASE:
-            self.jumps += 1
-        elif verdict == FILL:
-            gap -= gap % SAMPLES_A_MS
+        if placing == LATE:
+            self.seen |= <uint64_t>1 << (self.next_number - 1 - number)
+            self.frame_count += 1
+            self.end += samples
+            return 0
+        if placing == RESTARTED:
+            self.numbered = False
+        cdef int64_t gap = self.gap_before(timestamp_ms, samples, number, chunk >= 0)
+        gap -= gap % SAMPLES_A_MS
+        if gap > 0:
             self.gap_count += 1
             self.silence += gap
-            return gap
-        return 0
+        self.advance(timestamp_ms, samples, number, gap)
+        return gap
 
-    cdef bint follows(self, int64_t timestamp_ms, Py_ssize_t samples) noexcept nogil:
+    cdef Placing judge(self, int64_t timestamp_ms, int64_t number) noexcept nogil:
+        """What the number says of a frame: whether it is new."""
+        cdef int64_t back
+        if not self.numbered or number < 0 or number >= self.next_number:
+            return APPEND
+        back = self.next_number - 1 - number
+        if back < SEEN_FRAMES and self.seen >> back & 1 == 0:
+            return LATE
+        # A count that stands still or began anew says nothing; the clock does.
+        if self.has_clock and timestamp_ms > self.newest_ms:
+            return RESTARTED
+        if back < SEEN_FRAMES:
+            return REPEATED
+        return RESTARTED if number <= 1 else STALE
+
+    cdef int64_t gap_before(
+        self, int64_t timestamp_ms, Py_ssize_t samples, int64_t number, bint counts_frames
+    ) noexcept nogil:
+        """Samples that are missing before a frame that is new."""
+        cdef int64_t missing = 0
+        if counts_frames and self.numbered:
+            missing = min(number - self.next_number, <int64_t>MAX_COUNTED_SAMPLES) * samples
+        if not self.has_clock or timestamp_ms < 0:
+            return min(missing, <int64_t>MAX_COUNTED_SAMPLES)
+        cdef int64_t gap = self.deviation(timestamp_ms)
+        if gap > MAX_GAP_SAMPLES or timestamp_ms < self.newest_ms - BACK_MS:
+            return 0
+        if self.steady < STEADY_FRAMES or self.stands_still(timestamp_ms):
+            return min(missing, <int64_t>MAX_COUNTED_SAMPLES) if missing else gap if gap > COARSE_SAMPLES else 0
+        if missing and -<int64_t>JITTER_SAMPLES <= gap - missing <= JITTER_SAMPLES:
+            return missing
+        return gap if gap > JITTER_SAMPLES else 0
+
+    cdef int64_t deviation(self, int64_t timestamp_ms) noexcept nogil:
+        """How much later than the end of the call the timestamp lies, by the estimate of the clock's offset."""
+        return timestamp_ms * SAMPLES_A_MS - self.end - self.offset // OFFSET_UNITS
+
+    cdef bint stands_still(self, int64_t timestamp_ms) noexcept nogil:
+        return timestamp_ms == self.last_ms and self.still >= STILL_SAMPLES
+
+    cdef bint follows(self, int64_t timestamp_ms, int64_t number) noexcept nogil:
         """Whether the frame is simply the next, so that placing it is no more than :meth:`advance`."""
-        return self.begun and judge_gap(timestamp_ms * SAMPLES_A_MS - self.expected, samples) == APPEND
+        if not self.has_clock or timestamp_ms < self.newest_ms - BACK_MS or self.stands_still(timestamp_ms):
+            return False
+        if self.steady < STEADY_FRAMES or (self.numbered and number != self.next_number):
+            return False
+        return self.deviation(timestamp_ms) <= JITTER_SAMPLES
 
-    cdef void advance(self, int64_t timestamp_ms, Py_ssize_t samples) noexcept nogil:
-        self.begun = True
-        self.expected = timestamp_ms * SAMPLES_A_MS + samples
+    cdef void advance(self, int64_t timestamp_ms, Py_ssize_t samples, int64_t number, int64_t gap) noexcept nogil:
+        self.stale = 0
         self.frame_count += 1
+        self.end += gap
+        if timestamp_ms < 0 or (self.has_clock and self.stands_still(timestamp_ms)):
+            self.unclocked += 1
+            self.steady = 0
+        else:
+            self.follow_clock(timestamp_ms, samples)
+        self.end += samples
+        if number >= 0:
+            self.count(number)
+
+    cdef void follow_clock(self, int64_t timestamp_ms, Py_ssize_t samples) noexcept nogil:
+        cdef int64_t offset = (timestamp_ms * SAMPLES_A_MS - self.end) * OFFSET_UNITS
+        cdef int64_t most = samples * OFFSET_UNITS // OFFSET_SLEW
+        if not self.has_clock:
+            self.has_clock = True
+            self.offset, self.newest_ms = offset, timestamp_ms
+        elif (
+            timestamp_ms < self.newest_ms - BACK_MS
+            or offset - self.offset > <int64_t>MAX_GAP_SAMPLES * <int64_t>OFFSET_UNITS
+        ):
+            self.jumps += 1
+            self.offset, self.newest_ms = offset, timestamp_ms
+        elif self.steady == STEADY_FRAMES:
+            self.offset += max(-most, min(most, (offset - self.offset) // OFFSET_GAIN))
+        self.still = self.still + samples if timestamp_ms == self.last_ms else samples
+        self.newest_ms = max(self.newest_ms, timestamp_ms)
+        self.last_ms = timestamp_ms
+        if self.steady < STEADY_FRAMES:
+            self.steady += 1
+
+    cdef void count(self, int64_t number) noexcept nogil:
+        cdef int64_t ahead = number - self.next_number if self.numbered else SEEN_FRAMES
+        self.seen = self.seen << (ahead + 1) | 1 if ahead + 1 < SEEN_FRAMES else 1
+        self.numbered = True
+        self.next_number = number + 1

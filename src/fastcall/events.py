@@ -14,6 +14,7 @@ __all__ = [
     "SAMPLES_PER_MS",
     "SAMPLE_RATE_HZ",
     "Amendment",
+    "AudioFormat",
     "BargeIn",
     "CallEvent",
     "CallStarted",
@@ -57,6 +58,15 @@ class Connected:
 
 
 @dataclass(slots=True, frozen=True)
+class AudioFormat:
+    """How a stream's payloads are encoded, both ways. Mono."""
+
+    encoding: Literal["mulaw", "alaw", "l16"] = "mulaw"
+    """G.711 mu-law or A-law, or LINEAR16: signed, 16 bit, little-endian."""
+    rate_hz: int = SAMPLE_RATE_HZ
+
+
+@dataclass(slots=True, frozen=True)
 class CallStarted:
     """``start``: which call this socket carries."""
 
@@ -65,6 +75,9 @@ class CallStarted:
     account_sid: str
     tracks: tuple[str, ...] = ("inbound",)
     custom_parameters: dict[str, str] = field(default_factory=dict)
+    audio_format: AudioFormat = AudioFormat()
+    dropped_fields: tuple[str, ...] = ()
+    """What was left out because it is not what Twilio documents, for people."""
 
 
 @dataclass(slots=True)
@@ -72,10 +85,15 @@ class MediaFrame:
     """``media``: audio, as a rule 20 ms. Not frozen, because one is made 50 times a second a call."""
 
     stream_sid: str
+    """Empty if the message does not say."""
     timestamp_ms: int
-    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact."""
-    mulaw: bytes
-    """G.711 mu-law, 8 kHz mono, one byte a sample."""
+    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact. -1: there is none."""
+    payload: bytes
+    """Audio as the stream's ``AudioFormat`` says; as a rule G.711 mu-law, 8 kHz mono, one byte a sample."""
+    chunk: int = -1
+    """Number among the track's media messages, from 1; -1: there is none."""
+    sequence: int = -1
+    """Number among the stream's messages; -1: there is none."""
 
 
 @dataclass(slots=True, frozen=True)

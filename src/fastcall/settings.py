@@ -61,6 +61,8 @@ class Settings:
     vad_hangover_ms: int = _env("VAD_HANGOVER_MS", 500, low=100, high=5000)
     vad_preroll_ms: int = _env("VAD_PREROLL_MS", 300, low=0, high=2000)
     utterance_max_s: float = _env("UTTERANCE_MAX_S", 60.0, low=1, high=3600)
+    call_silent_max_s: float = _env("CALL_SILENT_MAX_S", 60.0, low=0, high=86_400)
+    call_max_s: float = _env("CALL_MAX_S", 0.0, low=0, high=86_400)
     barge_in: bool = _env("BARGE_IN", True)
     barge_in_min_ms: int = _env("BARGE_IN_MIN_MS", 0, low=0, high=10_000)
     barge_in_min_words: int = _env("BARGE_IN_MIN_WORDS", 0, low=0, high=100)

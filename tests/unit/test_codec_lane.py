@@ -123,8 +123,7 @@ def test_what_a_message_asks_for_comes_before_the_next_message() -> None:
     [
         media(sid="MZ2"),
         media(sid="MZ12"),
-        media(111),
-        media(79),
+        media(151),
         media(5101),
         media(codes=b""),
         media(codes=CODES * 2),

@@ -41,7 +41,7 @@ def compact(message) -> bytes:
 
 
 MESSAGE = compact(fields())
-EXPECTED = (STREAM_SID, 155, AUDIO)
+EXPECTED = (STREAM_SID, 155, AUDIO, 1, 3)
 
 
 @pytest.fixture(params=instruction_sets())
@@ -83,14 +83,20 @@ def test_space_wherever_json_allows_it():
 def test_counters_may_be_missing():
     message = fields()
     del message["sequenceNumber"], message["media"]["chunk"]
-    assert scan_media(compact(message)) == EXPECTED
+    assert scan_media(compact(message)) == (*EXPECTED[:3], -1, -1)
+
+
+def test_the_stream_need_not_be_named():
+    message = fields()
+    del message["streamSid"]
+    assert scan_media(compact(message)) == ("", *EXPECTED[1:])
 
 
 @each_instruction_set
 @pytest.mark.parametrize("count", [*range(1, 100), 160, 240, 16_383, 16_384])
 def test_payloads_of_every_padding(count):
     audio = (AUDIO * 103)[:count]
-    assert scan_media(compact(fields(payload=base64.b64encode(audio).decode()))) == (STREAM_SID, 155, audio)
+    assert scan_media(compact(fields(payload=base64.b64encode(audio).decode()))) == (STREAM_SID, 155, audio, 1, 3)
 
 
 @pytest.mark.parametrize("timestamp", ["0", "5", "007", "9999999999"])
@@ -98,7 +104,7 @@ def test_timestamps(timestamp):
     assert scan_media(compact(fields(timestamp=timestamp)))[1] == int(timestamp)
 
 
-@pytest.mark.parametrize("key", ["event", "media", "streamSid"])
+@pytest.mark.parametrize("key", ["event", "media"])
 def test_a_missing_field(key):
     message = fields()
     del message[key]
@@ -147,6 +153,9 @@ def test_a_missing_field_of_media(key):
         {"payload": ["AAAA"]},
         {"payload": {"payload": "AAAA"}},
         {"chunk": 1},
+        {"chunk": ""},
+        {"chunk": "-1"},
+        {"chunk": "12345678901"},
         {"chunk": "1\\u0031"},
         {"chunk": "é"},
         {"extra": "1"},
@@ -172,6 +181,7 @@ def test_what_is_left_to_json(media):
         {"streamSid": None},
         {"sequenceNumber": 3},
         {"sequenceNumber": "\t"},
+        {"sequenceNumber": "x"},
         {"unknown": "1"},
         {"media": "AAAA"},
         {"media": {}},

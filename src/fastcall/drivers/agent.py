@@ -100,6 +100,7 @@ class AgentDesk:
             socket,
             weakref.proxy(self),  # the runner and the running handler have the desk; a call that is over has nobody
             history=session.history,
+            call_time=machine.call_time,
             metrics=metrics,
             turns=self._turns,
             speculate_s=settings.speculate_after_ms / 1000,
@@ -122,6 +123,10 @@ class AgentDesk:
                 # The telephone is gone; words may still come.
                 self._stop_timer()
                 self._call.speaker.finish()
+
+    def carry_over(self, started: CallStarted) -> None:
+        """The call goes on over another stream."""
+        self._call.carry_over(started)
 
     def _note_speech(self, speaking: bool, sample: int) -> None:
         if speaking:
@@ -174,7 +179,8 @@ class AgentDesk:
             spoken_at = now - self._session.clock.age_s(end, now=now)
             self._turns.committed(utterance_id, end, spoken_at=spoken_at, now=now)
             self._call.speaker.begin_answer()
-        self._call.deliver(Utterance(utterance_id, text, start // SAMPLES_PER_MS, end // SAMPLES_PER_MS))
+        start_ms, end_ms = (self._machine.call_time.of(sample) // SAMPLES_PER_MS for sample in (start, end))
+        self._call.deliver(Utterance(utterance_id, text, start_ms, end_ms))
 
     def _answered(self, found: FirstResponse) -> None:
         metrics = self._metrics

@@ -29,6 +29,7 @@ from fastcall.rules.metrics import Metrics
 from fastcall.rules.playout import MARK_PREFIX
 from fastcall.rules.speculation import Outcome, Speculation
 from fastcall.rules.spoken import Heard
+from fastcall.rules.timeline import CallTime
 from fastcall.rules.turns import TurnClock
 from fastcall.rules.twilio import MAX_MARK_CHARS
 
@@ -67,6 +68,7 @@ class Call:
 
     :param owner: is told what becomes of what is said
     :param history: has the caller's audio
+    :param call_time: says when it was said
     :param speculate_s: how long an interim stands before a reply may begin on it; 0: never
     """
 
@@ -77,6 +79,7 @@ class Call:
         owner: CallOwner,
         *,
         history: AudioHistory | None = None,
+        call_time: CallTime | None = None,
         metrics: Metrics | None = None,
         turns: TurnClock | None = None,
         speculate_s: float = 0.0,
@@ -86,11 +89,13 @@ class Call:
         self._socket = socket
         self._owner = owner
         self._history = history or AudioHistory(sample_bytes=1, limit_samples=0)
+        self._call_time = call_time or CallTime()
         self._metrics = metrics or Metrics()
         self._turns = turns or TurnClock()
         self._speculate_s = speculate_s
         self.speaker = Speaker(socket, started.stream_sid, owner)
         """For the runner."""
+        self.speaker.carry_over(started.stream_sid, started.audio_format)
         self.state: dict[str, Any] = {}
         """The handler's own: whatever belongs to this call."""
         self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped)
@@ -149,8 +154,9 @@ class Call:
     def audio(self, start_ms: int, end_ms: int) -> bytes:
         """What the caller said from ``start_ms`` to ``end_ms`` of call time, as LINEAR16, 8 kHz mono; what is not kept,
         any more or yet, is left out."""
-        start = max(start_ms * SAMPLES_PER_MS, self._history.start)
-        return self._history.read(start, end_ms * SAMPLES_PER_MS - start)
+        start, end = (self._call_time.audio_at(ms * SAMPLES_PER_MS) for ms in (start_ms, end_ms))
+        start = max(start, self._history.start)
+        return self._history.read(start, end - start)
 
     async def answer(self, reply: Reply) -> None:
         """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is what was said.
@@ -255,6 +261,11 @@ class Call:
         self._socket.close_soon(1000, "the handler hung up")
 
     # --- for the runner -------------------------------------------------------------------------------
+
+    def carry_over(self, started: CallStarted) -> None:
+        """The call goes on over another stream. What was sent on the old one and not played is lost."""
+        self._started = started
+        self.speaker.carry_over(started.stream_sid, started.audio_format)
 
     def deliver(self, event: CallEvent) -> None:
         """Something that the handler may want to know."""

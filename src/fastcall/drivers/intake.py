@@ -1,14 +1,39 @@
-"""How audio gets from whichever thread has it into the call's history."""
+"""How audio gets from the wire, and from whichever thread has it, into the call's history."""
 
 from __future__ import annotations
 
-from fastcall._codec import AudioTrack
-from fastcall.events import SAMPLE_RATE_HZ
+from fastcall._codec import AudioTrack, alaw_decode, mulaw_encode
+from fastcall._resample import Resampler
+from fastcall.events import SAMPLE_RATE_HZ, AudioFormat
 from fastcall.rules.history import AudioHistory
 
-__all__ = ["AudioIntake"]
+__all__ = ["AudioIntake", "PayloadDecoder"]
 
 RING_S = 10
+
+
+class PayloadDecoder:
+    """What a stream's payloads carry, as mu-law at 8 kHz. One stream, one thread.
+
+    :param audio_format: as its ``start`` said
+    """
+
+    def __init__(self, audio_format: AudioFormat) -> None:
+        self._encoding = audio_format.encoding
+        self._resampler = None if audio_format.rate_hz == SAMPLE_RATE_HZ else Resampler(audio_format.rate_hz)
+
+    def decode(self, payload: bytes) -> bytes:
+        """The next payload; with L16 at 16 kHz the first gives some samples less.
+
+        :raises ValueError: not a whole number of samples
+        """
+        if self._encoding == "mulaw":
+            return payload
+        if self._encoding == "alaw":
+            return mulaw_encode(alaw_decode(payload))
+        if len(payload) % 2:
+            raise ValueError(f"{len(payload)} bytes are not whole samples of L16")
+        return mulaw_encode(payload if self._resampler is None else self._resampler.push(payload))
 
 
 class AudioIntake:

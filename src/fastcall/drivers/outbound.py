@@ -7,18 +7,47 @@ Nothing is converted before it is sent: a minute of speech given at once must no
 
 from __future__ import annotations
 
+from array import array
 from typing import Literal
 
-from fastcall._codec import mulaw_decode, mulaw_encode
+from fastcall._codec import alaw_encode, mulaw_decode, mulaw_encode
 from fastcall._resample import Resampler
-from fastcall.events import SAMPLE_RATE_HZ
+from fastcall.events import SAMPLE_RATE_HZ, AudioFormat
 from fastcall.rules.sniff import kind_of
 from fastcall.rules.wav import WavReader
 
-__all__ = ["Encoding", "OutboundAudio"]
+__all__ = ["Encoding", "OutboundAudio", "PayloadEncoder"]
 
 Encoding = Literal["mulaw", "pcm"]
 """G.711 mu-law, or LINEAR16: signed, 16 bit, little-endian. Mono."""
+
+
+class PayloadEncoder:
+    """Mu-law at 8 kHz as a stream's payloads carry audio. One stream, one thread.
+
+    :param audio_format: as its ``start`` said
+    """
+
+    def __init__(self, audio_format: AudioFormat) -> None:
+        self._format = audio_format
+        self._last = 0
+
+    def encode(self, mulaw: bytes) -> bytes:
+        """The next piece. At 16 kHz the samples between are the means of their neighbours: speech of a telephone has
+        next to nothing where that filter leaves images."""
+        if self._format.encoding == "mulaw":
+            return mulaw
+        pcm = mulaw_decode(mulaw)
+        if self._format.encoding == "alaw":
+            return alaw_encode(pcm)
+        if self._format.rate_hz == SAMPLE_RATE_HZ:
+            return pcm
+        samples, doubled = array("h", pcm), array("h")
+        for sample in samples:
+            doubled.append((self._last + sample) // 2)
+            doubled.append(sample)
+            self._last = sample
+        return doubled.tobytes()
 
 
 class OutboundAudio:

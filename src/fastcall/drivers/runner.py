@@ -10,15 +10,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastcall._codec import Ear, MediaLane
 from fastcall.drivers.agent import AgentDesk, Handler
+from fastcall.drivers.intake import PayloadDecoder
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.drivers.tally import CallTally
 from fastcall.events import (
+    AudioFormat,
     CallStarted,
+    CallStopped,
     DtmfPressed,
     MarkPlayed,
+    MediaFrame,
     Refused,
     Rejected,
     SocketClosed,
@@ -42,6 +47,7 @@ from fastcall.rules.machine import (
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import field_value, one_line
 from fastcall.rules.twilio import parse_message
+from fastcall.rules.watchdog import Expiry, Watchdog
 from fastcall.settings import Settings
 
 __all__ = ["CallRunner", "Handler"]
@@ -104,7 +110,14 @@ class CallRunner:
         self._entered: str | None = None
         self._budget = MessageBudget(now=self._loop.time())
         self._heard_at = self._loop.time()
-        self._machine = CallMachine(settings, now=self._loop.time())
+        self._machine = CallMachine(settings)
+        self._watchdog = Watchdog(
+            start_s=settings.start_timeout_s,
+            silent_s=settings.call_silent_max_s,
+            total_s=settings.call_max_s,
+            now=self._loop.time(),
+        )
+        self._decoder = PayloadDecoder(AudioFormat())
         self._session: RecognitionSession | None = None
         self._tally = CallTally(self._metrics, self._machine)
         self._agent: AgentDesk | None = None
@@ -123,11 +136,26 @@ class CallRunner:
 
     def message_received(self, message: bytes) -> None:
         """One whole text message, as UTF-8 bytes."""
+        self._watchdog.heard(now=self._loop.time())
         if not self._may_come(len(message)):
             self._refuse_flood()
             return
         event = parse_message(message)
-        self._step(self._ask(event) if isinstance(event, CallStarted) else event)
+        if isinstance(event, MediaFrame):
+            self._step(self._decode(event))
+        elif isinstance(event, CallStarted):
+            self._step(self._ask(event))
+        else:
+            if isinstance(event, CallStopped):
+                self._watchdog.stopped(now=self._loop.time())
+            self._step(event)
+
+    def _decode(self, frame: MediaFrame) -> MediaFrame | Rejected:
+        try:
+            frame.payload = self._decoder.decode(frame.payload)
+        except ValueError as error:
+            return Rejected("bad_payload", str(error))
+        return frame
 
     def _may_come(self, length: int) -> bool:
         """Whether the connection has not sent too much by now, through the lane or here."""
@@ -142,6 +170,7 @@ class CallRunner:
 
     def binary_received(self) -> None:
         """A binary message; Twilio sends none. It costs what a short one does: how long it was is not told."""
+        self._watchdog.heard(now=self._loop.time())
         if self._may_come(0):
             self._step(Rejected("binary", "only text messages are understood"))
         else:
@@ -165,6 +194,7 @@ class CallRunner:
 
     def socket_closed(self, code: int | None, reason: str) -> None:
         """The socket is gone."""
+        self._watchdog.closed()
         if self._machine.state == "waiting":
             self._metrics.calls_refused["no_start"] += 1
             log.debug("a socket was closed before its call had a start, code %s", code)
@@ -261,6 +291,7 @@ class CallRunner:
             case TranscriptEvent():
                 self._publish(command)
             case OpenSession():
+                self._watchdog.started(now=self._loop.time())
                 self._open_session(command)
             case NoteSpeech(speaking, sample, is_last):
                 if self._session is not None:
@@ -272,6 +303,7 @@ class CallRunner:
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
                 self._leave()
+                self._watchdog.closed()
                 self._tell("closing the socket: %s (code %d) call=%s", one_line(reason[:MAX_LOG_CHARS]), code)
                 self._close_socket(code, reason)
             case Warn(message):
@@ -288,7 +320,8 @@ class CallRunner:
 
     def _arm(self) -> None:
         """Keep the one timer at or before the next deadline; an early one only looks again."""
-        due_at = self._machine.next_deadline()
+        dues = (self._machine.next_deadline(), self._watchdog.next_deadline())
+        due_at = min((at for at in dues if at is not None), default=None)
         if due_at is None:
             return
         if self._timer is not None:
@@ -302,14 +335,33 @@ class CallRunner:
     def _timer_fired(self, planned: float) -> None:
         self._timer = None
         # A loop's timer may fire a tick before its time; without the max it would spin until that time comes.
-        self._machine.handle_deadline(now=max(planned, self._loop.time()))
+        now = max(planned, self._loop.time())
+        taken_s = self._lane.taken_s if self._lane is not None else None
+        if taken_s is not None:
+            self._watchdog.heard(now=taken_s)
+        self._machine.handle_deadline(now=now)
+        expiry = self._watchdog.look(now=now)
+        if expiry is not None:
+            self._expire(expiry)
         self._carry_out()
+
+    def _expire(self, expiry: Expiry) -> None:
+        self._metrics.expired_connections[expiry.reason] += 1
+        if expiry.reason == "stop":
+            self._tell("closing the socket: %s (code %d) call=%s", expiry.text, expiry.code)
+            self._close_socket(expiry.code, expiry.text)
+        else:
+            self._machine.receive(Refused(expiry.code, expiry.text), now=self._loop.time())
 
     # --- audio ------------------------------------------------------------------------------------------
 
     def _hear(self, audio: PushAudio) -> None:
         session = self._session
+        if audio.silence_samples:
+            self._charge(audio.silence_samples)
         if session is not None:
+            if audio.cut_samples:
+                session.clock.skipped(audio.cut_samples)
             if audio.silence_samples:
                 session.feed_silence(audio.silence_samples)
             session.push_audio(audio.mulaw)
@@ -321,6 +373,12 @@ class CallRunner:
             position += VAD_FRAME_SAMPLES
             self._machine.receive(VoiceFrame(voiced, self._ear.heard_samples), now=now)
         self._ear.unheard = unheard[position:]
+
+    def _charge(self, silence_samples: int) -> None:
+        """Silence is work as audio is: it costs the messages that it would have come in."""
+        self._budget.spend_short(silence_samples // VAD_FRAME_SAMPLES)
+        if self._lane is not None:
+            self._lane.allow(self._budget.messages_left)
 
     def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
         """From now on ordinary media may come in by the lane: the same timeline, track, ear and endpointing, without an
@@ -370,7 +428,9 @@ class CallRunner:
         )
         self._metrics.calls_started += 1
         self._session.start()
-        self._open_lane(command.call.stream_sid, self._session)
+        self._decoder = PayloadDecoder(command.call.audio_format)
+        if command.call.audio_format == AudioFormat():
+            self._open_lane(command.call.stream_sid, self._session)
         if self._handler is not None:
             self._agent = AgentDesk(
                 self._handler,
@@ -405,9 +465,16 @@ class CallRunner:
             return
         if self._session is not None:
             self._tally.publish(event, self._session.clock, now=self._loop.time())
-        self._sink(event, call_sid=call.call_sid, stream_sid=call.stream_sid)
+        self._sink(self._in_call_time(event), call_sid=call.call_sid, stream_sid=call.stream_sid)
         if self._agent is not None:
             self._agent.note(event)
+
+    def _in_call_time(self, event: TranscriptEvent) -> TranscriptEvent:
+        time = self._machine.call_time
+        if not time.cut_samples or event.start_sample is event.end_sample is None:
+            return event
+        start, end = (None if each is None else time.of(each) for each in (event.start_sample, event.end_sample))
+        return replace(event, start_sample=start, end_sample=end)
 
     def _finish(self) -> None:
         self._close_lane()
@@ -418,6 +485,8 @@ class CallRunner:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._watchdog.next_deadline() is not None:
+            self._arm()  # the peer has to close yet
         if self._agent is not None:
             self._agent.finish()
             self._agent = None

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import AsyncIterable, Generator
 from typing import Protocol
 
-from fastcall.drivers.outbound import OutboundAudio
+from fastcall.drivers.outbound import OutboundAudio, PayloadEncoder
 from fastcall.errors import BacklogError
-from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, AudioFormat
 from fastcall.ports import CallSocket
 from fastcall.rules.playout import ECHO_GRACE_S, Playout
 from fastcall.rules.spoken import Heard, heard_text
@@ -114,6 +114,7 @@ class Speaker:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
         self._stream_sid = stream_sid
+        self._encode = PayloadEncoder(AudioFormat()).encode
         self._owner = owner
         self._playout = Playout()
         self._queue: deque[Speech | str] = deque()
@@ -127,6 +128,11 @@ class Speaker:
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._is_over = False
+
+    def carry_over(self, stream_sid: str, audio_format: AudioFormat) -> None:
+        """Everything goes to this stream from now on, in its format."""
+        self._stream_sid = stream_sid
+        self._encode = PayloadEncoder(audio_format).encode
 
     # --- what is asked ---------------------------------------------------------------------------------
 
@@ -278,7 +284,7 @@ class Speaker:
             speech.has_room.set()
         if not chunk:
             return audio.is_empty
-        self._socket.send_soon(media_message(self._stream_sid, chunk))
+        self._socket.send_soon(media_message(self._stream_sid, self._encode(chunk)))
         mark = self._playout.sent(speech.number, len(chunk), now=now)
         self._socket.send_soon(mark_message(self._stream_sid, mark))
         if not speech.has_begun:

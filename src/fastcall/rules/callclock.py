@@ -31,6 +31,11 @@ class CallClock:
         self._began_at = began_at
         self._looked_at = now
 
+    def skipped(self, samples: int) -> None:
+        """Time passed of which there is no audio: what comes after it is not late."""
+        if self._began_at is not None:
+            self._began_at += samples / SAMPLE_RATE_HZ
+
     def age_s(self, sample: int, *, now: float) -> float:
         """How long ago ``sample`` was said, in seconds; 0 before anything was heard."""
         if self._began_at is None:

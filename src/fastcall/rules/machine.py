@@ -8,7 +8,7 @@ The states of a call::
 
     state      | start            | media            | stop / closed     | session closed | deadline
     -----------+------------------+------------------+-------------------+----------------+----------------------
-    waiting    | -> live          | reject           | -> over           | -              | close 1008, -> over
+    waiting    | -> live          | reject           | -> over           | -              | -
     live       | close 1008       | audio            | end utterance,    | note it        | endpointing, ledger
                |                  |                  | close session     |                |
                |                  |                  | -> ending         |                |
@@ -17,7 +17,8 @@ The states of a call::
     over       | -                | -                | -                 | -              | -
 
 ``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``; so
-do, with 1008, a flood of messages, and with the gate's own code its refusal of a start, which the runner asks for.
+do, with 1008, a flood of messages and a start that cannot be taken, and with a code of its own whatever the runner is
+told to refuse: by the gate, or by the watchdog of the connection (``rules/watchdog.py``).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from fastcall.events import (
 )
 from fastcall.rules.endpointing import Endpointer, SpeechBegan, SpeechEnded
 from fastcall.rules.ledger import TranscriptLedger
-from fastcall.rules.timeline import InboundTimeline
+from fastcall.rules.timeline import MAX_SILENCE_SAMPLES, CallTime, InboundTimeline
 from fastcall.settings import Settings
 
 __all__ = [
@@ -90,6 +91,8 @@ class PushAudio:
 
     silence_samples: int
     mulaw: bytes
+    cut_samples: int = 0
+    """Silence before it that they are spared; call time has it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -161,16 +164,17 @@ class CallMachine:
     """The rules of one call, from the socket's opening to the last word. Pure; one thread.
 
     :param settings: what can be set
-    :param now: when the socket was opened, in seconds of the clock that all later ``now`` come from
     """
 
-    def __init__(self, settings: Settings, *, now: float) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._state: State = "waiting"
-        self._start_timeout_s = settings.start_timeout_s
-        self._start_by: float | None = now + settings.start_timeout_s
         self._call: CallStarted | None = None
         self._session_open = False
+        self._refused_for: str | None = None
+        self._is_clock_told = False
         self.timeline = InboundTimeline()
+        self.call_time = CallTime()
+        """When the audio was said that the session and the voice detector have: long silence is cut short for them."""
         self.rejected: Counter[str] = Counter()
         """Messages that were not taken, by reason."""
         self._endpointer = Endpointer(
@@ -202,6 +206,12 @@ class CallMachine:
         """Which call this is, once it has started."""
         return self._call
 
+    def moved(self, call: CallStarted) -> None:
+        """The live call goes on over another stream, whose clock and count begin anew."""
+        self._call = call
+        self._is_clock_told = False
+        self.timeline.restart()
+
     @property
     def last_voiced_sample(self) -> int:
         """End of the newest voiced frame of the newest utterance."""
@@ -216,15 +226,11 @@ class CallMachine:
         """When ``handle_deadline`` must be called, or None. It may lie in the past."""
         if self._state == "over":
             return None
-        times = (self._start_by, self._endpointer.next_deadline(), self._ledger.next_deadline())
+        times = (self._endpointer.next_deadline(), self._ledger.next_deadline())
         return min((t for t in times if t is not None), default=None)
 
     def handle_deadline(self, *, now: float) -> None:
         """Time has passed."""
-        if self._start_by is not None and now >= self._start_by:
-            self._start_by = None
-            self._refuse(f"no start message within {self._start_timeout_s:g} s", now=now)
-            return
         self._endpoint(self._endpointer.handle_deadline(now=now), now=now)
         self._ledger.handle_deadline(now=now)
         self._commands += self._ledger.take()
@@ -245,22 +251,40 @@ class CallMachine:
             self._refuse("a second start message on one socket", now=now)
         elif self._state == "waiting":
             self._state = "live"
-            self._start_by = None
             self._call = event
             self._session_open = True
             self._commands += [TranscriptEvent("call_started"), OpenSession(event), NoteSpeech(False, 0)]
+            if event.dropped_fields:
+                self.rejected["dropped_field"] += len(event.dropped_fields)
+                self._commands.append(Warn(f"left out of the start message: {'; '.join(event.dropped_fields)}"))
         else:
             self._reject(Rejected("second_start"), now)
 
     def _media(self, event: MediaFrame, now: float) -> None:
         if self._state != "live" or self._call is None:
             self._reject(Rejected("before_start", "media outside of start and stop"), now)
-        elif event.stream_sid != self._call.stream_sid:
+        elif event.stream_sid not in ("", self._call.stream_sid):
             self._reject(Rejected("wrong_stream", "media for another streamSid"), now)
         else:
-            silence_samples = self.timeline.place(event.timestamp_ms, len(event.mulaw))
-            if silence_samples is not None:
-                self._commands.append(PushAudio(silence_samples, event.mulaw))
+            self._hear(event)
+
+    def _hear(self, event: MediaFrame) -> None:
+        timeline, samples = self.timeline, len(event.payload)
+        silence_samples = timeline.place(event.timestamp_ms, samples, event.chunk, event.sequence)
+        if timeline.unclocked_frames and not self._is_clock_told:
+            self._is_clock_told = True
+            self._commands.append(
+                Warn("the timestamps of the audio are missing or stand still; short gaps in it cannot be seen")
+            )
+        if silence_samples is None:
+            return
+        cut_samples = silence_samples - MAX_SILENCE_SAMPLES
+        if cut_samples > 0:
+            silence_samples = MAX_SILENCE_SAMPLES
+            # In the middle of the silence that is left: neither an end before it nor a pre-roll after it is moved.
+            end = timeline.end_sample - samples - cut_samples - self.call_time.cut_samples
+            self.call_time.cut(end - MAX_SILENCE_SAMPLES // 2, cut_samples)
+        self._commands.append(PushAudio(silence_samples, event.payload, max(cut_samples, 0)))
 
     def _pass_on(self, event: DtmfPressed | MarkPlayed, now: float) -> None:
         if self._state == "live":
@@ -272,7 +296,7 @@ class CallMachine:
         self.rejected[event.reason] += 1
         if event.reason == "not_utf8":
             self._refuse("a text message that is not UTF-8", now=now, code=INVALID_DATA)
-        elif event.reason == "flood":
+        elif event.reason in ("flood", "bad_start"):
             self._refuse(event.detail, now=now)
         elif self.rejected[event.reason] == 1:
             detail = f" ({event.detail})" if event.detail else ""
@@ -291,7 +315,6 @@ class CallMachine:
         self._stop(event, now)
 
     def _stop(self, event: CallStopped | SocketClosed, now: float) -> None:
-        self._start_by = None
         if self._state == "waiting":
             self._state = "over"
         elif self._state == "live":
@@ -304,6 +327,7 @@ class CallMachine:
 
     def _refuse(self, reason: str, *, now: float, code: int = POLICY_VIOLATION) -> None:
         if self._state in ("waiting", "live"):
+            self._refused_for = reason
             self._commands.append(CloseSocket(code, reason))
             self._stop(SocketClosed(code, reason), now)
 
@@ -370,7 +394,7 @@ class CallMachine:
     def _finish(self, now: float) -> None:
         self._ledger.finish(now=now)
         self._commands += self._ledger.take()
-        self._commands += [TranscriptEvent("session_closed"), TranscriptEvent("call_ended")]
+        self._commands += [TranscriptEvent("session_closed"), TranscriptEvent("call_ended", text=self._refused_for)]
         self._state = "over"
 
 

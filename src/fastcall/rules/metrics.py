@@ -46,6 +46,7 @@ LABELLED = {
     "rejected_messages": ("reason", "Messages that were not taken"),
     "auth_refusals": ("reason", "Connections, requests and calls refused for want of authority"),
     "calls_refused": ("reason", "Calls and sockets refused for other reasons"),
+    "expired_connections": ("reason", "Connections closed because a deadline passed: start, silent, length or stop"),
     "bad_heads": ("reason", "Connections closed before their first request's head was whole"),
     "rotations": ("reason", "Times another stream carried a session on"),
     "session_failures": ("code", "Outages of the recogniser, as calls saw them"),
@@ -119,6 +120,7 @@ class Metrics:
         self.rejected_messages: Counter[str] = Counter()
         self.auth_refusals: Counter[str] = Counter()
         self.calls_refused: Counter[str] = Counter()
+        self.expired_connections: Counter[str] = Counter()
         self.bad_heads: Counter[str] = Counter()
         self.rotations: Counter[str] = Counter()
         self.session_failures: Counter[str] = Counter()

@@ -1,8 +1,10 @@
 """The wire grammar of Twilio Media Streams: messages to events, and the three messages that go back.
 
 Strategy: total functions over one message. Nothing here raises on what a peer sent; what cannot be taken
-becomes :class:`~fastcall.events.Rejected` with one of the reasons below, and the caller counts it. The
-core's ``scan_media`` reads the common message faster; this module is what it is judged by.
+becomes :class:`~fastcall.events.Rejected` with one of the reasons below, and the caller counts it. A ``start`` is
+taken if it names the call and the stream, carries the inbound track, and its audio can be decoded; any other field
+that is odd is left out and named. The core's ``scan_media`` reads the common message faster; this module is what it
+is judged by.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
 """
@@ -13,10 +15,11 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from fastcall import _codec
 from fastcall.events import (
+    AudioFormat,
     CallStarted,
     CallStopped,
     Connected,
@@ -46,6 +49,21 @@ MAX_ID_CHARS = 128
 MAX_PARAMETERS = 100
 MAX_PARAMETER_CHARS = 500
 MAX_MARK_CHARS = 1024
+MAX_TRACKS = 4
+MAX_DROPPED = 8
+
+# What providers call the encodings, without "audio/" and "x-".
+_ENCODINGS: dict[str, Literal["mulaw", "alaw", "l16"]] = {
+    "mulaw": "mulaw",
+    "ulaw": "mulaw",
+    "pcmu": "mulaw",
+    "alaw": "alaw",
+    "pcma": "alaw",
+    "l16": "l16",
+    "slin": "l16",
+    "pcm": "l16",
+}
+SUPPORTED_AUDIO = "PCMU (audio/x-mulaw) and PCMA at 8000 Hz, L16 at 8000 and 16000 Hz, 1 channel"
 
 REASONS = (
     "binary",
@@ -55,6 +73,8 @@ REASONS = (
     "unknown_event",
     "bad_field",
     "bad_payload",
+    "bad_start",
+    "dropped_field",
     "other_track",
     "before_start",
     "second_start",
@@ -101,9 +121,9 @@ def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _text(data: dict[str, Any], key: str, limit: int = MAX_ID_CHARS, *, required: bool = True) -> str:
-    value = data.get(key, None if required else "")
-    if not isinstance(value, str) or len(value) > limit or (required and not value):
+def _text(data: dict[str, Any], key: str, limit: int = MAX_ID_CHARS) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= limit:
         raise _FieldError(f"{key!r} is not a text of 1 to {limit} characters")
     return value
 
@@ -118,55 +138,106 @@ def _number(data: dict[str, Any], key: str) -> int:
     raise _FieldError(f"{key!r} is not a number")
 
 
+def _optional_number(data: dict[str, Any], key: str) -> int:
+    try:
+        return _number(data, key)
+    except _FieldError:
+        return -1
+
+
+def _optional_text(data: dict[str, Any], key: str, dropped: list[str]) -> str:
+    value = data.get(key)
+    if value is None or (isinstance(value, str) and len(value) <= MAX_ID_CHARS):
+        return value or ""
+    dropped.append(f"{key!r} is not a text of at most {MAX_ID_CHARS} characters")
+    return ""
+
+
 def _connected(data: dict[str, Any]) -> TwilioEvent:
-    return Connected(_text(data, "protocol", required=False), _text(data, "version", required=False))
+    dropped: list[str] = []
+    return Connected(_optional_text(data, "protocol", dropped), _optional_text(data, "version", dropped))
 
 
 def _start(data: dict[str, Any]) -> TwilioEvent:
-    start = _object(data, "start")
-    tracks = start.get("tracks", ["inbound"])
-    if not isinstance(tracks, list) or len(tracks) > 4 or not all(isinstance(t, str) for t in tracks):
-        raise _FieldError("'tracks' is not a list of texts")
-    _check_media_format(start.get("mediaFormat"))
-    parameters = start.get("customParameters") or {}
-    if not isinstance(parameters, dict) or len(parameters) > MAX_PARAMETERS:
-        raise _FieldError(f"'customParameters' is not an object of at most {MAX_PARAMETERS} members")
-    for name, value in parameters.items():
-        if not isinstance(value, str) or len(name) + len(value) > MAX_PARAMETER_CHARS:
-            raise _FieldError(f"a custom parameter is not a text of under {MAX_PARAMETER_CHARS} characters")
-    return CallStarted(
-        stream_sid=_text(start if "streamSid" in start else data, "streamSid"),
-        call_sid=_text(start, "callSid"),
-        account_sid=_text(start, "accountSid", required=False),
-        tracks=tuple(tracks),
-        custom_parameters=parameters,
+    dropped: list[str] = []
+    try:
+        start = _object(data, "start")
+        stream_sid = _text(start if start.get("streamSid") is not None else data, "streamSid")
+        call_sid = _text(start, "callSid")
+        tracks = _tracks(start.get("tracks"), dropped)
+        audio_format = _audio_format(start.get("mediaFormat", start.get("media_format")))
+    except _FieldError as error:
+        return Rejected("bad_start", str(error))
+    account_sid = _optional_text(start, "accountSid", dropped)
+    parameters = _parameters(start.get("customParameters"), dropped)
+    if len(dropped) > MAX_DROPPED:
+        dropped[MAX_DROPPED:] = [f"{len(dropped) - MAX_DROPPED} more"]
+    return CallStarted(stream_sid, call_sid, account_sid, tracks, parameters, audio_format, tuple(dropped))
+
+
+def _tracks(value: Any, dropped: list[str]) -> tuple[str, ...]:
+    if value is None:
+        return ("inbound",)
+    if not isinstance(value, list) or len(value) > MAX_TRACKS or not all(isinstance(track, str) for track in value):
+        dropped.append(f"'tracks' is not a list of at most {MAX_TRACKS} texts")
+        return ("inbound",)
+    tracks = tuple(track.removesuffix("_track") for track in value)
+    if tracks and not {"inbound", "both"} & set(tracks):
+        found = ", ".join(tracks)[:60]
+        raise _FieldError(f"the stream carries {found} only; what the caller says is the inbound track")
+    return tracks or ("inbound",)
+
+
+def _parameters(value: Any, dropped: list[str]) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        dropped.append("'customParameters' is not an object")
+        return {}
+    parameters: dict[str, str] = {}
+    for name, text in value.items():
+        if not isinstance(text, str):
+            dropped.append(f"the parameter {name[:60]!r} is no text")
+        elif len(name) + len(text) > MAX_PARAMETER_CHARS:
+            dropped.append(f"the parameter {name[:60]!r} has over {MAX_PARAMETER_CHARS} characters, its name included")
+        elif len(parameters) == MAX_PARAMETERS:
+            dropped.append(f"the parameter {name[:60]!r} is one of over {MAX_PARAMETERS}")
+        else:
+            parameters[name] = text
+    return parameters
+
+
+def _audio_format(value: Any) -> AudioFormat:
+    if value is None:
+        return AudioFormat()
+    if not isinstance(value, dict):
+        raise _FieldError(f"'mediaFormat' is not an object; supported are {SUPPORTED_AUDIO}")
+    name, rate, channels = (
+        str(next((value[key] for key in keys if value.get(key) is not None), default))[:40]
+        for keys, default in ((("encoding",), "mulaw"), (("sampleRate", "sample_rate"), 8000), (("channels",), 1))
     )
-
-
-def _check_media_format(media_format: Any) -> None:
-    if media_format is None:
-        return
-    if not isinstance(media_format, dict):
-        raise _FieldError("'mediaFormat' is not an object")
-    found = (media_format.get("encoding"), media_format.get("sampleRate"), media_format.get("channels"))
-    if found not in (("audio/x-mulaw", 8000, 1), ("audio/x-mulaw", "8000", 1)):
-        raise _FieldError(f"'mediaFormat' is {repr(found)[:80]}; only audio/x-mulaw, 8000 Hz, 1 channel is served")
+    encoding = _ENCODINGS.get(name.lower().removeprefix("audio/").removeprefix("x-"))
+    if encoding is None or channels != "1" or rate not in (("8000", "16000") if encoding == "l16" else ("8000",)):
+        raise _FieldError(f"'mediaFormat' is {name} at {rate} Hz, channels {channels}; supported are {SUPPORTED_AUDIO}")
+    return AudioFormat(encoding, int(rate))
 
 
 def _media(data: dict[str, Any]) -> TwilioEvent:
     media = _object(data, "media")
     if media.get("track", "inbound") != "inbound":
         return Rejected("other_track", repr(media.get("track"))[:60])
-    payload = media.get("payload")
-    if not isinstance(payload, str):
+    text = media.get("payload")
+    if not isinstance(text, str):
         raise _FieldError("'payload' is not a text")
     try:
-        mulaw = base64.b64decode(payload, validate=True)
+        payload = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         return Rejected("bad_payload", str(error))
-    if not mulaw:
+    if not payload:
         return Rejected("bad_payload", "no audio in it")
-    return MediaFrame(_text(data, "streamSid"), _number(media, "timestamp"), mulaw)
+    stream_sid = _text(data, "streamSid") if data.get("streamSid") is not None else ""
+    chunk, sequence = _optional_number(media, "chunk"), _optional_number(data, "sequenceNumber")
+    return MediaFrame(stream_sid, _optional_number(media, "timestamp"), payload, chunk, sequence)
 
 
 def _dtmf(data: dict[str, Any]) -> TwilioEvent:
@@ -174,7 +245,8 @@ def _dtmf(data: dict[str, Any]) -> TwilioEvent:
 
 
 def _mark(data: dict[str, Any]) -> TwilioEvent:
-    return MarkPlayed(_text(_object(data, "mark"), "name", MAX_MARK_CHARS, required=False))
+    mark = _object(data, "mark")
+    return MarkPlayed(_text(mark, "name", MAX_MARK_CHARS) if mark.get("name") else "")
 
 
 def _stop(data: dict[str, Any]) -> TwilioEvent:

@@ -51,8 +51,10 @@ PAYLOAD = base64.b64encode(CODES).decode()
 
 
 def message(inner: dict[str, Any] | None = None, /, **outer: Any) -> dict[str, Any]:
-    fields = {"track": "inbound", "chunk": "2", "timestamp": str(AT_MS), "payload": PAYLOAD} | (inner or {})
-    return {"event": "media", "sequenceNumber": "3", "media": fields, "streamSid": SID} | outer
+    fields = {"track": "inbound", "chunk": str(AT_MS // 20 - 1), "timestamp": str(AT_MS), "payload": PAYLOAD} | (
+        inner or {}
+    )
+    return {"event": "media", "sequenceNumber": str(AT_MS // 20), "media": fields, "streamSid": SID} | outer
 
 
 def compact(fields: Any, **options: Any) -> bytes:
@@ -77,7 +79,7 @@ CORPUS: dict[str, bytes] = {
     "space around": b" \r\n\t" + ORDINARY + b" \n",
     "no counters": compact({"event": "media", "streamSid": SID, "media": BARE | {"track": "inbound"}}),
     "no track": compact({"event": "media", "streamSid": SID, "media": BARE}),
-    "numbers as numbers": compact(message({"chunk": 2, "timestamp": AT_MS}, sequenceNumber=3)),
+    "numbers as numbers": compact(message({"chunk": AT_MS // 20 - 1, "timestamp": AT_MS}, sequenceNumber=3)),
     "an unknown key": compact(message(extra="1")),
     "an unknown key in media": compact(message({"extra": {"a": [1]}})),
     "a key twice": ORDINARY.replace(b'"event":"media"', b'"event":"media","event":"media"'),
@@ -88,6 +90,7 @@ CORPUS: dict[str, bytes] = {
     "an escaped payload": compact(message()).replace(b"/", b"\\/"),
     "unicode in a counter": compact(message({"chunk": "zwei — 2"}), ensure_ascii=False),
     "another stream": media(AT_MS, CODES, sid="MZ" + "f" * 32),
+    "a stream that is not named": ORDINARY.replace(b',"streamSid":"' + SID.encode() + b'"', b""),
     "no stream": compact(message(streamSid="")),
     "the outbound track": compact(message({"track": "outbound"})),
     "no payload": compact(message({"payload": ""})),
@@ -106,7 +109,9 @@ CORPUS: dict[str, bytes] = {
     "a repeat": media(AT_MS - 20, CODES),
     "an overlap": media(AT_MS - 15, CODES),
     "10 ms late": media(AT_MS + 10, CODES),
-    "a gap": media(AT_MS + 11, CODES),
+    "40 ms late": media(AT_MS + 40, CODES, number=AT_MS // 20),
+    "a frame lost": media(AT_MS + 20, CODES),
+    "a gap": media(AT_MS + 51, CODES, number=AT_MS // 20),
     "a gap of 5 s": media(AT_MS + 5000, CODES),
     "a new clock": media(AT_MS + 5001, CODES),
     "a clock set back": media(0, CODES),
@@ -136,8 +141,8 @@ CORPUS: dict[str, bytes] = {
 }  # fmt: skip
 # What the lane is there for, or may as well take.
 BY_LANE = {
-    "ordinary", "spaces", "indented", "space around", "no counters", "one sample", "half a frame", "a sample more",
-    "an overlap", "10 ms late", "one short of two frames", "1023 bytes",
+    "ordinary", "spaces", "indented", "space around", "a stream that is not named", "one sample", "half a frame",
+    "a sample more", "10 ms late", "40 ms late", "one short of two frames", "1023 bytes",
 }  # fmt: skip
 
 # --- frames: what comes in the place of a message, as bytes ---------------------------------------------------------
@@ -252,7 +257,9 @@ async def test_every_order_of_keys() -> None:
     pair, texts = Pair(), list(orders())
     pair.receive(prelude(2))
     for index, text in enumerate(texts):
-        pair.receive(frame(text.replace(b'"140"', f'"{140 + 20 * index}"'.encode())))
+        at_ms, number = AT_MS + 20 * index, AT_MS // 20 - 1 + index
+        text = text.replace(b'"140"', f'"{at_ms}"'.encode()).replace(b'"chunk":"6"', f'"chunk":"{number}"'.encode())
+        pair.receive(frame(text))
     pair.check()
     assert pair.hot.by_lane == len(texts)
     await pair.drop()

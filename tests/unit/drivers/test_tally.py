@@ -22,25 +22,25 @@ from fastcall.settings import Settings
 
 
 def test_what_the_parts_counted_is_brought_over_once() -> None:
-    metrics, machine = Metrics(), CallMachine(Settings(), now=0.0)
+    metrics, machine = Metrics(), CallMachine(Settings())
     tally = CallTally(metrics, machine)
     machine.receive(CallStarted("MZ", "CA", "AC"), now=0.0)
-    machine.receive(MediaFrame("MZ", 100, bytes(160)), now=0.0)
-    machine.receive(MediaFrame("MZ", 500, bytes(160)), now=0.0)
+    machine.receive(MediaFrame("MZ", 100, bytes(160), 1), now=0.0)
+    machine.receive(MediaFrame("MZ", 500, bytes(160), 2), now=0.0)
     machine.receive(Rejected("not_json"), now=0.0)
     for _ in range(2):
         tally.count(480, None)
     assert (metrics.frames, metrics.gaps, metrics.gap_samples) == (3, 1, 3040)
     assert metrics.rejected_messages == {"not_json": 1}
     machine.receive(Rejected("not_json"), now=0.0)
-    machine.receive(MediaFrame("MZ", 500, bytes(160)), now=0.0)
+    machine.receive(MediaFrame("MZ", 500, bytes(160), 2), now=0.0)
     tally.count(640, None)
     assert (metrics.frames, metrics.duplicate_frames, metrics.rejected_messages) == (4, 1, {"not_json": 2})
 
 
 def test_latencies_count_from_when_it_was_said() -> None:
     metrics, clock = Metrics(), CallClock()
-    tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
+    tally = CallTally(metrics, CallMachine(Settings()))
     clock.heard(8000, now=101.0)
     tally.note(RecognitionEvent("interim", "apple", 4000, "emulator"))
     tally.publish(TranscriptEvent("partial", 1, "apple"), clock, now=101.25)
@@ -51,7 +51,7 @@ def test_latencies_count_from_when_it_was_said() -> None:
 
 def test_what_a_session_tells_is_counted_by_reason() -> None:
     metrics = Metrics()
-    tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
+    tally = CallTally(metrics, CallMachine(Settings()))
     for event in (SessionRotated("age"), SessionRotated("age"), SessionFailed("UNAVAILABLE", "", "")):
         tally.note(event)
     assert (metrics.rotations, metrics.session_failures) == ({"age": 2}, {"UNAVAILABLE": 1})
@@ -64,7 +64,7 @@ def test_what_a_session_tells_is_counted_by_reason() -> None:
 
 def test_an_outage_is_a_call_that_is_interrupted_until_it_is_told_to_be_over() -> None:
     metrics = Metrics()
-    tallies = [CallTally(metrics, CallMachine(Settings(), now=0.0)) for _ in range(2)]
+    tallies = [CallTally(metrics, CallMachine(Settings())) for _ in range(2)]
     failed = SessionFailed("UNAVAILABLE", "", "", retrying=True)
     for tally in tallies:
         tally.note(failed)
@@ -79,7 +79,7 @@ def test_an_outage_is_a_call_that_is_interrupted_until_it_is_told_to_be_over() -
 
 def test_an_utterance_is_counted_by_who_recognised_it() -> None:
     metrics = Metrics()
-    tally = CallTally(metrics, CallMachine(Settings(), now=0.0))
+    tally = CallTally(metrics, CallMachine(Settings()))
     for text, source in (("one", "google"), ("two", "whisper"), ("three", "whisper"), ("", "google"), ("", None)):
         tally.publish(TranscriptEvent("utterance_end", 1, text, 0, 8000, source), CallClock(), now=1.0)
     assert metrics.utterances == {"google": 1, "whisper": 2, "none": 2}

@@ -41,7 +41,7 @@ EVENTS: list[Any] = [
 
 
 def machine(state: str) -> CallMachine:
-    made = CallMachine(Settings(), now=0.0)
+    made = CallMachine(Settings())
     if state != "waiting":
         made.receive(CALL, now=0.0)
     if state in ("ending", "over"):
@@ -69,7 +69,7 @@ def test_each_state_takes_each_event(state: str, event: Any) -> None:
 
 
 def test_a_start_opens_the_session() -> None:
-    made = CallMachine(Settings(), now=0.0)
+    made = CallMachine(Settings())
     made.receive(CALL, now=0.0)
     assert made.commands() == [TranscriptEvent("call_started"), OpenSession(CALL), NoteSpeech(False, 0)]
     assert made.call == CALL
@@ -83,27 +83,51 @@ def test_a_second_start_closes_the_socket_with_1008() -> None:
     assert made.state == "ending"
 
 
-def test_a_connection_that_never_starts_is_closed() -> None:
-    made = CallMachine(Settings(), now=5.0)
-    due = made.next_deadline()
-    assert due is not None
-    made.handle_deadline(now=due)
-    (close,) = [c for c in made.commands() if isinstance(c, CloseSocket)]
-    assert close.code == 1008
-    assert "start" in close.reason
+def test_audio_goes_on_with_the_silence_of_its_gap() -> None:
+    made = machine("live")
+    made.receive(MediaFrame("MZ1", 155, b"w" * 160, 1), now=1.0)
+    made.receive(MediaFrame("", 275, b"x" * 160, 2), now=1.1)
+    made.receive(MediaFrame("MZ1", 275, b"y" * 160, 2), now=1.1)
+    assert made.commands() == [PushAudio(0, b"w" * 160), PushAudio(800, b"x" * 160)]
+
+
+def test_of_long_silence_5_s_are_heard_and_call_time_has_all() -> None:
+    made = machine("live")
+    made.receive(MediaFrame("MZ1", 155, b"w" * 160, 1), now=1.0)
+    made.receive(MediaFrame("MZ1", 8175, b"x" * 160, 2), now=9.0)
+    made.receive(MediaFrame("MZ1", 20_195, b"y" * 160, 3), now=21.0)
+    assert made.commands() == [
+        PushAudio(0, b"w" * 160),
+        PushAudio(40_000, b"x" * 160, 24_000),
+        PushAudio(40_000, b"y" * 160, 56_000),
+    ]
+    of = made.call_time.of
+    assert [of(sample) for sample in (0, 160, 20_159, 20_160, 40_160)] == [0, 160, 20_159, 44_160, 64_160]
+    assert of(80_320) == 20_040 * 8
+
+
+def test_what_was_left_out_of_a_start_is_counted_and_told() -> None:
+    made = CallMachine(Settings())
+    made.receive(CallStarted("MZ1", "CA1", "AC1", dropped_fields=("a is odd", "b is odd")), now=0.0)
+    assert made.rejected == {"dropped_field": 2}
+    (warning,) = [c for c in made.commands() if isinstance(c, Warn)]
+    assert warning.message == "left out of the start message: a is odd; b is odd"
+
+
+def test_a_start_that_is_wrong_closes_at_once_with_its_reason() -> None:
+    made = CallMachine(Settings())
+    made.receive(Rejected("bad_start", "'callSid' is not a text"), now=0.0)
+    assert made.commands() == [CloseSocket(1008, "'callSid' is not a text")]
     assert made.state == "over"
 
 
-def test_a_started_call_has_no_start_deadline() -> None:
-    assert machine("live").next_deadline() is None
-
-
-def test_audio_goes_on_with_the_silence_of_its_gap() -> None:
+def test_a_clock_that_stands_still_is_told_once() -> None:
     made = machine("live")
-    made.receive(FRAME, now=1.0)
-    made.receive(MediaFrame("MZ1", 275, b"x" * 160), now=1.1)
-    made.receive(MediaFrame("MZ1", 275, b"y" * 160), now=1.1)
-    assert made.commands() == [PushAudio(0, FRAME.mulaw), PushAudio(800, b"x" * 160)]
+    for number in range(9):
+        made.receive(MediaFrame("MZ1", 155, b"w" * 160, number), now=1.0)
+    commands = made.commands()
+    assert [type(command).__name__ for command in commands].count("Warn") == 1
+    assert [type(command).__name__ for command in commands].count("PushAudio") == 9
 
 
 @pytest.mark.parametrize(
