@@ -111,12 +111,7 @@ class CallRunner:
         self._budget = MessageBudget(now=self._loop.time())
         self._heard_at = self._loop.time()
         self._machine = CallMachine(settings)
-        self._watchdog = Watchdog(
-            start_s=settings.start_timeout_s,
-            silent_s=settings.call_silent_max_s,
-            total_s=settings.call_max_s,
-            now=self._loop.time(),
-        )
+        self._watchdog = Watchdog.of(settings, now=self._loop.time())
         self._decoder = PayloadDecoder(AudioFormat())
         self._session: RecognitionSession | None = None
         self._tally = CallTally(self._metrics, self._machine)

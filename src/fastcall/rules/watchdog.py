@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fastcall.settings import Settings
+
 __all__ = ["Expiry", "Watchdog"]
 
 # A peer that has sent `stop` closes next; Twilio does at once.
@@ -37,6 +39,16 @@ class Watchdog:
         self._start_s, self._silent_s, self._total_s = start_s, silent_s, total_s
         self._state: Literal["waiting", "live", "stopped", "closed"] = "waiting"
         self._heard_at = self._started_at = self._stopped_at = now
+
+    @classmethod
+    def of(cls, settings: Settings, *, now: float) -> Watchdog:
+        """One with the bounds that are set."""
+        return cls(
+            start_s=settings.start_timeout_s,
+            silent_s=settings.call_silent_max_s,
+            total_s=settings.call_max_s,
+            now=now,
+        )
 
     def heard(self, *, now: float) -> None:
         """A message came, whatever it was."""

@@ -258,8 +258,8 @@ async def test_every_order_of_keys() -> None:
     pair.receive(prelude(2))
     for index, text in enumerate(texts):
         at_ms, number = AT_MS + 20 * index, AT_MS // 20 - 1 + index
-        text = text.replace(b'"140"', f'"{at_ms}"'.encode()).replace(b'"chunk":"6"', f'"chunk":"{number}"'.encode())
-        pair.receive(frame(text))
+        moved = text.replace(b'"140"', f'"{at_ms}"'.encode())
+        pair.receive(frame(moved.replace(b'"chunk":"6"', f'"chunk":"{number}"'.encode())))
     pair.check()
     assert pair.hot.by_lane == len(texts)
     await pair.drop()

@@ -58,7 +58,7 @@ def test_the_server_understands_each_message() -> None:
     assert [parse_message(message.encode()) for message in sent] == [
         Connected("Call", "1.0.0"),
         CallStarted("MZ1", "CA1", "AC1", ("inbound",), {"a": "ä"}),
-        MediaFrame("MZ1", 155, b"\x01" * 160),
+        MediaFrame("MZ1", 155, b"\x01" * 160, 1, 2),
         DtmfPressed("#"),
         MarkPlayed('say "hi"\n'),
         CallStopped(),
