@@ -1,6 +1,6 @@
 """mu-law and A-law under the names of the standard library's ``audioop``, which Python 3.13 no longer has.
 
-``import fastcall.g711 as audioop`` replaces it for these four functions: same arguments, same bytes, same errors.
+Same arguments, same bytes, same errors. :mod:`fastcall.audioop` has all of ``audioop``'s other names as well.
 This module loads the compiled codec and nothing else. Fragments are any C-contiguous buffer (bytes, bytearray,
 memoryview, array, numpy array); linear samples are signed, little-endian, ``width`` bytes each.
 
