@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastcall import Call
-from fastcall.booking.agent import attend, say_prepared
-from fastcall.booking.voice import join, load_prompts
-from fastcall.drivers.speaker import Speech
+from fastcall import Call, Speech
+from fastcall.booking import attend, join, load_prompts, say_prepared
 from voices import EspeakVoice
 
 VOICE = EspeakVoice()

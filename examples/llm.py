@@ -17,8 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from fastcall import Call, Turn
-from fastcall.drivers.speaker import Speech
+from fastcall import Call, Speech, Turn
 from voices import EspeakVoice, SpeechApi, Voice
 
 PROMPT = "You are on the telephone. Answer in one to three short sentences, without lists or symbols."

@@ -6,20 +6,38 @@ The names load when they are first used, so that ``import fastcall.g711`` loads 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastcall._version import __version__
 
 if TYPE_CHECKING:
     from fastcall._codec import AudioRing, Debouncer
     from fastcall._codec import mulaw_decode as mulaw_decode_fast
+    from fastcall.adapters.google import GoogleRecognizer
     from fastcall.drivers.answers import Turn
     from fastcall.drivers.blocking import BlockingCall
     from fastcall.drivers.call import Call
-    from fastcall.drivers.dispatcher import UtteranceDispatcher
+    from fastcall.drivers.dispatcher import PendingText, UtteranceDispatcher
     from fastcall.drivers.session import RecognitionSession
-    from fastcall.errors import BacklogError, FastcallError, UsageError
-    from fastcall.events import Amendment, BargeIn, DtmfPressed, MarkPlayed, Partial, Utterance
+    from fastcall.drivers.speaker import Speech
+    from fastcall.errors import BacklogError, ClosedError, FastcallError, RecognizerError, UsageError
+    from fastcall.events import (
+        Amendment,
+        BargeIn,
+        DtmfPressed,
+        FallbackAsked,
+        FallbackSilent,
+        MarkPlayed,
+        Partial,
+        RecognitionEvent,
+        SessionClosed,
+        SessionFailed,
+        SessionRotated,
+        SessionStarted,
+        Utterance,
+        Word,
+    )
+    from fastcall.ports import StreamConfig
     from fastcall.rules.spoken import Heard
     from fastcall.settings import Settings
     from fastcall.threaded import StreamingSTTSession
@@ -32,57 +50,91 @@ __all__ = [
     "BargeIn",
     "BlockingCall",
     "Call",
+    "ClosedError",
     "Debouncer",
     "DtmfPressed",
+    "FallbackAsked",
+    "FallbackSilent",
     "FastcallError",
+    "GoogleRecognizer",
     "Heard",
     "MarkPlayed",
     "Partial",
+    "PendingText",
+    "RecognitionEvent",
     "RecognitionSession",
+    "RecognizerError",
+    "SessionClosed",
+    "SessionFailed",
+    "SessionRotated",
+    "SessionStarted",
     "Settings",
+    "Speech",
+    "StreamConfig",
     "StreamingSTTSession",
     "Turn",
     "UsageError",
     "Utterance",
     "UtteranceDispatcher",
+    "Word",
     "__version__",
     "make_stream_token",
     "mulaw_decode_fast",
 ]
 
 _HOMES = {
-    "Amendment": ("events", "Amendment"),
-    "AudioRing": ("_codec", "AudioRing"),
-    "BacklogError": ("errors", "BacklogError"),
-    "BargeIn": ("events", "BargeIn"),
-    "BlockingCall": ("drivers.blocking", "BlockingCall"),
-    "Call": ("drivers.call", "Call"),
-    "Debouncer": ("_codec", "Debouncer"),
-    "DtmfPressed": ("events", "DtmfPressed"),
-    "FastcallError": ("errors", "FastcallError"),
-    "Heard": ("rules.spoken", "Heard"),
-    "MarkPlayed": ("events", "MarkPlayed"),
-    "Partial": ("events", "Partial"),
-    "RecognitionSession": ("drivers.session", "RecognitionSession"),
-    "Settings": ("settings", "Settings"),
-    "StreamingSTTSession": ("threaded", "StreamingSTTSession"),
-    "Turn": ("drivers.answers", "Turn"),
-    "UsageError": ("errors", "UsageError"),
-    "Utterance": ("events", "Utterance"),
-    "UtteranceDispatcher": ("drivers.dispatcher", "UtteranceDispatcher"),
-    "make_stream_token": ("tokens", "make_stream_token"),
-    "mulaw_decode_fast": ("_codec", "mulaw_decode"),
+    "_codec": ("AudioRing", "Debouncer", "mulaw_decode_fast"),
+    "adapters.google": ("GoogleRecognizer",),
+    "drivers.answers": ("Turn",),
+    "drivers.blocking": ("BlockingCall",),
+    "drivers.call": ("Call",),
+    "drivers.dispatcher": ("PendingText", "UtteranceDispatcher"),
+    "drivers.session": ("RecognitionSession",),
+    "drivers.speaker": ("Speech",),
+    "errors": ("BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError"),
+    "events": (
+        "Amendment",
+        "BargeIn",
+        "DtmfPressed",
+        "FallbackAsked",
+        "FallbackSilent",
+        "MarkPlayed",
+        "Partial",
+        "RecognitionEvent",
+        "SessionClosed",
+        "SessionFailed",
+        "SessionRotated",
+        "SessionStarted",
+        "Utterance",
+        "Word",
+    ),
+    "ports": ("StreamConfig",),
+    "rules.spoken": ("Heard",),
+    "settings": ("Settings",),
+    "threaded": ("StreamingSTTSession",),
+    "tokens": ("make_stream_token",),
 }
 
+# Where a name is another in its home.
+_THERE = {"mulaw_decode_fast": "mulaw_decode"}
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'fastcall' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fastcall.{home[0]}"), home[1])
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers would take every misspelt name for one of type Any
 
+    def __getattr__(name: str) -> object:
+        home = next((home for home, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module 'fastcall' has no attribute {name!r}")
+        try:
+            module = importlib.import_module(f"fastcall.{home}")
+        except ModuleNotFoundError as error:
+            from fastcall.errors import missing_extra
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+            advice = missing_extra(error)
+            if advice is None:
+                raise
+            raise ModuleNotFoundError(f"fastcall.{name}: {advice}", name=error.name) from error
+        value = globals()[name] = getattr(module, _THERE.get(name, name))
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -15,23 +15,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from fastcall import __version__, commands
-from fastcall.errors import FastcallError
+from fastcall.errors import FastcallError, missing_extra
 
 __all__ = ["main"]
-
-# The extra that brings each package, for a command whose package is missing.
-EXTRAS = {
-    "uvloop": "server",
-    "websockets": "server",
-    "aiohttp": "server",
-    "prometheus_client": "server",
-    "webrtcvad": "server",
-    "numpy": "server",
-    "grpc": "server",
-    "google": "server",
-    "pocketsphinx": "emulator",
-    "yaml": "emulator",
-}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -69,14 +55,10 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         print(f"fastcall {args.command}: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        advice = missing_extra(error)
+        if advice is None:
             raise
-        extra = EXTRAS[package]
-        print(
-            f"fastcall {args.command}: the package {package!r} is not installed; run: pip install 'fastcall[{extra}]'",
-            file=sys.stderr,
-        )
+        print(f"fastcall {args.command}: {advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

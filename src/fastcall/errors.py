@@ -14,7 +14,29 @@ Nothing from the wire raises out of fastcall: a peer's mistakes are counted, log
 
 from __future__ import annotations
 
-__all__ = ["BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError"]
+__all__ = ["BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError", "missing_extra"]
+
+# The extra that brings each package.
+EXTRAS = {
+    "aiohttp": "server",
+    "google": "server",
+    "grpc": "server",
+    "numpy": "server",
+    "pocketsphinx": "emulator",
+    "prometheus_client": "server",
+    "uvloop": "server",
+    "webrtcvad": "server",
+    "websockets": "server",
+    "yaml": "emulator",
+}
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """What to install for a package that is not there; None if no extra of ours brings it."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    return f"the package {package!r} is not installed; run: pip install 'fastcall[{EXTRAS[package]}]'"
 
 
 class FastcallError(Exception):

@@ -1,13 +1,14 @@
-"""The settings: one frozen value, read from a mapping once and checked once.
+"""The settings: one frozen value, read once and checked once.
 
-``Settings.from_environ`` is pure; who reads the process's environment is the command line alone.
+``Settings.from_environ`` is pure. ``Settings(...)`` looks up in the process's environment what it is not given.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,15 +30,30 @@ MAX_PHRASES, MAX_PHRASE_LETTERS = 5000, 100
 MAX_ALTERNATIVES = 3
 
 
-def _env(name: str, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"env": name, "low": low, "high": high})
+class _Unset:
+    """In the place of a value that was not given."""
+
+    def __repr__(self) -> str:
+        return "<as the environment says>"
+
+
+_UNSET = _Unset()
+
+
+def _env(
+    name: str | None, default: Any, *, low: float | None = None, high: float | None = None, secret: bool = False
+) -> Any:
+    return field(default=_UNSET, repr=not secret, metadata={"env": name, "default": default, "low": low, "high": high})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All that can be set, with units in the names. Immutable; may be shared between threads.
 
-    :raises UsageError: a value is out of its range; the message names the variable
+    What is not given comes from the environment, as it is then, else from the defaults: ``Settings(language="en-US")``
+    keeps ``UTTERANCE_COMMIT_MS`` as it was set.
+
+    :raises UsageError: a value is of another type or out of its range; the message names the variable
     """
 
     enable_streaming_stt: bool = _env("ENABLE_STREAMING_STT", True)
@@ -85,13 +101,17 @@ class Settings:
     admin_token: str | None = _env("FASTCALL_ADMIN_TOKEN", None, secret=True)
     fallback_url: str | None = _env("FASTCALL_FALLBACK_URL", None)
     worker_timeout_s: float = _env("WORKER_TIMEOUT_S", 15.0, low=1, high=3600)
-    start_timeout_s: float = field(default=10.0, metadata={"env": None, "low": 0, "high": 3600})
+    start_timeout_s: float = _env(None, 10.0, low=0, high=3600)
     """How long a socket may be open without a ``start``. For embedding programs; no variable sets it."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            low, high = item.metadata["low"], item.metadata["high"]
             value = getattr(self, item.name)
+            if isinstance(value, _Unset):
+                value = _value_of(item, os.environ)
+                object.__setattr__(self, item.name, value)
+            _check_type(item, value)
+            low, high = item.metadata["low"], item.metadata["high"]
             if low is not None and not low <= value <= high:
                 raise UsageError(f"{item.metadata['env'] or item.name}={value}: must be from {low} to {high}")
 
@@ -127,13 +147,7 @@ class Settings:
 
         :raises UsageError: a value cannot be read or is out of range
         """
-        given: dict[str, Any] = {}
-        for item in fields(cls):
-            name = item.metadata["env"]
-            text = environ.get(name, "").strip() if name else ""
-            if text:
-                given[item.name] = _READERS[str(item.type)](name, text)
-        return cls(**given)
+        return cls(**{item.name: _value_of(item, environ) for item in fields(cls)})
 
     @property
     def partial_debounce_s(self) -> float:
@@ -173,6 +187,22 @@ def check_names(environ: Mapping[str, str]) -> None:
             raise UsageError(f"{name} is no setting of ours: did you mean {near[0]}? Unset it if it is somebody else's")
 
 
+def _value_of(item: Field[Any], environ: Mapping[str, str]) -> Any:
+    name = item.metadata["env"]
+    text = environ.get(name, "").strip() if name else ""
+    return _READERS[str(item.type)](name, text) if text else item.metadata["default"]
+
+
+def _check_type(item: Field[Any], value: object) -> None:
+    types, what = _TYPES[str(item.type)]
+    # Python holds True to be the number 1, which nobody means.
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        shown = repr(value) if item.repr else f"a {type(value).__name__}"  # no secret in a message
+        raise UsageError(f"{item.metadata['env'] or item.name} is {shown}: must be {what}")
+    if isinstance(value, tuple) and not all(isinstance(each, str) for each in value):
+        raise UsageError(f"{item.metadata['env']} is {value!r}: must be {what}")
+
+
 def _read_bool(name: str, text: str) -> bool:
     value = {"true": True, "1": True, "yes": True, "on": True}.get(text.lower())
     value = {"false": False, "0": False, "no": False, "off": False}.get(text.lower(), value)
@@ -210,4 +240,13 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "str": _read_str,
     "str | None": _read_str,
     "tuple[str, ...]": _read_list,
+}
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "True or False"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "text"),
+    "str | None": ((str, type(None)), "text or None"),
+    "tuple[str, ...]": ((tuple,), "a tuple of texts"),
 }

@@ -1,134 +1,137 @@
 """The session for plain threaded code.
 
-One loop thread and one callback thread serve all sessions of the process, however many there are. Audio goes from the
-caller's thread straight into the session's ring; only a full batch wakes the loop.
+One loop thread and a few callback threads serve all sessions of the process, however many there are
+(``drivers.background``). Audio goes from the caller's thread straight into the session's ring; only a full batch wakes
+the loop. Recognisers and fallbacks are made once for all sessions with the same settings, and never on the loop's time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures
+import importlib.util
 import logging
-import os
-import queue
+import sys
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Any, Final, Literal, TypeVar
 
+from fastcall.drivers.background import Background, shared_background
+from fastcall.drivers.callbacks import UserCallback
 from fastcall.drivers.own_fallback import FallbackFunction, OwnFallback
+from fastcall.drivers.pending import PendingFallback, PendingRecognizer
 from fastcall.drivers.session import RecognitionSession, SessionEvent
-from fastcall.errors import ClosedError, UsageError
+from fastcall.errors import ClosedError, UsageError, missing_extra
 from fastcall.events import SessionFailed
 from fastcall.fallbacks import start_fallback
 from fastcall.ports import Fallback, Recognizer, StreamConfig
+from fastcall.rules.endpoints import GLOBAL, V1_REGIONS, speech_endpoint
 from fastcall.settings import Settings
 
 __all__ = ["StreamingSTTSession"]
 
 log = logging.getLogger("fastcall.session")
 
-CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S: Final = 2.0
 # A Whisper model is loaded by the first session that needs it.
-OPEN_TIMEOUT_S = 300.0
-NO_FALLBACK_HERE = (
+OPEN_TIMEOUT_S: Final = 300.0
+NO_FALLBACK_HERE: Final = (
     "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or give the session a function of your "
     "own as fallback="
 )
 # Of the 2 s, what is kept for the callbacks that the last finals bring.
-CALLBACK_TIMEOUT_S = 0.2
+CALLBACK_TIMEOUT_S: Final = 0.2
+VERSIONS: Final = ("v1", "v2")
+# Models that only version 2 of Google's API has.
+MODELS_OF_V2: Final = ("chirp", "telephony", "long", "short")
+
+T = TypeVar("T")
 
 
-class _Threads:
-    """The process's loop thread, its callback thread, and the recognisers that live on the loop."""
+class _Shared:
+    """What the sessions of a process share: recognisers, fallbacks, and who is to be closed. Loop thread only."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._recognizers: dict[tuple[str | None, ...], Recognizer] = {}
-        self._fallbacks: dict[tuple[object, ...], Fallback] = {}
-        self._loading = asyncio.Lock()
-        self._threads = [
-            threading.Thread(target=self.loop.run_forever, name="fastcall-loop", daemon=True),
-            threading.Thread(target=self._call_back, name="fastcall-callbacks", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
-        atexit.register(self._stop)
+    def __init__(self, background: Background) -> None:
+        self.background = background
+        self.sessions: set[RecognitionSession] = set()
+        self._makings: dict[Hashable, asyncio.Future[Any]] = {}
+        background.at_exit(self._close_made)
+        background.at_exit(self._close_sessions)
 
-    def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
-        """Run ``coroutine`` on the loop thread and wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
+    def making(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+        """What ``make`` makes, once for all sessions; a failure is not kept."""
+        making = self._makings.get(key)
+        if making is None:
+            making = self._makings[key] = asyncio.ensure_future(make())
+            making.add_done_callback(lambda made: self._forget_failed(key, made))
+        return making
 
-    def call_back(self, callback: Callable[[], None]) -> None:
-        """Run ``callback`` on the callback thread, after those before it."""
-        self._calls.put(callback)
+    def _forget_failed(self, key: Hashable, made: asyncio.Future[Any]) -> None:
+        if made.cancelled() or made.exception() is not None:
+            self._makings.pop(key, None)
 
-    def on_callback_thread(self) -> bool:
-        """Whether the caller is a callback."""
-        return threading.current_thread() is self._threads[1]
+    async def _close_sessions(self, timeout_s: float) -> None:
+        await asyncio.gather(*(session.close(timeout_s) for session in tuple(self.sessions)))
 
-    async def recognizer(self, settings: Settings) -> Recognizer:
-        """The recogniser that all sessions with these settings share."""
-        key = host, uplink, roots = settings.speech_emulator_host, settings.stt_uplink, settings.stt_tls_roots
-        if key not in self._recognizers:
-            from fastcall.adapters.google import GoogleRecognizer
+    async def _close_made(self, timeout_s: float) -> None:
+        made = [each.result() for each in self._makings.values() if each.done() and not each.cancelled()]
+        async with asyncio.timeout(timeout_s):
+            await asyncio.gather(*(each.aclose() for each in made))
 
-            self._recognizers[key] = GoogleRecognizer.create(emulator_host=host, uplink=uplink, tls_roots=roots)
-        return self._recognizers[key]
 
-    async def fallback(self, settings: Settings) -> Fallback | None:
-        """Whisper, if a model is named: the one that all sessions with these settings share."""
-        language = settings.language_or()
-        key = (settings.whisper_model, settings.whisper_compute_type, settings.whisper_threads, language)
-        async with self._loading:  # a model is loaded once, however many sessions open meanwhile
-            if key not in self._fallbacks:
-                fallback = await start_fallback(settings, None, language)
-                if fallback is None:
-                    return None
-                self._fallbacks[key] = fallback
-        return self._fallbacks[key]
+_shared: _Shared | None = None
+_shared_lock = threading.Lock()
 
-    def _call_back(self) -> None:
-        while (callback := self._calls.get()) is not None:
-            try:
-                callback()
-            except Exception:
-                # User code: its failure is told, and other sessions' callbacks go on.
-                log.exception("a callback failed")
 
-    def _stop(self) -> None:
-        async def close_all() -> None:
-            for recognizer in self._recognizers.values():
-                await recognizer.aclose()
-            for fallback in self._fallbacks.values():
-                await fallback.aclose()
+def _shared_by_all() -> _Shared:
+    global _shared
+    background = shared_background()
+    with _shared_lock:
+        if _shared is None or _shared.background is not background:  # another one: this process is a fork
+            _shared = _Shared(background)
+        return _shared
 
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Run what blocks in a daemon thread: neither the loop nor the end of the interpreter waits for it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
         try:
-            self.run(close_all(), CLOSE_TIMEOUT_S)
-        except concurrent.futures.TimeoutError:
-            log.warning("the recogniser's connections did not close in time")
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._calls.put(None)
+            result = function()
+        except BaseException as error:
+            is_ordinary = isinstance(error, Exception)
+            told = error if is_ordinary else RuntimeError(f"{type(error).__name__}: {error}")
+            loop.call_soon_threadsafe(settle, None, told)
+        else:
+            loop.call_soon_threadsafe(settle, result, None)
 
-
-_threads: _Threads | None = None
-_threads_lock = threading.Lock()
-
-
-def _shared_threads() -> _Threads:
-    global _threads
-    with _threads_lock:
-        if _threads is None:
-            _threads = _Threads()
-        return _threads
+    threading.Thread(target=run, name="fastcall-opening", daemon=True).start()
+    return await done
 
 
 class StreamingSTTSession:
     """One streaming recognition session for a whole call, for threaded code.
 
-    Callbacks run on one thread that all sessions share, so they must return at once: append, set an event, point.
-    ``push_audio`` belongs to one thread at a time; ``close`` may be called from any.
+    Callbacks of one session come one at a time and in order, on a thread that is not the caller's. They should return
+    at once: append, set an event, point. One that does not return delays its own session's alone, as long as fewer than
+    eight sessions do so. What a callback raises is logged, and changes nothing else. ``push_audio`` belongs to one
+    thread at a time; ``close`` may be called from any.
+
+    The constructor waits until the recogniser is there, and raises what is wrong with it. On a running event loop it
+    does not wait: audio is kept meanwhile, and what is wrong comes as a ``SessionFailed`` event, in the log, and as
+    :attr:`failure`.
+
+    A session belongs to the process that made it. In a fork of that process all methods raise ``UsageError``.
 
     :param on_partial: called with the text since the last final; never unchanged, never closer than
         ``STT_PARTIAL_DEBOUNCE_MS``
@@ -136,27 +139,70 @@ class StreamingSTTSession:
     :param settings: by default those of the environment
     :param fallback: your own, ``pcm, language -> text``; by default Whisper, if ``WHISPER_MODEL`` names a model. It
         hears the utterances that a ``UtteranceDispatcher`` on this session, or ``note_utterance``, tells of
-    :raises UsageError: no credentials and no ``SPEECH_EMULATOR_HOST``; or ``ENABLE_STREAMING_STT=false`` without a
-        fallback
+    :param language: BCP 47, such as ``he-IL``; by default ``GCP_STT_LANGUAGE``
+    :param model: by default ``GCP_STT_MODEL``
+    :param version: of Google's API, ``"v1"`` or ``"v2"``; by default v2 where the model or the location needs it
+    :param location: such as ``eu``; by default ``GCP_STT_LOCATION``
+    :param credentials: of google-auth, in place of Application Default Credentials
+    :param phrases: words and phrases to expect; by default ``GCP_STT_PHRASES``
+    :param call_id: stands in the session's log lines
+    :param encoding: of what is pushed: ``linear16`` (little-endian) or ``mulaw``; 8 kHz mono
+    :raises UsageError: what was given cannot work together, no credentials and no ``SPEECH_EMULATOR_HOST``,
+        ``ENABLE_STREAMING_STT=false`` without a fallback, or a package is missing
+    :raises TimeoutError: the recogniser, or the fallback, was not there after 300 s
     """
 
     def __init__(
         self,
-        on_partial: Callable[[str], None] | None = None,
-        on_final: Callable[[str], None] | None = None,
+        on_partial: Callable[[str], object] | None = None,
+        on_final: Callable[[str], object] | None = None,
         *,
         settings: Settings | None = None,
         fallback: FallbackFunction | None = None,
+        language: str | None = None,
+        model: str | None = None,
+        version: Literal["v1", "v2"] | None = None,
+        location: str | None = None,
+        credentials: Any = None,
+        phrases: Sequence[str] | None = None,
+        call_id: str = "",
+        encoding: Literal["linear16", "mulaw"] = "linear16",
     ) -> None:
-        self._settings = settings or Settings.from_environ(os.environ)
-        self._on_partial = on_partial
-        self._on_final = on_final
-        self._threads = _shared_threads()
+        settings = _settings_with(settings or Settings(), language, model, location, phrases)
+        self._settings = settings
+        self._version = _version_of(settings, version)
+        self._credentials = credentials
+        self._label = f" call={call_id}" if call_id else ""
+        self._own_fallback = OwnFallback(fallback) if fallback is not None else None
+        if encoding not in ("linear16", "mulaw"):
+            raise UsageError(f"encoding={encoding!r}: say linear16 or mulaw")
+        _check_packages(settings, has_fallback=self._own_fallback is not None)
+        self._config = _config_of(settings)
+        self._encoding = encoding
+        self._call_id = call_id
+        self._shared = _shared_by_all()
+        self._background = self._shared.background
+        self._queue = self._background.callbacks.queue()
+        self._on_partial = self._via_queue(on_partial)
+        self._on_final = self._via_queue(on_final)
         self._closed = False
         self._close_lock = threading.Lock()
         self._pump_is_queued = False
-        self._own_fallback = OwnFallback(fallback) if fallback is not None else None
-        self._session: RecognitionSession = self._threads.run(self._open(), OPEN_TIMEOUT_S)
+        waits = not _is_on_event_loop()
+        self._session: RecognitionSession = self._background.run(
+            self._open(), OPEN_TIMEOUT_S, "the session did not open"
+        )
+        if waits:
+            try:
+                self._background.run(self._ready(), OPEN_TIMEOUT_S, "the recogniser was not ready")
+            except BaseException:
+                self._background.call_soon(self._abandon)
+                raise
+
+    @property
+    def settings(self) -> Settings:
+        """What the session was made with, its own language, model and location included."""
+        return self._settings
 
     @property
     def call_samples(self) -> int:
@@ -176,40 +222,58 @@ class StreamingSTTSession:
     def push_audio(self, pcm: bytes | bytearray | memoryview) -> None:
         """Hand audio to the recogniser. Never blocks.
 
-        :param pcm: LINEAR16 (little-endian), 8 kHz mono, any length in whole samples, any bytes-like object
+        :param pcm: in the session's encoding, by default LINEAR16; any length in whole samples, any bytes-like object
         :raises ClosedError: after ``close``
-        :raises ValueError: an odd number of bytes
+        :raises UsageError: this process is a fork of the session's
+        :raises ValueError: an odd number of bytes of LINEAR16
         """
         if self._closed:
             raise ClosedError("the session is closed; it takes no more audio")
+        self._background.check()
         due = self._session.feed(pcm if isinstance(pcm, bytes) else bytes(memoryview(pcm)))
         if due and not self._pump_is_queued:
             self._pump_is_queued = True
-            self._threads.loop.call_soon_threadsafe(self._pump)
+            self._background.call_soon(self._pump)
 
     def close(self) -> None:
         """Send the rest, wait for the last finals and their callbacks (at most 2 s in all), end the session.
 
         The interim that no final came for is given to ``on_final``. Closing twice does nothing.
+
+        :raises UsageError: this process is a fork of the session's
+        :raises TimeoutError: the loop was kept busy for all that time; the session still closes
         """
+        self._background.check()
         with self._close_lock:
             if self._closed:
                 return
             self._closed = True
-        self._threads.run(self._session.close(CLOSE_TIMEOUT_S - 2 * CALLBACK_TIMEOUT_S), CLOSE_TIMEOUT_S)
-        if not self._threads.on_callback_thread():
+        closing = self._session.close(CLOSE_TIMEOUT_S - 2 * CALLBACK_TIMEOUT_S)
+        self._background.run(closing, CLOSE_TIMEOUT_S, "the session did not close")
+        self._background.call_soon(self._shared.sessions.discard, self._session)
+        if not self._queue.is_current:
             delivered = threading.Event()
-            self._threads.call_back(delivered.set)
+            self._queue.put(delivered.set)
             delivered.wait(CALLBACK_TIMEOUT_S)
 
     def note_utterance(self, begins: bool, sample: int) -> None:
         """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there: the fallback hears it
-        when the recogniser cannot serve. Any thread; returns at once."""
-        self._threads.loop.call_soon_threadsafe(self._session.note_utterance, begins, sample)
+        when the recogniser cannot serve. Any thread; returns at once.
 
-    def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
-        """Also tell ``listener`` every event of the session, on the loop thread: it must return at once."""
-        self._threads.loop.call_soon_threadsafe(self._session.add_listener, listener)
+        :raises UsageError: this process is a fork of the session's
+        """
+        self._background.check()
+        self._background.call_soon(self._session.note_utterance, begins, sample)
+
+    def add_listener(self, listener: Callable[[SessionEvent], object]) -> None:
+        """Also tell ``listener`` every event of the session, in order, on a callback thread. Any thread."""
+        queue, guarded = self._background.callbacks.queue(), UserCallback(listener, label=self._label)
+        self.attach(lambda event: queue.put(lambda: guarded(event)))
+
+    def attach(self, listener: Callable[[SessionEvent], None]) -> None:
+        """The same on the loop's thread, for what serves other sessions too: it must return at once."""
+        self._background.check()
+        self._background.call_soon(self._session.add_listener, listener)
 
     def __enter__(self) -> StreamingSTTSession:
         return self
@@ -217,33 +281,185 @@ class StreamingSTTSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _wait_until_ready(self) -> None:
+        try:
+            self._background.run(self._ready(), OPEN_TIMEOUT_S, "the recogniser was not ready")
+        except BaseException:
+            self._background.call_soon(self._abandon)
+            raise
+
+    # --- loop thread --------------------------------------------------------------------------------------
+
     async def _open(self) -> RecognitionSession:
-        settings = self._settings
-        fallback = self._own_fallback or await self._threads.fallback(settings)
-        if fallback is None and not settings.enable_streaming_stt:
-            raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK_HERE}")
         session = RecognitionSession(
-            await self._threads.recognizer(settings) if settings.enable_streaming_stt else None,
-            StreamConfig(settings.language_or(), settings.model),
-            fallback=fallback,
+            self._recognizer(),
+            self._config,
+            fallback=self._fallback(),
             settings=self._settings,
             on_event=self._log_failure,
-            on_partial=self._via_thread(self._on_partial),
-            on_final=self._via_thread(self._on_final),
-            encoding="linear16",
+            on_partial=self._on_partial,
+            on_final=self._on_final,
+            encoding=self._encoding,
+            call_id=self._call_id,
         )
         session.start()
+        self._shared.sessions.add(session)
         return session
+
+    async def _ready(self) -> None:
+        """Until what the session needs is there. :raises: what is wrong with it"""
+        for making in self._makings:
+            await asyncio.shield(making)
+
+    def _abandon(self) -> None:
+        """Nobody has the session: its constructor raised."""
+        self._shared.sessions.discard(self._session)
+        self._closing = asyncio.ensure_future(self._session.close(0.0))
+
+    def _recognizer(self) -> Recognizer | None:
+        self._makings: list[asyncio.Future[Any]] = []
+        settings = self._settings
+        if not settings.enable_streaming_stt:
+            return None
+        version, credentials = self._version, self._credentials
+        key = (
+            settings.speech_emulator_host,
+            settings.stt_uplink,
+            settings.stt_tls_roots,
+            settings.google_cloud_project,
+            settings.google_cloud_universe_domain,
+            settings.stt_location,
+            settings.stt_sensitivity,
+            version,
+            credentials,
+        )
+        making: asyncio.Future[Recognizer] = self._shared.making(
+            ("recognizer", *key), lambda: _in_thread(lambda: _make_recognizer(settings, version, credentials))
+        )
+        self._makings.append(making)
+        return PendingRecognizer(making, "emulator" if settings.speech_emulator_host else "google")
+
+    def _fallback(self) -> Fallback | None:
+        if self._own_fallback is not None or self._settings.whisper_model is None:
+            return self._own_fallback
+        settings, language = self._settings, self._settings.language_or()
+        key = (settings.whisper_model, settings.whisper_compute_type, settings.whisper_threads, language)
+
+        async def load() -> Fallback:
+            fallback = await start_fallback(settings, None, language)
+            assert fallback is not None, "a model is named"
+            return fallback
+
+        making = self._shared.making(("fallback", *key), load)
+        self._makings.append(making)
+        return PendingFallback(making, "whisper")
 
     def _pump(self) -> None:
         self._pump_is_queued = False
         self._session.pump()
 
-    def _via_thread(self, callback: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    def _via_queue(self, callback: Callable[[str], object] | None) -> Callable[[str], None] | None:
         if callback is None:
             return None
-        return lambda text: self._threads.call_back(lambda: callback(text))
+        guarded, queue = UserCallback(callback, label=self._label), self._queue
+        return lambda text: queue.put(lambda: guarded(text))
 
     def _log_failure(self, event: SessionEvent) -> None:
         if isinstance(event, SessionFailed):
-            log.error("recognition failed: %s: %s. %s", event.code, event.message, event.advice)
+            log.error("recognition failed: %s: %s. %s%s", event.code, event.message, event.advice, self._label)
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _settings_with(
+    settings: Settings, language: str | None, model: str | None, location: str | None, phrases: Sequence[str] | None
+) -> Settings:
+    """The settings, with those of a session's own. :raises UsageError: one is of another type"""
+    if isinstance(phrases, str):
+        raise UsageError(f"phrases={phrases!r}: give a list of phrases, not one text")
+    given: dict[str, Any] = {
+        "language": language,
+        "model": model,
+        "stt_location": location,
+        "phrases": None if phrases is None else tuple(phrases),
+    }
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _config_of(settings: Settings) -> StreamConfig:
+    return StreamConfig(
+        settings.language_or(),
+        settings.model,
+        phrases=settings.phrases,
+        alternative_languages=settings.alternative_language_codes,
+    )
+
+
+def _version_of(settings: Settings, version: str | None) -> str:
+    """Of Google's API. :raises UsageError: there is none such, or it is not where the settings say"""
+    if version not in (None, *VERSIONS):
+        raise UsageError(f"version={version!r}: say {' or '.join(VERSIONS)}")
+    if version is None:
+        is_regional = settings.stt_location not in (GLOBAL, *V1_REGIONS)
+        version = "v2" if is_regional or settings.model.split("_")[0] in MODELS_OF_V2 else "v1"
+    if settings.speech_emulator_host is None:
+        speech_endpoint(version, settings.stt_location, settings.google_cloud_universe_domain)
+    return version
+
+
+def _make_recognizer(settings: Settings, version: str, credentials: Any) -> Recognizer:
+    """Blocks: it looks for credentials and reads certificates."""
+    from fastcall.adapters.google import GoogleRecognizer
+
+    return GoogleRecognizer.create(
+        version,
+        emulator_host=settings.speech_emulator_host,
+        credentials=credentials,
+        project=settings.google_cloud_project,
+        location=settings.stt_location,
+        sensitivity=settings.stt_sensitivity,
+        universe_domain=settings.google_cloud_universe_domain,
+        uplink=settings.stt_uplink,
+        tls_roots=settings.stt_tls_roots,
+    )
+
+
+def _check_packages(settings: Settings, *, has_fallback: bool) -> None:
+    """What can be known at once to be missing.
+
+    :raises UsageError: what to do about it
+    """
+    if not settings.enable_streaming_stt:
+        if not has_fallback and settings.whisper_model is None:
+            raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK_HERE}")
+        return
+    for package in ("google.cloud.speech_v1p1beta1", "grpc"):  # the types of the first need the second
+        try:
+            is_there = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:  # of the package that it is in
+            is_there = False
+        if not is_there:
+            raise UsageError(f"StreamingSTTSession: {missing_extra(ModuleNotFoundError(name=package))}")
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading") and _is_by_grpcio(settings.stt_uplink):
+        raise UsageError(
+            "gevent has patched this program's threads, under which grpcio never answers: use STT_UPLINK=native, which "
+            "needs libnghttp2 (Debian: libnghttp2-14), or make sessions in a process that gevent has not patched"
+        )
+
+
+def _is_by_grpcio(uplink: str) -> bool:
+    from fastcall import _http2
+
+    if uplink == "auto":
+        try:
+            _http2.load()
+        except OSError:
+            return True
+    return uplink == "grpcio"

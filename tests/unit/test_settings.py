@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,46 @@ def test_settings_cannot_be_changed_and_each_has_a_variable() -> None:
         Settings().vad_mode = 3  # type: ignore[misc]
     names = [item.metadata["env"] for item in fields(Settings)]
     assert len(set(names)) == len(names)
+
+
+def test_what_is_not_given_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UTTERANCE_COMMIT_MS", "450")
+    monkeypatch.setenv("BARGE_IN", "no")
+    monkeypatch.setenv("GCP_STT_LANGUAGE", "de-DE")
+    s = Settings(language="en-US")
+    assert (s.utterance_commit_ms, s.barge_in, s.language, s.stt_batch_ms) == (450, False, "en-US", 150)
+    assert replace(s, utterance_commit_ms=300).barge_in is False
+    assert Settings(language=None).language_or() == "he-IL"
+
+
+def test_a_mapping_is_the_whole_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UTTERANCE_COMMIT_MS", "450")
+    monkeypatch.setenv("STT_BATCH_MS", "many")
+    assert Settings.from_environ({}).utterance_commit_ms == 300
+
+
+def test_a_wrong_variable_is_named_by_settings_made_in_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_BATCH_MS", "many")
+    with pytest.raises(UsageError, match="STT_BATCH_MS='many': must be a whole number"):
+        Settings(language="en-US")
+    assert Settings(stt_batch_ms=100).stt_batch_ms == 100
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"stt_batch_ms": "100"}, "STT_BATCH_MS is '100': must be a whole number"),
+        ({"stt_batch_ms": 100.5}, "STT_BATCH_MS is 100.5: must be a whole number"),
+        ({"stt_batch_ms": True}, "STT_BATCH_MS is True: must be a whole number"),
+        ({"stt_replay_s": "90"}, "STT_REPLAY_S is '90': must be a number"),
+        ({"start_timeout_s": None}, "start_timeout_s is None: must be a number"),
+        ({"barge_in": "no"}, "BARGE_IN is 'no': must be True or False"),
+        ({"model": None}, "GCP_STT_MODEL is None: must be text"),
+        ({"language": b"en"}, "GCP_STT_LANGUAGE is b'en': must be text or None"),
+        ({"admin_token": b"secret"}, "FASTCALL_ADMIN_TOKEN is a bytes: must be text or None"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_a_sentence(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings(**given)
+    assert str(caught.value) == sentence

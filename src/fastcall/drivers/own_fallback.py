@@ -42,6 +42,12 @@ class OwnFallback:
         self._running += 1
         try:
             text = await self._call(pcm, language)
+        except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            # A task that raises these ends the loop, or looks as if it had been cancelled.
+            raise RuntimeError(f"one call's code does not end the process: {error!r}") from error
         finally:
             self._running -= 1
         if not isinstance(text, str):

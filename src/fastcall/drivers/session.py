@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from fastcall.drivers.callbacks import UserCallback
 from fastcall.drivers.fallback import FallbackDesk
 from fastcall.drivers.intake import AudioIntake
 from fastcall.drivers.leg import StreamLeg
@@ -59,6 +60,8 @@ class RecognitionSession:
     :param config: language and model
     :param fallback: who hears what the recogniser cannot serve; it needs ``note_speech`` to know utterances
     :param settings: batch, debounce, rotation, replay, fallback
+    What ``on_event``, ``on_partial``, ``on_final`` or a listener raises is logged, and changes nothing else.
+
     :param on_event: called on the loop with every event, interims undebounced and in call time
     :param on_partial: called on the loop with the text since the last final, debounced: never unchanged, never
         closer than ``STT_PARTIAL_DEBOUNCE_MS``, never stale
@@ -66,6 +69,7 @@ class RecognitionSession:
     :param encoding: what is fed: ``mulaw`` (one byte a sample) or ``linear16`` (two, little-endian); 8 kHz mono
     :param rand: random numbers in [0, 1), for jitter
     :param metrics: where the age of what is sent is counted
+    :param call_id: stands in log lines about callbacks that failed
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class RecognitionSession:
         encoding: Literal["mulaw", "linear16"] = "mulaw",
         rand: Callable[[], float] = random.random,
         metrics: Metrics | None = None,
+        call_id: str = "",
     ) -> None:
         if recognizer is None and fallback is None:
             raise UsageError("a session needs a recogniser or a fallback")
@@ -89,8 +94,9 @@ class RecognitionSession:
         self._desk: FallbackDesk | None = None
         self._config = config
         self._settings = settings or Settings()
-        self._listeners = [on_event] if on_event else []
-        self._on_final = on_final
+        self._label = f" call={call_id}" if call_id else ""
+        self._listeners = [self._guarded(on_event)] if on_event else []
+        self._on_final = self._guarded(on_final) if on_final else None
         self._rand = rand
         sample_bytes = 1 if encoding == "mulaw" else 2
         limit_samples = int(self._settings.stt_replay_s * SAMPLE_RATE_HZ)
@@ -98,7 +104,9 @@ class RecognitionSession:
         self.intake = AudioIntake(self._history, sample_bytes=sample_bytes)
         self.batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
         """For who feeds ``intake.track`` itself, on the loop and only what fits: ``pump`` when so many samples wait."""
-        self._partials = PartialTimer(self._settings.partial_debounce_s, on_partial)
+        self._partials = PartialTimer(
+            self._settings.partial_debounce_s, self._guarded(on_partial) if on_partial else None
+        )
         self._hypothesis = Hypothesis()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._relay: StreamRelay | None = None
@@ -109,6 +117,11 @@ class RecognitionSession:
         self._metrics = metrics or Metrics()
         self.clock = CallClock()
         """When a sample of the call was said, on the loop's clock. Loop thread."""
+
+    @property
+    def settings(self) -> Settings:
+        """What it was made with."""
+        return self._settings
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -266,7 +279,10 @@ class RecognitionSession:
 
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
         """Also tell ``listener`` every event. Loop thread."""
-        self._listeners.append(listener)
+        self._listeners.append(self._guarded(listener))
+
+    def _guarded(self, function: Callable[..., object]) -> UserCallback:
+        return UserCallback(function, label=self._label, on_exit=_raise_soon)
 
     # --- RelayOwner -----------------------------------------------------------------------------------
 
@@ -419,3 +435,12 @@ class RecognitionSession:
             self._note_trouble()
         for listener in tuple(self._listeners):
             listener(event)
+
+
+def _raise_soon(error: BaseException) -> None:
+    """On the loop, outside of the session: what ends a program is for the loop's owner to act on."""
+    asyncio.get_running_loop().call_soon(_raise, error)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

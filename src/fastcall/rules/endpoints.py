@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastcall.errors import UsageError
 
-__all__ = ["DEFAULT_UNIVERSE", "is_google_host", "speech_endpoint"]
+__all__ = ["DEFAULT_UNIVERSE", "GLOBAL", "V1_REGIONS", "is_google_host", "speech_endpoint"]
 
 DEFAULT_UNIVERSE = "googleapis.com"
 GLOBAL = "global"

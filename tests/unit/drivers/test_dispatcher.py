@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from fastcall.drivers.dispatcher import UtteranceDispatcher
 from fastcall.events import FallbackAsked, FallbackSilent, RecognitionEvent, SessionClosed, Word
+from fastcall.settings import Settings
 
 
 class Source:
@@ -140,3 +146,141 @@ async def test_end_does_not_wait_for_a_fallback_that_is_silent_or_late() -> None
         if timeout_ms > 1000:
             source.tell(FallbackSilent(0, 8000, "whisper"))
         assert await asyncio.wait_for(ending, 5) == ""
+
+
+async def test_end_returns_although_the_partials_callback_raises(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(text: str) -> None:
+        raise RuntimeError(f"cannot show {text}")
+
+    source, amended = Source(), asyncio.Event()
+
+    def amend(utterance_id: int, text: str) -> None:
+        amended.set()
+        raise RuntimeError("cannot amend")
+
+    dispatcher = UtteranceDispatcher(source, commit_ms=60, debounce_ms=20, on_amended=amend)
+    dispatcher.begin(fail)
+    source.call_samples = 16000
+    source.tell(RecognitionEvent("interim", "hello", 8000, "emulator"))
+    source.tell(RecognitionEvent("interim", "hello wor", 15000, "emulator"))
+    assert await asyncio.wait_for(dispatcher.end(), 30) == "hello wor"
+    source.tell(RecognitionEvent("final", "hello world", 16000, "emulator", words("hello world", 9000)))
+    await asyncio.wait_for(amended.wait(), 30)
+    await turn()
+    assert caplog.text.count("RuntimeError: cannot show hello\n") == 1
+    assert caplog.text.count("a callback failed") == 2
+
+
+async def test_what_ends_a_program_reaches_the_loop_and_not_the_session() -> None:
+    source = Source()
+    loop = asyncio.new_event_loop()
+
+    async def use() -> str:
+        dispatcher = UtteranceDispatcher(source, commit_ms=0)
+        dispatcher.begin(lambda text: sys.exit(3))
+        source.call_samples = 8000
+        source.tell(RecognitionEvent("interim", "hello", 8000, "emulator"))
+        return await dispatcher.end()
+
+    def run() -> int | str | None:
+        task = loop.create_task(use())
+        try:
+            loop.run_until_complete(task)
+        except SystemExit as error:
+            loop.run_until_complete(task)
+            return error.code
+        finally:
+            loop.close()
+        return None
+
+    assert await asyncio.to_thread(run) == 3
+
+
+def test_without_an_event_loop_end_has_a_result_for_threads() -> None:
+    """As a Flask program has it: no loop, and the callbacks on another thread."""
+    source, partials = Source(), queue.SimpleQueue[tuple[str, int]]()
+    dispatcher = UtteranceDispatcher(source, commit_ms=60_000)
+    source.call_samples = 8000
+    assert dispatcher.begin(lambda text: partials.put((text, threading.get_ident()))) == 1
+    source.call_samples = 16000
+    source.tell(RecognitionEvent("interim", "hello wor", 15000, "emulator"))
+    text, thread = partials.get(timeout=30)
+    assert text == "hello wor"
+    assert thread != threading.get_ident()
+    pending = dispatcher.end()
+    assert not pending.done
+    with pytest.raises(TimeoutError):
+        pending.result(0.0)
+    source.tell(RecognitionEvent("final", "hello world", 16000, "emulator", words("hello world", 9000)))
+    assert pending.result(30) == "hello world"
+    assert pending.result() == "hello world"
+    assert dispatcher.end().result() == ""
+
+
+def test_without_an_event_loop_the_deadline_commits_and_amends() -> None:
+    source, amended = Source(), queue.SimpleQueue[tuple[int, str]]()
+    dispatcher = UtteranceDispatcher(source, commit_ms=1, on_amended=lambda *change: amended.put(change))
+    dispatcher.begin()
+    source.call_samples = 16000
+    assert dispatcher.end().result(30) == ""
+    source.tell(RecognitionEvent("final", "hello world", 16000, "emulator", words("hello world", 9000)))
+    assert amended.get(timeout=30) == (1, "hello world")
+
+
+def test_utterances_of_many_threads_keep_apart() -> None:
+    source = Source()
+    dispatcher = UtteranceDispatcher(source, commit_ms=0, preroll_ms=0)
+    ids: list[int] = []
+
+    def use() -> None:
+        for _ in range(50):
+            ids.append(dispatcher.begin())
+            assert dispatcher.end().result(30) == ""
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(ids) == list(range(1, 201))
+
+
+async def test_a_pending_text_is_awaited_like_a_coroutine() -> None:
+    source = Source()
+    dispatcher = UtteranceDispatcher(source, commit_ms=60_000)
+    dispatcher.begin()
+    source.call_samples = 16000
+    pending = dispatcher.end()
+    task = asyncio.create_task(pending)
+    also = asyncio.ensure_future(pending)
+    given_up = asyncio.run_coroutine_threadsafe(pending, asyncio.get_running_loop())
+    await turn()
+    given_up.cancel()
+    await turn()
+    source.tell(RecognitionEvent("final", "hello", 16000, "emulator", words("hello", 9000)))
+    assert await asyncio.wait_for(asyncio.gather(task, also), 30) == ["hello", "hello"]
+    assert await pending == pending.result() == "hello"
+
+
+async def test_the_waits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SourceWithFallback()
+    source.settings = Settings(  # type: ignore[attr-defined]
+        utterance_commit_ms=0, vad_preroll_ms=100, stt_partial_debounce_ms=0, stt_fallback_timeout_ms=0
+    )
+    partials: list[str] = []
+    dispatcher = UtteranceDispatcher(source)
+    source.call_samples = 8000
+    dispatcher.begin(partials.append)
+    for number, text in enumerate(("one", "one two")):
+        source.tell(RecognitionEvent("interim", text, 8000 + number, "emulator"))
+    source.call_samples = 16000
+    assert await asyncio.wait_for(dispatcher.end(), 30) == "one two"
+    assert source.noted == [(True, 7200), (False, 16000)]
+
+    # In the environment, where neither the call nor the session says; and in the call, which counts first.
+    monkeypatch.setenv("VAD_PREROLL_MS", "200")
+    for options, start in (({}, 6400), ({"preroll_ms": 0}, 8000), ({"settings": Settings(vad_preroll_ms=10)}, 7920)):
+        source = SourceWithFallback()
+        source.call_samples = 8000
+        UtteranceDispatcher(source, **options).begin()  # type: ignore[arg-type]
+        assert source.noted == [(True, start)]
