@@ -67,11 +67,14 @@ class EventReader:
 
     Of the calls that are followed the records are kept; those of all others, which may be hundreds, are let go.
 
+    :param on_record: called with each record of any call, in the reader's thread
+
     ``error`` says why it cannot be read, and is None as long as it can.
     """
 
-    def __init__(self, options: CheckOptions) -> None:
+    def __init__(self, options: CheckOptions, on_record: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._options = options
+        self._on_record = on_record
         self._records: dict[str, list[dict[str, Any]]] = {}
         self._news = threading.Condition()
         self._stopping = threading.Event()
@@ -130,6 +133,8 @@ class EventReader:
         record = json.loads(line)
         if not isinstance(record, dict) or "event" not in record:
             return
+        if self._on_record is not None:
+            self._on_record(record)
         with self._news:
             kept = self._records.get(record.get("call_sid") or "")
             if kept is not None:

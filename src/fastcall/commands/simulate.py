@@ -31,7 +31,13 @@ examples:
 The words of --tones are those of the emulator's engine `tones`; [600] is a pause of 600 ms. --audio and --tones may be
 given more than once: the calls take them in turn. Without either the caller holds a short English conversation about a
 table. Ctrl-C hangs all calls up and shows the report; a second one ends it at once. With TWILIO_AUTH_TOKEN set, the
-calls are signed with it. Exit status 0: every call went through, and the server sent nothing that Twilio would refuse.
+calls are signed with it.
+
+Whether words were recognised is read from the server's transcript stream, GET /events on the same port (with
+FASTCALL_ADMIN_TOKEN where the server has one). Where that cannot be read, the report says so.
+
+Exit status 0: every call went through (it was ended in order by either side, and where words were said some were
+recognised), and the server sent nothing that Twilio would refuse.
 """
 
 MAX_CALLS = 5000
@@ -40,6 +46,7 @@ PROGRESS_S = 1.0
 BAR_CELLS = 30
 OTHER_FILES = 64
 PLANS = 16
+LAST_WORDS_S = 8.0  # from the end of the calls to the server's last word on them
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--slow-reader-s", type=float, default=0.0, metavar="S", help="wait so long after each message from the server")
     add("--second-socket", action="store_true", help="a second connection says that it is the same call")
     add = parser.add_argument_group("the report").add_argument
+    add("--events", metavar="URL", help="where the server's transcript stream is, if not at /events")
     add("--json", action="store_true", help="the report as JSON, every call in it")
     add("--rows", type=int, default=20, metavar="N", help="calls in the table, failed ones first (default: 20)")
 
@@ -78,8 +86,9 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Place the calls, show progress on stderr, print the report."""
     import uvloop
 
-    from fastcall.adapters.simulator import Pacer, TwilioCaller, check_url
+    from fastcall.adapters.simulator import HeardWords, Pacer, TwilioCaller, check_url
     from fastcall.adapters.simulator.summary import render_report, report_json
+    from fastcall.checkup import CheckOptions, EventReader
     from fastcall.rules.caller import CallIds, Lateness
 
     _check_numbers(args)
@@ -88,14 +97,15 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     conducts = _conducts(args)
     _allow_sockets(args.calls * (2 if args.second_socket else 1))
     seed = secrets.token_hex(8)
+    ids = [CallIds.derive(seed, index) for index in range(args.calls)]
 
-    async def place() -> list[CallReport]:
+    async def place() -> list[tuple[CallReport, bool]]:
         pacer = Pacer(lateness)
         callers = [
             TwilioCaller(
                 args.url,
                 audios[index % len(audios)],
-                ids=CallIds.derive(seed, index),
+                ids=ids[index],
                 parameters=parameters,
                 first_timestamp_ms=100 + index * 7 % 100,
                 auth_token=environ.get("TWILIO_AUTH_TOKEN", "").partition(",")[0].strip(),
@@ -105,10 +115,25 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
             )
             for index in range(args.calls)
         ]
-        return await _place(callers, args.ramp_s)
+        reports = await _place(callers, args.ramp_s)
+        return [(report, caller.share_said == 1.0) for report, caller in zip(reports, callers, strict=True)]
 
-    reports = uvloop.run(place())
-    print(report_json(reports, lateness) if args.json else "\n".join(render_report(reports, lateness, args.rows)))
+    heard = HeardWords([each.call_sid for each in ids])
+    where = CheckOptions(args.url, events_url=args.events, admin_token=environ.get("FASTCALL_ADMIN_TOKEN", ""))
+    with EventReader(where, heard.take) as reader:
+        ends = uvloop.run(place())
+        reports = [report for report, _ in ends]
+        if reader.error is None:
+            answered = [report.ids.call_sid for report in reports if report.first_frame_at is not None]
+            heard.wait_for_ends(answered, LAST_WORDS_S)
+        unread = reader.error
+    for report, is_said in ends:
+        heard.judge(report, words_were_said=is_said and not args.audio)
+    if args.json:
+        print(report_json(reports, lateness))
+    else:
+        lines = render_report(reports, lateness, args.rows)
+        print("\n".join(lines if unread is None else [*lines, f"words recognised: not known: {unread}"]))
     return 0 if all(report.ok for report in reports) else 1
 
 

@@ -207,7 +207,8 @@ def _open(plan: CheckPlan, facts: CallFacts) -> tuple[Answer, str]:
     if early:
         return "no-go", f"the session was closed after {early[0]['at']:.1f} s of {plan.call_s:.0f} s"
     if facts.error or facts.ended_s < plan.call_s - 0.5:
-        return "no-go", f"the stream ended after {facts.ended_s:.1f} s of {plan.call_s:.0f} s: {facts.error}"
+        why = facts.error or "the agent hung up"
+        return "no-go", f"the stream ended after {facts.ended_s:.1f} s of {plan.call_s:.0f} s: {why}"
     return "go", f"{plan.call_s:.0f} s"
 
 

@@ -26,6 +26,7 @@ from fastcall._load import Line
 from fastcall.adapters.simulator.pacer import Pacer
 from fastcall.adapters.simulator.report import (
     BUFFER_OVERFLOW,
+    NORMAL_CLOSURE,
     CallReport,
     Received,
     explain_close,
@@ -206,7 +207,11 @@ class TwilioCaller:
         try:
             await self._speak(socket_)
         except ConnectionClosed as error:
-            report.twilio_code, report.error = explain_close(error, report.frames_sent * FRAME_S)
+            said_s = report.frames_sent * FRAME_S
+            if error.rcvd is not None and error.rcvd.code == NORMAL_CLOSURE:
+                report.hung_up_s = said_s
+            else:
+                report.twilio_code, report.error = explain_close(error, said_s)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

@@ -9,20 +9,15 @@ from functools import partial
 from websockets.asyncio.client import ClientConnection
 
 from fastcall.adapters.simulator.caller import TwilioCaller
-from fastcall.adapters.simulator.report import CallReport
 from fastcall.rules.caller import FRAME_S, CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.conversation import Conversation, Said, Sentence
 from fastcall.rules.playback import Clear, Mark, Media
 
 __all__ = ["ListeningCaller"]
 
-NORMAL_CLOSURE = 1000
-
 
 class ListeningCaller(TwilioCaller):
     """One call. Make it, ``await run()`` once. Its methods are for the event loop's thread.
-
-    A server that closes with 1000 when everything was said has hung up, and that is no error.
 
     :param speaks_first: nobody greets
     """
@@ -44,13 +39,6 @@ class ListeningCaller(TwilioCaller):
     def is_done(self) -> bool:
         """Everything was said."""
         return self._conversation.is_done
-
-    async def run(self, at: float = 0.0) -> CallReport:
-        """See ``TwilioCaller``."""
-        report = await super().run(at)
-        if self.is_done and report.close_code == NORMAL_CLOSURE:
-            report.error = report.twilio_code = None
-        return report
 
     async def _speak(self, socket_: ClientConnection) -> None:
         await self._send(socket_, CallerMessages.connected)

@@ -15,11 +15,13 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from fastcall.rules.caller import CallIds
 from fastcall.rules.playback import Clear, Mark, Media, Violation
 
-__all__ = ["BUFFER_OVERFLOW", "CallReport", "Received", "explain_close", "explain_refusal"]
+__all__ = ["BUFFER_OVERFLOW", "NORMAL_CLOSURE", "CallReport", "Received", "explain_close", "explain_refusal"]
 
 TIMED_OUT, REFUSED, BROKEN, UNREACHABLE = 31901, 31902, 31903, 31904
 TLS_ERROR, HANDSHAKE_ERROR, CLOSED_BY_SERVER = 31910, 31920, 31921
 BUFFER_OVERFLOW = 31930
+# RFC 6455 section 7.4.1: the purpose of the connection was fulfilled. So an agent hangs up.
+NORMAL_CLOSURE = 1000
 
 MAX_KEPT = 10_000
 MAX_KEPT_VIOLATIONS = 20
@@ -62,14 +64,18 @@ class CallReport:
     """The first 20 messages that Twilio would have refused."""
     violation_count: int = 0
     close_code: int | None = None
+    hung_up_s: float | None = None
+    """The server ended the call in order (close code 1000) after so many seconds of audio; None: the caller did."""
+    recognised: bool | None = None
+    """Whether the server recognised words; None: nobody knows."""
     error: str | None = None
-    """Why the call did not go through; None: everything was sent, ``stop`` too."""
+    """Why the call did not go through; None: it was ended in order, by the caller's ``stop`` or by the server."""
     twilio_code: int | None = None
     """The error that Twilio's debugger would show."""
 
     @property
     def ok(self) -> bool:
-        """Everything was sent, and nothing was discarded or refused."""
+        """It was ended in order, nothing was discarded or refused, and words that were said were recognised."""
         return self.error is None and not self.frames_discarded and not self.violation_count
 
     def keep(self, received: Received) -> None:

@@ -47,6 +47,7 @@ def render_report(reports: Sequence[CallReport], lateness: Lateness, rows: int) 
 
 def _row(report: CallReport) -> tuple[str, ...]:
     found = problems(report)
+    hung_up = "" if report.hung_up_s is None else f"; the agent hung up after {report.hung_up_s:.1f} s"
     second = f"; second socket: {report.second_socket}" if report.second_socket else ""
     return (
         report.ids.call_sid[:SHOWN_CALL],
@@ -58,7 +59,7 @@ def _row(report: CallReport) -> tuple[str, ...]:
         f"{report.marks_echoed}/{report.marks_received}",
         str(report.clears_received),
         "-" if report.close_code is None else str(report.close_code),
-        (found[0] if found else "ok") + second,
+        (found[0] if found else "ok") + hung_up + second,
     )
 
 
@@ -78,6 +79,9 @@ def _totals(reports: Sequence[CallReport], lateness: Lateness) -> list[str]:
     p50, p99 = lateness.percentile_s(50), lateness.percentile_s(99)
     if p50 is not None and p99 is not None:
         lines.append(f"frames sent late by: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms")
+    known = [report.recognised for report in reports if report.recognised is not None]
+    if known:
+        lines.append(f"words recognised: in {sum(known)} calls of {len(known)} in which words were said")
     codes = Counter(report.close_code for report in reports if report.close_code is not None)
     if codes:
         lines.append("close codes: " + ", ".join(f"{code} ({count} x)" for code, count in sorted(codes.items())))
@@ -120,6 +124,8 @@ def _call_object(report: CallReport) -> dict[str, Any]:
         "marks_received": report.marks_received,
         "marks_echoed": report.marks_echoed,
         "clears_received": report.clears_received,
+        "words_recognised": report.recognised,
+        "agent_hung_up_s": report.hung_up_s,
         "second_socket": report.second_socket,
         "close_code": report.close_code,
         "twilio_code": report.twilio_code,
