@@ -25,6 +25,7 @@ __all__ = [
     "FallbackSilent",
     "MarkPlayed",
     "MediaFrame",
+    "NoWords",
     "Partial",
     "RecognitionEvent",
     "Refused",
@@ -240,6 +241,16 @@ class SessionRotated:
 
 
 @dataclass(slots=True, frozen=True)
+class NoWords:
+    """Speech was heard for 5 s in all, and the recogniser, which has had it, returned no words: a wrong language looks
+    like this, or sound that is no speech. Once, until words come again."""
+
+    start_sample: int
+    """Since when."""
+    end_sample: int
+
+
+@dataclass(slots=True, frozen=True)
 class SessionClosed:
     """The session has ended and will give no more results. Once a call."""
 
@@ -295,6 +306,7 @@ TranscriptEventName = Literal[
     "session_started",
     "session_rotated",
     "session_failed",
+    "no_words",
     "utterance_begin",
     "partial",
     "final",

@@ -13,7 +13,7 @@ from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall.rules.grpc import STATUS_NAMES
 from h2peer import ANSWER, OK, H2Peer, grpc_message, h2_server
-from peers import CERTIFICATE, KEY, Phone, both_uplinks, serving, tones, way
+from peers import CERTIFICATE, KEY, Phone, ask, both_uplinks, serving, tones, way
 
 RESULT = bytes(
     speech.StreamingRecognizeResponse.serialize(
@@ -169,3 +169,27 @@ async def test_an_end_that_no_other_stream_can_better(name: str, caplog: pytest.
     assert failed["text"].partition(":")[0] in codes
     assert advice in advice_in(caplog, "recognition failed: ")
     assert recogniser.streams == 1
+
+
+async def test_speech_without_words_is_told_as_an_event_and_a_number(caplog: pytest.LogCaptureFixture) -> None:
+    """It takes 5 s by the clock."""
+
+    def answers_without_words(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            peer.answer(event.stream_id)
+        elif isinstance(event, h2.events.DataReceived):
+            peer.credit(event)
+        elif isinstance(event, h2.events.StreamEnded):
+            peer.h2.send_headers(event.stream_id, OK, end_stream=True)
+
+    async with (
+        h2_server(answers_without_words, tls=peer_tls()) as (port, _),
+        serving(f"127.0.0.1:{port}", stt_replay_speed=5) as served,
+        Phone(served.url, "wordless") as phone,
+    ):
+        await phone.start()
+        await phone.say(tones("apple arrow " * 15))
+        told = await served.transcripts.wait_for(phone.call_sid, "no_words")
+        assert told["end_ms"] - told["start_ms"] >= 5000
+        assert "fastcall_no_words_total 1.0" in (await ask(served.port, "/metrics")).body
+    assert "GCP_STT_LANGUAGE" in advice_in(caplog, "speech was heard for 5 s")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastcall.drivers.leg import StreamLeg
+from fastcall.events import NoWords
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.hypothesis import Hypothesis
-from fastcall.rules.stall import StallRule
+from fastcall.rules.stall import StallRule, WordlessRule
 
 __all__ = ["StreamHealth"]
 
@@ -24,14 +25,25 @@ class StreamHealth:
         self._hypothesis = hypothesis
         self._history = history
         self._stall = StallRule()
+        self._wordless = WordlessRule()
 
     def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
         """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
         self._stall.note_speech(speaking, sample, now=now)
+        self._wordless.note_speech(speaking, sample, now=now)
 
     def answered(self, *, now: float) -> None:
         """The owner gave a result."""
         self._stall.answered(settled_to=self._hypothesis.final_end, now=now)
+
+    def words_came(self, *, now: float) -> None:
+        """A stream gave a result that has words."""
+        self._wordless.words_came(call_end=self._history.end, now=now)
+
+    def lack_of_words(self, leg: StreamLeg, *, now: float) -> NoWords | None:
+        """Speech of which the owner, which has had it, tells no words. Told once, until words come again."""
+        start = self._wordless.take_trouble(call_end=self._history.end, abreast_since=leg.abreast_since, now=now)
+        return None if start is None else NoWords(start, self._history.end)
 
     def trouble_with(self, leg: StreamLeg, *, now: float) -> str:
         """Why the owner does not serve, although it does not say so; empty if it does. Told once a trouble."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, SessionFailed, SessionRotated, Word
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, NoWords, SessionFailed, SessionRotated, Word
 from fastcall.ports import Recognizer, RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.history import AudioHistory
 from fastcall.rules.reported import Reported, StreamReports
@@ -306,7 +306,7 @@ class RelayOwner(Protocol):
     def audio_outgrew(self) -> None:
         """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
 
-    def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
+    def relay_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the session's listeners."""
 
     def relay_finished(self, *, complete: bool) -> None:

@@ -255,6 +255,9 @@ class StreamRelay:
             self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
 
     def _look_after(self, owner: StreamLeg, now: float) -> None:
+        lack = self._health.lack_of_words(owner, now=now)
+        if lack is not None:
+            self._session.relay_tells(lack)
         trouble = self._health.trouble_with(owner, now=now)
         if trouble:
             owner.cancel()
@@ -299,6 +302,8 @@ class StreamRelay:
 
     def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
         """A response; those of streams that were given up count no more."""
+        if leg in (self._owner, self._outgoing) and any(result.text.strip() for result in results):
+            self._health.words_came(now=self._loop.time())
         if leg is self._owner:
             self._health.answered(now=self._loop.time())
             self._works()

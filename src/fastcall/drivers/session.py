@@ -27,6 +27,7 @@ from fastcall.events import (
     SAMPLES_PER_MS,
     FallbackAsked,
     FallbackSilent,
+    NoWords,
     RecognitionEvent,
     SessionClosed,
     SessionFailed,
@@ -44,7 +45,14 @@ from fastcall.settings import Settings
 __all__ = ["RecognitionSession", "SessionEvent"]
 
 SessionEvent = (
-    SessionStarted | SessionFailed | SessionRotated | SessionClosed | RecognitionEvent | FallbackAsked | FallbackSilent
+    SessionStarted
+    | SessionFailed
+    | SessionRotated
+    | NoWords
+    | SessionClosed
+    | RecognitionEvent
+    | FallbackAsked
+    | FallbackSilent
 )
 
 log = logging.getLogger("fastcall.session")
@@ -327,7 +335,7 @@ class RecognitionSession:
         """Words that were heard stay said, although no stream will settle them."""
         self._commit_interim()
 
-    def relay_tells(self, event: SessionFailed | SessionRotated) -> None:
+    def relay_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the listeners."""
         self._tell(event)
 

@@ -12,6 +12,7 @@ from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import (
     FallbackAsked,
     FallbackSilent,
+    NoWords,
     RecognitionEvent,
     SessionClosed,
     SessionFailed,
@@ -69,6 +70,8 @@ class CallTally:
         elif isinstance(event, SessionFailed):
             self._metrics.session_failures[event.code] += 1
             self._set_interrupted(True)
+        elif isinstance(event, NoWords):
+            self._metrics.no_words += 1
         elif isinstance(event, FallbackAsked):
             self._metrics.fallbacks[event.reason] += 1
         elif isinstance(event, FallbackSilent):

@@ -38,6 +38,7 @@ from fastcall.events import (
     FallbackSilent,
     MarkPlayed,
     MediaFrame,
+    NoWords,
     RecognitionEvent,
     Refused,
     Rejected,
@@ -154,6 +155,7 @@ Event = (
     | SessionStarted
     | SessionFailed
     | SessionRotated
+    | NoWords
     | SessionClosed
 )
 
@@ -386,6 +388,15 @@ class CallMachine:
     def _session_rotated(self, event: SessionRotated, now: float) -> None:
         self._commands.append(TranscriptEvent("session_rotated", text=event.reason))
 
+    def _no_words(self, event: NoWords, now: float) -> None:
+        self._commands += [
+            TranscriptEvent("no_words", start_sample=event.start_sample, end_sample=event.end_sample),
+            Warn(
+                "speech was heard for 5 s, and the recogniser returned no words: check that GCP_STT_LANGUAGE is the "
+                "language that is spoken, and what the line sounds like"
+            ),
+        ]
+
     def _session_closed(self, event: SessionClosed, now: float) -> None:
         self._session_open = False
         if self._state == "ending":
@@ -415,5 +426,6 @@ _HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
     SessionStarted: CallMachine._session_started,
     SessionFailed: CallMachine._session_failed,
     SessionRotated: CallMachine._session_rotated,
+    NoWords: CallMachine._no_words,
     SessionClosed: CallMachine._session_closed,
 }

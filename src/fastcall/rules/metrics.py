@@ -32,6 +32,7 @@ COUNTERS = {
     "duplicate_frames": "Inbound audio messages whose time had come before",
     "idle_closed": "Sockets closed because too many waited without a call",
     "fallback_failures": "Requests to the fallback that will have no answer",
+    "no_words": "Times speech was heard for 5 s and the recogniser returned no words",
     "barge_ins": "Times a caller was listened to while a handler spoke",
     "agent_failures": "Handlers, and sources of their audio, that raised",
     "agent_stalls": "Times a handler kept the event loop for over 0.2 s",
@@ -112,6 +113,7 @@ class Metrics:
         self.transcript_lines_dropped = 0
         self.worker_stalls = 0
         self.worker_deaths = 0
+        self.no_words = 0
         self.barge_ins = 0
         self.agent_failures = 0
         self.agent_stalls = 0

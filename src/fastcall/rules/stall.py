@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from fastcall.events import SAMPLES_PER_MS
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 
-__all__ = ["STALL_S", "StallRule"]
+__all__ = ["NO_WORDS_S", "STALL_S", "StallRule", "WordlessRule"]
 
 # No result for so long, although the recogniser has had the speech.
 STALL_S = 8.0
@@ -19,6 +19,8 @@ STALL_S = 8.0
 STALL_SAMPLES = 2000 * SAMPLES_PER_MS
 # Speech that ends so long after its last result may be a word.
 DOUBT_SAMPLES = 300 * SAMPLES_PER_MS
+# So much speech since its last words, and so long since then, and it is told that no words come.
+NO_WORDS_S = 5.0
 # Utterances whose lengths are remembered; in so many is either speech enough, or noise.
 MAX_KEPT = 32
 
@@ -73,3 +75,42 @@ class StallRule:
 
     def _is_patience_over(self, abreast_since: float | None, now: float) -> bool:
         return abreast_since is not None and now - max(self._waits_since, abreast_since) >= self._patience_s
+
+
+class WordlessRule:
+    """Tells of speech for which no words come, whatever else the recogniser returns. Pure; one thread."""
+
+    def __init__(self) -> None:
+        self._began: int | None = None  # while somebody speaks
+        self._words_at = 0  # the call's end when the last words came
+        self._spoken = 0  # samples of speech since then, in utterances that are over
+        self._since: tuple[int, float] | None = None  # where in the call, and when, the first of it began
+        self._is_told = False
+
+    def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
+        """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
+        if self._began is not None:
+            self._spoken += max(0, sample - max(self._began, self._words_at))
+        self._began = sample if speaking else None
+        if speaking and self._since is None:
+            self._since = sample, now
+
+    def words_came(self, *, call_end: int, now: float) -> None:
+        """The recogniser returned words."""
+        self._words_at, self._spoken, self._is_told = call_end, 0, False
+        self._since = None if self._began is None else (call_end, now)
+
+    def take_trouble(self, *, call_end: int, abreast_since: float | None, now: float) -> int | None:
+        """Since where in the call no words come; None if they do, or if it was told since the last words.
+
+        :param abreast_since: since when the recogniser has had all audio; None if it has not
+        """
+        if self._is_told or self._since is None or abreast_since is None:
+            return None
+        start, began_at = self._since
+        open_samples = 0 if self._began is None else max(0, call_end - max(self._began, self._words_at))
+        is_enough = self._spoken + open_samples >= NO_WORDS_S * SAMPLE_RATE_HZ
+        if not is_enough or now - max(began_at, abreast_since) < NO_WORDS_S:
+            return None
+        self._is_told = True
+        return start

@@ -8,7 +8,7 @@ import pytest
 
 from fastcall import g711
 from fastcall.drivers.session import RecognitionSession, SessionEvent
-from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, SessionRotated
+from fastcall.events import NoWords, RecognitionEvent, SessionClosed, SessionFailed, SessionRotated
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener, StreamResult, StreamWord
 from fastcall.rules.stall import STALL_S
 from fastcall.settings import Settings
@@ -496,3 +496,35 @@ async def test_a_word_that_the_outgoing_stream_told_where_nobody_spoke_is_given_
     assert call.interims()[-1] == ""
     await end_of(call)
     assert call.finals() == ["a"]
+
+
+@in_virtual_time
+async def test_speech_without_words_is_told_once_whatever_else_the_stream_returns() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    for second in range(20):
+        await call.go_on(1)
+        call.streams[-1].results(interim("", second + 1.0))
+    told = [event for event in call.events if isinstance(event, NoWords)]
+    assert [event.start_sample for event in told] == [0]
+    assert 5 * 8000 <= told[0].end_sample < 7 * 8000
+    call.streams[-1].results(interim("hello", 20.0))
+    for second in range(20, 30):
+        await call.go_on(1)
+        call.streams[-1].results(interim("", second + 1.0))
+    assert len([event for event in call.events if isinstance(event, NoWords)]) == 2
+    await call.session.close(0)
+
+
+@in_virtual_time
+async def test_words_that_come_are_not_missed_nor_those_of_an_outage() -> None:
+    call = Call()
+    call.session.note_speech(True, 0)
+    for second in range(8):
+        await call.go_on(1)
+        call.streams[-1].results(interim("hello", second + 1.0))
+    for _ in range(5):
+        call.streams[-1].end(GONE)
+        await call.go_on(2)
+    assert not [event for event in call.events if isinstance(event, NoWords)]
+    await call.session.close(0)

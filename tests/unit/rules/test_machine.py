@@ -15,6 +15,7 @@ from fastcall.events import (
     FallbackSilent,
     MarkPlayed,
     MediaFrame,
+    NoWords,
     RecognitionEvent,
     Rejected,
     SessionClosed,
@@ -35,7 +36,7 @@ EVENTS: list[Any] = [
     CallStopped(), SocketClosed(1000), Rejected("not_json"), VoiceFrame(True, 160),
     RecognitionEvent("interim", "hi", 100, "emulator"), RecognitionEvent("final", "hi", 100, "emulator"),
     SessionStarted("emulator"), SessionFailed("UNAVAILABLE", "down", "Wait.", retrying=True),
-    SessionRotated("age"), SessionClosed(),
+    SessionRotated("age"), NoWords(0, 40_000), SessionClosed(),
     FallbackAsked(0, 100, "outage", "whisper"), FallbackSilent(0, 100, "whisper", "INTERNAL: it has ended"),
 ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastcall.rules.stall import STALL_S, StallRule
+from fastcall.rules.stall import NO_WORDS_S, STALL_S, StallRule, WordlessRule
 
 S = 8000
 
@@ -105,3 +105,35 @@ def test_a_word_without_a_result_is_a_doubt_after_a_while() -> None:
     rule.reported()
     assert not doubted(rule, 10.0 + STALL_S, heard_to=9 * S)
     assert doubted(rule, 10.0 + 2 * STALL_S, heard_to=9 * S)
+
+
+def lack(rule: WordlessRule, now: float, abreast_since: float | None = 0.0) -> int | None:
+    return rule.take_trouble(call_end=int(now * S), abreast_since=abreast_since, now=now)
+
+
+def test_speech_without_words_is_told_once_until_words_come() -> None:
+    rule = WordlessRule()
+    assert lack(rule, 1000.0) is None  # nobody spoke
+    rule.note_speech(True, 10 * S, now=10.0)
+    assert lack(rule, 10.0 + NO_WORDS_S - 0.1) is None
+    assert lack(rule, 10.0 + NO_WORDS_S) == 10 * S
+    assert lack(rule, 100.0) is None
+    rule.words_came(call_end=100 * S, now=100.0)
+    assert lack(rule, 100.0 + NO_WORDS_S - 0.1) is None
+    assert lack(rule, 100.0 + NO_WORDS_S) == 100 * S
+
+
+def test_speech_adds_up_over_utterances_and_silence_does_not() -> None:
+    rule = WordlessRule()
+    for second in (10, 20, 30):
+        rule.note_speech(True, second * S, now=float(second))
+        rule.note_speech(False, (second + 2) * S, now=second + 2.5)
+        assert (lack(rule, second + 9.0) is not None) == (second == 30)
+
+
+def test_a_recogniser_that_has_not_had_the_speech_cannot_have_words_for_it() -> None:
+    rule = WordlessRule()
+    rule.note_speech(True, 0, now=0.0)
+    assert lack(rule, 100.0, None) is None
+    assert lack(rule, 100.0, 100.0 - NO_WORDS_S + 0.1) is None
+    assert lack(rule, 100.0, 100.0 - NO_WORDS_S) == 0

@@ -192,6 +192,9 @@ const TAKERS = {
   session_failed(call, event, at) {
     note(call, event, at, "failure", `The recogniser fails: ${event.text ?? "no reason given"}`);
   },
+  no_words(call, event, at) {
+    note(call, event, at, "failure", "Speech is heard, and the recogniser returns no words");
+  },
   utterance_begin(call, event) {
     call.speaking = utteranceOf(call, event);
   },
