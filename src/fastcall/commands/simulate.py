@@ -86,9 +86,8 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Place the calls, show progress on stderr, print the report."""
     import uvloop
 
-    from fastcall.adapters.simulator import HeardWords, Pacer, TwilioCaller, check_url
+    from fastcall.adapters.simulator import Pacer, TwilioCaller, check_url
     from fastcall.adapters.simulator.summary import render_report, report_json
-    from fastcall.checkup import CheckOptions, EventReader
     from fastcall.rules.caller import CallIds, Lateness
 
     _check_numbers(args)
@@ -118,23 +117,36 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         reports = await _place(callers, args.ramp_s)
         return [(report, caller.share_said == 1.0) for report, caller in zip(reports, callers, strict=True)]
 
-    heard = HeardWords([each.call_sid for each in ids])
-    where = CheckOptions(args.url, events_url=args.events, admin_token=environ.get("FASTCALL_ADMIN_TOKEN", ""))
-    with EventReader(where, heard.take) as reader:
-        ends = uvloop.run(place())
-        reports = [report for report, _ in ends]
-        if reader.error is None:
-            answered = [report.ids.call_sid for report in reports if report.first_frame_at is not None]
-            heard.wait_for_ends(answered, LAST_WORDS_S)
-        unread = reader.error
-    for report, is_said in ends:
-        heard.judge(report, words_were_said=is_said and not args.audio)
+    reports, unread = _place_and_judge(args, environ, [each.call_sid for each in ids], lambda: uvloop.run(place()))
     if args.json:
         print(report_json(reports, lateness))
     else:
         lines = render_report(reports, lateness, args.rows)
         print("\n".join(lines if unread is None else [*lines, f"words recognised: not known: {unread}"]))
     return 0 if all(report.ok for report in reports) else 1
+
+
+def _place_and_judge(
+    args: argparse.Namespace,
+    environ: Mapping[str, str],
+    call_sids: list[str],
+    place: Callable[[], list[tuple[CallReport, bool]]],
+) -> tuple[list[CallReport], str | None]:
+    """The reports of the calls, with whether words were recognised, and why that is not known."""
+    from fastcall.adapters.simulator import HeardWords
+    from fastcall.checkup import CheckOptions, EventReader
+
+    heard = HeardWords(call_sids)
+    where = CheckOptions(args.url, events_url=args.events, admin_token=environ.get("FASTCALL_ADMIN_TOKEN", ""))
+    with EventReader(where, heard.take) as reader:
+        ends = place()
+        if reader.error is None:
+            answered = [report.ids.call_sid for report, _ in ends if report.first_frame_at is not None]
+            heard.wait_for_ends(answered, LAST_WORDS_S)
+        unread = reader.error
+    for report, is_said in ends:
+        heard.judge(report, words_were_said=is_said and not args.audio)
+    return [report for report, _ in ends], unread
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
