@@ -813,6 +813,52 @@ async def test_a_peer_that_breaks_http2_is_named_as_the_cause(misbehave: Callabl
         assert message.startswith(f"the HTTP/2 connection to 127.0.0.1:{port} broke: ")
 
 
+def a_crowd_of_messages(peer: H2Peer, stream: int) -> None:
+    """Of five bytes each: thousands of them come in one read."""
+    peer.h2.send_headers(stream, ANSWER)
+    peer.h2.send_data(stream, grpc_message(b"") * 3000)
+    peer.h2.send_headers(stream, OK, end_stream=True)
+
+
+async def test_what_one_connection_brings_is_told_in_shares(monkeypatch: pytest.MonkeyPatch):
+    """So many events in a turn of the loop; nothing is lost, and the end comes last."""
+    shares: list[int] = []
+    dispatch = GrpcChannel._dispatch
+
+    def counting(self: GrpcChannel, limit: int) -> None:
+        before = len(self._events)
+        dispatch(self, limit)
+        shares.append(before - len(self._events))
+
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            a_crowd_of_messages(peer, event.stream_id)
+
+    monkeypatch.setattr(GrpcChannel, "_dispatch", counting)
+    async with h2_server(script) as (port, _), channel_to(port) as channel:
+        call, listener = open_call(channel)
+        call.write(b"config")
+        assert await listener.end() == ("OK", "")
+        assert listener.messages == [b""] * 3000
+    assert max(shares) <= http2.SHARE_EVENTS
+    assert sum(shares) >= 3000
+
+
+async def test_what_waits_for_its_turn_is_told_before_a_lost_connection():
+    def script(peer: H2Peer, event: Any) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            peer.h2.send_headers(event.stream_id, ANSWER)
+            peer.h2.send_data(event.stream_id, grpc_message(b"") * 3000)
+            peer.raw(b"")
+            peer.transport.close()
+
+    async with h2_server(script) as (port, _), channel_to(port) as channel:
+        call, listener = open_call(channel)
+        call.write(b"config")
+        assert (await listener.end())[0] == "UNAVAILABLE"
+        assert listener.messages == [b""] * 3000
+
+
 async def test_nothing_is_left_behind():
     def greet(peer: H2Peer, event: Any) -> None:
         if isinstance(event, h2.events.RequestReceived):
