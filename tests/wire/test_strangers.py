@@ -87,8 +87,11 @@ async def test_a_flood_of_pings_is_closed_and_not_parsed_to_its_end(monkeypatch:
     assert parsed.count < 10_000
 
 
-async def test_refused_upgrades_that_keep_their_sockets_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_upgrades_that_keep_their_sockets_say_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their sockets are closed by this side, and not after a time-out with a traceback."""
+    monkeypatch.setattr("fastcall.adapters.server.CLOSE_TIMEOUT_S", 0.2)
     caplog.set_level(logging.INFO)
     async with serving(NOWHERE, **SIGNED_ONLY) as served:
         caplog.clear()
@@ -99,6 +102,9 @@ async def test_refused_upgrades_that_keep_their_sockets_say_nothing(caplog: pyte
             writer.write(upgrade_request(served.port))
             async with asyncio.timeout(PATIENCE_S):
                 assert (await reader.read()).startswith(b"HTTP/1.1 403 ")  # to the end of what it sends
+        async with asyncio.timeout(PATIENCE_S):
+            while served.server._calls.open_sockets:
+                await turns(1)
         for writer in writers:
             writer.close()
     assert [record for record in caplog.records if record.exc_info] == []
