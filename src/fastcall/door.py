@@ -182,6 +182,10 @@ class Door:
             self._metrics.note_refusal(refusal)
         return refusal
 
+    def is_live(self, call_sid: str) -> bool:
+        """See ``Gate``."""
+        return self.gate.is_live(call_sid)
+
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """A call's socket is gone."""
         self.gate.leave(call_sid, holder)

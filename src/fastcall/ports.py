@@ -174,6 +174,9 @@ class Gate(Protocol):
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """The call's ``start`` came; None lets it begin, and ``leave`` is then owed."""
 
+    def is_live(self, call_sid: str) -> bool:
+        """Whether the call has a socket already, as far as this process knows."""
+
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """The call has no socket any more."""
 

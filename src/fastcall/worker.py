@@ -180,6 +180,10 @@ class Worker:
             self._metrics.note_refusal(refusal)
         return refusal
 
+    def is_live(self, call_sid: str) -> bool:
+        """See ``Gate``."""
+        return self._gate.is_live(call_sid)
+
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """A call's socket is gone."""
         self._gate.leave(call_sid, holder)

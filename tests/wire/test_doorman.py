@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from fastcall.drivers import runner
 from fastcall.rules.caller import PhoneAudio
 from fastcall.rules.flood import BURST, RATE_PER_S
 from fastcall.rules.signature import signature_of
@@ -118,7 +119,10 @@ async def test_a_token_that_has_expired_opens_nothing(prompt_emulator: str) -> N
 # --- one socket a call ----------------------------------------------------------------------------------------------
 
 
-async def test_a_second_socket_of_a_living_call_is_closed_and_the_call_goes_on(prompt_emulator: str) -> None:
+async def test_a_second_socket_of_a_living_call_is_closed_and_the_call_goes_on(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "HOLD_S", 0.1)
     async with serving(prompt_emulator) as served, Phone(served.url, "call") as phone:
         await phone.start()
         await phone.say(tones("[300] apple"))

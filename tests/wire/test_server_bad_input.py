@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from fastcall.drivers import runner
 from fastcall.rules.caller import CallerMessages, CallIds
 from peers import (
     PATIENCE_S,
@@ -242,8 +243,9 @@ async def test_what_cannot_go_on_is_closed_with_a_code_and_one_line(
 
 @pytest.mark.parametrize("letter", ["c", "ש", "通", "📞", "\x85"])
 async def test_a_reason_that_is_too_long_for_its_frame_is_cut_at_a_character(
-    letter: str, prompt_emulator: str, warnings: Warnings
+    letter: str, prompt_emulator: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(runner, "HOLD_S", 0.0)
     async with serving(prompt_emulator) as served, Phone(served.url, "long") as first:
         first.messages = CallerMessages(CallIds(letter * 120, "MZ1"))
         await first.start()

@@ -64,6 +64,10 @@ MAX_LOG_CHARS = 400
 VAD_FRAME_SAMPLES = 160
 MULAW_SILENCE = b"\xff"
 CLOSE_TIMEOUT_S = 5.0
+# How long a call's newer stream waits for the older one to end, what is kept of it, and how often it is looked.
+HOLD_S = 2.0
+HOLD_MESSAGES = 1000
+HOLD_LOOK_S = 0.05
 
 
 class CallRunner:
@@ -108,6 +112,8 @@ class CallRunner:
         self._gate = gate
         self._metrics = metrics or Metrics()
         self._entered: str | None = None
+        self._held: list[bytes] | None = None
+        self._hold_timer: asyncio.TimerHandle | None = None
         self._budget = MessageBudget(now=self._loop.time())
         self._heard_at = self._loop.time()
         self._machine = CallMachine(settings)
@@ -134,16 +140,37 @@ class CallRunner:
         self._watchdog.heard(now=self._loop.time())
         if not self._may_come(len(message)):
             self._refuse_flood()
-            return
+        elif self._held is None:
+            self._take(message)
+        elif len(self._held) < HOLD_MESSAGES:
+            self._held.append(message)
+
+    def _take(self, message: bytes) -> None:
         event = parse_message(message)
         if isinstance(event, MediaFrame):
             self._step(self._decode(event))
         elif isinstance(event, CallStarted):
-            self._step(self._ask(event))
+            if self._gate is not None and self._machine.state == "waiting" and self._gate.is_live(event.call_sid):
+                self._held = []
+                self._look_at_held(event, self._loop.time() + HOLD_S)
+            else:
+                self._step(self._ask(event))
         else:
             if isinstance(event, CallStopped):
                 self._watchdog.stopped(now=self._loop.time())
             self._step(event)
+
+    def _look_at_held(self, start: CallStarted, until: float) -> None:
+        """A call comes back by another stream: it begins when the older one has ended, and is refused if that goes on,
+        so that nobody takes a live call away. What it sends meanwhile is kept."""
+        self._hold_timer = None
+        if self._gate is not None and self._gate.is_live(start.call_sid) and self._loop.time() < until:
+            self._hold_timer = self._loop.call_later(HOLD_LOOK_S, self._look_at_held, start, until)
+            return
+        held, self._held = self._held or [], None
+        self._step(self._ask(start))
+        for message in held:
+            self._take(message)
 
     def _decode(self, frame: MediaFrame) -> MediaFrame | Rejected:
         try:
@@ -190,6 +217,9 @@ class CallRunner:
     def socket_closed(self, code: int | None, reason: str) -> None:
         """The socket is gone."""
         self._watchdog.closed()
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
         if self._machine.state == "waiting":
             self._metrics.calls_refused["no_start"] += 1
             log.debug("a socket was closed before its call had a start, code %s", code)

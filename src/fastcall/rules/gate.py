@@ -4,7 +4,8 @@ Goals: a call's audio comes over one socket; a server that has enough does not t
 is kept. A place is taken first and counted at once (*reserve, then check*): between TwiML's answer and the stream's
 start lies a second, in which a hundred other callers may have asked.
 
-Who comes with the id of a call that has a living socket is refused, whoever it is: the one that is there has proven
+Who comes with the id of a call that has a living socket waits for a moment, in which the other may end, as when a
+call's TwiML changes (the runner holds what it sends); then it is refused, whoever it is: the one there has proven
 itself by its audio, and a stranger that learnt a call's id must not be able to push it out. Twilio itself opens one
 stream a call, and sends audio without pause; a socket that has been silent for seconds is dead, though TCP may not know
 it yet, and then the newcomer is the call.
@@ -128,6 +129,11 @@ class CallGate:
             return Refusal("no_capacity", TRY_AGAIN_LATER, "no place is free")
         self._holders[call.call_sid] = holder
         return None
+
+    def is_live(self, call_sid: str) -> bool:
+        """Whether a call has a socket that is not dead."""
+        holder = self._holders.get(call_sid)
+        return holder is not None and holder.silent_s() < DEAD_AFTER_S
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """The call is over, or another socket has it."""
