@@ -125,7 +125,7 @@ class CallHost:
             )
         if self._kind != "none":
             self._recognizer = self._make_recognizer()
-            self._probe = Probe(self._recognizer.address)
+            self._probe = Probe(self._recognizer.reach)
         self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
         self._gate = gate
         self._leave_room = leave_room

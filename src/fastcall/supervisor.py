@@ -63,7 +63,7 @@ class Supervisor:
         self.metrics = Metrics()
         self._gone = Metrics().snapshot()
         self._file = TranscriptFile(options.transcripts) if options.transcripts else None
-        self._probe = Probe(endpoint or google_endpoint(settings, options)) if kind != "none" else None
+        self._probe = _probe(endpoint or google_endpoint(settings, options)) if kind != "none" else None
         self._door: Door | None = None
         self._watch: LoopWatch | None = None
         self._workers: list[CrewMember] = []
@@ -249,3 +249,10 @@ class Supervisor:
                 return True
         self.metrics.calls_refused["no_worker"] += 1
         return False
+
+
+def _probe(address: str) -> Probe:
+    # Here and not above: it brings Google's packages, which this process does without where there is no recogniser.
+    from fastcall.adapters.google.route import Route
+
+    return Probe(Route.to(address).reach)

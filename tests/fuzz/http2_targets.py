@@ -13,6 +13,7 @@ from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall._http2 import ENDED, MESSAGE, Http2Connection, Http2Error, Http2Stream
 from fastcall.adapters.google import GoogleRecognizer, http2
+from fastcall.adapters.google.route import Route
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.grpc import header_block
 from h2peer import ANSWER, OK, frame, grpc_message
@@ -139,7 +140,10 @@ class Uplink:
     def check(self, data: bytes) -> Hashable:
         if self._loop is None:
             self._loop = _Loop()
-        with mock.patch.object(http2, "WRITE_EVERY_S", 0.0):  # turns pass here, and no time
+        with (
+            mock.patch.object(http2, "WRITE_EVERY_S", 0.0),  # turns pass here, and no time
+            mock.patch.object(Route, "connect", return_value=mock.Mock()),  # nor is there a socket
+        ):
             return self._loop.run_until_complete(self._check(data, self._loop))
 
     async def _check(self, data: bytes, loop: _Loop) -> Hashable:

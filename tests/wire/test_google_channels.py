@@ -162,20 +162,28 @@ async def test_empty_connections_beyond_the_first_are_closed_after_a_while() -> 
         assert recognizer.connections == 1
 
 
-async def test_waiting_for_a_place_is_measured() -> None:
-    """Two streams where the peer takes one: the second begins when the first has ended."""
-    async with pool("--streams-per-connection", "1", rule=PoolRule(streams=2)) as (recognizer, _, _):
-        first = Streams(recognizer, 1)
-        await begun(recognizer, 1)
-        second = Streams(recognizer, 1)
-        loop = asyncio.get_running_loop()
-        since = loop.time()
+async def test_what_the_peer_takes_on_a_connection_is_respected_and_others_are_made_at_once() -> None:
+    """Six streams at once where it takes two: none waits for another's end."""
+    async with pool("--streams-per-connection", "2") as (recognizer, between, _):
+        first = Streams(recognizer, 6)
+        await begun(recognizer, 6)
+        assert (len(between.clients), recognizer.connections) == (3, 3)
+        more = Streams(recognizer, 3)
+        await begun(recognizer, 9)
+        assert len(between.clients) == 5
         assert await first.finish() == {"OK"}
-        until = loop.time()
-        assert await second.finish() == {"OK"}
-        assert recognizer.stream_waits.count == 2
-        # It may begin as soon as the peer has ended the first, before we hear of that end.
-        assert recognizer.stream_waits.longest_s >= (until - since) / 2
+        assert await more.finish() == {"OK"}
+        assert recognizer.open_streams == 0
+
+
+async def test_a_stream_that_is_given_up_while_it_waits_for_a_place_ends_once() -> None:
+    async with pool("--streams-per-connection", "1") as (recognizer, _, _):
+        streams = Streams(recognizer, 3)
+        for stream in streams.streams[1:]:
+            stream.cancel()
+        await begun(recognizer, 1)
+        assert await streams.finish() == {"OK", "CANCELLED"}
+        assert recognizer.open_streams == 0
 
 
 async def test_a_server_that_is_not_there_is_tried_on_new_connections() -> None:

@@ -266,7 +266,7 @@ async def test_what_is_heard_is_the_same_to_the_sample(uplink: str, is_tls: bool
     """As Google's own client hears it, whose results do not depend on the way."""
     async with talking_to(is_tls) as (recognizer, _):
         other = GoogleRecognizer(
-            emulator_host=recognizer._uplink._address, uplink="grpcio", tls_roots=CERTIFICATE if is_tls else None
+            emulator_host=recognizer.address, uplink="grpcio", tls_roots=CERTIFICATE if is_tls else None
         )
         try:
             talks = [await whole(each, "apple [300] arrow [700] badge [50]") for each in (recognizer, other)]

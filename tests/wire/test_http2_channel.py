@@ -30,6 +30,7 @@ except OSError as missing:
 from fastcall.adapters.google import http2
 from fastcall.adapters.google.grpccall import GrpcCall
 from fastcall.adapters.google.http2 import GrpcChannel
+from fastcall.adapters.google.route import Route
 from fastcall.adapters.google.trust import client_tls
 
 DATA = Path(__file__).parent.parent / "data"
@@ -103,10 +104,13 @@ class Key:
     def headers(self) -> list[tuple[str, str]]:
         return [("authorization", "Bearer x")]
 
+    def not_accepted(self, sent: Any) -> bool:
+        return False
+
 
 @contextlib.asynccontextmanager
 async def channel_to(port: int, **options: Any) -> AsyncIterator[GrpcChannel]:
-    channel = GrpcChannel("127.0.0.1", port, **options)
+    channel = GrpcChannel(Route("127.0.0.1", port), **options)
     try:
         yield channel
     finally:
@@ -196,7 +200,7 @@ async def test_what_waits_for_its_write_goes_out_when_the_channel_is_closed(monk
             peer.h2.send_headers(event.stream_id, ANSWER)
 
     async with h2_server(note) as (port, connections):
-        channel = GrpcChannel("127.0.0.1", port)
+        channel = GrpcChannel(Route("127.0.0.1", port))
         call, listener = open_call(channel)
         await listener.until(lambda: "answered" in listener.seen)
         monkeypatch.setattr(http2, "WRITE_EVERY_S", 60.0)
@@ -391,7 +395,7 @@ async def test_nobody_listens():
 
 @pytest.mark.parametrize(("host", "port"), [("a..b", 443), ("x" * 70, 443), ("127.0.0.1", 99_999)])
 async def test_an_address_that_cannot_be_one(host: str, port: int):
-    channel = GrpcChannel(host, port)
+    channel = GrpcChannel(Route(host, port))
     _, listener = open_call(channel)
     code, message = await listener.end()
     assert code == "UNAVAILABLE"
@@ -410,7 +414,7 @@ async def test_the_authority_of_an_ipv6_address_has_brackets():
             peer.answer(event.stream_id, end=True)
 
     async with h2_server(note, host="::1") as (port, _):
-        channel = GrpcChannel("::1", port)
+        channel = GrpcChannel(Route("::1", port))
         _, listener = open_call(channel)
         assert await listener.end() == ("OK", "")
         await channel.aclose()
@@ -440,16 +444,51 @@ async def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.Monkey
 
 
 async def test_no_more_calls_than_the_peer_takes_go_out_from_the_first_on():
+    """The others would wait in silence: they end, and may be made elsewhere."""
+    requests: list[int] = []
+
     def three_at_once(peer: H2Peer, event: Any) -> None:
         if event == "connected":
             peer.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 3})
         elif isinstance(event, h2.events.RequestReceived):
             assert peer.h2.open_inbound_streams <= 3
+            requests.append(event.stream_id)
+        elif isinstance(event, h2.events.StreamEnded):
             peer.answer(event.stream_id, end=True)
 
     async with h2_server(three_at_once) as (port, _), channel_to(port) as channel:
-        for _, listener in [open_call(channel) for _ in range(20)]:
+        assert channel.max_calls is None
+        calls = [open_call(channel) for _ in range(20)]
+        for _, listener in calls[3:]:
+            code, message = await listener.end()
+            assert (code, listener.unprocessed) == ("UNAVAILABLE", True)
+            assert message == f"127.0.0.1:{port} takes no more than 3 calls at once on a connection"
+        assert channel.max_calls == 3
+        for call, listener in calls[:3]:
+            call.half_close()
             assert await listener.end() == ("OK", "")
+        call, listener = open_call(channel)  # there is room again
+        call.half_close()
+        assert await listener.end() == ("OK", "")
+        assert len(requests) == 4
+
+
+async def test_a_peer_that_takes_no_call_for_now_is_asked_with_one():
+    """It may take some later (RFC 9113 section 6.5.2); without a bound there would be connections without end."""
+
+    def none_at_first(peer: H2Peer, event: Any) -> None:
+        if event == "connected":
+            peer.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 0})
+        elif isinstance(event, h2.events.RequestReceived):
+            peer.answer(event.stream_id, end=True)
+
+    async with h2_server(none_at_first) as (port, connections), channel_to(port) as channel:
+        calls = [open_call(channel) for _ in range(2)]
+        assert (await calls[1][1].end())[0] == "UNAVAILABLE"
+        assert not calls[0][1].ends
+        connections[0].h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 5})
+        connections[0].flush()
+        assert await calls[0][1].end() == ("OK", "")
 
 
 async def test_authorization_that_fails_is_the_end_of_the_calls():
@@ -458,28 +497,6 @@ async def test_authorization_that_fails_is_the_end_of_the_calls():
             _, listener = open_call(channel)
             assert await listener.end() == ("UNAUTHENTICATED", "no key")
         assert connections == []
-
-
-async def test_a_token_that_does_not_come_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch):
-    """By the call that the connection is made with, and by one on a connection that stands."""
-    monkeypatch.setattr(http2, "CONNECT_TIMEOUT_S", 0.2)
-    none = ("UNAVAILABLE", "no access token within 0.2 s")
-    key = Key()
-    key.may_be_had.clear()
-    async with grpcio_server(echo) as port:
-        async with channel_to(port, authorization=key) as channel:
-            assert await open_call(channel)[1].end() == none
-            assert not channel.is_usable
-        key.is_ready = True
-        async with channel_to(port, authorization=key) as channel:
-            call, heard = open_call(channel)
-            call.write(b"config")
-            await heard.until(lambda: heard.messages)
-            key.is_ready = False
-            assert await open_call(channel)[1].end() == none
-            assert not heard.ends
-            call.cancel()
-            await heard.end()
 
 
 async def test_a_call_waits_for_a_token_that_is_renewed_too_late():
@@ -670,7 +687,7 @@ async def test_no_window_holds_back_and_credit_lets_go():
         assert call.writable
 
 
-async def test_the_peers_limit_of_streams_holds_calls_back_until_others_end():
+async def test_a_limit_that_the_peer_lowers_holds_for_calls_that_have_not_gone_out():
     def two_at_once(peer: H2Peer, event: Any) -> None:
         if event == "connected":
             peer.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 2})
@@ -686,8 +703,9 @@ async def test_the_peers_limit_of_streams_holds_calls_back_until_others_end():
         for call, _ in calls:
             call.write(b"config")
             call.half_close()
-        for _, listener in calls:
-            assert await listener.end() == ("OK", "")
+        ends = [(await listener.end())[0] for _, listener in calls]
+        assert ends == ["OK"] * 2 + ["UNAVAILABLE"] * 4
+        assert [listener.unprocessed for _, listener in calls] == [False] * 2 + [True] * 4
 
 
 def large_headers(peer: H2Peer, stream: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 __all__ = ["Probe"]
 
@@ -13,13 +14,11 @@ REMEMBERED_S = 2.0
 class Probe:
     """Connects, and hangs up. Loop thread only; whoever asks while somebody else does gets the same answer.
 
-    :param address: ``host:port``
+    :param reach: goes the way that streams go; raises OSError where it leads nowhere
     """
 
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._host = host.strip("[]")
-        self._port = int(port)
+    def __init__(self, reach: Callable[[], Awaitable[None]]) -> None:
+        self._reach = reach
         self._asked_at: float | None = None
         self._answer: asyncio.Task[bool] | None = None
 
@@ -34,8 +33,7 @@ class Probe:
     async def _connect(self) -> bool:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                _, writer = await asyncio.open_connection(self._host, self._port)
-        except (OSError, TimeoutError):
+                await self._reach()
+        except (OSError, UnicodeError, OverflowError):  # a TimeoutError is an OSError
             return False
-        writer.close()
         return True

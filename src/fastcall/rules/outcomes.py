@@ -48,6 +48,11 @@ _UNREACHABLE = Outcome(
     "The recogniser cannot be reached; trying again, and the audio is kept meanwhile. Check the network, or that "
     "SPEECH_EMULATOR_HOST names a running emulator (`fastcall emulator`).",
 )
+_TOKEN = Outcome(
+    Action.RECONNECT,
+    "Google's token endpoint gives no usable access token; trying again, and the audio is kept meanwhile. If it "
+    "persists, check the network's way to it, and this machine's clock.",
+)
 _TRANSIENT = Outcome(Action.RECONNECT, "The recogniser broke off; trying again, and the audio is kept meanwhile.")
 _BETWEEN = Outcome(
     Action.RECONNECT,
@@ -132,6 +137,7 @@ _TABLE: tuple[tuple[str, str, Outcome], ...] = (
     ("RESOURCE_EXHAUSTED", _RESET, _CALM),
     ("RESOURCE_EXHAUSTED", "message larger than", _TRANSIENT),
     ("RESOURCE_EXHAUSTED", "", _QUOTA),
+    ("UNAVAILABLE", "access token", _TOKEN),
     ("UNAVAILABLE", "", _UNREACHABLE),
     ("UNKNOWN INTERNAL", _HTTP, _BETWEEN),
     ("UNKNOWN INTERNAL ABORTED CANCELLED DEADLINE_EXCEEDED DATA_LOSS", "", _TRANSIENT),

@@ -25,7 +25,7 @@ EMPTY_S = 60.0
 class _Member:
     streams: int = 0
     failures: int = 0
-    limit: int = STREAMS_PER_CONNECTION
+    limit: int | None = None  # the peer's, once it is known
     is_gone: bool = False
     has_worked: bool = False
     empty_since: float = 0.0
@@ -62,21 +62,28 @@ class PoolRule:
 
         :param but: not this one: it has refused the stream
         """
+        # What the peer has not yet said of one connection, it has said of the others.
+        expected = min((m.limit for m in self._members.values() if m.limit is not None), default=self._limit)
         open_ones = [
-            (m.streams, -n) for n, m in self._members.items() if not m.is_gone and m.streams < m.limit and n != but
+            (m.streams, -n)
+            for n, m in self._members.items()
+            if not m.is_gone and n != but and m.streams < (expected if m.limit is None else m.limit)
         ]
         if open_ones:
             number = -max(open_ones)[1]
         else:
             number = self._next
             self._next += 1
-            self._members[number] = _Member(limit=self._limit)
+            self._members[number] = _Member()
         self._members[number].streams += 1
         return number
 
-    def limit(self, number: int, streams: int) -> None:
-        """The peer takes at most so many streams on this connection; of more than our own limit no use is made."""
-        self._members[number].limit = max(1, min(self._limit, streams))
+    def limit(self, number: int, streams: int | None) -> None:
+        """The peer takes at most so many streams on this connection, None: it has not said how many.
+
+        Of more than our own limit no use is made. A peer that takes none for now is asked with one.
+        """
+        self._members[number].limit = None if streams is None else max(1, min(self._limit, streams))
 
     def began(self, number: int) -> None:
         """The peer answered a stream of this connection."""

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from fastcall.adapters.google.route import Route
 from fastcall.drivers.probe import Probe
 
 
@@ -14,7 +15,7 @@ async def test_an_address_answers_or_it_does_not(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("fastcall.drivers.probe.REMEMBERED_S", -1.0)
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    probe = Probe(f"127.0.0.1:{port}")
+    probe = Probe(Route("127.0.0.1", port).reach)
     assert await probe.is_reachable()
     server.close()
     await server.wait_closed()
@@ -30,7 +31,7 @@ async def test_who_asks_soon_again_gets_the_same_answer() -> None:
         writer.close()
 
     server = await asyncio.start_server(count, "127.0.0.1", 0)
-    probe = Probe(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    probe = Probe(Route("127.0.0.1", server.sockets[0].getsockname()[1]).reach)
     assert await asyncio.gather(*(probe.is_reachable() for _ in range(10))) == [True] * 10
     assert await probe.is_reachable()
     assert connections <= 1
@@ -48,6 +49,6 @@ async def test_an_address_that_swallows_everything_is_not_reachable(monkeypatch:
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(address)  # the queue of a listener that accepts nobody
-        assert not await Probe(f"127.0.0.1:{address[1]}").is_reachable()
+        assert not await Probe(Route(*address).reach).is_reachable()
         for each in waiting:
             each.close()

@@ -55,6 +55,17 @@ def test_only_what_cannot_get_better_ends_recognition() -> None:
     assert final == {"INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"}
 
 
+def test_a_token_that_cannot_be_had_is_no_fault_of_the_network_to_the_recogniser() -> None:
+    for words in (
+        "no access token within 10 s: oauth2.googleapis.com/token: HTTP 502",
+        "the access token was not accepted: x",
+    ):
+        outcome = outcome_of("UNAVAILABLE", words)
+        assert outcome.action is Action.RECONNECT
+        assert "token endpoint" in outcome.advice
+    assert "token" not in outcome_of("UNAVAILABLE", "connection refused").advice
+
+
 @pytest.mark.parametrize(("code", "message"), REFUSED_MODELS)
 def test_a_refused_model_is_known_by_what_the_message_speaks_of(code: str, message: str) -> None:
     outcome = outcome_of(code, message, model="chirp_2")

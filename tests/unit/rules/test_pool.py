@@ -61,6 +61,30 @@ def test_the_table(steps: str, streams: dict[int, int]) -> None:
     assert {number: rule.streams(number) for number in rule.numbers} == streams
 
 
+def test_what_the_peer_takes_is_respected_and_expected_of_new_connections() -> None:
+    rule = PoolRule(streams=80)
+    taken = [rule.take() for _ in range(6)]
+    assert taken == [1] * 6
+    rule.limit(1, 2)
+    moved = []
+    for _ in range(4):  # the connection refuses those beyond
+        moved.append(rule.take(but=1))
+        rule.give_back(1, never_began=False, now=0.0)
+    assert moved == [2, 2, 3, 3]
+    rule.limit(2, 3)  # it has said so by now
+    assert rule.take() == 2
+    rule.limit(1, None)  # it is not known any more: what is known of others
+    assert [rule.take() for _ in range(3)] == [1, 3, 4]
+
+
+def test_a_peer_that_takes_none_is_asked_with_one_and_one_that_takes_more_gets_no_more_than_80() -> None:
+    rule = PoolRule()
+    rule.limit(rule.take(), 0)
+    assert rule.take() == 2
+    rule.limit(1, 1_000_000)
+    assert [rule.take() for _ in range(79)] == [1] * 79
+
+
 def test_no_connection_carries_more_than_80() -> None:
     rule = PoolRule()
     taken = [rule.take() for _ in range(241)]

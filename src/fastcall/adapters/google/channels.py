@@ -35,8 +35,7 @@ class Channels:
             connection = self._connections[number]
             if connection.is_gone(has_worked=self._rule.has_worked(number)):
                 self._rule.gone(number)
-            if connection.max_streams is not None:
-                self._rule.limit(number, connection.max_streams)
+            self._rule.limit(number, connection.max_streams)
         number = self._rule.take(but=but)
         if number not in self._connections:
             self._connections[number] = self._connect()

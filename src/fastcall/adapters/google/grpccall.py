@@ -25,13 +25,19 @@ class Authorization(Protocol):
         """Whether ``headers`` authorise a call now; else ``ready`` has work to do."""
 
     async def ready(self) -> None:
-        """Return when they do.
+        """Return when they do; within some seconds.
 
-        :raises RecognizerError: they will not
+        :raises RecognizerError: they will not, or not soon
         """
 
     def headers(self) -> Metadata:
         """The headers of a call that begins now."""
+
+    def not_accepted(self, sent: Metadata) -> bool:
+        """The peer answered UNAUTHENTICATED to a call with these headers.
+
+        :return: whether it may accept another call, so that its word is not yet to be believed
+        """
 
 
 class CallCarrier(Protocol):
@@ -99,6 +105,7 @@ class GrpcCall:
         "_early",
         "_over",
         "_stream",
+        "authorized_by",
         "deadline",
         "half_closed",
         "has_begun",
@@ -116,6 +123,8 @@ class GrpcCall:
         self.listener = listener
         self.path = path
         self.half_closed = False
+        self.authorized_by: Metadata = ()
+        """The headers that authorise it, once it has been sent."""
         self.deadline: asyncio.TimerHandle | None = None
         self.has_begun = False
         """Whether the request has gone out."""

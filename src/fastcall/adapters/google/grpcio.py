@@ -10,7 +10,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from fastcall.adapters.google.dialects import Dialect
+from fastcall.adapters.google.grpccall import Metadata
+from fastcall.adapters.google.tokens import TokenSource
 from fastcall.adapters.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
+from fastcall.errors import RecognizerError
 from fastcall.ports import StreamEnd
 
 __all__ = ["GrpcioConnection", "GrpcioStream"]
@@ -22,33 +26,79 @@ MAX_PENDING = 2
 # A status comes with the end of the responses. Where the peer sent none, gRPC would wait for our half of the stream to
 # end, which goes on as long as the call.
 STATUS_TIMEOUT_S = 1.0
+# A stream that has not begun so long after others of its connection waits for a place in it.
+FULL_AFTER_S = 0.25
+# How many places there are is then known, for a while: the reason may have been another.
+LEARNED_S = 60.0
 
 
 _BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
 class GrpcioConnection:
-    """A channel whose connection is its own; see ``Connection``."""
+    """A channel whose connection is its own; see ``Connection``.
 
-    max_streams = None
+    :param tokens: what authorises each stream; None where nothing is asked for
+    """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, tokens: TokenSource | None = None) -> None:
         self._channel = channel
+        self.tokens = tokens
         self._streams: set[GrpcioStream] = set()
         self._methods: dict[str, Any] = {}
+        self._learned: int | None = None
+        self._learned_at = 0.0
+
+    @property
+    def max_streams(self) -> int | None:
+        """As far as it is known: gRPC does not tell what the peer has set, and streams beyond it wait in silence."""
+        if self._learned is not None and asyncio.get_running_loop().time() >= self._learned_at + LEARNED_S:
+            self._learned = None
+        return self._learned
 
     def open(self, request: StreamRequest) -> OpenStream:
         """Begin a stream."""
-        dialect = request.dialect
+        stream = GrpcioStream(self, request)
+        self.carry(stream)
+        return stream
+
+    def carry(self, stream: GrpcioStream) -> None:
+        """``stream`` is to begin here."""
+        self._streams.add(stream)
+        if any(each.has_begun for each in self._streams):
+            self._look_soon()
+
+    def lose(self, stream: GrpcioStream) -> None:
+        """``stream`` is over, or another connection's."""
+        self._streams.discard(stream)
+
+    def began(self) -> None:
+        """A stream has begun: the connection stands, and those that have not begun should soon."""
+        if not all(each.has_begun for each in self._streams):
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        waiting = [each for each in self._streams if not each.has_begun]
+        loop = asyncio.get_running_loop()
+        # In two halves: a loop that was late once has still half of the time for what is to be seen.
+        loop.call_later(FULL_AFTER_S / 2, loop.call_later, FULL_AFTER_S / 2, self._look, waiting)
+
+    def _look(self, waiting: list[GrpcioStream]) -> None:
+        """Streams that have waited beside others that go are more than the peer takes: they begin elsewhere."""
+        begun = sum(each.has_begun for each in self._streams)
+        for stream in waiting:
+            if begun and stream in self._streams and not stream.has_begun:
+                self._learned, self._learned_at = begun, asyncio.get_running_loop().time()
+                stream.begin_elsewhere()
+
+    def start_call(self, dialect: Dialect, headers: Metadata) -> Any:
+        """A gRPC call of StreamingRecognize."""
         method = self._methods.get(dialect.method)
         if method is None:
             method = self._methods[dialect.method] = self._channel.stream_stream(
                 dialect.method, request_serializer=None, response_deserializer=dialect.parse
             )
-        stream = GrpcioStream(method, request)
-        self._streams.add(stream)
-        stream.task.add_done_callback(lambda _: self._streams.discard(stream))
-        return stream
+        return method(timeout=STREAM_TIMEOUT_S, metadata=tuple(headers))
 
     def is_gone(self, *, has_worked: bool) -> bool:
         """gRPC would connect again by itself, when its own back-off of up to 2 min allows; another is quicker."""
@@ -70,10 +120,11 @@ class GrpcioStream:
     Owner of the gRPC call; ``stream_ended`` is the last thing that the listener hears.
     """
 
-    def __init__(self, method: Any, request: StreamRequest) -> None:
+    def __init__(self, connection: GrpcioConnection, request: StreamRequest) -> None:
         self.has_begun = False
         """Whether the peer took the first request."""
-        self._method = method
+        self._connection = connection
+        self._moves = False
         self._request = request
         self._dialect = request.dialect
         self._listener = request.listener
@@ -116,9 +167,17 @@ class GrpcioStream:
     async def _run(self) -> None:
         end = StreamEnd("CANCELLED", "given up before it was connected")
         try:
-            if not self._cancelled:
-                self._call = self._method(timeout=STREAM_TIMEOUT_S)
-                end = await self._converse()
+            while not self._cancelled:
+                try:
+                    end = await self._authorize_and_converse()
+                except asyncio.CancelledError:
+                    # What gRPC raises for a call that was given up here; it may be that, or the task's own end.
+                    if not self._moves or self.task.cancelling():
+                        raise
+                    end = StreamEnd("UNAVAILABLE", "the connection had no place for it")
+                if not self._moves or self.has_begun or self._cancelled:
+                    break
+                self._move()
         except asyncio.CancelledError:
             if not self._cancelled:
                 end = StreamEnd("CANCELLED", "the event loop is closing")
@@ -128,8 +187,41 @@ class GrpcioStream:
             self._half_closed = True
             # A finished call that somebody still knows would keep its connection open.
             self._call = None
+            self._connection.lose(self)
             self._request.on_end(self, end)
             self._listener.stream_ended(end)
+
+    def begin_elsewhere(self) -> None:
+        """Nothing of it has gone out, nor will it soon: it is made again on another connection."""
+        self._moves = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _move(self) -> None:
+        self._moves = False
+        self._call = None
+        self._connection.lose(self)
+        connection = self._request.elsewhere()
+        assert isinstance(connection, GrpcioConnection)
+        self._connection = connection
+        connection.carry(self)
+
+    async def _authorize_and_converse(self) -> StreamEnd:
+        headers: Metadata = ()
+        tokens = self._connection.tokens
+        if tokens is not None:
+            try:
+                await tokens.ready()
+            except RecognizerError as error:
+                return StreamEnd(error.code, error.message)
+            headers = tokens.headers()
+            if self._cancelled:
+                return StreamEnd("CANCELLED", "given up before it was connected")
+        self._call = self._connection.start_call(self._dialect, headers)
+        end = await self._converse()
+        if end.code == "UNAUTHENTICATED" and tokens is not None and tokens.not_accepted(headers):
+            return StreamEnd("UNAVAILABLE", f"the access token was not accepted: {end.message}")
+        return end
 
     async def _converse(self) -> StreamEnd:
         """Write and read until the call is over."""
@@ -172,6 +264,7 @@ class GrpcioStream:
 
     def _begun(self) -> None:
         self.has_begun = True
+        self._connection.began()
         self._request.on_begin(asyncio.get_running_loop().time() - self._opened_at)
 
     async def _read_all(self) -> StreamEnd:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections import deque
 from typing import Any, cast
@@ -30,6 +31,7 @@ from fastcall._http2 import (
     Http2Stream,
 )
 from fastcall.adapters.google.grpccall import Authorization, GrpcCall, GrpcListener, Metadata
+from fastcall.adapters.google.route import Route
 from fastcall.drivers.readturns import SharedReader
 from fastcall.errors import RecognizerError
 from fastcall.rules.grpc import REFUSED_STREAM, header_block, status_of
@@ -58,17 +60,16 @@ TIMEOUT_DIGITS = 100_000_000
 class GrpcChannel(asyncio.Protocol):
     """One connection and its calls. Loop thread only; made on the running loop, which connects at once.
 
-    :param host: where to, with ``port``
+    :param route: where to, and how
     :param tls: see ``trust.client_tls``; None for plaintext
-    :param server_name: the name that the certificate must bear, and the ``:authority``; by default ``host``
+    :param server_name: the name that the certificate must bear, and the ``:authority``; by default the route's host
     :param headers: sent with every call, after gRPC's own
     :param authorization: what authorises the calls; by default nothing
     """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        route: Route,
         *,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
@@ -76,9 +77,9 @@ class GrpcChannel(asyncio.Protocol):
         authorization: Authorization | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._address = route.address
         self._tls = tls is not None
-        self._authority = server_name or (host if tls is not None and port == 443 else self._address)
+        self._authority = server_name or (route.host if tls is not None and route.port == 443 else self._address)
         self._headers = headers
         self._authorization = authorization
         self._authorizing: set[asyncio.Task[None]] = set()
@@ -97,7 +98,7 @@ class GrpcChannel(asyncio.Protocol):
         self._silence = KeepAlive(after_s=KEEPALIVE_AFTER_S, timeout_s=KEEPALIVE_TIMEOUT_S, now=self._loop.time())
         self._keepalive: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._connecting = self._loop.create_task(self._connect(host, port, tls, server_name))
+        self._connecting = self._loop.create_task(self._connect(route, tls, server_name or route.host))
 
     @property
     def calls(self) -> int:
@@ -110,9 +111,9 @@ class GrpcChannel(asyncio.Protocol):
         return not self._draining and not self._over
 
     @property
-    def max_calls(self) -> int:
-        """How many calls the peer takes at once; further ones would wait, in silence."""
-        return self._http2.max_streams
+    def max_calls(self) -> int | None:
+        """How many calls the peer takes at once, once it has said so; further ones end, unprocessed."""
+        return max(1, self._http2.max_streams) if self._settled.is_set() else None
 
     def open(self, path: str, listener: GrpcListener, *, timeout_s: float | None = None) -> GrpcCall:
         """Begin a call; that it cannot be had comes as its end.
@@ -182,31 +183,19 @@ class GrpcChannel(asyncio.Protocol):
 
     def _begin(self, call: GrpcCall) -> None:
         if self._authorization is not None and not self._authorization.is_ready:
-            task = self._loop.create_task(self._begin_authorized(call))
+            task = self._loop.create_task(self._begin_authorized(call, self._authorization))
             self._authorizing.add(task)
             task.add_done_callback(self._authorizing.discard)
         else:
             self._send_request(call)
 
-    async def _begin_authorized(self, call: GrpcCall) -> None:
+    async def _begin_authorized(self, call: GrpcCall, authorization: Authorization) -> None:
         try:
-            await self._authorized()
+            await authorization.ready()
         except RecognizerError as error:
             self._end(call, error.code, error.message)
         else:
             self._send_request(call)
-
-    async def _authorized(self) -> None:
-        """Return when a call may begin.
-
-        :raises RecognizerError: it may not, or not soon
-        """
-        if self._authorization is not None:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await self._authorization.ready()
-            except TimeoutError:
-                raise RecognizerError("UNAVAILABLE", f"no access token within {CONNECT_TIMEOUT_S:g} s") from None
 
     def _send_request(self, call: GrpcCall) -> None:
         if call not in self._calls:
@@ -214,7 +203,12 @@ class GrpcChannel(asyncio.Protocol):
         if not self.is_usable:
             self._end(call, "UNAVAILABLE", f"{self._address} goes away", unprocessed=True)
             return
+        if sum(each.stream is not None for each in self._calls) >= max(1, self._http2.max_streams):
+            self._no_room(call)
+            return
         try:
+            if self._authorization is not None:
+                call.authorized_by = self._authorization.headers()
             block = header_block(
                 (":method", "POST"),
                 (":scheme", "https" if self._tls else "http"),
@@ -224,7 +218,7 @@ class GrpcChannel(asyncio.Protocol):
                 ("content-type", "application/grpc"),
                 *self._timeout(call),
                 *self._headers,
-                *(self._authorization.headers() if self._authorization is not None else ()),
+                *call.authorized_by,
             )
             stream = self._http2.open(block, call)
         except (Http2Error, ValueError) as error:
@@ -232,6 +226,12 @@ class GrpcChannel(asyncio.Protocol):
             return
         call.connected(stream)
         self._flush_soon()
+
+    def _no_room(self, call: GrpcCall) -> None:
+        """It would wait in silence until others end: its owner has a better place for it."""
+        self._reset(call)
+        message = f"{self._address} takes no more than {self._http2.max_streams} calls at once on a connection"
+        self._end(call, "UNAVAILABLE", message, unprocessed=True)
 
     def _timeout(self, call: GrpcCall) -> Metadata:
         if call.deadline is None:
@@ -243,16 +243,24 @@ class GrpcChannel(asyncio.Protocol):
         self._calls.pop(call, None)
         call.ended(code, message, unprocessed=unprocessed)
 
+    def _ended(self, call: GrpcCall, code: str, message: str, *, unprocessed: bool) -> None:
+        """By the peer. A token that it does not accept may be an old one: a newer is tried before it is believed."""
+        authorization = self._authorization
+        if code == "UNAUTHENTICATED" and authorization is not None and authorization.not_accepted(call.authorized_by):
+            code, message, unprocessed = "UNAVAILABLE", f"the access token was not accepted: {message}", True
+        self._end(call, code, message, unprocessed=unprocessed)
+
     # --- the connection -----------------------------------------------------------------------------------
 
-    async def _connect(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str | None) -> None:
+    async def _connect(self, route: Route, tls: ssl.SSLContext | None, server_name: str) -> None:
         try:
-            await self._authorized()
+            if self._authorization is not None:
+                await self._authorization.ready()
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 options: dict[str, Any] = {}
                 if tls is not None:
                     options = {"ssl": tls, "server_hostname": server_name, "ssl_shutdown_timeout": GOODBYE_S}
-                await self._loop.create_connection(lambda: self, host, port, **options)
+                await self._attach(await route.connect(), options)
                 await self._settled.wait()
         except TimeoutError:
             self._abort("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
@@ -260,6 +268,13 @@ class GrpcChannel(asyncio.Protocol):
             self._finish(error.code, error.message)
         except (OSError, UnicodeError, OverflowError) as error:  # the latter two: a host, a port that cannot be one
             self._finish("UNAVAILABLE", f"no connection to {self._address}: {getattr(error, 'strerror', 0) or error}")
+
+    async def _attach(self, sock: socket.socket, options: dict[str, Any]) -> None:
+        try:
+            await self._loop.create_connection(lambda: self, sock=sock, **options)
+        except BaseException:
+            sock.close()
+            raise
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's; calls wait for the peer's settings, which say how many it takes: those beyond it would refuse."""
@@ -390,7 +405,7 @@ class GrpcChannel(asyncio.Protocol):
             call.has_begun = True
             call.listener.call_begun()
         elif kind == ENDED:
-            self._end(call, *status_of(*value), unprocessed=value[0] == REFUSED_STREAM)
+            self._ended(call, *status_of(*value), unprocessed=value[0] == REFUSED_STREAM)
         elif kind == HEADERS:
             call.listener.call_answered()
 
@@ -410,6 +425,11 @@ class GrpcChannel(asyncio.Protocol):
             for call in tuple(self._calls):
                 self._begin(call)
             self._keepalive = self._loop.call_later(KEEPALIVE_AFTER_S, self._keep_alive)
+        elif kind == SETTINGS:
+            placed = [call for call in self._calls if call.stream is not None]
+            for call in placed[max(1, self._http2.max_streams) :]:
+                if not call.has_begun:
+                    self._no_room(call)
 
     def _keep_alive(self) -> None:
         now = self._loop.time()

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from fastcall.adapters.google.grpccall import GrpcCall, GrpcListener, Metadata
 from fastcall.adapters.google.http2 import GrpcChannel
+from fastcall.adapters.google.route import Route
 from fastcall.adapters.google.tokens import TokenSource
 from fastcall.adapters.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
 from fastcall.ports import StreamEnd
@@ -22,23 +23,16 @@ MAX_KEPT_BYTES = 64 * 1024
 class NativeConnection:
     """An HTTP/2 connection; see ``Connection``.
 
-    :param address: ``host:port``
+    :param route: where to, and how
     :param tls: for Google; None for a plaintext emulator
     :param tokens: what authorises each stream; None where nothing is asked for
     :param headers: sent with each stream
     """
 
     def __init__(
-        self, address: str, *, tls: ssl.SSLContext | None, tokens: TokenSource | None, headers: Metadata
+        self, route: Route, *, tls: ssl.SSLContext | None, tokens: TokenSource | None, headers: Metadata
     ) -> None:
-        host, _, port = address.rpartition(":")
-        self._channel = GrpcChannel(
-            host.strip("[]"),
-            int(port),
-            tls=tls,
-            headers=headers,
-            authorization=tokens,
-        )
+        self._channel = GrpcChannel(route, tls=tls, headers=headers, authorization=tokens)
 
     @property
     def max_streams(self) -> int | None:

@@ -191,6 +191,13 @@ class GoogleRecognizer:
         )
         return connection.open(request)
 
+    async def reach(self) -> None:
+        """Connect the way that streams go, and hang up.
+
+        :raises OSError: it leads nowhere
+        """
+        await self._uplink.route.reach()
+
     async def aclose(self) -> None:
         """End all streams and close all connections."""
         await self._channels.aclose()
