@@ -19,21 +19,6 @@ from fastcall.errors import FastcallError, missing_extra
 
 __all__ = ["main"]
 
-# The extra that brings each package, for a command whose package is missing.
-EXTRAS = {
-    "uvloop": "server",
-    "websockets": "server",
-    "aiohappyeyeballs": "server",
-    "aiohttp": "server",
-    "prometheus_client": "server",
-    "webrtcvad": "server",
-    "numpy": "server",
-    "grpc": "server",
-    "google": "server",
-    "pocketsphinx": "emulator",
-    "yaml": "emulator",
-}
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""

@@ -18,6 +18,7 @@ __all__ = ["BacklogError", "ClosedError", "FastcallError", "RecognizerError", "U
 
 # The extra that brings each package.
 EXTRAS = {
+    "aiohappyeyeballs": "server",
     "aiohttp": "server",
     "google": "server",
     "grpc": "server",
