@@ -21,10 +21,12 @@ SECONDS ?= 60
 JOBS ?= 2
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
+LOCK := $(BIN)/uv pip compile -q --upgrade --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test test-pythons test-uplinks check lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz clean
+.PHONY: help build demo serve test test-pythons test-uplinks check lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -111,6 +113,10 @@ soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing 
 
 siege: build  ## 200 calls on two workers, and everything that strangers do at once: no audio lost, none late (2 minutes)
 	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
+
+lock: build  ## the locked dependencies of the image, from pyproject.toml
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" | $(LOCK) -o deploy/build.lock -
+	$(LOCK) --extra server -o deploy/requirements.lock pyproject.toml
 
 clean:  ## remove all environments and everything built
 	rm -rf .venv .venv-* build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache

@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from fastcall.adapters.output import LogOutput, TranscriptFile
+from fastcall.adapters.systemd import ServiceManager
 from fastcall.calls import CallHost
 from fastcall.door import Door
 from fastcall.drivers.lifetime import LastResort, run_to_the_end
@@ -181,16 +182,26 @@ def _set_aside() -> None:
     gc.set_threshold(young, middle, OLD_GENERATION_EVERY)
 
 
-async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[int]) -> None:
+def _say_alive(manager: ServiceManager, loop: asyncio.AbstractEventLoop) -> None:
+    """Once called, called by the loop for ever: its manager ends a process whose loop stands still."""
+    if manager.watchdog_s:
+        manager.tell("WATCHDOG=1")
+        loop.call_later(manager.watchdog_s / 3, _say_alive, manager, loop)
+
+
+async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[int], manager: ServiceManager) -> None:
     """Serve until a signal comes. The first lets the calls end, the second does not."""
     loop = asyncio.get_running_loop()
+    _say_alive(manager, loop)
     tasks: list[asyncio.Task[Any]] = [loop.create_task(server.start()), loop.create_task(asked.get())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if tasks[0].done():
             tasks[0].result()
             _set_aside()
+            manager.tell("READY=1")
             await tasks[1]
+            manager.tell("STOPPING=1")
             tasks += [loop.create_task(server.drain()), loop.create_task(asked.get())]
             await asyncio.wait(tasks[2:], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -224,10 +235,11 @@ def _allow_sockets() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def serve(settings: Settings, options: ServeOptions) -> int:
+def serve(settings: Settings, options: ServeOptions, manager: ServiceManager | None = None) -> int:
     """Serve until SIGTERM or SIGINT. For a process of its own, the main thread of it: what does not end with the calls
     is ended by force soon after.
 
+    :param manager: is told when calls may come, and that the event loop turns
     :return: the exit status
     """
     _allow_sockets()
@@ -248,7 +260,7 @@ def serve(settings: Settings, options: ServeOptions) -> int:
             signal.signal(number, ask)
         if options.transcripts:  # else a terminal that is gone ends it, as it ends others
             signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(server.reopen))
-        await _serve_until_asked(server, asked)
+        await _serve_until_asked(server, asked, manager or ServiceManager())
 
     return _run(main(), output, last_resort)
 
@@ -295,6 +307,8 @@ def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastRe
     finally:
         if not output.close():
             os._exit(0 if sys.exc_info()[0] is None else 1)
+        if not any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+            last_resort.close()  # else the interpreter would wait for what a handler has started
     return 0
 
 

@@ -3,13 +3,22 @@ comes with the `dev` extra, nginx and systemd from the system."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
+from fastcall import app, crew
+from fastcall.adapters import front, http, output
+from fastcall.calls import SHUTDOWN_S
+from fastcall.commands import serve
+from fastcall.options import ServeOptions
 from house import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -78,3 +87,70 @@ def test_the_proxy(tmp_path):
     copy = tmp_path / "nginx.conf"
     copy.write_text(conf)
     assert "test is successful" in run(nginx, "-t", "-c", str(copy), "-p", str(tmp_path))
+
+
+def setting(name: str) -> str:
+    """What the unit sets it to."""
+    [value] = re.findall(rf"^{name}=(.*)$", (DEPLOY / "fastcall.service").read_text(), re.MULTILINE)
+    return str(value)
+
+
+# What comes after the drain: last words, what handlers leave behind, the last lines of log and transcripts.
+AFTER_DRAIN_S = app.STOP_TIMEOUT_S + app.LEFTOVERS_TIMEOUT_S + 2 * output.CLOSE_TIMEOUT_S
+
+
+def test_a_worker_may_end_before_it_is_killed() -> None:
+    own_s = SHUTDOWN_S + app.LEFTOVERS_TIMEOUT_S + output.CLOSE_TIMEOUT_S
+    assert own_s < crew.STOP_TIMEOUT_S < app.STOP_TIMEOUT_S
+
+
+def test_the_units_times_agree_with_the_servers() -> None:
+    drain = re.search(r"--drain-timeout (\d+)", setting("ExecStart"))
+    assert drain is not None
+    assert float(setting("TimeoutStopSec")) > float(drain[1]) + AFTER_DRAIN_S
+    assert float(setting("TimeoutStartSec")) > crew.START_TIMEOUT_S
+    assert setting("Type") == "notify"
+    assert setting("OOMPolicy") == "continue"  # else one worker that is killed takes all with it
+    assert setting("ExecReload").split()[1] == "-HUP"
+    assert setting("Environment") == f"GOOGLE_APPLICATION_CREDENTIALS=%d/{setting('LoadCredential').partition(':')[0]}"
+
+
+def test_the_images_times_and_ports_agree_with_the_servers() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    stop = re.search(r"--stop-timeout (\d+)", text)
+    assert stop is not None
+    assert float(stop[1]) > ServeOptions().drain_timeout_s + AFTER_DRAIN_S
+    assert f"FASTCALL_PORT={serve.DEFAULT_PORT}" in text
+    assert f"EXPOSE {serve.DEFAULT_PORT}" in text
+    [check] = re.findall(r"^HEALTHCHECK .*\n +CMD (\[.*\])$", text, re.MULTILINE)
+    compile(code := json.loads(check)[2], "the health check", "exec")
+    assert 'os.environ["FASTCALL_PORT"]' in code
+    assert "STOPSIGNAL SIGTERM" in text
+
+
+def test_the_proxys_bounds_agree_with_the_servers() -> None:
+    text = (DEPLOY / "nginx.conf").read_text()
+    found = dict(re.findall(r"^ +(limit_conn \w+|large_client_header_buffers|client_max_body_size) (.*);$", text, re.M))
+    assert int(found["limit_conn in_all"]) >= int(found["limit_conn per_address"]) >= ServeOptions().max_calls
+    count, size = found["large_client_header_buffers"].split()
+    assert int(count) * int(size.removesuffix("k")) * 1024 <= front.MAX_HEAD_BYTES
+    assert int(found["client_max_body_size"].removesuffix("k")) * 1024 == http.MAX_BODY_BYTES
+    assert re.search(r"^ +limit_req zone=requests burst=\d+", text, re.M)
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("requirements.lock", PROJECT["project"]["optional-dependencies"]["server"]),
+        ("build.lock", PROJECT["build-system"]["requires"]),
+    ],
+)
+def test_what_the_image_has_is_locked_by_hashes(name: str, wanted: list[str]) -> None:
+    entries = re.split(r"\n(?=\S)", (DEPLOY / name).read_text().strip())
+    assert all(re.fullmatch(r"[\w.-]+==\S+( \\\n +--hash=sha256:[0-9a-f]{64})+", entry) for entry in entries)
+    locked = dict(entry.split(" ", 1)[0].split("==") for entry in entries)
+    for each in map(Requirement, wanted):
+        assert each.specifier.contains(locked[each.name]), f"{each}: make lock"

@@ -14,6 +14,8 @@ from fastcall.settings import UPLINKS, Settings, check_names
 HELP = "the server: Twilio calls in, transcripts out"
 
 MAX_WORKERS = 256
+DEFAULT_PORT = 8080
+MAX_PORT = 65535
 # A call may last a day.
 MAX_DRAIN_S = 86_400
 
@@ -58,6 +60,7 @@ settings (environment), with their defaults:
                                   whether a caller who speaks stops the handler, after how much voice or how many words
   SPECULATE_AFTER_MS=0            replies may begin on an interim that has not changed for so long; 0: never
   AGENT_FAILURE_PROMPT            a WAV or .ulaw file that the caller hears when the handler has failed
+  FASTCALL_PORT=8080              the port, where --port does not say it
   WORKER_TIMEOUT_S=15             how long a worker may not answer before it is killed and replaced
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
@@ -72,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="port; 0 for a free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="port; 0 for a free one (default: FASTCALL_PORT, or 8080)")
     parser.add_argument("--path", default="/media", help="path of the WebSocket (default: %(default)s)")
     parser.add_argument(
         "--stt",
@@ -148,13 +151,13 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings = replace(settings, whisper_model=args.whisper_model)
     if args.uplink:
         settings = replace(settings, stt_uplink=args.uplink)
-    if not 0 <= args.port <= 65535:
-        raise UsageError(f"--port {args.port}: must be from 0 to 65535")
+    port = _port(args.port, environ.get("FASTCALL_PORT", ""))
     for name, value in (("--max-calls", args.max_calls), ("--max-lag-ms", args.max_lag_ms)):
         if value < 1:
             raise UsageError(f"{name} {value}: must be at least 1")
     if not 0 <= args.drain_timeout <= MAX_DRAIN_S:
         raise UsageError(f"--drain-timeout {args.drain_timeout:g}: must be from 0 to {MAX_DRAIN_S}")
+    from fastcall.adapters.systemd import ServiceManager
     from fastcall.app import ServeOptions, serve, serve_as_worker
 
     if args.as_worker:
@@ -163,7 +166,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     options = ServeOptions(
         host=args.host,
-        port=args.port,
+        port=port,
         path=args.path,
         stt=args.stt,
         stt_endpoint=args.stt_endpoint,
@@ -181,7 +184,20 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         workers=_workers(args.workers),
         hot_lane=args.hot_lane == "on",
     )
-    return serve(settings, options)
+    return serve(settings, options, ServiceManager.from_environ(environ))
+
+
+def _port(given: int | None, text: str) -> int:
+    """The option's, else the environment's."""
+    if given is not None:
+        if not 0 <= given <= MAX_PORT:
+            raise UsageError(f"--port {given}: must be from 0 to {MAX_PORT}")
+        return given
+    if not text:
+        return DEFAULT_PORT
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_PORT):
+        raise UsageError(f"FASTCALL_PORT={text!r}: must be from 0 to {MAX_PORT}")
+    return int(text)
 
 
 def _workers(text: str) -> int:

@@ -1,0 +1,83 @@
+"""What the service manager is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from fastcall.adapters.systemd import ServiceManager
+from fastcall.errors import UsageError
+from peers import PATIENCE_S, serve_process
+
+
+def listening(address: str) -> socket.socket:
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    channel.settimeout(PATIENCE_S)
+    channel.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+    return channel
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_says_that_it_is_ready_alive_and_stopping(
+    workers: str, prompt_emulator: str, tmp_path: Path
+) -> None:
+    address = str(tmp_path / "notify")
+    with listening(address) as channel:
+        async with serve_process(
+            *("--workers", workers, "--drain-timeout", "0"),
+            SPEECH_EMULATOR_HOST=prompt_emulator,
+            NOTIFY_SOCKET=address,
+            WATCHDOG_USEC="30000000",
+        ) as process:
+            told = set()
+            while "READY=1" not in told:
+                told.add((await asyncio.to_thread(channel.recv, 100)).decode())
+            assert told == {"READY=1", "WATCHDOG=1"}
+            process.send_signal(signal.SIGTERM)
+            while "STOPPING=1" not in told:
+                told.add((await asyncio.to_thread(channel.recv, 100)).decode())
+            assert await asyncio.to_thread(process.wait) == 0
+    assert told == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
+
+
+def test_an_abstract_name_is_one() -> None:
+    address = f"@fastcall-test-{os.getpid()}"
+    with listening(address) as channel:
+        ServiceManager(address).tell("READY=1")
+        assert channel.recv(100) == b"READY=1"
+
+
+def test_one_that_is_not_there_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manager = ServiceManager(str(tmp_path / "nobody"))
+    with caplog.at_level(logging.WARNING, "fastcall"):
+        manager.tell("READY=1")
+        manager.tell("STOPPING=1")
+    assert [record.message for record in caplog.records] == [
+        "the service manager cannot be told READY=1: [Errno 2] No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "watchdog_s"),
+    [
+        ({}, 0.0),
+        ({"NOTIFY_SOCKET": "/x"}, 0.0),
+        ({"WATCHDOG_USEC": "30000000"}, 0.0),
+        ({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),
+    ],
+)
+def test_who_wants_to_hear_how_often(environ: dict[str, str], watchdog_s: float) -> None:
+    assert ServiceManager.from_environ(environ).watchdog_s == watchdog_s
+
+
+def test_what_cannot_be_read_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="WATCHDOG_USEC"):
+        ServiceManager.from_environ({"WATCHDOG_USEC": "soon"})
