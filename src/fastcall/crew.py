@@ -21,6 +21,7 @@ from fastcall.options import ServeOptions
 from fastcall.rules.heartbeat import Heartbeat
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import one_line, record_line
+from fastcall.rules.restarts import RestartPause
 from fastcall.worker import LINE_LIMIT_BYTES
 
 __all__ = ["CrewMember", "CrewOwner", "RemoteCall"]
@@ -38,10 +39,6 @@ LATE_SHARE = 2 / 15
 EXIT_TIMEOUT_S = 10.0
 # What it said last is in the kernel, and is read at once, or somebody else holds its end.
 LAST_WORDS_S = 1.0
-# A worker that dies at once is not started again at once.
-FIRST_PAUSE_S = 0.1
-MAX_PAUSE_S = 5.0
-STEADY_S = 10.0
 MAX_CALLS_NAMED = 20
 
 
@@ -226,7 +223,7 @@ class CrewMember:
     # --- its lives ------------------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause = RestartPause()
         while not self._owner.is_stopping:
             began_at = self._loop.time()
             try:
@@ -235,10 +232,7 @@ class CrewMember:
                 log.error("worker %d cannot be started: %s", self._number, error.strerror or error)
             if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
                 return
-            if self._loop.time() - began_at > STEADY_S:
-                pause_s = FIRST_PAUSE_S
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            await asyncio.sleep(pause.after(self._loop.time() - began_at))
 
     async def _live_once(self) -> None:
         control, theirs = socket.socketpair()

@@ -88,7 +88,7 @@ async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(
         raise OSError(errno.EAGAIN, "no more processes")
 
     monkeypatch.setattr(crew, "ChildProcess", refuse)
-    monkeypatch.setattr(crew, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("fastcall.rules.restarts.FIRST_PAUSE_S", 0.0)
     await CrewMember(1, owner).stop()
     assert len(attempts) == 3
     assert attempts[0] == attempts[2]  # nothing was left open
