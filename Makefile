@@ -21,8 +21,6 @@ SECONDS ?= 60
 JOBS ?= 2
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 
-LOCK := $(BIN)/uv pip compile -q --upgrade --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url
 SEEDS ?= 2000
 FIRST ?= 0
 
@@ -115,8 +113,7 @@ siege: build  ## 200 calls on two workers, and everything that strangers do at o
 	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
 
 lock: build  ## the locked dependencies of the image, from pyproject.toml
-	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" | $(LOCK) -o deploy/build.lock -
-	$(LOCK) --extra server -o deploy/requirements.lock pyproject.toml
+	$(BIN)/python tools/lock.py
 
 clean:  ## remove all environments and everything built
 	rm -rf .venv .venv-* build dist src/fastcall.egg-info src/fastcall/*.so src/fastcall/_*.c .mypy_cache .ruff_cache .pytest_cache
