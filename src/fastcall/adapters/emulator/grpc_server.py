@@ -7,6 +7,7 @@ faults that the emulator has to be able to show.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -18,7 +19,7 @@ import h2.events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
@@ -141,14 +142,16 @@ class Connection(asyncio.Protocol):
             if len(data) < len(PREFACE):
                 return
             self._greet()
-        self._is_reading = True
         try:
-            for event in self.h2.receive_data(data):
-                self._on_event(event)
+            events = self.h2.receive_data(data)
         except ProtocolError as error:
             log.warning("a client broke HTTP/2: %s", error)
-            self._flush()  # h2 has put a GOAWAY there
-            self.close()
+            self.close()  # and send the GOAWAY that h2 has made
+            return
+        self._is_reading = True
+        try:
+            for event in events:
+                self._on_event(event)
         finally:
             self._is_reading = False
         self._flush()
@@ -250,14 +253,19 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = stream_id
         limit = self._service.streams_per_connection
         if self._leaving or (limit and len(self._streams) >= limit):
-            self.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            with contextlib.suppress(StreamClosedError):  # the client gave it up in the same read
+                self.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = self._streams[stream_id] = GrpcStream(self, stream_id)
         stream.handler = self._service.call(headers.get(":path", ""), stream)
 
 
 class GrpcStream:
-    """A call. The handler answers through `send` and `finish`; all on the event loop."""
+    """A call. The handler answers through `send` and `finish`; all on the event loop.
+
+    h2 may know already that the client has given the call up, while the event that says so waits behind others of the
+    same read. Until it comes, what is sent goes nowhere.
+    """
 
     def __init__(self, connection: Connection, stream_id: int) -> None:
         self.connection = connection
@@ -325,7 +333,8 @@ class GrpcStream:
         """Send the initial metadata, once; `send` does it when it was not done."""
         if not self._headers_sent and not self._over:
             self._headers_sent = True
-            self._h2.send_headers(self.stream_id, _INITIAL_METADATA)
+            with contextlib.suppress(StreamClosedError):
+                self._h2.send_headers(self.stream_id, _INITIAL_METADATA)
             self.connection.write_soon()
 
     def send(self, message: bytes) -> None:
@@ -361,12 +370,17 @@ class GrpcStream:
     def reset(self, code: ErrorCodes) -> None:
         """Cut this call with RST_STREAM."""
         if not self._over:
-            self._h2.reset_stream(self.stream_id, code)
+            with contextlib.suppress(StreamClosedError):
+                self._h2.reset_stream(self.stream_id, code)
             self.connection.write_soon()
             self.cancel()
 
     def pump(self) -> None:
         """Send what the client's windows allow."""
+        with contextlib.suppress(StreamClosedError):
+            self._pump()
+
+    def _pump(self) -> None:
         while self._unsent and not self._over:
             data = self._unsent[0]
             size = min(len(data), self._h2.local_flow_control_window(self.stream_id), self._h2.max_outbound_frame_size)

@@ -284,6 +284,24 @@ async def test_a_reset_and_a_lost_connection_cancel_calls() -> None:
     assert [handler.is_cancelled for handler in pair.calls] == [True, True]
 
 
+async def test_a_call_that_is_given_up_in_the_read_that_began_it_leaves_the_others_alone() -> None:
+    """h2 knows of the reset before the request's event is handled."""
+    pair = Pair(streams=2, is_echo=True)
+    pair.open(1)
+    pair.client.send_headers(3, REQUEST)
+    pair.client.send_data(3, framed(b"in vain"))
+    pair.client.reset_stream(3)
+    pair.run()
+    assert pair.calls[1].is_cancelled
+    assert not pair.wire.closed
+    pair.server.go_away()
+    request = HeadersFrame(5, hpack.Encoder().encode(REQUEST), flags=["END_HEADERS"])
+    pair.send_raw(request, RstStreamFrame(5, ErrorCodes.CANCEL))
+    assert not pair.wire.closed
+    pair.calls[0].stream.send(b"still")
+    assert any(isinstance(frame, DataFrame) for frame in frames_of(pair.taken()))
+
+
 async def test_more_streams_than_announced_are_refused_and_the_others_go_on() -> None:
     pair = Pair(streams=2, greet=False)
     # A client that sends all at once, before it has seen the settings.
