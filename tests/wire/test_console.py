@@ -352,7 +352,10 @@ async def read_batches(port: int, call_sid: str, work: Any) -> list[dict[str, An
 def check_batches(records: list[dict[str, Any]], call_sid: str) -> None:
     assert {(record["event"], record["call_sid"]) for record in records} == {("batch", call_sid)}
     spans = [(record["start_ms"], record["end_ms"]) for record in records]
-    assert all(end - start >= 150 for start, end in spans)
+    lengths = [end - start for start, end in spans]
+    assert min(lengths) > 0
+    # What an utterance ends with goes out at once.
+    assert sum(length < 150 for length in lengths) <= 2
     assert [start for start, _ in spans[1:]] == [end for _, end in spans[:-1]]
 
 
