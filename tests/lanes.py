@@ -213,6 +213,16 @@ class Side:
         self.connection.connection_lost(None)
         self.runner.socket_closed(*self.connection.how_it_ended())
 
+    async def drop(self) -> None:
+        """Let go of what the call still has."""
+        self.runner._finish()
+        for task in (self.runner._close_task, self.connection._closing):
+            if task is not None:
+                task.cancel()
+        for stream in self.recognizer.streams:
+            stream.ended = True
+        await turns(4)
+
     def budget_left(self) -> float:
         """What the connection may still send, with what the lane has taken brought over."""
         lane, left = self.runner.lane, self.runner._budget._left
@@ -294,13 +304,7 @@ class Pair:
     async def drop(self) -> None:
         """Let go of what a call still has."""
         for side in (self.hot, self.plain):
-            side.runner._finish()
-            for task in (side.runner._close_task, side.connection._closing):
-                if task is not None:
-                    task.cancel()
-            for stream in side.recognizer.streams:
-                stream.ended = True
-        await self.settle()
+            await side.drop()
 
 
 class _Lines(logging.Handler):

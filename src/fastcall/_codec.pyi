@@ -128,11 +128,20 @@ class EndpointRule:
 
 @final
 class Ear:
-    unheard: bytes
     def __new__(cls, detector: _Detector, native: tuple[int, int] | None = None) -> Self: ...
     @property
     def heard_samples(self) -> int: ...
-    def hear(self, codes: bytes, /) -> bool: ...
+    @property
+    def unheard(self) -> bytes: ...
+    def hear(
+        self,
+        endpoint: EndpointRule,
+        silence_samples: int,
+        codes: bytes,
+        now: float,
+        on_change: Callable[[int], object],
+        /,
+    ) -> None: ...
 
 @final
 class MediaLane:

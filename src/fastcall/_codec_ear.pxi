@@ -5,6 +5,10 @@ ctypedef int (*NativeDetector)(void* state, int rate_hz, const int16_t* pcm, siz
 
 cdef enum:
     VOICE_RATE_HZ = 8000
+    # Of silence, what the detector is asked about. webrtcvad calls at most 14 frames (280 ms) voice that follow voice,
+    # and the state of its filters does not change after the first frames of digital silence.
+    ASKED_SILENCE_SAMPLES = 4000
+    MULAW_SILENCE_CODE = 0xFF
 
 
 @cython.final
@@ -20,7 +24,7 @@ cdef class Ear:
     cdef object detector
     cdef NativeDetector native
     cdef void* state
-    cdef object error  # what the detector raised, until it is told
+    cdef object error  # what the detector or a callback raised, until it is told
     cdef uint8_t part[VOICE_FRAME_SAMPLES]  # the beginning of the next frame
     cdef Py_ssize_t part_samples
     cdef int64_t heard
@@ -41,27 +45,90 @@ cdef class Ear:
 
     @property
     def unheard(self):
-        """The mu-law codes that are not yet a whole frame: 0 to 159 bytes. To be set by who calls :meth:`hear`."""
+        """The mu-law codes that are not yet a whole frame: 0 to 159 bytes."""
         return PyBytes_FromStringAndSize(<const char*>self.part, self.part_samples)
 
-    @unheard.setter
-    def unheard(self, bytes codes not None):
-        if len(codes) >= VOICE_FRAME_SAMPLES:
-            raise ValueError(f"{len(codes)} codes are a whole frame")
-        memcpy(self.part, PyBytes_AS_STRING(codes), len(codes))
-        self.part_samples = len(codes)
+    def hear(
+        self,
+        EndpointRule endpoint not None,
+        Py_ssize_t silence_samples,
+        bytes codes not None,
+        double now,
+        on_change,
+        /,
+    ):
+        """``silence_samples`` of silence, and then mu-law ``codes``: each whole frame goes to the detector, and what it
+        says to ``endpoint``. Only the first 500 ms of silence reach the detector; the rest is no voice.
 
-    def hear(self, bytes codes not None, /):
-        """Whether there is voice in this frame: 160 mu-law codes, 20 ms.
-
-        :raises ValueError: not 160 codes
+        :param now: when it came, for ``endpoint``
+        :param on_change: called with what ``EndpointRule.feed`` returned, if that was not 0, before the next frame
+        :raises ValueError: ``silence_samples`` is negative
+        :raises Exception: what the detector or ``on_change`` raised; what comes after it is not heard
         """
-        if len(codes) != VOICE_FRAME_SAMPLES:
-            raise ValueError(f"a frame has {VOICE_FRAME_SAMPLES} codes, not {len(codes)}")
-        cdef int voiced = self.ask(<const uint8_t*>PyBytes_AS_STRING(codes))
-        if voiced < 0:
+        if silence_samples < 0:
+            raise ValueError(f"silence_samples={silence_samples}: must not be negative")
+        cdef uint8_t silence[VOICE_FRAME_SAMPLES]
+        cdef Py_ssize_t asked = min(silence_samples, <Py_ssize_t>ASKED_SILENCE_SAMPLES)
+        memset(silence, MULAW_SILENCE_CODE, VOICE_FRAME_SAMPLES)
+        if not (
+            self.ask_all(silence, 0, asked, endpoint, now, on_change)
+            and self.pass_over(silence_samples - asked, endpoint, now, on_change)
+            and self.ask_all(
+                <const uint8_t*>PyBytes_AS_STRING(codes), VOICE_FRAME_SAMPLES, len(codes), endpoint, now, on_change
+            )
+        ):
             self.tell()
-        return voiced > 0
+
+    cdef bint ask_all(
+        self,
+        const uint8_t* codes,
+        Py_ssize_t stride,
+        Py_ssize_t samples,
+        EndpointRule endpoint,
+        double now,
+        object on_change,
+    ) noexcept nogil:
+        """Samples that the detector is asked about; the next 160 are ``stride`` codes on. Whether nothing failed."""
+        cdef int voiced
+        while samples > 0:
+            voiced = self.take(codes, samples if samples < VOICE_FRAME_SAMPLES else VOICE_FRAME_SAMPLES)
+            if voiced < 0 or (voiced < 2 and not self.step(voiced, endpoint, now, on_change)):
+                return False
+            codes += stride
+            samples -= VOICE_FRAME_SAMPLES
+        return True
+
+    cdef bint pass_over(
+        self, Py_ssize_t silence_samples, EndpointRule endpoint, double now, object on_change
+    ) noexcept nogil:
+        """Silence that follows enough of it: no voice, and nothing that the detector would learn from."""
+        if silence_samples == 0:
+            return True
+        cdef Py_ssize_t left = self.part_samples + silence_samples
+        memset(self.part, MULAW_SILENCE_CODE, VOICE_FRAME_SAMPLES)  # what of it is left was silence, too
+        while left >= VOICE_FRAME_SAMPLES:
+            left -= VOICE_FRAME_SAMPLES
+            self.part_samples = 0
+            self.heard += VOICE_FRAME_SAMPLES
+            if not self.step(False, endpoint, now, on_change):
+                return False
+        self.part_samples = left
+        return True
+
+    cdef bint step(self, bint voiced, EndpointRule endpoint, double now, object on_change) noexcept nogil:
+        cdef Change change = endpoint.step(voiced, self.heard, now)
+        if change == NOTHING:
+            return True
+        with gil:
+            return self.call_back(on_change, <int>change)
+
+    cdef bint call_back(self, object on_change, int change) noexcept:
+        try:
+            on_change(change)
+            return True
+        except BaseException as error:
+            self.error = error
+            return False
 
     cdef bint has_room(self, Py_ssize_t samples) noexcept nogil:
         """Whether ``samples`` more make one frame whole at most."""

@@ -38,7 +38,6 @@ __all__ = [
     "TranscriptEvent",
     "TranscriptEventName",
     "Utterance",
-    "VoiceFrame",
     "Word",
 ]
 
@@ -141,17 +140,6 @@ class Refused:
 
     code: int
     text: str
-
-
-# --- from the audio itself ---------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class VoiceFrame:
-    """What the voice activity detector says of the 20 ms that end at ``end_sample``."""
-
-    voiced: bool
-    end_sample: int
 
 
 # --- from the recogniser -----------------------------------------------------------------------

@@ -150,6 +150,8 @@ class Fallback(Protocol):
 class VoiceDetector(Protocol):
     """Tells voice from other sound, frame by frame; it has a state, so each call has its own.
 
+    Of a gap in a call's audio, which counts as silence, it is asked about the first 500 ms; the rest is no voice.
+
     A detector may also have ``native``: the addresses of a C function and of its state that say the same without a
     Python object (see ``_codec.Ear``), or None.
     """

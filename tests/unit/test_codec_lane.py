@@ -283,28 +283,6 @@ def test_a_detector_that_fails_says_so_from_the_lane() -> None:
     call.detector.is_speech = lambda pcm: 1 / 0  # type: ignore[method-assign,return-value,assignment]
     with pytest.raises(ZeroDivisionError):
         call.receive(frame(media()))
-    with pytest.raises(ZeroDivisionError):
-        call.ear.hear(CODES)
-
-
-@pytest.mark.parametrize("wrong", [b"", b"x" * 159, b"x" * 161])
-def test_a_frame_for_the_ear_has_160_codes(wrong: bytes) -> None:
-    with pytest.raises(ValueError, match="160"):
-        Ear(Loudness()).hear(wrong)
-
-
-def test_less_than_a_frame_may_be_left_unheard() -> None:
-    ear = Ear(Loudness())
-    ear.unheard = CODES[:159]
-    assert ear.unheard == CODES[:159]
-    with pytest.raises(ValueError, match="whole frame"):
-        ear.unheard = CODES
-
-
-@pytest.mark.parametrize("native", [(0, 1), (1, 0)])
-def test_no_address_is_0(native: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="address"):
-        Ear(Loudness(), native)
 
 
 @pytest.mark.parametrize(("sample_bytes", "limit", "wrong"), [(2, 8000, "mu-law"), (1, -1, "limit_samples=-1")])

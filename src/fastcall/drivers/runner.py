@@ -28,7 +28,6 @@ from fastcall.events import (
     Rejected,
     SocketClosed,
     TranscriptEvent,
-    VoiceFrame,
 )
 from fastcall.ports import CallSocket, Fallback, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.rules.callclock import CallClock
@@ -62,7 +61,6 @@ FLOOD = Rejected("flood", "far more messages than a call has")
 MAX_LOG_CHARS = 400
 
 VAD_FRAME_SAMPLES = 160
-MULAW_SILENCE = b"\xff"
 CLOSE_TIMEOUT_S = 5.0
 # How long a call's newer stream waits for the older one to end, what is kept of it, and how often it is looked.
 HOLD_S = 2.0
@@ -390,14 +388,9 @@ class CallRunner:
             if audio.silence_samples:
                 session.feed_silence(audio.silence_samples)
             session.push_audio(audio.mulaw)
-        unheard = self._ear.unheard + MULAW_SILENCE * audio.silence_samples + audio.mulaw
-        now = self._heard_at = self._loop.time()
-        position = 0
-        while position + VAD_FRAME_SAMPLES <= len(unheard):
-            voiced = self._ear.hear(unheard[position : position + VAD_FRAME_SAMPLES])
-            position += VAD_FRAME_SAMPLES
-            self._machine.receive(VoiceFrame(voiced, self._ear.heard_samples), now=now)
-        self._ear.unheard = unheard[position:]
+        self._heard_at = self._loop.time()
+        rule = self._machine.endpoint_rule
+        self._ear.hear(rule, audio.silence_samples, audio.mulaw, self._heard_at, self._speech_changed)
 
     def _charge(self, silence_samples: int) -> None:
         """Silence is work as audio is: it costs the messages that it would have come in."""

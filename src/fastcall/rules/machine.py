@@ -48,7 +48,6 @@ from fastcall.events import (
     SessionStarted,
     SocketClosed,
     TranscriptEvent,
-    VoiceFrame,
 )
 from fastcall.rules.endpointing import Endpointer, SpeechBegan, SpeechEnded
 from fastcall.rules.ledger import TranscriptLedger
@@ -148,7 +147,6 @@ Event = (
     | SocketClosed
     | Rejected
     | Refused
-    | VoiceFrame
     | RecognitionEvent
     | FallbackAsked
     | FallbackSilent
@@ -335,11 +333,6 @@ class CallMachine:
 
     # --- the audio -----------------------------------------------------------------------------------
 
-    def _voice(self, event: VoiceFrame, now: float) -> None:
-        change = self._endpointer.feed(event.voiced, event.end_sample, now=now)
-        if change is not None:
-            self._endpoint(change, now=now)
-
     def speech_changed(self, change: int, *, now: float) -> None:
         """A frame was fed to ``endpoint_rule``, and this is what it told: 1 to 3."""
         self._endpoint(self._endpointer.describe(change), now=now)
@@ -419,7 +412,6 @@ _HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
     Refused: CallMachine._refused,
     CallStopped: CallMachine._stop,
     SocketClosed: CallMachine._socket_closed,
-    VoiceFrame: CallMachine._voice,
     RecognitionEvent: CallMachine._recognized,
     FallbackAsked: CallMachine._fallback_asked,
     FallbackSilent: CallMachine._fallback_silent,

@@ -639,6 +639,7 @@ async def test_every_frame_is_charged(
     assert side.connection.how_it_ended() == (1008, "far more messages than a call has")
     assert frames.count <= 6000 + 64
     assert side.transport.is_paused
+    await side.drop()
 
 
 @BOTH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall._codec import Ear, mulaw_encode
+from fastcall._codec import Ear, EndpointRule, mulaw_encode
 from fastcall.adapters import vad
 from fastcall.adapters.vad import WebRtcVoiceDetector
 from fastcall.rules.tones import synthesize
@@ -36,12 +36,23 @@ def test_the_c_function_says_what_the_method_says(mode: int) -> None:
     codes = mulaw_encode(pcm)
     by_function = WebRtcVoiceDetector(mode)
     assert by_function.native is not None, "webrtcvad-wheels exports its function on the platforms that we test"
-    native, method = Ear(by_function, by_function.native), Ear(WebRtcVoiceDetector(mode))
-    frames = [codes[at : at + 160] for at in range(0, len(codes) - 159, 160)]
-    heard = [native.hear(frame) for frame in frames]
-    assert heard == [method.hear(frame) for frame in frames]
-    assert True in heard
-    assert False in heard
+    rule = EndpointRule(
+        onset_frames=2,
+        onset_window_frames=2,
+        hangover_frames=2,
+        hangover_voiced_frames=0,
+        settle_samples=0,
+        preroll_samples=0,
+        max_samples=10**6,
+    )
+    heard: list[list[tuple[int, int]]] = []
+    for detector, native in ((by_function, by_function.native), (WebRtcVoiceDetector(mode), None)):
+        changes, ear = list[tuple[int, int]](), Ear(detector, native)
+        ear.hear(rule, 0, codes, 0.0, lambda change, at=ear, to=changes: to.append((change, at.heard_samples)))
+        rule.end()
+        heard.append(changes)
+    assert heard[0] == heard[1]
+    assert {change for change, _ in heard[0]} == {1, 2}
 
 
 def test_a_function_that_answers_otherwise_is_not_believed() -> None:

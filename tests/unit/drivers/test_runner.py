@@ -34,21 +34,25 @@ class Socket:
 class Ear:
     """Voice is what is not silence."""
 
+    def __init__(self) -> None:
+        self.asked = 0
+
     def is_speech(self, pcm: bytes) -> bool:
         assert len(pcm) == 320
+        self.asked += 1
         return any(pcm)
 
 
 class Stage:
     def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
-        self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
+        self.messages, self.ear = CallerMessages(CallIds("CA1", "MZ1"), 155), Ear()
         self.runner = CallRunner(
             self.socket,
             settings=settings or Settings(),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=Ear(),
+            voice=self.ear,
             sink=self.take,
             handler=handler,
         )
@@ -110,6 +114,19 @@ async def test_a_gap_in_the_timestamps_is_silence_for_recogniser_and_ear() -> No
     assert stage.recognizer.streams[0].samples == 1600 + 1600 + 1600
     (begin,) = [event for event in stage.events if event.event == "utterance_begin"]
     assert begin.start_sample == 3200 - 2400
+
+
+@pytest.mark.parametrize("gap_s", [5, 50, 3500])
+async def test_a_long_gap_costs_a_few_frames_and_ends_the_utterance(gap_s: int) -> None:
+    stage = Stage()
+    stage.start()
+    stage.say(SILENCE[:1600] + VOICE)
+    before = stage.ear.asked
+    stage.frame += 50 * gap_s
+    stage.say(VOICE[:1600])
+    assert stage.ear.asked == before + 25 + 10
+    begins = [event.start_sample for event in stage.events if event.event == "utterance_begin"]
+    assert begins == [0, pytest.approx(1600 + len(VOICE) + 8000 * gap_s - 2400, abs=80)]
 
 
 async def test_frames_of_any_size_reach_the_ear_in_20_ms() -> None:

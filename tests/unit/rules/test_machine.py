@@ -24,7 +24,6 @@ from fastcall.events import (
     SessionStarted,
     SocketClosed,
     TranscriptEvent,
-    VoiceFrame,
 )
 from fastcall.rules.machine import CallMachine, CloseSession, CloseSocket, NoteSpeech, OpenSession, PushAudio, Warn
 from fastcall.settings import Settings
@@ -33,7 +32,7 @@ CALL = CallStarted("MZ1", "CA1", "AC1")
 FRAME = MediaFrame("MZ1", 155, bytes(160))
 EVENTS: list[Any] = [
     Connected("Call", "1.0.0"), CALL, FRAME, MediaFrame("MZ2", 155, bytes(160)), DtmfPressed("1"), MarkPlayed("m"),
-    CallStopped(), SocketClosed(1000), Rejected("not_json"), VoiceFrame(True, 160),
+    CallStopped(), SocketClosed(1000), Rejected("not_json"),
     RecognitionEvent("interim", "hi", 100, "emulator"), RecognitionEvent("final", "hi", 100, "emulator"),
     SessionStarted("emulator"), SessionFailed("UNAVAILABLE", "down", "Wait.", retrying=True),
     SessionRotated("age"), NoWords(0, 40_000), SessionClosed(),
@@ -155,7 +154,9 @@ def test_what_is_rejected_is_counted_and_told_once(state: str, event: Any, reaso
 def speak(made: CallMachine, begin: int, frames: list[bool], now: float) -> float:
     for index, voiced in enumerate(frames):
         now += 0.02
-        made.receive(VoiceFrame(voiced, begin + 160 * (index + 1)), now=now)
+        change = made.endpoint_rule.feed(voiced, begin + 160 * (index + 1), now)
+        if change:
+            made.speech_changed(change, now=now)
     return now
 
 
