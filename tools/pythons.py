@@ -1,7 +1,7 @@
 """Prints the other Pythons of this machine that fastcall supports, one a line: `make test-pythons`.
 
 Looked for on the PATH (``python3.11`` and so on) and among pyenv's versions. Of each minor version the first that
-starts counts; alphas and free-threaded builds are not looked for.
+starts counts, if it is released and has a GIL.
 """
 
 import os
@@ -11,22 +11,23 @@ import sys
 from pathlib import Path
 
 OLDEST, NEWEST = 11, 14
+# ensurepip: without it no environment can be made.
+ASK = """
+import ensurepip, sys, sysconfig
+print(*sys.version_info[:2], sys.version_info.releaselevel, bool(sysconfig.get_config_var("Py_GIL_DISABLED")))
+"""
 
 
 def version_of(python: str) -> tuple[int, int] | None:
-    """Its major and minor version; None if it does not start, as pyenv's shims of versions that are not chosen."""
+    """Its major and minor version; None if it is an alpha, a beta, a candidate or free-threaded, or if it does not
+    start, as pyenv's shims of versions that are not chosen.
+    """
     try:
-        done = subprocess.run(
-            [python, "-c", "import sys, ensurepip; print(*sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        done = subprocess.run([python, "-c", ASK], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    major, minor = done.stdout.split()
-    return int(major), int(minor)
+    major, minor, level, free_threaded = done.stdout.split()
+    return (int(major), int(minor)) if (level, free_threaded) == ("final", "False") else None
 
 
 def candidates(minor: int) -> list[str]:
@@ -34,7 +35,7 @@ def candidates(minor: int) -> list[str]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     on_path = shutil.which(f"python3.{minor}")
     installed = sorted(pyenv.glob(f"3.{minor}.*/bin/python"), reverse=True)
-    return [*filter(None, [on_path]), *(str(path) for path in installed if not path.parts[-3].endswith("t"))]
+    return [*filter(None, [on_path]), *map(str, installed)]
 
 
 def main() -> None:
