@@ -79,10 +79,21 @@ def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
         try:
             run_virtual(test(*args, **kwargs), loop)
         finally:
+            run_virtual(_cancel_all(), loop)
             loop.close()
         assert loop.errors == []
 
     return run
+
+
+async def _cancel_all() -> None:
+    """End what still runs, as ``asyncio.run`` does."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    for outcome in await asyncio.gather(*left, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            asyncio.get_running_loop().call_exception_handler({"message": "raised at the end", "exception": outcome})
 
 
 async def elapse(seconds: float) -> None:
