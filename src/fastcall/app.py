@@ -254,12 +254,15 @@ def serve(settings: Settings, options: ServeOptions, manager: ServiceManager | N
         def ask(number: int, _: object) -> None:
             # Not by the loop's own way of signals: one that stands still would not hear of it.
             last_resort.within(STOP_TIMEOUT_S + (drain_s.pop() if drain_s else 0.0), status=1)
-            loop.call_soon_threadsafe(asked.put_nowait, number)
+            wake(asked.put_nowait, number)
+
+        def wake(act: Callable[..., None], *values: int) -> None:
+            if not loop.is_closed():  # a signal may still come while the process ends
+                loop.call_soon_threadsafe(act, *values)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
-        if options.transcripts:  # else a terminal that is gone ends it, as it ends others
-            signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(server.reopen))
+        signal.signal(signal.SIGHUP, lambda *_: wake(server.reopen))
         await _serve_until_asked(server, asked, manager or ServiceManager())
 
     return _run(main(), output, last_resort)

@@ -89,3 +89,26 @@ async def test_it_is_rotated_by_renaming_and_by_truncating(workers: str, prompt_
         third = await call(process, "third")
         await whole(path, third)
         assert {record["call_sid"] for record in records(path)} == {third}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+async def test_a_line_that_a_full_disk_has_cut_off_is_whole_in_the_file_that_follows(
+    prompt_emulator: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with serving(prompt_emulator, path, "1") as process:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))  # less than a line
+        first = await call(process, "first")
+        await asyncio.to_thread(process.wait_for, "ERROR cannot write transcripts: ")
+        for number in range(2):  # rotated while there is no room, and the new file has none either
+            path.rename(tmp_path / f"calls.ndjson.{number}")
+            process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(PATIENCE_S):
+                while not path.exists() or path.stat().st_size < 100:
+                    await asyncio.to_thread(path.exists)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        path.rename(tmp_path / "calls.ndjson.2")
+        process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(process.wait_for, "transcripts are written again; dropped so far: 0 lines")
+        await whole(path, first)
+    assert records(path)[0]["event"] == "call_started"

@@ -136,6 +136,8 @@ class _LineWriter:
         lines = "".join(self._waiting[index] for index in range(count))  # an iterator would not bear what others add
         while not self._has_written(lines):
             if self._retry_s is None or self._closing.is_set():
+                if self._retry_s is not None:
+                    count = len(self._waiting)  # in order, or not at all
                 self._unwritten += count
                 break
             self._closing.wait(self._retry_s)
@@ -281,7 +283,8 @@ class TranscriptFile:
             self._descriptor = self._open()
         except OSError as error:
             raise UsageError(f"cannot write transcripts to {path}: {error.strerror}") from error
-        self._rest = b""
+        self._lines = b""
+        self._written = 0
         self.trouble = ""
         """Why lines cannot be written; empty if they can. Any thread."""
         self._writer = _LineWriter(
@@ -334,14 +337,16 @@ class TranscriptFile:
             return
         os.close(self._descriptor)
         self._descriptor = descriptor
+        # The line that a full disk has cut off is whole in the new file.
+        self._written = self._lines.rfind(b"\n", 0, self._written) + 1
         log.info("transcripts go on in a new file: %s", self._path)
 
     def _write(self, lines: str) -> None:
-        data = self._rest or lines.encode(errors="backslashreplace")
-        while data:
-            self._rest = data  # a disk that becomes full takes a part; the rest of the line is to follow it
-            data = data[os.write(self._descriptor, data) :]
-        self._rest = b""
+        # A disk that becomes full takes a part: the rest is what is tried again.
+        self._lines = self._lines or lines.encode(errors="backslashreplace")
+        while self._written < len(self._lines):
+            self._written += os.write(self._descriptor, self._lines[self._written :])
+        self._lines, self._written = b"", 0
         if self.trouble:
             self.trouble = ""
             log.info("transcripts are written again; dropped so far: %d lines", self.dropped_lines)

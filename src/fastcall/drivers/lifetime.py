@@ -30,7 +30,8 @@ class LastResort:
         self._thread.start()
 
     def within(self, seconds: float, status: int) -> None:
-        """From now the process has so long to end; replaces what was said before."""
+        """From now the process has so long to end. An earlier end that was set before stands: who asks again and again,
+        because nothing happens, does not put it off."""
         self._orders.put((time.monotonic() + seconds, status))  # the one way to wake a thread from a signal handler
 
     def close(self) -> None:
@@ -43,10 +44,11 @@ class LastResort:
         while order is not None:
             at, status = order
             try:
-                order = self._orders.get(timeout=max(at - time.monotonic(), 0.0))
+                newer = self._orders.get(timeout=max(at - time.monotonic(), 0.0))
             except queue.Empty:
                 self._leave(status)
                 return
+            order = newer and min(order, newer)
 
 
 def run_to_the_end(

@@ -12,11 +12,21 @@ from fastcall.drivers.lifetime import LastResort, run_to_the_end
 from peers import PATIENCE_S
 
 
-def test_who_has_not_ended_in_time_is_left_with_the_newest_status() -> None:
+def test_who_has_not_ended_in_time_is_left_with_the_status_of_the_earliest_end() -> None:
     left: queue.Queue[int] = queue.Queue()
     resort = LastResort(left.put)
     resort.within(3600, 1)
     resort.within(0, 2)
+    assert left.get(timeout=PATIENCE_S) == 2
+    assert left.empty()
+
+
+def test_an_end_that_is_set_is_not_put_off() -> None:
+    left: queue.Queue[int] = queue.Queue()
+    resort = LastResort(left.put)
+    resort.within(0.2, 2)
+    for _ in range(20):
+        resort.within(3600, 1)
     assert left.get(timeout=PATIENCE_S) == 2
     assert left.empty()
 
