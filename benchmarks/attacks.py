@@ -1,8 +1,9 @@
-"""What strangers and broken peers do, as a process: `python benchmarks/attacks.py PORT TOKEN SECONDS [NAME]`.
+"""What strangers and broken peers do, as a process: `python benchmarks/attacks.py PORT TOKEN SECONDS MBIT [NAME]`.
 
-Each attack is made again and again, one connection of each kind at a time with a pause between two, so that the siege
-is of the server and not of the machine. With NAME, only those in whose names it is. The last line says how often each
-came about, as JSON.
+Each attack is made again and again, one connection of each kind at a time with a pause between two; each sends at most
+MBIT megabits a second. A stranger has a line of some bandwidth and a machine of his own, so the process has the lowest
+priority: the siege is to be of the server and not of the cores that they share here. With NAME, only those in whose
+names it is. The last line says how often each came about, as JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -65,8 +67,8 @@ FLOODS: dict[str, bytes] = {
 class Attackers:
     """All of them, on one port."""
 
-    def __init__(self, port: int, token: str) -> None:
-        self._port = port
+    def __init__(self, port: int, token: str, bytes_per_s: float) -> None:
+        self._port, self._bytes_per_s = port, bytes_per_s
         head = HEAD.format(port=port) + KEY
         signature = sign_url(token, f"ws://127.0.0.1:{port}/media")
         self._unsigned = (head + "\r\n").encode()
@@ -133,7 +135,7 @@ class Attackers:
                 for _ in range(FLOOD_BYTES // len(chunk) if chunk else 0):
                     writer.write(chunk)
                     await writer.drain()
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(len(chunk) / self._bytes_per_s)
                 if reading is not None:
                     await reading
                 else:
@@ -171,8 +173,9 @@ async def _discard(reader: asyncio.StreamReader) -> None:
 
 
 async def main() -> None:
-    attackers = Attackers(int(sys.argv[1]), sys.argv[2])
-    only = sys.argv[4] if len(sys.argv) > 4 else ""
+    os.nice(19)
+    attackers = Attackers(int(sys.argv[1]), sys.argv[2], float(sys.argv[4]) * 1e6 / 8)
+    only = sys.argv[5] if len(sys.argv) > 5 else ""
     attacks = {name: attack for name, attack in attackers.all().items() if only in name}
     tasks = [asyncio.create_task(attackers.repeat(name, attack)) for name, attack in attacks.items()]
     done, _ = await asyncio.wait(tasks, timeout=float(sys.argv[3]), return_when=asyncio.FIRST_EXCEPTION)

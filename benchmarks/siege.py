@@ -9,6 +9,10 @@ broken peer can do is done at once, again and again (`attacks.py`). Judged:
 * the log has under 1,000 lines that are not of transcripts;
 * with `--judge-ages`: the p99 of the age stays within twice that of the quiet time of the same run.
 
+The attackers share the machine with the server, as strangers would not: they run at the lowest priority, and each
+connection sends at most `--mbit` megabits a second. A hostile recogniser is not among them: a server has one, and here
+it is that which measures (tests/wire/test_http2_channel.py has its attacks).
+
 Loopback only. Bounded: the two times, and at most a minute. Linux only. Exit status 0: all of it holds.
 """
 
@@ -122,7 +126,9 @@ def besiege(options: argparse.Namespace) -> Outcome:
             parts.append(quiet := ear.ask())
             pids = family(pid)
             before = memory_of(pids)
-            attackers = Child([str(HERE / "attacks.py"), str(port), TOKEN, str(options.siege_s), options.only])
+            attackers = Child(
+                [str(HERE / "attacks.py"), str(port), TOKEN, str(options.siege_s), str(options.mbit), options.only]
+            )
             attacks = json.loads(attackers.line())
             parts.append(siege := ear.ask())
             errors = callers.ask()["errors"]
@@ -155,6 +161,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quiet-s", type=float, default=10.0, help="how long the quiet time is (default: 10)")
     parser.add_argument("--siege-s", type=float, default=60.0, help="how long the siege is (default: 60)")
+    parser.add_argument("--mbit", type=float, default=10.0, help="a stranger's megabits a second (default: 10)")
     parser.add_argument("--only", default="", metavar="NAME", help="only the attacks in whose names this is")
     parser.add_argument("--judge-ages", action="store_true", help="judge the age of the audio: for a quiet machine")
     parser.add_argument("--show-log", action="store_true", help="print the lines of the log that are no transcripts")
@@ -168,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(outcome.lines))
     done: dict[str, Any] = dict(outcome.attacks)
     print("attacks    " + ", ".join(f"{count} {name}" for name, count in done.items()))
+    print(f"strangers  {options.mbit:g} Mbit/s each, {len(done)} at once, lowest priority")
     print(f"audio      {outcome.lost} frames lost, {outcome.doubled} doubled, of {options.calls} calls")
     print(f"age p99    {outcome.quiet_p99_ms:.1f} ms quiet, {outcome.siege_p99_ms:.1f} ms in the siege")
     print(f"memory     {outcome.grown_bytes / 2**20:+.1f} MiB")
