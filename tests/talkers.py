@@ -12,7 +12,7 @@ import time
 
 from fastcall.drivers.answers import Turn
 from fastcall.drivers.blocking import BlockingCall
-from fastcall.drivers.call import Call
+from fastcall.drivers.call import Call, MarkPlayed
 
 ended_calls: list[str] = []
 
@@ -155,3 +155,20 @@ async def think(call: Call) -> None:
         call.say(SPEECH[:1600], text=turn.text)
 
     await call.answer(reply)
+
+
+async def speak_then_tell(call: Call) -> None:
+    """Speaks four seconds with a mark after the first 20 ms and one at the end; tells the marks that passed, and the
+    stream of then, as the name of another."""
+    passed = []
+    events = call.events()
+    call.say(SPEECH[:160])
+    call.mark("first")
+    call.say(SPEECH[:32000])
+    call.mark("done")
+    async for event in events:
+        if isinstance(event, MarkPlayed):
+            passed.append(event.name)
+            if event.name == "done":
+                break
+    call.mark(" ".join(["told", call.stream_sid, *passed]))

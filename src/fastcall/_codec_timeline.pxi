@@ -74,8 +74,12 @@ cdef class InboundTimeline:
         """Frames whose timestamp was missing, or that of 40 ms of audio before."""
         return self.unclocked
 
-    def restart(self):
-        """The next frame follows at once, whatever clock and count it bears: it is of another stream."""
+    def restart(self, int64_t gap=0, /):
+        """The next frame follows ``gap`` samples of silence later, whatever clock and count it bears: it is of another
+        stream."""
+        self.end += gap
+        self.silence += gap
+        self.gap_count += gap > 0
         self.has_clock = self.numbered = False
         self.still = self.stale = 0
         self.steady = STEADY_FRAMES

@@ -290,9 +290,9 @@ class _Entry:
             self._leave_room(self._connection.transport)
         return answer
 
-    def is_live(self, call_sid: str) -> bool:
+    def holder(self, call_sid: str) -> CallHolder | None:
         """See ``Gate``."""
-        return self._gate.is_live(call_sid)
+        return self._gate.holder(call_sid)
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         self._gate.leave(call_sid, holder)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastcall._codec import MediaLane
 from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.rollover import CircuitBreaker
@@ -18,6 +19,7 @@ __all__ = [
     "CallSocket",
     "Fallback",
     "Gate",
+    "MessageReceiver",
     "Recognizer",
     "RecognizerStream",
     "StreamConfig",
@@ -160,6 +162,29 @@ class VoiceDetector(Protocol):
         """``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""
 
 
+class MessageReceiver(Protocol):
+    """Who takes a connection's messages; called on the loop, in order."""
+
+    @property
+    def lane(self) -> MediaLane | None:
+        """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
+
+    def message_received(self, message: bytes) -> None:
+        """A whole text message."""
+
+    def binary_received(self) -> None:
+        """A whole binary message, not kept."""
+
+    def frame_received(self) -> None:
+        """A frame that is no whole message: a ping, a pong, a fragment that others follow. It costs work, too."""
+
+    def socket_closed(self, code: int | None, reason: str) -> None:
+        """The connection is gone; comes once and last."""
+
+    async def wait_over(self) -> None:
+        """Return when the receiver has nothing left to do."""
+
+
 class CallSocket(Protocol):
     """The way back to the telephone."""
 
@@ -169,6 +194,9 @@ class CallSocket(Protocol):
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
 
+    def deliver_to(self, receiver: MessageReceiver | None) -> None:
+        """From the next message on, what comes is this one's; None: nobody's, who is not told of its end either."""
+
 
 class Gate(Protocol):
     """Who is asked whether a call may begin; answers at once."""
@@ -176,8 +204,8 @@ class Gate(Protocol):
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """The call's ``start`` came; None lets it begin, and ``leave`` is then owed."""
 
-    def is_live(self, call_sid: str) -> bool:
-        """Whether the call has a socket already, as far as this process knows."""
+    def holder(self, call_sid: str) -> CallHolder | None:
+        """Who has the call's socket, as far as this process knows."""
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """The call has no socket any more."""

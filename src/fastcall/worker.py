@@ -180,9 +180,9 @@ class Worker:
             self._metrics.note_refusal(refusal)
         return refusal
 
-    def is_live(self, call_sid: str) -> bool:
+    def holder(self, call_sid: str) -> CallHolder | None:
         """See ``Gate``."""
-        return self._gate.is_live(call_sid)
+        return self._gate.holder(call_sid)
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """A call's socket is gone."""

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from fastcall.drivers import runner
+from fastcall.drivers import comeback
 from fastcall.rules.caller import PhoneAudio
 from fastcall.rules.flood import BURST, RATE_PER_S
 from fastcall.rules.signature import signature_of
@@ -122,7 +122,7 @@ async def test_a_token_that_has_expired_opens_nothing(prompt_emulator: str) -> N
 async def test_a_second_socket_of_a_living_call_is_closed_and_the_call_goes_on(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "HOLD_S", 0.1)
+    monkeypatch.setattr(comeback, "HOLD_S", 0.1)
     async with serving(prompt_emulator) as served, Phone(served.url, "call") as phone:
         await phone.start()
         await phone.say(tones("[300] apple"))
@@ -142,17 +142,17 @@ async def test_a_second_socket_of_a_living_call_is_closed_and_the_call_goes_on(
 
 
 async def test_a_dead_socket_gives_its_call_to_the_next(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastcall.rules.gate.DEAD_AFTER_S", 0.0)
+    monkeypatch.setattr(comeback, "FALLEN_SILENT_S", 0.0)
     async with serving(prompt_emulator) as served, Phone(served.url, "call") as dead:
         await dead.start()
         await served.transcripts.wait_for(dead.call_sid, "session_started")
         async with Phone(served.url, "call") as phone:
             await phone.start()
-            assert (await dead.closed())[0] == 1008
-            await served.transcripts.wait_for(dead.call_sid, "call_started", 2)
+            assert (await dead.closed())[0] == 1000
             await phone.say(tones("[300] apple [300]"))
             await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended", 2)
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        assert len(served.transcripts.of(phone.call_sid, "call_started")) == 1
         assert "apple" in served.transcripts.utterances(phone.call_sid)
         assert served.server.snapshot()["calls_live"] == 0
 

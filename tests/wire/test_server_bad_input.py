@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from fastcall.drivers import runner
+from fastcall.drivers import comeback
 from fastcall.rules.caller import CallerMessages, CallIds
 from peers import (
     PATIENCE_S,
@@ -245,7 +245,7 @@ async def test_what_cannot_go_on_is_closed_with_a_code_and_one_line(
 async def test_a_reason_that_is_too_long_for_its_frame_is_cut_at_a_character(
     letter: str, prompt_emulator: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "HOLD_S", 0.0)
+    monkeypatch.setattr(comeback, "HOLD_S", 0.0)
     async with serving(prompt_emulator) as served, Phone(served.url, "long") as first:
         first.messages = CallerMessages(CallIds(letter * 120, "MZ1"))
         await first.start()
@@ -383,6 +383,9 @@ async def test_what_is_not_websocket_is_closed_with_1002(
     frame: bytes, prompt_emulator: str, warnings: Warnings
 ) -> None:
     async with serving(prompt_emulator) as served, raw_socket(served) as (reader, writer):
+        phone = Phone(served.url, "not websocket")
+        writer.write(client_frame(TEXT, phone.messages.start({}).encode()))
+        await served.transcripts.wait_for(phone.call_sid, "call_started")
         writer.write(frame)
         assert await closing_code(reader) == 1002
     (line,) = warnings.lines

@@ -23,7 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -32,10 +32,11 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from fastcall._codec import FrameLane, MediaLane
+from fastcall._codec import FrameLane
 from fastcall.drivers.readturns import ReadTurns
+from fastcall.ports import MessageReceiver
 
-__all__ = ["MediaConnection", "MediaServer", "MessageReceiver", "PlainMediaConnection", "UpgradeRequest"]
+__all__ = ["MediaConnection", "MediaServer", "PlainMediaConnection", "UpgradeRequest"]
 
 log = logging.getLogger("fastcall.server")
 # websockets' own words: it has some at INFO for each connection.
@@ -76,29 +77,6 @@ class UpgradeRequest:
     """The pages that it says it comes from: browsers say so, Twilio does not."""
     hosts: tuple[str, ...]
     """The names that it says it was sent to."""
-
-
-class MessageReceiver(Protocol):
-    """Who takes a connection's messages; called on the loop, in order."""
-
-    @property
-    def lane(self) -> MediaLane | None:
-        """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
-
-    def message_received(self, message: bytes) -> None:
-        """A whole text message."""
-
-    def binary_received(self) -> None:
-        """A whole binary message, not kept."""
-
-    def frame_received(self) -> None:
-        """A frame that is no whole message: a ping, a pong, a fragment that others follow. It costs work, too."""
-
-    def socket_closed(self, code: int | None, reason: str) -> None:
-        """The connection is gone; comes once and last."""
-
-    async def wait_over(self) -> None:
-        """Return when the receiver has nothing left to do."""
 
 
 def fit_reason(reason: str) -> str:
@@ -161,6 +139,15 @@ class MediaConnection(ServerConnection):
             lane.data_received(early)
         if not self._turns.are_due:
             self.transport.resume_reading()
+
+    def deliver_to(self, receiver: MessageReceiver | None) -> None:
+        """Hand what comes from now on to another; None: to nobody."""
+        self._receiver = receiver
+
+    @property
+    def receiver(self) -> MessageReceiver | None:
+        """Who is handed what comes."""
+        return self._receiver
 
     def _receive_by(self, receive: Callable[[bytes], None]) -> None:
         self.data_received = receive  # type: ignore[method-assign, assignment]
@@ -425,15 +412,16 @@ class MediaServer:
             del self._open[connection]
 
     async def _receive(self, connection: MediaConnection) -> None:
-        receiver = self._make_receiver(connection)
-        connection.attach(receiver)
+        connection.attach(self._make_receiver(connection))
         sender = asyncio.get_running_loop().create_task(connection.send_queued())
         try:
             await connection.wait_closed()
         finally:
             sender.cancel()
-            receiver.socket_closed(*connection.how_it_ended())
-        await receiver.wait_over()
+            if connection.receiver is not None:
+                connection.receiver.socket_closed(*connection.how_it_ended())
+        if connection.receiver is not None:
+            await connection.receiver.wait_over()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         every = request.headers.get_all

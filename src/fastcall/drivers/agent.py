@@ -124,9 +124,14 @@ class AgentDesk:
                 self._stop_timer()
                 self._call.speaker.finish()
 
-    def carry_over(self, started: CallStarted) -> None:
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the handler has ended the call."""
+        return self._call.has_hung_up
+
+    def carry_over(self, started: CallStarted, socket: CallSocket) -> None:
         """The call goes on over another stream."""
-        self._call.carry_over(started)
+        self._call.carry_over(started, socket)
 
     def _note_speech(self, speaking: bool, sample: int) -> None:
         if speaking:

@@ -93,9 +93,8 @@ class Call:
         self._metrics = metrics or Metrics()
         self._turns = turns or TurnClock()
         self._speculate_s = speculate_s
-        self.speaker = Speaker(socket, started.stream_sid, owner)
+        self.speaker = Speaker(socket, started.stream_sid, owner, started.audio_format)
         """For the runner."""
-        self.speaker.carry_over(started.stream_sid, started.audio_format)
         self.state: dict[str, Any] = {}
         """The handler's own: whatever belongs to this call."""
         self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped)
@@ -104,6 +103,8 @@ class Call:
         self._is_interrupted = False
         """The caller broke in, and what is being said to us is not committed yet."""
         self._is_over = False
+        self.has_hung_up = False
+        """Whether the handler has ended the call: it does not go on over another stream."""
 
     @property
     def call_sid(self) -> str:
@@ -112,7 +113,7 @@ class Call:
 
     @property
     def stream_sid(self) -> str:
-        """Twilio's id of the stream, ``MZ…``."""
+        """Twilio's id of the stream, ``MZ…``; another one when the call goes on over another stream."""
         return self._started.stream_sid
 
     @property
@@ -258,14 +259,16 @@ class Call:
     def hangup(self) -> None:
         """Close the stream now; Twilio goes on with the TwiML after ``<Connect>``, or ends the call. What is still
         being played is lost: ``await`` it first."""
+        self.has_hung_up = True
         self._socket.close_soon(1000, "the handler hung up")
 
     # --- for the runner -------------------------------------------------------------------------------
 
-    def carry_over(self, started: CallStarted) -> None:
+    def carry_over(self, started: CallStarted, socket: CallSocket) -> None:
         """The call goes on over another stream. What was sent on the old one and not played is lost."""
         self._started = started
-        self.speaker.carry_over(started.stream_sid, started.audio_format)
+        self._socket = socket
+        self.speaker.carry_over(socket, started.stream_sid, started.audio_format)
 
     def deliver(self, event: CallEvent) -> None:
         """Something that the handler may want to know."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from fastcall._codec import Ear, MediaLane
 from fastcall.drivers.agent import AgentDesk, Handler
+from fastcall.drivers.comeback import HeldStream
 from fastcall.drivers.intake import PayloadDecoder
 from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.drivers.tally import CallTally
@@ -53,6 +54,7 @@ __all__ = ["CallRunner", "Handler"]
 
 log = logging.getLogger("fastcall.call")
 
+NORMAL = 1000
 POLICY_VIOLATION = 1008
 
 FLOOD = Rejected("flood", "far more messages than a call has")
@@ -62,10 +64,6 @@ MAX_LOG_CHARS = 400
 
 VAD_FRAME_SAMPLES = 160
 CLOSE_TIMEOUT_S = 5.0
-# How long a call's newer stream waits for the older one to end, what is kept of it, and how often it is looked.
-HOLD_S = 2.0
-HOLD_MESSAGES = 1000
-HOLD_LOOK_S = 0.05
 
 
 class CallRunner:
@@ -110,8 +108,9 @@ class CallRunner:
         self._gate = gate
         self._metrics = metrics or Metrics()
         self._entered: str | None = None
-        self._held: list[bytes] | None = None
-        self._hold_timer: asyncio.TimerHandle | None = None
+        self._held: HeldStream | None = None
+        self.held_streams: list[HeldStream] = []
+        """Newer streams of this call, which wait for this one to end."""
         self._budget = MessageBudget(now=self._loop.time())
         self._heard_at = self._loop.time()
         self._machine = CallMachine(settings)
@@ -139,36 +138,28 @@ class CallRunner:
         if not self._may_come(len(message)):
             self._refuse_flood()
         elif self._held is None:
-            self._take(message)
-        elif len(self._held) < HOLD_MESSAGES:
-            self._held.append(message)
+            self._take(message, self._loop.time())
+        elif not self._held.keep(message):
+            self._refuse_flood()
 
-    def _take(self, message: bytes) -> None:
+    def _take(self, message: bytes, came_at: float) -> None:
         event = parse_message(message)
         if isinstance(event, MediaFrame):
-            self._step(self._decode(event))
+            self._step(self._decode(event), came_at)
         elif isinstance(event, CallStarted):
-            if self._gate is not None and self._machine.state == "waiting" and self._gate.is_live(event.call_sid):
-                self._held = []
-                self._look_at_held(event, self._loop.time() + HOLD_S)
-            else:
+            older = self._older_stream_of(event)
+            if older is None:
                 self._step(self._ask(event))
-        else:
-            if isinstance(event, CallStopped):
+            else:
+                self._watchdog.closed()  # its start has come; to wait has a bound of its own
+                self._held = HeldStream(event, older, take_over=lambda: self._join(older), give_up=self._begin_late)
+                self._held.look()
+        elif isinstance(event, CallStopped):
+            if not self._goes_on():
                 self._watchdog.stopped(now=self._loop.time())
+                self._step(event)
+        else:
             self._step(event)
-
-    def _look_at_held(self, start: CallStarted, until: float) -> None:
-        """A call comes back by another stream: it begins when the older one has ended, and is refused if that goes on,
-        so that nobody takes a live call away. What it sends meanwhile is kept."""
-        self._hold_timer = None
-        if self._gate is not None and self._gate.is_live(start.call_sid) and self._loop.time() < until:
-            self._hold_timer = self._loop.call_later(HOLD_LOOK_S, self._look_at_held, start, until)
-            return
-        held, self._held = self._held or [], None
-        self._step(self._ask(start))
-        for message in held:
-            self._take(message)
 
     def _decode(self, frame: MediaFrame) -> MediaFrame | Rejected:
         try:
@@ -214,16 +205,84 @@ class CallRunner:
 
     def socket_closed(self, code: int | None, reason: str) -> None:
         """The socket is gone."""
+        if self._goes_on():
+            return
         self._watchdog.closed()
-        if self._hold_timer is not None:
-            self._hold_timer.cancel()
-            self._hold_timer = None
-        if self._machine.state == "waiting":
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+        elif self._machine.state == "waiting":
             self._metrics.calls_refused["no_start"] += 1
             log.debug("a socket was closed before its call had a start, code %s", code)
         self._step(SocketClosed(code, reason))
         if self._machine.state == "over":
             self._finish()
+
+    # --- a call that comes back -------------------------------------------------------------------------
+
+    def _older_stream_of(self, start: CallStarted) -> CallRunner | None:
+        """Who has the call already."""
+        if self._gate is None or self._machine.state != "waiting":
+            return None
+        holder = self._gate.holder(start.call_sid)
+        return holder if isinstance(holder, CallRunner) else None
+
+    def can_move(self) -> bool:
+        """See ``LiveCall``."""
+        has_hung_up = self._agent is not None and self._agent.has_hung_up
+        return self._machine.state == "live" and not self._is_closing and not has_hung_up
+
+    def _goes_on(self) -> bool:
+        """This call's stream has ended: whether a newer one has taken its place."""
+        while self.held_streams and self.can_move():
+            if self.held_streams[0].take_over():
+                return True
+        return False
+
+    def _join(self, older: CallRunner) -> bool:
+        """Give this stream to the call that it belongs to, if it may come in."""
+        held, self._held = self._held, None
+        assert held is not None
+        assert self._gate is not None
+        refusal = self._gate.enter(held.start, older)
+        if refusal is not None:
+            self._step(Refused(refusal.code, f"{refusal.text}, call {field_value(held.start.call_sid)}"))
+            return False
+        older._move(held, self._socket, self._budget)
+        self._machine.receive(SocketClosed(None, ""), now=self._loop.time())
+        self._finish()
+        return True
+
+    def _begin_late(self) -> None:
+        """The older stream goes on, and the gate refuses this one; or it has ended by itself, and this is a new
+        call."""
+        held, self._held = self._held, None
+        assert held is not None
+        self._step(self._ask(held.start))
+        self._retake(held)
+
+    def _retake(self, held: HeldStream) -> None:
+        for came_at, message in held.messages:
+            self._take(message, came_at)
+
+    def _move(self, held: HeldStream, socket: CallSocket, budget: MessageBudget) -> None:
+        """The call goes on over another stream."""
+        session, older = self._session, self._socket
+        assert session is not None
+        self._close_lane()
+        older.deliver_to(None)
+        older.close_soon(NORMAL, "the call goes on over another stream")
+        self._socket, self._budget, self._is_flooded = socket, budget, False
+        self._machine.moved(held.start, heard_at=self._heard_at)
+        self._watchdog.heard(now=self._loop.time())
+        self._heard_at = self._loop.time()
+        self._carry_audio_of(held.start, session)
+        if self._agent is not None:
+            self._agent.carry_over(held.start, socket)
+        socket.deliver_to(self)
+        self._metrics.calls_moved += 1
+        log.info("the call goes on over another stream call=%s", field_value(self.label), extra={"call": self.label})
+        self._retake(held)
 
     # --- CallHolder -------------------------------------------------------------------------------------
 
@@ -256,6 +315,11 @@ class CallRunner:
         entered, self._entered = self._entered, None
         if self._gate is not None and entered is not None:
             self._gate.leave(entered, self)
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+        for stream in tuple(self.held_streams):
+            stream.give_up()
 
     # --- for the server -----------------------------------------------------------------------------------
 
@@ -289,8 +353,8 @@ class CallRunner:
 
     # --- the machine -----------------------------------------------------------------------------------
 
-    def _step(self, event: Event) -> None:
-        self._machine.receive(event, now=self._loop.time())
+    def _step(self, event: Event, came_at: float | None = None) -> None:
+        self._machine.receive(event, now=self._loop.time() if came_at is None else came_at)
         self._carry_out()
 
     def _carry_out(self) -> None:
@@ -321,6 +385,7 @@ class CallRunner:
                     self._session.note_speech(speaking, sample, is_last=is_last)
                 self._tell_agent(command)
             case CloseSession():
+                self._leave()
                 self._tell_agent(command)
                 self._close_lane()
                 self._close_task = self._loop.create_task(self._close_session())
@@ -398,6 +463,12 @@ class CallRunner:
         if self._lane is not None:
             self._lane.allow(self._budget.messages_left)
 
+    def _carry_audio_of(self, call: CallStarted, session: RecognitionSession) -> None:
+        """What comes is this stream's from now on, in its format."""
+        self._decoder = PayloadDecoder(call.audio_format)
+        if call.audio_format == AudioFormat():
+            self._open_lane(call.stream_sid, session)
+
     def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
         """From now on ordinary media may come in by the lane: the same timeline, track, ear and endpointing, without an
         event and a command for each frame."""
@@ -446,9 +517,7 @@ class CallRunner:
         )
         self._metrics.calls_started += 1
         self._session.start()
-        self._decoder = PayloadDecoder(command.call.audio_format)
-        if command.call.audio_format == AudioFormat():
-            self._open_lane(command.call.stream_sid, self._session)
+        self._carry_audio_of(command.call, self._session)
         if self._handler is not None:
             self._agent = AgentDesk(
                 self._handler,
@@ -468,7 +537,6 @@ class CallRunner:
         self._carry_out()
 
     async def _close_session(self) -> None:
-        self._leave()
         try:
             if self._session is not None:
                 await self._session.close(CLOSE_TIMEOUT_S)

@@ -110,11 +110,13 @@ class SpeakerOwner(Protocol):
 class Speaker:
     """One call's way out. Loop thread only."""
 
-    def __init__(self, socket: CallSocket, stream_sid: str, owner: SpeakerOwner) -> None:
+    def __init__(
+        self, socket: CallSocket, stream_sid: str, owner: SpeakerOwner, audio_format: AudioFormat | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
         self._stream_sid = stream_sid
-        self._encode = PayloadEncoder(AudioFormat()).encode
+        self._encode = PayloadEncoder(audio_format or AudioFormat()).encode
         self._owner = owner
         self._playout = Playout()
         self._queue: deque[Speech | str] = deque()
@@ -129,10 +131,17 @@ class Speaker:
         self._numbers = 0
         self._is_over = False
 
-    def carry_over(self, stream_sid: str, audio_format: AudioFormat) -> None:
-        """Everything goes to this stream from now on, in its format."""
+    def carry_over(self, socket: CallSocket, stream_sid: str, audio_format: AudioFormat) -> None:
+        """Everything goes to this stream from now on, in its format. What the one before was sent and has not played is
+        lost; its marks will not come back, and are passed."""
+        self._socket = socket
         self._stream_sid = stream_sid
         self._encode = PayloadEncoder(audio_format).encode
+        self._playout.give_up(now=self._loop.time())
+        self._tell_passed()
+        self._resolve_clears()
+        self._end_played()
+        self._go_on()
 
     # --- what is asked ---------------------------------------------------------------------------------
 

@@ -4,11 +4,10 @@ Goals: a call's audio comes over one socket; a server that has enough does not t
 is kept. A place is taken first and counted at once (*reserve, then check*): between TwiML's answer and the stream's
 start lies a second, in which a hundred other callers may have asked.
 
-Who comes with the id of a call that has a living socket waits for a moment, in which the other may end, as when a
-call's TwiML changes (the runner holds what it sends); then it is refused, whoever it is: the one there has proven
-itself by its audio, and a stranger that learnt a call's id must not be able to push it out. Twilio itself opens one
-stream a call, and sends audio without pause; a socket that has been silent for seconds is dead, though TCP may not know
-it yet, and then the newcomer is the call.
+Who comes with the id of a call that has a living socket is refused, whoever it is: the one there has proven itself by
+its audio, and a stranger that learnt a call's id must not be able to push it out. Twilio sends audio without pause; a
+socket that has been silent for seconds is dead, though TCP may not know it yet, and then the newcomer is the call. A
+call that goes on over another stream enters once more, for its token (``drivers/comeback.py`` says when).
 """
 
 from __future__ import annotations
@@ -114,13 +113,14 @@ class CallGate:
 
         :param now: monotonic, in seconds
         :param unix_now: Unix time in seconds, which is what tokens expire by
+        :param holder: the one that has the call already, if it goes on over another stream
         :return: None if it may begin; ``leave`` is then owed
         """
         reason = self._spend(call, unix_now)
         if reason is not None:
             return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
         other = self._holders.get(call.call_sid)
-        if other is not None:
+        if other is not None and other is not holder:
             if other.silent_s() < DEAD_AFTER_S:
                 return Refusal("second_socket", POLICY_VIOLATION, "this call has a socket already")
             other.replaced()
@@ -130,10 +130,9 @@ class CallGate:
         self._holders[call.call_sid] = holder
         return None
 
-    def is_live(self, call_sid: str) -> bool:
-        """Whether a call has a socket that is not dead."""
-        holder = self._holders.get(call_sid)
-        return holder is not None and holder.silent_s() < DEAD_AFTER_S
+    def holder(self, call_sid: str) -> CallHolder | None:
+        """Who has a call's socket."""
+        return self._holders.get(call_sid)
 
     def leave(self, call_sid: str, holder: CallHolder) -> None:
         """The call is over, or another socket has it."""

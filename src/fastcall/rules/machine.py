@@ -16,6 +16,7 @@ The states of a call::
                |                  |                  |                   | rest, -> over  |
     over       | -                | -                | -                 | -              | -
 
+The stream of a live call may be another one from one message to the next (``moved``); the call does not notice.
 ``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``; so
 do, with 1008, a flood of messages and a start that cannot be taken, and with a code of its own whatever the runner is
 told to refuse: by the gate, or by the watchdog of the connection (``rules/watchdog.py``).
@@ -30,6 +31,8 @@ from typing import Any, Literal
 
 from fastcall._codec import EndpointRule
 from fastcall.events import (
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_MS,
     CallStarted,
     CallStopped,
     Connected,
@@ -68,6 +71,9 @@ __all__ = [
 # RFC 6455 section 7.4.1
 INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
+
+# Between two streams of a call less is no gap: as in the timeline, messages stray by some 12 ms.
+JITTER_SAMPLES = 50 * SAMPLES_PER_MS
 
 # What a person should know of a socket that was closed without `stop`, by its code.
 _LOSSES: dict[int | None, str] = {
@@ -172,6 +178,8 @@ class CallMachine:
         self._session_open = False
         self._refused_for: str | None = None
         self._is_clock_told = False
+        self._moved_from: float | None = None
+        """When the audio of the stream before ended; None once this one's has begun."""
         self.timeline = InboundTimeline()
         self.call_time = CallTime()
         """When the audio was said that the session and the voice detector have: long silence is cut short for them."""
@@ -206,10 +214,14 @@ class CallMachine:
         """Which call this is, once it has started."""
         return self._call
 
-    def moved(self, call: CallStarted) -> None:
-        """The live call goes on over another stream, whose clock and count begin anew."""
+    def moved(self, call: CallStarted, *, heard_at: float) -> None:
+        """The live call goes on over another stream, whose clock and count begin anew.
+
+        :param heard_at: when the last audio came by the stream before: call time goes on in between
+        """
         self._call = call
         self._is_clock_told = False
+        self._moved_from = heard_at
         self.timeline.restart()
 
     @property
@@ -266,10 +278,11 @@ class CallMachine:
         elif event.stream_sid not in ("", self._call.stream_sid):
             self._reject(Rejected("wrong_stream", "media for another streamSid"), now)
         else:
-            self._hear(event)
+            self._hear(event, now)
 
-    def _hear(self, event: MediaFrame) -> None:
+    def _hear(self, event: MediaFrame, now: float) -> None:
         timeline, samples = self.timeline, len(event.payload)
+        between = self._between_streams(samples, now)
         silence_samples = timeline.place(event.timestamp_ms, samples, event.chunk, event.sequence)
         if timeline.unclocked_frames and not self._is_clock_told:
             self._is_clock_told = True
@@ -278,6 +291,7 @@ class CallMachine:
             )
         if silence_samples is None:
             return
+        silence_samples += between
         cut_samples = silence_samples - MAX_SILENCE_SAMPLES
         if cut_samples > 0:
             silence_samples = MAX_SILENCE_SAMPLES
@@ -285,6 +299,17 @@ class CallMachine:
             end = timeline.end_sample - samples - cut_samples - self.call_time.cut_samples
             self.call_time.cut(end - MAX_SILENCE_SAMPLES // 2, cut_samples)
         self._commands.append(PushAudio(silence_samples, event.payload, max(cut_samples, 0)))
+
+    def _between_streams(self, samples: int, now: float) -> int:
+        """Samples that nobody heard between the stream before and this one's first frame of ``samples``; once."""
+        if self._moved_from is None:
+            return 0
+        gap = int((now - self._moved_from) * SAMPLE_RATE_HZ) - samples
+        self._moved_from = None
+        if gap < JITTER_SAMPLES:
+            return 0
+        self.timeline.restart(gap)
+        return gap
 
     def _pass_on(self, event: DtmfPressed | MarkPlayed, now: float) -> None:
         if self._state == "live":

@@ -24,6 +24,7 @@ _ANSWER_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 COUNTERS = {
     "calls_started": "Calls that began (their start message was taken)",
     "calls_ended": "Calls of which nothing is left",
+    "calls_moved": "Times a live call went on over another stream",
     "frames": "Inbound audio messages that were taken",
     "dropped_samples": "Samples of audio that did not fit and were sent as silence",
     "lost_samples": "Samples of audio that outgrew the replay bound before they were recognised",
@@ -100,7 +101,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.calls_started = 0
-        self.calls_ended = 0
+        self.calls_ended = self.calls_moved = 0
         self.frames = 0
         self.dropped_samples = 0
         self.lost_samples = 0

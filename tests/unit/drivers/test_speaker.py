@@ -14,6 +14,7 @@ from fastcall.drivers import speaker as speaker_module
 from fastcall.drivers.outbound import OutboundAudio
 from fastcall.drivers.speaker import Speaker, Speech
 from fastcall.errors import BacklogError
+from fastcall.events import AudioFormat
 from fastcall.rules.spoken import Heard
 from handsets import Twilio
 from peers import turns
@@ -50,6 +51,23 @@ async def test_each_chunk_is_followed_by_its_mark_and_the_bytes_are_those() -> N
     assert not speaker.is_speaking
     assert twilio.told == [("began", 1), ("ended", Heard("some text", 480, True))]
     assert not speaker.echoed("somebody else's")
+
+
+async def test_on_another_stream_what_waits_is_said_and_what_was_sent_counts_as_passed() -> None:
+    speaker, twilio = make()
+    first, second = speech_of(bytes(1600), "lost"), speech_of(bytes(40_000))
+    speaker.say(first)
+    speaker.mark("mine")
+    speaker.say(second)
+    newer = Twilio()
+    speaker.carry_over(newer, "MZ2", AudioFormat())
+    assert [kind for kind, _ in twilio.told[2:]] == ["mark", "ended"]
+    assert not (await first).is_whole
+    assert not second.is_done
+    assert {message["streamSid"] for message in newer.sent} == {"MZ2"}
+    assert len(newer.audio) == 16_000
+    assert not speaker.echoed("theirs")
+    speaker.finish()
 
 
 async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> None:

@@ -51,6 +51,17 @@ def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
     assert gate.live == 0
 
 
+def test_who_has_a_call_may_enter_it_again_by_another_stream_if_that_has_a_token_of_its_own() -> None:
+    tokens = StreamTokens(SECRET)
+    gate, holder = CallGate(max_calls=1, tokens=tokens), Holder()
+    first, second = (call(1, **{PARAMETER: tokens.mint("CA1", now=1000, nonce=each * 32)}) for each in "01")
+    assert gate.enter(first, holder, now=0, unix_now=1000) is None
+    assert gate.holder("CA1") is holder
+    assert gate.enter(second, holder, now=0, unix_now=1000) is None
+    assert gate.enter(second, holder, now=0, unix_now=1000) is not None
+    assert (gate.live, holder.was_replaced) == (1, False)
+
+
 def test_the_last_place_is_the_last() -> None:
     gate, holder = CallGate(max_calls=2), Holder()
     assert [reason(gate.enter(call(n), holder, now=0, unix_now=0)) for n in range(3)] == [None, None, "no_capacity"]

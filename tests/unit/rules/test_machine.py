@@ -106,6 +106,26 @@ def test_of_long_silence_5_s_are_heard_and_call_time_has_all() -> None:
     assert of(80_320) == 20_040 * 8
 
 
+@pytest.mark.parametrize(
+    ("passed_s", "silence", "cut"), [(0.02, 0, 0), (0.06, 0, 0), (1.0, 7840, 0), (9.0, 40_000, 31_840)]
+)
+def test_the_time_between_two_streams_of_a_call_is_silence_in_it(passed_s: float, silence: int, cut: int) -> None:
+    made = machine("live")
+    made.receive(MediaFrame("MZ1", 90_155, b"w" * 160, 500), now=1.0)
+    made.moved(CallStarted("MZ2", "CA1", "AC1"), heard_at=1.0)
+    made.receive(MediaFrame("MZ2", 155, b"x" * 160, 1), now=1.0 + passed_s)
+    made.receive(MediaFrame("MZ2", 175, b"y" * 160, 2), now=1.02 + passed_s)
+    made.receive(MediaFrame("MZ1", 90_175, b"z" * 160, 501), now=1.02 + passed_s)
+    assert made.commands()[:3] == [
+        PushAudio(0, b"w" * 160),
+        PushAudio(silence, b"x" * 160, cut),
+        PushAudio(0, b"y" * 160),
+    ]
+    assert made.rejected == {"wrong_stream": 1}
+    assert made.call is not None
+    assert made.call.stream_sid == "MZ2"
+
+
 def test_what_was_left_out_of_a_start_is_counted_and_told() -> None:
     made = CallMachine(Settings())
     made.receive(CallStarted("MZ1", "CA1", "AC1", dropped_fields=("a is odd", "b is odd")), now=0.0)
