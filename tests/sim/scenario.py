@@ -29,6 +29,9 @@ FRAME_S = 0.02
 BLOCK_S = 100.0
 STREAM_SID, CALL_SID = "MZsim", "CAsim"
 
+_Skips = list[tuple[int, int]]
+"""Before which samples of the audio the telephone sends nothing while its clock goes on, and for how many samples."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:
@@ -146,8 +149,9 @@ def scenario_of(seed: int) -> Scenario:
     for word in words:
         audio[word.start : word.end] = word.samples()
     del audio[frames * FRAME_SAMPLES :]
-    deliveries = _deliveries(rng, bytes(audio), frames, lost, words)
-    samples, fallback = frames * FRAME_SAMPLES, _fallback(Random(f"fallback of call {seed}"))
+    deliveries, skips = _deliveries(rng, bytes(audio), frames, lost, words)
+    words = [_in_call_time(word, skips) for word in words]
+    samples, fallback = _samples(frames, skips), _fallback(Random(f"fallback of call {seed}"))
     if fallback is not None and seed % 20 == 0:
         settings = replace(settings, enable_streaming_stt=False)
     return Scenario(seed, settings, provider, voice, tuple(words), samples, tuple(deliveries), fallback)
@@ -164,9 +168,20 @@ def long_call(seed: int, seconds: float, settings: Settings, provider: ProviderT
     audio = bytearray([SILENCE]) * (frames * FRAME_SAMPLES)
     for word in words:
         audio[word.start : word.end] = word.samples()
-    deliveries = _deliveries(rng, bytes(audio), frames, [], words)
+    deliveries, skips = _deliveries(rng, bytes(audio), frames, [], words)
+    words = [_in_call_time(word, skips) for word in words]
     voice = VoiceTraits()
-    return Scenario(seed, settings, provider, voice, tuple(words), frames * FRAME_SAMPLES, tuple(deliveries))
+    return Scenario(seed, settings, provider, voice, tuple(words), _samples(frames, skips), tuple(deliveries))
+
+
+def _in_call_time(word: SpokenWord, skips: _Skips) -> SpokenWord:
+    """``word``, whose place is told in audio, with the time before it in which the telephone sent none."""
+    skipped = sum(samples for at, samples in skips if at <= word.start)
+    return replace(word, start=word.start + skipped, end=word.end + skipped)
+
+
+def _samples(frames: int, skips: _Skips) -> int:
+    return frames * FRAME_SAMPLES + sum(samples for _, samples in skips)
 
 
 def _touches(word: SpokenWord, low: int, high: int) -> bool:
@@ -301,7 +316,7 @@ def _lost_frames(rng: Random, frames: int) -> list[tuple[int, int]]:
 
 def _deliveries(
     rng: Random, audio: bytes, frames: int, lost: list[tuple[int, int]], words: list[SpokenWord]
-) -> list[Delivery]:
+) -> tuple[list[Delivery], _Skips]:
     gone = {frame for low, high in lost for frame in range(low, high)}
     hold_until = _holds(rng, frames, words, lost)
     jitter_s = rng.choice((0.0, 0.005, 0.05))
@@ -309,6 +324,7 @@ def _deliveries(
     clock_ms = rng.randint(100, 200)
     out = [Delivery(0.0, b'{"event":"connected","protocol":"Call","version":"1.0.0"}'), Delivery(0.01, _start())]
     shift_s, held_s = 0.1, 0.0
+    skips: _Skips = []
     for frame in range(frames):
         if frame in hold_until:
             wait_s, clock_stops = hold_until[frame]
@@ -316,13 +332,15 @@ def _deliveries(
                 held_s = max(held_s, (frame + 1) * FRAME_S + shift_s + wait_s)  # then a burst
             else:
                 shift_s += wait_s  # nothing was sent in between
-                clock_ms += 0 if clock_stops else int(wait_s * 1000)
+                if not clock_stops:
+                    clock_ms += int(wait_s * 1000)
+                    skips.append((frame * FRAME_SAMPLES, int(wait_s * 1000) * 8))
         if frame in gone:
             continue
         at_s = max((frame + 1) * FRAME_S + shift_s, held_s) + rng.uniform(0, jitter_s)
         at_s = max(at_s, out[-1].at_s)
         timestamp_ms = clock_ms + frame * 20 + (rng.randint(0, 2) if jitter_s else 0)
-        message = _media(timestamp_ms, audio[frame * FRAME_SAMPLES : (frame + 1) * FRAME_SAMPLES])
+        message = _media(frame + 1, timestamp_ms, audio[frame * FRAME_SAMPLES : (frame + 1) * FRAME_SAMPLES])
         out.append(Delivery(at_s, message))
         if twice and rng.random() < twice:
             out.append(Delivery(at_s, message))
@@ -330,7 +348,7 @@ def _deliveries(
     if rng.random() < 0.7:
         out.append(Delivery(end_s, b'{"event":"stop","streamSid":"%s","stop":{}}' % STREAM_SID.encode()))
     out.append(Delivery(end_s + rng.choice((0.0, 0.2)), None))
-    return out
+    return out, skips
 
 
 def _holds(
@@ -363,8 +381,8 @@ def _start() -> bytes:
 _ENCODE: Callable[[bytes], bytes] = base64.b64encode
 
 
-def _media(timestamp_ms: int, mulaw: bytes) -> bytes:
+def _media(chunk: int, timestamp_ms: int, mulaw: bytes) -> bytes:
     return (
-        b'{"event":"media","sequenceNumber":"2","media":{"track":"inbound","chunk":"1","timestamp":"%d","payload":"%s"},'
-        b'"streamSid":"%s"}' % (timestamp_ms, _ENCODE(mulaw), STREAM_SID.encode())
+        b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d",'
+        b'"payload":"%s"},"streamSid":"%s"}' % (chunk + 1, chunk, timestamp_ms, _ENCODE(mulaw), STREAM_SID.encode())
     )

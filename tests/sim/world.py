@@ -217,6 +217,10 @@ class _World:
             self._say(f"==> {event.event} {event.utterance_id or ''}{span} {event.text or ''}")
         self._look()
 
+    def _in_call(self, sample: int) -> int:
+        """The call time of a sample of the session's audio, in which long silence is cut short."""
+        return self._runner._machine.call_time.of(sample)
+
     # --- what must never be -----------------------------------------------------------------------------
 
     @property
@@ -229,7 +233,7 @@ class _World:
         if session is None:
             return
         if not self.seen.fed or self.seen.fed[-1][1] < session.call_samples:
-            self.seen.fed.append((self._loop.time(), session.call_samples))
+            self.seen.fed.append((self._loop.time(), self._in_call(session.call_samples)))
         self._note_settled(session)
         if session is not self._watched:
             self._watched = session
@@ -238,7 +242,7 @@ class _World:
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
             self._lost_samples = session.lost_samples
-            self.seen.lost.append((history.start - lost, history.start))
+            self.seen.lost.append((self._in_call(history.start - lost), self._in_call(history.start)))
             owner = session._relay.owner if session._relay is not None else None
             if owner is not None and owner.map.length_samples:
                 self.seen.lost_in_reach.append(self.seen.lost[-1])
@@ -255,7 +259,7 @@ class _World:
     def _note_settled(self, session: RecognitionSession) -> None:
         # Without an owner F moves only when the session commits what is left of an interim.
         if session._relay is not None and session._relay.owner is not None:
-            self.seen.settled_to = session._hypothesis.final_end
+            self.seen.settled_to = self._in_call(session._hypothesis.final_end)
 
     def _note_outgrown(self, session: RecognitionSession) -> None:
         take = session.audio_outgrew
@@ -264,7 +268,8 @@ class _World:
             settled_to = session._hypothesis.final_end
             take()
             told = frozenset(self._provider.told)
-            self.seen.outgrown.append((settled_to, session._hypothesis.final_end, told))
+            span = (self._in_call(settled_to), self._in_call(session._hypothesis.final_end))
+            self.seen.outgrown.append((*span, told))
 
         session.audio_outgrew = note_and_take  # type: ignore[method-assign]
 
