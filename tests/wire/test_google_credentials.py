@@ -95,7 +95,7 @@ def test_phrases_and_languages_are_lists_with_googles_bounds() -> None:
     assert settings.alternative_language_codes == ("en-US", "ar-IL")
     assert Settings.from_environ({}).phrases == ()
     with pytest.raises(UsageError, match=r"^GCP_STT_ALTERNATIVE_LANGUAGE_CODES: at most 3"):
-        Settings(alternative_language_codes=("a", "b", "c", "d"))
+        Settings(alternative_language_codes=("de-DE", "en-US", "fr-FR", "ar-IL"))
     for phrases in (("x",) * 5001, ("x" * 101,)):
         with pytest.raises(UsageError, match=r"^GCP_STT_PHRASES: at most 5000"):
             Settings(phrases=phrases)
