@@ -381,3 +381,20 @@ async def test_a_peer_that_accepts_no_token_is_believed(uplink: str):
             ends = await ends_of(recognizer, 5)
         assert ends == [StreamEnd("UNAUTHENTICATED", "token revoked")] * 5
         assert server.given == 2
+
+
+@both_uplinks
+async def test_streams_that_wait_for_a_token_end_at_once_when_all_is_closed(uplink: str):
+    async with token_server() as server:
+        server.may_answer.clear()
+        async with recognizer_of(server, accepting(), uplink) as recognizer:
+            given_up, left = Talk(recognizer), Talk(recognizer)
+            await turns(20)
+            given_up.stream.cancel()
+            await turns(20)
+            assert given_up.end is not None
+            assert left.end is None
+            await recognizer.aclose()
+            assert left.end is not None
+            assert given_up.end.code == left.end.code == "CANCELLED"
+        assert server.given == 0

@@ -131,6 +131,7 @@ class GrpcioStream:
         self._pending: deque[bytes] = deque((request.first,))
         self._half_closed = False
         self._cancelled = False
+        self._waits_for_token = False
         self._was_full = False
         self._wake = asyncio.Event()
         self._call: Any = None
@@ -163,6 +164,8 @@ class GrpcioStream:
         # Before the task's first step there is no call; it will see the flag, and tell the end.
         if self._call is not None:
             self._call.cancel()
+        elif self._waits_for_token:
+            self.task.cancel()
 
     async def _run(self) -> None:
         end = StreamEnd("CANCELLED", "given up before it was connected")
@@ -210,10 +213,13 @@ class GrpcioStream:
         headers: Metadata = ()
         tokens = self._connection.tokens
         if tokens is not None:
+            self._waits_for_token = True
             try:
                 await tokens.ready()
             except RecognizerError as error:
                 return StreamEnd(error.code, error.message)
+            finally:
+                self._waits_for_token = False
             headers = tokens.headers()
             if self._cancelled:
                 return StreamEnd("CANCELLED", "given up before it was connected")
