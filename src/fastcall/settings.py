@@ -26,7 +26,7 @@ SENSITIVITIES = ("standard", "short", "supershort")
 # What carries the streams to the recogniser: libnghttp2 on the event loop, Google's client library, or the first that
 # is there.
 UPLINKS = ("auto", "native", "grpcio")
-MAX_PHRASES, MAX_PHRASE_LETTERS = 5000, 100
+MAX_PHRASES, MAX_PHRASE_LETTERS, MAX_LETTERS_IN_ALL = 5000, 100, 100_000
 MAX_ALTERNATIVES = 3
 
 
@@ -133,9 +133,15 @@ class Settings:
                 raise UsageError(f"{name}={code!r}: say a code such as he-IL or en-US (BCP 47)")
 
         # Google's own bounds: https://cloud.google.com/speech-to-text/quotas
-        if len(self.phrases) > MAX_PHRASES or any(len(phrase) > MAX_PHRASE_LETTERS for phrase in self.phrases):
+        lengths = [len(phrase) for phrase in self.phrases]
+        if (
+            len(lengths) > MAX_PHRASES
+            or max(lengths, default=0) > MAX_PHRASE_LETTERS
+            or sum(lengths) > MAX_LETTERS_IN_ALL
+        ):
             raise UsageError(
-                f"GCP_STT_PHRASES: at most {MAX_PHRASES} phrases of at most {MAX_PHRASE_LETTERS} letters each"
+                f"GCP_STT_PHRASES: at most {MAX_PHRASES} phrases of at most {MAX_PHRASE_LETTERS} letters each, "
+                f"{MAX_LETTERS_IN_ALL} in all"
             )
 
         if len(self.alternative_language_codes) > MAX_ALTERNATIVES:
