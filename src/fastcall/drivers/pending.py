@@ -82,6 +82,7 @@ class _PendingStream:
         self._listener = listener
         self._stream: RecognizerStream | None = None
         self._is_half_closed = False
+        self._is_given_up = False
         self._has_ended = False
         # In another turn of the loop even if it is done: the listener hears nothing from inside of ``open``.
         making.add_done_callback(self._begin)
@@ -102,11 +103,12 @@ class _PendingStream:
     def cancel(self) -> None:
         if self._stream is not None:
             self._stream.cancel()
-        elif not self._has_ended:
+        elif not self._is_given_up and not self._has_ended:
+            self._is_given_up = True
             asyncio.get_running_loop().call_soon(self.stream_ended, StreamEnd("CANCELLED"))
 
     def _begin(self, making: asyncio.Future[Recognizer]) -> None:
-        if self._has_ended:
+        if self._is_given_up:
             return
         error = asyncio.CancelledError() if making.cancelled() else making.exception()
         if error is not None:

@@ -76,6 +76,17 @@ async def test_a_stream_that_was_given_up_meanwhile_never_begins() -> None:
     assert made.streams == []
 
 
+async def test_a_stream_that_is_given_up_just_when_the_recogniser_comes_never_begins() -> None:
+    making, listener, made = future(), Listener(), ScriptedRecognizer()
+    stream = PendingRecognizer(making, "google").open(CONFIG, listener)
+    making.set_result(made)
+    stream.cancel()
+    stream.cancel()
+    await turns(3)
+    assert listener.heard == [StreamEnd("CANCELLED")]
+    assert made.streams == []
+
+
 @pytest.mark.parametrize(
     ("error", "message"), [(UsageError("no credentials"), "no credentials"), (OSError("no"), "OSError: no")]
 )
