@@ -13,7 +13,7 @@ import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
 from fastcall.drivers.background import Background, shared_background
@@ -49,47 +49,71 @@ T = TypeVar("T")
 
 
 class _Shared:
-    """What the sessions of a process share: recognisers, fallbacks, and who is to be closed. Loop thread only."""
+    """What the sessions of a process share: recognisers, fallbacks, and who is to be closed. Loop thread only.
+
+    What was made with credentials of a user's own is closed with the last session that has it: a program may make
+    credentials for each call.
+    """
 
     def __init__(self, background: Background) -> None:
         self.background = background
         self.sessions: set[RecognitionSession] = set()
-        self._makings: dict[Hashable, asyncio.Future[Any]] = {}
+        self._makings: dict[Hashable, _Making] = {}
+        self._closing: set[asyncio.Future[None]] = set()
         background.at_exit(self._close_made)
         background.at_exit(self._close_sessions)
 
-    def making(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
-        """What ``make`` makes, once for all sessions; a failure is not kept."""
+    def take(self, key: Hashable, make: Callable[[], Awaitable[Any]], *, is_kept: bool) -> _Making:
+        """What ``make`` makes, once for all sessions that have ``key``; a failure is not kept. ``give_back`` is owed.
+
+        :param is_kept: whether it stays when no session has it
+        """
         making = self._makings.get(key)
         if making is None:
-            making = self._makings[key] = asyncio.ensure_future(make())
-            making.add_done_callback(lambda made: self._forget_failed(key, made))
+            making = self._makings[key] = _Making(key, asyncio.ensure_future(make()), is_kept)
+            making.made.add_done_callback(lambda made: self._forget(making) if _has_failed(made) else None)
+        making.users += 1
         return making
 
-    def _forget_failed(self, key: Hashable, made: asyncio.Future[Any]) -> None:
-        if made.cancelled() or made.exception() is not None:
-            self._makings.pop(key, None)
+    def give_back(self, making: _Making) -> None:
+        """A session that took it is over."""
+        making.users -= 1
+        if not making.users and not making.is_kept:
+            self._forget(making)
+            making.made.add_done_callback(self._close)
+
+    def _forget(self, making: _Making) -> None:
+        if self._makings.get(making.key) is making:
+            del self._makings[making.key]
+
+    def _close(self, made: asyncio.Future[Any]) -> None:
+        if not _has_failed(made):
+            closing = asyncio.ensure_future(made.result().aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def _close_sessions(self, timeout_s: float) -> None:
         await asyncio.gather(*(session.close(timeout_s) for session in tuple(self.sessions)))
 
     async def _close_made(self, timeout_s: float) -> None:
-        made = [each.result() for each in self._makings.values() if each.done() and not each.cancelled()]
+        done = [each.made for each in self._makings.values() if each.made.done()]
+        made = [each.result() for each in done if not _has_failed(each)]
         async with asyncio.timeout(timeout_s):
-            await asyncio.gather(*(each.aclose() for each in made))
+            await asyncio.gather(*(each.aclose() for each in made), *self._closing)
 
 
-_shared: _Shared | None = None
-_shared_lock = threading.Lock()
+@dataclass(slots=True, eq=False)
+class _Making:
+    """A recogniser or a fallback, made or being made."""
+
+    key: Hashable
+    made: asyncio.Future[Any]
+    is_kept: bool
+    users: int = 0
 
 
-def _shared_by_all() -> _Shared:
-    global _shared
-    background = shared_background()
-    with _shared_lock:
-        if _shared is None or _shared.background is not background:  # another one: this process is a fork
-            _shared = _Shared(background)
-        return _shared
+def _has_failed(made: asyncio.Future[Any]) -> bool:
+    return made.cancelled() or made.exception() is not None
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
@@ -180,14 +204,15 @@ class StreamingSTTSession:
         self._config = _config_of(settings)
         self._encoding = encoding
         self._call_id = call_id
-        self._shared = _shared_by_all()
-        self._background = self._shared.background
+        self._background = shared_background()
+        self._shared = self._background.once(_Shared)
         self._queue = self._background.callbacks.queue()
         self._on_partial = self._via_queue(on_partial)
         self._on_final = self._via_queue(on_final)
         self._closed = False
         self._close_lock = threading.Lock()
         self._pump_is_queued = False
+        self._makings: list[_Making] = []
         waits = not _is_on_event_loop()
         self._session: RecognitionSession = self._background.run(
             self._open(), OPEN_TIMEOUT_S, "the session did not open"
@@ -240,17 +265,18 @@ class StreamingSTTSession:
 
         The interim that no final came for is given to ``on_final``. Closing twice does nothing.
 
-        :raises UsageError: this process is a fork of the session's
+        :raises UsageError: this process is a fork of the session's, or this thread is the loop's (``attach``), which
+            cannot wait for itself
         :raises TimeoutError: the loop was kept busy for all that time; the session still closes
         """
         self._background.check()
+        self._background.check_may_wait()
         with self._close_lock:
             if self._closed:
                 return
             self._closed = True
-        closing = self._session.close(CLOSE_TIMEOUT_S - 2 * CALLBACK_TIMEOUT_S)
+        closing = self._close(CLOSE_TIMEOUT_S - 2 * CALLBACK_TIMEOUT_S)
         self._background.run(closing, CLOSE_TIMEOUT_S, "the session did not close")
-        self._background.call_soon(self._shared.sessions.discard, self._session)
         if not self._queue.is_current:
             delivered = threading.Event()
             self._queue.put(delivered.set)
@@ -281,13 +307,6 @@ class StreamingSTTSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait_until_ready(self) -> None:
-        try:
-            self._background.run(self._ready(), OPEN_TIMEOUT_S, "the recogniser was not ready")
-        except BaseException:
-            self._background.call_soon(self._abandon)
-            raise
-
     # --- loop thread --------------------------------------------------------------------------------------
 
     async def _open(self) -> RecognitionSession:
@@ -309,15 +328,21 @@ class StreamingSTTSession:
     async def _ready(self) -> None:
         """Until what the session needs is there. :raises: what is wrong with it"""
         for making in self._makings:
-            await asyncio.shield(making)
+            await asyncio.shield(making.made)
 
     def _abandon(self) -> None:
         """Nobody has the session: its constructor raised."""
-        self._shared.sessions.discard(self._session)
-        self._closing = asyncio.ensure_future(self._session.close(0.0))
+        self._closing = asyncio.ensure_future(self._close(0.0))
+
+    async def _close(self, timeout_s: float) -> None:
+        try:
+            await self._session.close(timeout_s)
+        finally:
+            self._shared.sessions.discard(self._session)
+            for making in self._makings:
+                self._shared.give_back(making)
 
     def _recognizer(self) -> Recognizer | None:
-        self._makings: list[asyncio.Future[Any]] = []
         settings = self._settings
         if not settings.enable_streaming_stt:
             return None
@@ -333,11 +358,13 @@ class StreamingSTTSession:
             version,
             credentials,
         )
-        making: asyncio.Future[Recognizer] = self._shared.making(
-            ("recognizer", *key), lambda: _in_thread(lambda: _make_recognizer(settings, version, credentials))
+        making = self._shared.take(
+            ("recognizer", *key),
+            lambda: _in_thread(lambda: _make_recognizer(settings, version, credentials)),
+            is_kept=credentials is None,
         )
         self._makings.append(making)
-        return PendingRecognizer(making, "emulator" if settings.speech_emulator_host else "google")
+        return PendingRecognizer(making.made, "emulator" if settings.speech_emulator_host else "google")
 
     def _fallback(self) -> Fallback | None:
         if self._own_fallback is not None or self._settings.whisper_model is None:
@@ -350,9 +377,9 @@ class StreamingSTTSession:
             assert fallback is not None, "a model is named"
             return fallback
 
-        making = self._shared.making(("fallback", *key), load)
+        making = self._shared.take(("fallback", *key), load, is_kept=True)
         self._makings.append(making)
-        return PendingFallback(making, "whisper")
+        return PendingFallback(making.made, "whisper")
 
     def _pump(self) -> None:
         self._pump_is_queued = False

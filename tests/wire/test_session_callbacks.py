@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from fastcall import RecognitionEvent, Settings, StreamingSTTSession, UtteranceDispatcher
+from fastcall import (
+    RecognitionEvent,
+    SessionClosed,
+    Settings,
+    StreamingSTTSession,
+    UsageError,
+    UtteranceDispatcher,
+)
+from fastcall.drivers.background import shared_background
 from fastcall.rules.tones import synthesize
 from peers import PATIENCE_S, control, way
 
@@ -147,8 +155,7 @@ def test_slow_callbacks_of_some_calls_do_not_delay_those_of_others(prompt_emulat
         with StreamingSTTSession(on_final=finals, settings=settings_for(prompt_emulator)) as session:
             session.push_audio(synthesize(WORDS))
             assert finals.take() == "apple arrow autumn"
-        threads = [thread for thread in threading.enumerate() if thread.name == "fastcall-callbacks"]
-        assert len(threads) <= 8
+        assert shared_background().callbacks.threads <= 8
     finally:
         go_on.set()
         for session in slow:
@@ -156,13 +163,53 @@ def test_slow_callbacks_of_some_calls_do_not_delay_those_of_others(prompt_emulat
 
 
 def test_the_lines_of_a_session_name_its_call(prompt_emulator: str, caplog: pytest.LogCaptureFixture) -> None:
-    failed = threading.Event()
+    told = threading.Event()
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.set()
+
     with StreamingSTTSession(fail, settings=settings_for(prompt_emulator), call_id="CA1") as session:
         session.push_audio(synthesize(WORDS))
-    with StreamingSTTSession(settings=settings_for("127.0.0.1:1"), call_id="CA2") as session:
-        session.add_listener(lambda event: failed.set())
-        assert session.failure or failed.wait(PATIENCE_S)
+    logger, handler = logging.getLogger("fastcall.session"), Told(logging.ERROR)
+    logger.addHandler(handler)
+    try:
+        with StreamingSTTSession(settings=settings_for("127.0.0.1:1"), call_id="CA2"):
+            assert told.wait(PATIENCE_S)
+    finally:
+        logger.removeHandler(handler)
     lines = [record.getMessage() for record in failures(caplog)]
     assert lines[0] == "a callback failed call=CA1"
     assert lines[1].startswith("recognition failed: UNAVAILABLE")
     assert lines[1].endswith(" call=CA2")
+
+
+def test_a_session_that_was_not_closed_on_the_loop_s_own_thread_can_still_be_closed(prompt_emulator: str) -> None:
+    refusals: queue.SimpleQueue[str] = queue.SimpleQueue()
+    closed = threading.Event()
+    session = StreamingSTTSession(settings=settings_for(prompt_emulator))
+
+    def listen(event: object) -> None:
+        if isinstance(event, SessionClosed):
+            closed.set()
+        elif isinstance(event, RecognitionEvent):
+            try:
+                session.close()
+            except UsageError as error:
+                refusals.put(str(error))
+
+    session.attach(listen)
+    session.push_audio(synthesize(WORDS))
+    assert "on the event loop's own thread" in refusals.get(timeout=PATIENCE_S)
+    session.close()
+    assert closed.wait(PATIENCE_S)
+
+
+def test_an_async_callback_is_refused_before_a_session_is_made(prompt_emulator: str) -> None:
+    async def on_final(text: str) -> None:
+        raise AssertionError("nobody awaits it")
+
+    before = opened(prompt_emulator)
+    with pytest.raises(UsageError, match=r"on_final.* is async"):
+        StreamingSTTSession(on_final=on_final, settings=settings_for(prompt_emulator))
+    assert opened(prompt_emulator) == before

@@ -242,3 +242,50 @@ def test_a_close_that_does_not_come_about_says_so() -> None:
             session.close()
     finally:
         go_on.set()
+
+
+class OwnCredentials:
+    """As much of google-auth's credentials as is asked of some that have a token."""
+
+    token = "token"
+    expiry = None
+
+    def apply(self, headers: dict[str, str]) -> None:
+        headers["authorization"] = f"Bearer {self.token}"
+
+
+def test_a_recogniser_by_credentials_of_their_own_goes_with_the_last_session_that_has_it(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: queue.SimpleQueue[int] = queue.SimpleQueue()
+    made: list[GoogleRecognizer] = []
+    make = threaded._make_recognizer
+
+    def make_one(*arguments: Any) -> Any:
+        recognizer: Any = make(*arguments)
+        number, aclose = len(made), recognizer.aclose
+        made.append(recognizer)
+
+        async def aclose_and_tell() -> None:
+            await aclose()
+            gone.put(number)
+
+        recognizer.aclose = aclose_and_tell
+        return recognizer
+
+    monkeypatch.setattr(threaded, "_make_recognizer", make_one)
+    mine, others = OwnCredentials(), OwnCredentials()
+    settings = settings_for(prompt_emulator, google_cloud_project="of-its-own")
+    first, second = (StreamingSTTSession(settings=settings, credentials=mine) for _ in range(2))
+    third = StreamingSTTSession(settings=settings, credentials=others)
+    assert len(made) == 2
+    first.close()
+    third.close()
+    assert gone.get(timeout=PATIENCE_S) == 1
+    second.close()
+    assert gone.get(timeout=PATIENCE_S) == 0
+    with StreamingSTTSession(settings=settings), StreamingSTTSession(settings=settings):
+        assert len(made) == 3
+    with StreamingSTTSession(settings=settings):
+        assert len(made) == 3, "what the process has for all is kept"
+    assert gone.empty()

@@ -36,10 +36,20 @@ class Background:
         self._pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self.callbacks = CallbackPool(self._call_later)
+        self._lock = threading.Lock()
+        self._made: dict[Callable[[Background], Any], Any] = {}
         self._at_exit: list[Callable[[float], Awaitable[None]]] = []
         self._thread = threading.Thread(target=self._run, name="fastcall-loop", daemon=True)
         self._thread.start()
         atexit.register(self._exit)
+
+    def once(self, make: Callable[[Background], T]) -> T:
+        """What ``make`` makes of it, made once for each ``make``. Any thread."""
+        with self._lock:
+            if make not in self._made:
+                self._made[make] = make(self)
+            made: T = self._made[make]
+            return made
 
     @property
     def is_inherited(self) -> bool:
@@ -57,6 +67,14 @@ class Background:
                 "one can use it. Make a new session after the fork."
             )
 
+    def check_may_wait(self) -> None:
+        """Raise on the loop thread.
+
+        :raises UsageError: the caller is the loop thread, which cannot wait for itself
+        """
+        if threading.current_thread() is self._thread:
+            raise UsageError("this cannot be called on the event loop's own thread, which it would wait for")
+
     def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, what: str) -> T:
         """Run ``coroutine`` on the loop thread and wait for it.
 
@@ -64,9 +82,11 @@ class Background:
         :raises TimeoutError: it was not done after ``timeout_s``
         :raises UsageError: the caller is the loop thread, which cannot wait for itself
         """
-        if threading.current_thread() is self._thread:
+        try:
+            self.check_may_wait()
+        except UsageError:
             coroutine.close()
-            raise UsageError("this cannot be called on the event loop's own thread, which it would wait for")
+            raise
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result(timeout_s)

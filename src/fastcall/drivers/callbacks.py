@@ -13,6 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from fastcall.drivers.steps import is_async
+from fastcall.errors import UsageError
+
 __all__ = ["CallbackPool", "CallbackQueue", "UserCallback"]
 
 log = logging.getLogger("fastcall.session")
@@ -33,6 +36,7 @@ class UserCallback:
     :param label: what stands in the log line after "a callback failed", such as `` call=CA123``
     :param on_exit: is given ``SystemExit`` and ``KeyboardInterrupt``, after they were logged; without it they end
         nothing
+    :raises UsageError: it is async: nobody would await what it returns
     """
 
     __slots__ = ("_function", "_kinds", "_label", "_on_exit")
@@ -44,6 +48,11 @@ class UserCallback:
         label: str = "",
         on_exit: Callable[[BaseException], None] | None = None,
     ) -> None:
+        if is_async(function):
+            raise UsageError(
+                f"the callback {function!r} is async, and nobody would await it: give a plain function, which may "
+                "call asyncio.run_coroutine_threadsafe"
+            )
         self._function = function
         self._label = label
         self._on_exit = on_exit

@@ -178,11 +178,12 @@ class UtteranceDispatcher:
         """
         if self._background is not None:
             self._background.check()
+        callback = self._guarded(partial_cb)
         now_sample = self._now_sample()
         with self._lock:
             start = max(self._floor_sample, now_sample - self._preroll_samples, 0)
             utterance_id = self._ledger.begin(start, now=self._loop.time(), voice_sample=max(start, now_sample))
-            if (callback := self._guarded(partial_cb)) is not None:
+            if callback is not None:
                 self._partial_cbs[utterance_id] = callback
         self._note_utterance(True, start)
         self._step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 
 from fastcall.drivers import callbacks
 from fastcall.drivers.callbacks import CallbackPool, UserCallback
+from fastcall.errors import UsageError
 
 PATIENCE_S = 30.0
 
@@ -35,6 +37,15 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     monkeypatch.setattr(callbacks, "STALL_S", 0.0)
     monkeypatch.setattr(callbacks, "IDLE_S", 0.0)
     return Later()
+
+
+def test_an_async_function_is_refused_since_nobody_would_await_it() -> None:
+    async def on_final(text: str) -> None:
+        raise AssertionError("nobody awaits it")
+
+    for function in (on_final, functools.partial(on_final, "apple")):
+        with pytest.raises(UsageError, match=r"on_final.* is async"):
+            UserCallback(function)
 
 
 def test_one_thread_runs_the_callbacks_of_all_queues_in_order(later: Later) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fastcall.drivers.dispatcher import UtteranceDispatcher
+from fastcall.errors import UsageError
 from fastcall.events import FallbackAsked, FallbackSilent, RecognitionEvent, SessionClosed, Word
 from fastcall.settings import Settings
 
@@ -284,3 +285,15 @@ async def test_the_waits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPat
         source.call_samples = 8000
         UtteranceDispatcher(source, **options).begin()  # type: ignore[arg-type]
         assert source.noted == [(True, start)]
+
+
+async def test_an_async_callback_is_refused_and_begins_nothing() -> None:
+    async def callback(*arguments: object) -> None:
+        raise AssertionError("nobody awaits it")
+
+    with pytest.raises(UsageError, match="is async"):
+        UtteranceDispatcher(on_amended=callback)
+    dispatcher = UtteranceDispatcher()
+    with pytest.raises(UsageError, match="is async"):
+        dispatcher.begin(callback)
+    assert await dispatcher.end() == ""
