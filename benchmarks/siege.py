@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from density import percentile_ms, settled
-from processes import Child, resident_bytes, running
+from processes import Child, process_cpu_s, resident_bytes, running
 
 HERE = Path(__file__).parent
 TOKEN = "a token for the siege"
@@ -52,6 +52,9 @@ class Outcome:
     doubled: int
     quiet_p99_ms: float
     siege_p99_ms: float
+    quiet_cpu: float
+    """Cores that the server used, of all its processes."""
+    siege_cpu: float
     grown_bytes: int
     lines: list[str]
     errors: list[str]
@@ -81,6 +84,10 @@ def family(pid: int) -> list[int]:
     """A process and those that it started."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in family(int(child)))]
+
+
+def cpu_of(pids: list[int]) -> float:
+    return sum(process_cpu_s(pid) for pid in pids)
 
 
 def memory_of(pids: list[int]) -> int:
@@ -122,15 +129,18 @@ def besiege(options: argparse.Namespace) -> Outcome:
             callers.line()
             time.sleep(SETTLE_S)
             parts = [ear.ask()]
+            pids = family(pid)
+            cpu = [cpu_of(pids)]
             time.sleep(options.quiet_s)
             parts.append(quiet := ear.ask())
-            pids = family(pid)
+            cpu.append(cpu_of(pids))
             before = memory_of(pids)
             attackers = Child(
                 [str(HERE / "attacks.py"), str(port), TOKEN, str(options.siege_s), str(options.mbit), options.only]
             )
             attacks = json.loads(attackers.line())
             parts.append(siege := ear.ask())
+            cpu.append(cpu_of([each for each in pids if Path(f"/proc/{each}").exists()]))
             errors = callers.ask()["errors"]
             if set(pids) - set(family(pid)):
                 errors.append("a process of the server is gone")
@@ -148,6 +158,8 @@ def besiege(options: argparse.Namespace) -> Outcome:
         sum(part["doubled"] for part in parts),
         percentile_ms(quiet["ages"], 99),
         percentile_ms(siege["ages"], 99),
+        (cpu[1] - cpu[0]) / options.quiet_s,
+        (cpu[2] - cpu[1]) / options.siege_s,
         grown,
         [line for line in lines if not line.startswith(TRANSCRIPT)],
         errors + last["errors"],
@@ -178,6 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"strangers  {options.mbit:g} Mbit/s each, {len(done)} at once, lowest priority")
     print(f"audio      {outcome.lost} frames lost, {outcome.doubled} doubled, of {options.calls} calls")
     print(f"age p99    {outcome.quiet_p99_ms:.1f} ms quiet, {outcome.siege_p99_ms:.1f} ms in the siege")
+    print(f"server     {outcome.quiet_cpu:.2f} cores quiet, {outcome.siege_cpu:.2f} in the siege")
     print(f"memory     {outcome.grown_bytes / 2**20:+.1f} MiB")
     print(f"log        {len(outcome.lines)} lines")
     wrong = list(outcome.wrong(judge_ages=options.judge_ages))

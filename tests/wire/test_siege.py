@@ -34,6 +34,8 @@ def outcome(**changes: object) -> Outcome:
         "doubled": 0,
         "quiet_p99_ms": 5.0,
         "siege_p99_ms": 10.0,
+        "quiet_cpu": 0.5,
+        "siege_cpu": 0.9,
         "grown_bytes": 0,
         "lines": ["WARNING refused"],
         "errors": [],
