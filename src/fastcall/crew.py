@@ -99,6 +99,11 @@ class RemoteCall:
         is_over = self.call.call_sid in self._worker.silent or not self._worker.has(self)
         return float("inf") if is_over else 0.0
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the worker has it, and no newer socket of it."""
+        return self._worker.has(self)
+
     def replaced(self) -> None:
         self.revoke(1008, "the call came back on another socket")
 

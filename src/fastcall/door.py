@@ -173,12 +173,17 @@ class Door:
         self._metrics.calls_refused["upgrade"] += 1
         return False
 
-    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
-        """A call's start came; see ``CallGate``."""
-        refusal = self.gate.enter(call, holder, now=time.monotonic(), unix_now=time.time())
+    def enter(
+        self, call: CallStarted, holder: CallHolder, *, may_wait: bool = False, has_waited: bool = False
+    ) -> Refusal | None:
+        """A call's start came; see ``CallGate``.
+
+        :param may_wait: a refusal as a second socket is not final, and not counted
+        """
+        refusal = self.gate.enter(call, holder, now=time.monotonic(), unix_now=time.time(), has_waited=has_waited)
         if refusal is None:
             self._metrics.calls_live = self.gate.live
-        else:
+        elif not (may_wait and refusal.reason == "second_socket"):
             self._metrics.note_refusal(refusal)
         return refusal
 

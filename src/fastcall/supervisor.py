@@ -19,6 +19,7 @@ from fastcall.adapters.handover import Upgrade, adopt
 from fastcall.adapters.output import TranscriptFile
 from fastcall.crew import CrewMember, RemoteCall
 from fastcall.door import Door
+from fastcall.drivers.comeback import HOLD_S
 from fastcall.drivers.loopwatch import LoopWatch
 from fastcall.drivers.probe import Probe
 from fastcall.errors import UsageError
@@ -69,6 +70,8 @@ class Supervisor:
         self._workers: list[CrewMember] = []
         self._refusing: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        self._doubles: dict[RemoteCall, asyncio.TimerHandle] = {}
+        """Calls that another worker has as well, the oldest first."""
 
     async def start(self) -> int:
         """Start the workers, then listen.
@@ -189,16 +192,34 @@ class Supervisor:
         return [*told, *(["--whisper-model", model] if model else [])]
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
-        """A worker has begun a call: revoke it if it may not be."""
+        """A worker has begun a call: revoke it if it may not be. If another worker has the call, that one may be about
+        to end (``drivers/comeback.py``): only when it goes on is the newer one revoked."""
         assert self._door is not None
-        refusal = self._door.enter(call, holder)
-        if refusal is not None:
+        refusal = self._door.enter(call, holder, may_wait=True)
+        if refusal is None:
+            return
+        if refusal.reason == "second_socket":
+            self._doubles[holder] = asyncio.get_running_loop().call_later(HOLD_S, self._decide, holder)
+        else:
             holder.revoke(refusal.code, refusal.text)
+
+    def _decide(self, holder: RemoteCall) -> None:
+        """The older call has ended, or has gone on for long enough."""
+        assert self._door is not None
+        self._doubles.pop(holder).cancel()
+        if holder.is_there:
+            refusal = self._door.enter(holder.call, holder, has_waited=True)
+            if refusal is not None:
+                holder.revoke(refusal.code, refusal.text)
 
     def left(self, call_sid: str, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
         assert self._door is not None
         self._door.leave(call_sid, holder)
+        if holder in self._doubles:
+            self._doubles.pop(holder).cancel()
+        elif (next_one := next((each for each in self._doubles if each.call.call_sid == call_sid), None)) is not None:
+            self._decide(next_one)
 
     def publish(self, line: str) -> None:
         """A line of the transcript stream."""

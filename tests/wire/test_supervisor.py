@@ -159,6 +159,29 @@ async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None
         await asyncio.to_thread(it.process.wait_for, f"Final: apple call={phone.call_sid}")
 
 
+async def test_a_newer_stream_at_another_worker_stays_when_the_older_one_ends(prompt_emulator: str) -> None:
+    async with crew(prompt_emulator) as it, Phone(it.url, "back") as old, Phone(it.url, "back") as new:
+        await old.start()
+        assert await it.number("fastcall_calls_live", 1) == 1
+        await new.start()
+        await it.number("fastcall_calls_started_total", 2)
+        await old.stop()
+        await new.say(tones("[300] apple [700]"))
+        await asyncio.to_thread(it.process.wait_for, f"Final: apple call={new.call_sid}")
+        await it.number("fastcall_calls_ended_total", 1)
+        numbers = await it.numbers()
+        assert (
+            numbers["fastcall_calls_live"],
+            numbers.get('fastcall_calls_refused_total{reason="second_socket"}'),
+        ) == (
+            1,
+            None,
+        )
+        assert new.socket.close_code is None
+        await new.stop()
+        await it.number("fastcall_calls_ended_total", 2)
+
+
 async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> None:
     async with crew(prompt_emulator) as it, Phone(it.url, "call") as phone:
         await phone.start()

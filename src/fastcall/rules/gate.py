@@ -108,15 +108,18 @@ class CallGate:
         taken = len(self._holders) + len(self._reserved)
         return self._takes_more and taken < self._max_calls * READY_SHARE
 
-    def enter(self, call: CallStarted, holder: CallHolder, *, now: float, unix_now: float) -> Refusal | None:
+    def enter(
+        self, call: CallStarted, holder: CallHolder, *, now: float, unix_now: float, has_waited: bool = False
+    ) -> Refusal | None:
         """A call's ``start`` came.
 
         :param now: monotonic, in seconds
         :param unix_now: Unix time in seconds, which is what tokens expire by
+        :param has_waited: it was refused as a second socket before, so its token was good, and is spent
         :param holder: the one that has the call already, if it goes on over another stream
         :return: None if it may begin; ``leave`` is then owed
         """
-        reason = self._spend(call, unix_now)
+        reason = None if has_waited else self._spend(call, unix_now)
         if reason is not None:
             return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
         other = self._holders.get(call.call_sid)
