@@ -4,6 +4,7 @@
 cdef enum:
     LANE_LIMIT_BYTES = 1023  # of a message, which then counts as one (rules/flood.py); Twilio's have about 400
     HEAD_LIMIT_BYTES = 14
+    CLOSE_OPCODE = 8
     # What is walked over in one turn of the loop: a read may bring 256 KB, and those of other calls wait meanwhile.
     TURN_BYTES = 16 * 1024
     # What is handed over in one turn: to read a frame costs its implementation some thousand times as much as its bytes.
@@ -210,7 +211,7 @@ cdef class FrameLane:
     Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
     the implementation sees of it is what the socket received. At most 1030 bytes are held back; ``held()`` gives them
     at the end of the data. Nothing is judged here: after an error of the protocol, or after a close frame,
-    ``carry(None)``.
+    ``expect_close()``.
     """
 
     cdef object clock, on_step
@@ -226,6 +227,7 @@ cdef class FrameLane:
     cdef Py_ssize_t head_count
     cdef uint64_t left  # bytes that are still to come of the payload of the frame that is being handed over
     cdef bint in_fragments
+    cdef bint closing, skips  # whether only a close frame is wanted; whether this frame is none
 
     def __cinit__(self, clock, on_step):
         self.clock, self.on_step = clock, on_step
@@ -234,6 +236,12 @@ cdef class FrameLane:
     def carry(self, MediaLane call):
         """Whose media is taken from now on; None: nobody's, and everything is handed over."""
         self.call = call
+
+    def expect_close(self):
+        """Nothing is taken any more, and from the next frame on only close frames are handed over: others are dropped,
+        for what their heads cost."""
+        self.call = None
+        self.closing = True
 
     def data_received(self, bytes data not None):
         """What the socket received, from its transport. Calls ``on_step`` if the first step is not 0."""
@@ -295,8 +303,14 @@ cdef class FrameLane:
         cdef Outcome outcome
         while self.at < size and self.at < self.turn_end:
             frame, rest = data + self.at, size - self.at
+            if self.closing and self.left == 0 and self.head_count == 0:
+                if self.handed_to < self.at:
+                    return HAND_OVER
+                self.skips = frame[0] & 0x0F != CLOSE_OPCODE
             if self.left or self.head_count or self.call is None or self.in_fragments or not may_be_media(frame, rest):
                 self.pass_by(frame, rest if rest < self.turn_end - self.at else self.turn_end - self.at)
+                if self.skips:
+                    self.handed_to = self.at
                 continue
             if self.handed_to < self.at:
                 return HAND_OVER  # it may change what becomes of the next

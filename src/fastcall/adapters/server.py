@@ -13,8 +13,8 @@ call's ordinary media messages; all other bytes go on to websockets, in order, a
 when a turn of the loop has had its share of them (``ReadTurns``).
 
 The work that a stranger can cause is bounded: nothing is read behind a request until it is admitted, a refusal is sent
-and the connection closed, every frame is charged to the receiver, and what comes after the decision to close is dropped
-unparsed.
+and the connection closed, every frame is charged to the receiver, and of what comes after the decision to close only
+the peer's close frame is parsed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
 # The request, and what impatient peers send behind it. Twilio sends nothing before it has an answer.
 MAX_EARLY_BYTES = 64 * 1024
-# What is still taken from the socket of a peer that is being closed, so that it reads the close frame before a reset.
+# In what a peer that is being closed still sends its close frame is looked for so long, and then no more is read.
 MAX_DROPPED_BYTES = 256 * 1024
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
@@ -155,7 +155,7 @@ class MediaConnection(ServerConnection):
 
     def _take_steps(self, step: int) -> None:
         """What the lane does not do itself."""
-        while step and (lane := self._lane) is not None:  # none: the connection is being closed, or was let go
+        while step and (lane := self._lane) is not None:  # none: nothing more is read
             if step == LATER:
                 self._turns.defer(self.transport)
                 return
@@ -172,7 +172,7 @@ class MediaConnection(ServerConnection):
             self._take_steps(self._lane.next_turn())
 
     def _look_at_state(self, lane: FrameLane) -> None:
-        if self._closing is not None:
+        if self._dropped_bytes is not None:
             return
         if self.protocol.state is not State.OPEN:  # the peer closes, or has broken the protocol's rules
             self.close_soon(1000, "")  # nothing is sent any more; but it is to be over within 5 s
@@ -180,19 +180,30 @@ class MediaConnection(ServerConnection):
             lane.carry(self._receiver.lane)
 
     def _stop_reading(self) -> None:
-        """Closing is decided: what the peer still sends is dropped, and is soon not even taken from its socket."""
+        """Closing is decided: what the peer still sends is dropped, but for its close frame, and is soon not even taken
+        from its socket."""
         if self._dropped_bytes is None:
             self._dropped_bytes = 0
-            self._turns.cancel()
-            self._forget_lane()
+            if self._lane is not None:
+                self._lane.expect_close()
             self._receive_by(self._drop)
-            self.transport.resume_reading()
+            if not self._turns.are_due:
+                self.transport.resume_reading()
 
     def _drop(self, data: bytes) -> None:
         assert self._dropped_bytes is not None
         self._dropped_bytes += len(data)
-        if self._dropped_bytes > MAX_DROPPED_BYTES:
+        if self._is_deaf:
+            self._turns.cancel()
+            self._forget_lane()
             self.transport.pause_reading()
+            self.send_data()
+        elif self._lane is not None:
+            self._lane.data_received(data)
+
+    @property
+    def _is_deaf(self) -> bool:
+        return self._dropped_bytes is not None and self._dropped_bytes > MAX_DROPPED_BYTES
 
     def eof_received(self) -> None:
         """The peer sends no more."""
@@ -217,7 +228,7 @@ class MediaConnection(ServerConnection):
         """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
         if not isinstance(event, Frame) or event.opcode is Opcode.CLOSE:
             super().process_event(event)
-        elif self._receiver is not None and self._closing is None:
+        elif self._receiver is not None and self._dropped_bytes is None:
             self._take(event, self._receiver)
 
     def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
@@ -288,8 +299,8 @@ class MediaConnection(ServerConnection):
 
     def send_data(self) -> None:
         """websockets': what its protocol has for the peer. Pongs and close frames come by here, too."""
-        if self.protocol.state is State.CLOSING and not self.protocol.eof_sent:
-            self.protocol.send_eof()  # all is said, and what the peer answers to a close frame changes nothing
+        if self._is_deaf and self.protocol.state is State.CLOSING and not self.protocol.eof_sent:
+            self.protocol.send_eof()  # the peer need not answer the close frame: that will not be read
         super().send_data()
         if self.protocol.state is State.CONNECTING and self.protocol.eof_sent:
             self.transport.close()  # a refusal, which goes out first; see the handshake for when it does not

@@ -394,7 +394,7 @@ async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
     assert pair.hot.by_lane > 0
     await pair.settle()
     for side in (pair.hot, pair.plain):
-        assert side.transport.did[-2] == b"\x88\x10\x03\xf3internal error"  # 1011
+        assert side.transport.did[-1] == b"\x88\x10\x03\xf3internal error"  # 1011
     await pair.drop()
 
 
@@ -662,10 +662,37 @@ async def test_what_a_closed_peer_still_sends_is_dropped_and_soon_not_taken(
 ) -> None:
     frames, side = Frames(monkeypatch), Side(kind)
     side.connection.close_soon(1008, "enough")
-    side.connection.data_received(frame(b"", PING) * 10_000)
-    assert (frames.count, side.transport.is_paused) == (0, False)
+    side.connection.data_received(frame(b"", PING) * 1000)
+    await turns(20)
+    assert (frames.count, side.transport.is_paused, side.transport.did[1:]) == (0, False, [])
     side.connection.data_received(bytes(256 * 1024))
     await turns(4)
-    assert (frames.count, side.transport.is_paused) == (0, True)
+    assert (frames.count, side.transport.is_paused, side.transport.did[1:]) == (0, True, ["eof"])
     await elapse(6.0)
     assert "abort" in side.transport.did
+
+
+@BOTH
+@pytest.mark.parametrize("begun", [0, 1, 3, 5, 7, 100, 2000], ids=lambda begun: f"{begun} bytes of a frame")
+@in_virtual_time
+async def test_a_peer_that_is_closed_may_answer_before_the_socket_is_closed(
+    kind: type[MediaConnection], begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much it still sends before, and however that is cut: its close frame is the one that is parsed."""
+    late = [frame(b"x" * 2000, BINARY), frame(media(AT_MS, CODES)), frame(b"", PING), frame(b"y" * 70, fin=False)]
+    answer = frame((1000).to_bytes(2) + b"bye", CLOSE)
+    for cut in range(1, len(answer)):
+        frames, side = Frames(monkeypatch), Side(kind)
+        side.connection.data_received(late[0][:begun])
+        side.connection.close_soon(1008, "enough")
+        await turns(2)
+        assert side.transport.did == [b"\x88\x08\x03\xf0enough"]
+        rest = (late[0][begun:] if begun else b"") + b"".join(late) + answer
+        for piece in (rest[:1], rest[1 : -len(answer) + cut], rest[-len(answer) + cut :]):
+            assert "eof" not in side.transport.did
+            side.connection.data_received(piece)
+            await turns(1)
+        assert side.transport.did[1:] == ["eof"]
+        assert frames.count == (2 if begun else 1)
+        assert side.connection.how_it_ended() == (1008, "enough")
+        await side.drop()
