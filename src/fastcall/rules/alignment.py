@@ -48,20 +48,30 @@ def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
     2
     """
     wanted = [normalized(word) for word in given]
-    offered = [normalized(word) for word in hypothesis]
-    if offered[: len(wanted)] == wanted:
-        return len(wanted)
+    offered = [normalized(word) for word in hypothesis[: len(given) + BAND_WORDS]]
+    pairs = zip(wanted, offered, strict=False)
+    same = next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(wanted), len(offered)))
+    # What both begin with is matched at no cost; nothing shorter can be better.
+    return same + _nearest_prefix(wanted[same:], offered[same:])
+
+
+def _nearest_prefix(wanted: list[str], offered: list[str]) -> int:
+    """See ``matching_prefix``. A row has the distances of ``wanted`` so far to the prefixes within the band."""
     far = len(wanted) + len(offered) + 1
-    row = [j if j <= BAND_WORDS else far for j in range(len(offered) + 1)]
+    low, row = 0, list(range(min(len(offered), BAND_WORDS) + 1))
     for i, word in enumerate(wanted, 1):
+        low_above, above = low, [*row, far]
         low, high = max(0, i - BAND_WORDS), min(len(offered), i + BAND_WORDS)
-        above, row = row, [far] * (len(offered) + 1)
+        row = []
         for j in range(low, high + 1):
-            best = above[j] + 1
+            best = above[j - low_above] + 1
             if j:
-                best = min(best, row[j - 1] + 1, above[j - 1] + (offered[j - 1] != word))
-            row[j] = best
-    return min(range(len(offered) + 1), key=lambda j: (row[j], abs(j - len(wanted))))
+                diagonal = above[j - 1 - low_above] if j > low_above else far
+                best = min(best, row[-1] + 1 if row else far, diagonal + (offered[j - 1] != word))
+            row.append(best)
+    if not row:
+        return len(offered)  # it is shorter by more than the band
+    return min(range(low, low + len(row)), key=lambda j: (row[j - low], abs(j - len(wanted))))
 
 
 def words_before(given: Sequence[str], following: Sequence[str], *, sure: int = 0, likely: int = 0) -> int:

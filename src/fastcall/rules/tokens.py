@@ -15,7 +15,7 @@ __all__ = ["joined", "tokens_by_word", "tokens_of"]
 # Unicode blocks: Thai and Lao, Burmese, Khmer, CJK radicals to Bopomofo (with punctuation and kana), its extensions,
 # ideographs, compatibility ideographs, full-width forms, the supplementary ideographic planes.
 _UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3190-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3001-\u312f\u3190-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\uff00-\uff9f\U00020000-\U0003ffff]"
 )
 # The consonant after one of these is written below the one before: Khmer's coeng, the virama of Burmese.
@@ -35,29 +35,38 @@ def tokens_of(text: str) -> list[str]:
     if not _UNSPACED.search(text):
         return text.split()
     tokens: list[str] = []
-    space = ""
+    token: list[str] = []
+    space, before = "", ""
+    has_letter = is_unspaced = False
     for char in text:
         if char.isspace():
             space = space or char
-        elif tokens and not space and _belongs_to(char, tokens[-1]):
-            tokens[-1] += char
-        else:
-            tokens.append(space + char if tokens else char)
-            space = ""
+            continue
+        char_is_unspaced = _UNSPACED.match(char) is not None
+        if token and (space or not _belongs_to(char, before, has_letter, is_unspaced, char_is_unspaced)):
+            tokens.append("".join(token))
+            token, has_letter, is_unspaced = [space], False, False
+        token.append(char)
+        space, before = "", char
+        has_letter = has_letter or char.isalnum()
+        is_unspaced = is_unspaced or char_is_unspaced
+    tokens.append("".join(token))
     return tokens
 
 
-def _belongs_to(char: str, token: str) -> bool:
-    """Whether ``char`` goes on with ``token``, which stands directly before it."""
-    is_unspaced = bool(_UNSPACED.search(token))
+def _belongs_to(char: str, before: str, has_letter: bool, is_unspaced: bool, char_is_unspaced: bool) -> bool:
+    """Whether ``char`` goes on with the token that ends with ``before``, directly before it.
+
+    :param has_letter: whether the token has a letter or a digit
+    :param is_unspaced: whether it has a character of an unspaced script; ``char_is_unspaced``: whether ``char`` is one
+    """
     category = unicodedata.category(char)
-    if category[0] == "M" or category == "Cf" or token[-1] in _STACKERS:
+    if category[0] == "M" or category == "Cf" or before in _STACKERS:
         return True
     if char.isalnum():
-        has_letter = any(map(str.isalnum, token))
-        return not has_letter or not (is_unspaced or _UNSPACED.match(char))
-    opens = category in ("Ps", "Pi") and (is_unspaced or bool(_UNSPACED.match(char)))
-    return not (opens and any(map(str.isalnum, token)))
+        return not has_letter or not (is_unspaced or char_is_unspaced)
+    opens = category in ("Ps", "Pi") and (is_unspaced or char_is_unspaced)
+    return not (opens and has_letter)
 
 
 def joined(tokens: Sequence[str]) -> str:

@@ -75,3 +75,15 @@ def test_no_token_is_lost_or_doubled_whatever_the_words_are(text: str, words: li
     shares = tokens_by_word(plain, words)
     assert len(shares) == len(words)
     assert [token for tokens in shares for token in tokens] == tokens_of(plain)
+
+
+def test_a_wide_space_between_words_of_other_scripts_is_a_space() -> None:
+    assert tokens_of("tell\u3000me") == ["tell", "me"]
+    assert joined(tokens_of("\u3000שלום\u3000לך")) == "שלום לך"
+
+
+@pytest.mark.parametrize("long", ["a" * 300_000, "\u0301" * 300_000, "你" * 100_000])
+def test_texts_as_long_as_a_message_may_be_are_divided_in_one_pass(long: str) -> None:
+    tokens = tokens_of(f"好 {long}。")
+    assert len(tokens) in (2, 100_001)
+    assert joined(tokens) == f"好 {long}。"
