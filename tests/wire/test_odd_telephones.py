@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 import talkers
 from fastcall._codec import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
+from fastcall.drivers import runner
 from peers import Phone, serving, tones
 
 both_lanes = pytest.mark.usefixtures("hot_lane")
@@ -139,7 +140,7 @@ async def test_the_format_that_start_names_is_obeyed_both_ways(name: str, prompt
     media_format, encode, decode = FORMATS[name]
     async with (
         serving(prompt_emulator, handler="talkers:talk_on", barge_in=False) as served,
-        Phone(served.url, "format") as phone,
+        Phone(served.url, "format", max_queue=None) as phone,
     ):
         await start(phone, lambda start: start.update(mediaFormat=media_format))
         answer = json.loads(await phone.socket.recv())
@@ -213,11 +214,12 @@ async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, pro
 
 
 @both_lanes
-async def test_gaps_without_end_are_a_flood(prompt_emulator: str) -> None:
+async def test_gaps_without_end_are_a_flood(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CLOSE_TIMEOUT_S", 0.1)  # nobody waits for words in two minutes of silence
     async with serving(prompt_emulator) as served, Phone(served.url, "gaps") as phone:
         await start(phone)
         with contextlib.suppress(ConnectionClosed):
-            for _ in range(6000):
+            for _ in range(200):
                 phone._frame += 250
                 await phone.say(b"\xff" * 160)
         code, reason = await phone.closed()
