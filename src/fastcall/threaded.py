@@ -26,6 +26,7 @@ from fastcall.events import SessionFailed
 from fastcall.fallbacks import start_fallback
 from fastcall.ports import Fallback, Recognizer, StreamConfig
 from fastcall.rules.endpoints import GLOBAL, V1_REGIONS, speech_endpoint
+from fastcall.rules.whisper import language_of
 from fastcall.settings import Settings
 
 __all__ = ["StreamingSTTSession"]
@@ -370,7 +371,14 @@ class StreamingSTTSession:
         if self._own_fallback is not None or self._settings.whisper_model is None:
             return self._own_fallback
         settings, language = self._settings, self._settings.language_or()
-        key = (settings.whisper_model, settings.whisper_compute_type, settings.whisper_threads, language)
+        key = (
+            settings.whisper_model,
+            settings.whisper_compute_type,
+            settings.whisper_threads,
+            settings.whisper_workers,
+            settings.stt_fallback_limit_s,
+            language_of(language),  # it looks whether it has the language; it is told again with each utterance
+        )
 
         async def load() -> Fallback:
             fallback = await start_fallback(settings, None, language)

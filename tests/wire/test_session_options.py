@@ -22,7 +22,7 @@ from fastcall import (
     threaded,
 )
 from fastcall.rules.tones import synthesize
-from peers import PATIENCE_S, way
+from peers import PATIENCE_S, ScriptedFallback, way
 
 WORDS = "[200] apple arrow autumn [900]"
 
@@ -289,3 +289,19 @@ def test_a_recogniser_by_credentials_of_their_own_goes_with_the_last_session_tha
     with StreamingSTTSession(settings=settings):
         assert len(made) == 3, "what the process has for all is kept"
     assert gone.empty()
+
+
+def test_one_whisper_model_hears_the_dialects_of_a_language(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    async def load(settings: Settings, own: None, language: str) -> ScriptedFallback:
+        loaded.append(language)
+        return ScriptedFallback()
+
+    monkeypatch.setattr(threaded, "start_fallback", load)
+    settings = settings_for(prompt_emulator, whisper_model="of-dialects")
+    for language in ("en-US", "en-GB", "he-IL", "iw", "en-AU"):
+        StreamingSTTSession(settings=settings, language=language).close()
+    assert loaded == ["en-US", "he-IL"]
