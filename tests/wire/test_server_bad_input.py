@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -284,12 +285,14 @@ async def test_a_caller_that_stops_reading_is_closed_and_nobody_waits_for_it(
     prompt_emulator: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastcall.adapters.server.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("fastcall.adapters.server.MAX_OUTBOUND_BYTES", 256 * 1024)  # less than marks may wait
     async with (
         serving(prompt_emulator, handler="talkers:talk_without_end") as served,
         beside_a_good_call_that_listens(served),
         Phone(served.url, "deaf") as phone,
     ):
         phone.socket.transport.pause_reading()
+        phone.socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await phone.start()
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
         phone.socket.transport.resume_reading()
