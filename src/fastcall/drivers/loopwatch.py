@@ -65,7 +65,7 @@ class LoopWatch:
         since, used_before = self._looks[0]
         self._metrics.loop_busy_ratio = (used - used_before) / (now - since) if now > since else 0.0
         self._looks.append((now, used))
-        if self._on_look is not None:
-            self._on_look()
         self._due_at = time.monotonic() + EVERY_S
         self._timer = self._loop.call_later(EVERY_S, self._look)
+        if self._on_look is not None:
+            self._on_look()  # may raise; the next look comes all the same

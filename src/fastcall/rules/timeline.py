@@ -40,6 +40,7 @@ class CallTime:
     def __init__(self) -> None:
         self._at: list[int] = []
         self._cut: list[int] = []
+        self._oldest = 0  # samples that the gaps before those have left out
 
     @property
     def cut_samples(self) -> int:
@@ -49,6 +50,7 @@ class CallTime:
     def cut(self, at: int, samples: int) -> None:
         """``samples`` samples of silence were left out before sample ``at`` of the audio, its end so far."""
         if len(self._at) == MAX_CUTS:
+            self._oldest = self._cut[0]
             del self._at[0], self._cut[0]
         self._at.append(at)
         self._cut.append(self.cut_samples + samples)
@@ -56,7 +58,7 @@ class CallTime:
     def of(self, sample: int) -> int:
         """The call time of a sample of the audio."""
         index = bisect_right(self._at, sample)
-        return sample + self._cut[index - 1] if index else sample
+        return sample + (self._cut[index - 1] if index else self._oldest)
 
     def audio_at(self, call_sample: int) -> int:
         """The sample of the audio at a point of call time; the end of what was kept, inside of what was left out."""
@@ -64,6 +66,6 @@ class CallTime:
             at, cut = self._at[index], self._cut[index]
             if call_sample >= at + cut:
                 return call_sample - cut
-            if call_sample >= at + (self._cut[index - 1] if index else 0):
+            if call_sample >= at + (self._cut[index - 1] if index else self._oldest):
                 return at
-        return call_sample
+        return max(call_sample - self._oldest, 0)

@@ -46,3 +46,21 @@ async def test_a_loop_that_stands_still_is_late() -> None:
 
 async def test_a_loop_is_not_judged_by_a_moment() -> None:
     assert await looks(Metrics(), count=3, max_lag_s=0.0, hold_s=0.05) == (False, False)
+
+
+async def test_it_looks_again_though_who_is_told_raises() -> None:
+    again, looks_so_far = asyncio.Event(), iter(range(3))
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def look() -> None:
+        if next(looks_so_far) == 2:
+            again.set()
+        else:
+            raise RuntimeError("cannot look")
+
+    watch = LoopWatch(Metrics(), max_lag_s=1.0, on_look=look)
+    async with asyncio.timeout(60):
+        await again.wait()
+    watch.stop()
+    assert [str(error) for error in told] == ["cannot look"] * 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.rules.timeline import CallTime, InboundTimeline
+from fastcall.rules.timeline import MAX_CUTS, CallTime, InboundTimeline
 
 FRAME = 160
 
@@ -238,3 +238,15 @@ def test_call_time_forgets_where_old_cuts_were_but_not_that_they_were() -> None:
     assert time.cut_samples == 5000
     assert time.of(10**6) == 10**6 + 5000
     assert time.audio_at(10**6 + 5000) == 10**6
+
+
+def test_call_time_after_more_gaps_than_are_kept_apart() -> None:
+    time, gaps = CallTime(), MAX_CUTS + 10
+    for gap in range(gaps):
+        time.cut(100 * gap, 7)
+    for sample in range(100 * 10, 100 * gaps, 50):
+        call_sample = sample + 7 * (sample // 100 + 1)
+        assert time.of(sample) == call_sample
+        assert time.audio_at(call_sample) == sample
+    assert time.of(100 * 10 - 1) == 100 * 10 - 1 + 7 * 10
+    assert time.audio_at(0) == 0
