@@ -311,9 +311,9 @@ cdef class FrameLane:
                 self.pass_by(frame, rest if rest < self.turn_end - self.at else self.turn_end - self.at)
                 if self.skips:
                     self.handed_to = self.at
+                elif self.left == 0 and self.head_count == 0:
+                    return HAND_OVER  # by itself: it may change what becomes of the next
                 continue
-            if self.handed_to < self.at:
-                return HAND_OVER  # it may change what becomes of the next
             head = head_bytes(frame, rest)
             if rest < head or rest - head < <Py_ssize_t>payload_bytes(frame):
                 return HOLD
@@ -321,7 +321,7 @@ cdef class FrameLane:
             self.at += head + <Py_ssize_t>payload_bytes(frame)
             if outcome == REFUSED:
                 self.count_frame()
-                continue
+                return HAND_OVER
             self.handed_to = self.at
             if outcome == ATTEND:
                 return CALL

@@ -191,10 +191,18 @@ def test_a_lane_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> 
 
 
 def test_what_is_handed_over_is_the_object_that_came() -> None:
-    call, data = Call(), frame(b"{}") + frame(b"", 0x89)
+    call, data = Call(), frame(b"{}")
     call.frames.carry(None)
     call.receive(data)
     assert call.handed[0] is data
+
+
+def test_frames_are_handed_over_one_at_a_time() -> None:
+    """Each may be the one for which the connection is closed: what follows it is not to be parsed."""
+    call, frames = Call(), [frame(b"{}"), frame(b"", 0x89), frame(b"x" * 2000), frame(media(7))]
+    call.frames.carry(None)
+    call.receive(b"".join(frames))
+    assert call.handed == frames
 
 
 def test_a_beginning_that_may_be_media_is_held_back_and_no_other() -> None:

@@ -42,7 +42,9 @@ def test_the_example_finds_the_utterances_itself() -> None:
         assert emulator.stdout is not None
         found = re.search(r"listening on (\S+)", emulator.stdout.readline())
         assert found
-        environ = os.environ | {"SPEECH_EMULATOR_HOST": found[1], "GCP_STT_LANGUAGE": "en-US"}
+        # A busy machine may be late with the words; here they are waited for.
+        patient = {"UTTERANCE_COMMIT_MS": "10000"}
+        environ = os.environ | patient | {"SPEECH_EMULATOR_HOST": found[1], "GCP_STT_LANGUAGE": "en-US"}
         example = subprocess.Popen(
             [sys.executable, str(ROOT / "examples" / "media_ws_ai.py")],
             env=environ,

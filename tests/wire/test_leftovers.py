@@ -22,7 +22,9 @@ def held() -> Counter[str]:
     """Threads, descriptors, tasks, and everything of fastcall's own, by kind."""
     gc.collect()
     # The loop lets go of a cancelled timer in its own time: some tens of them wait, whatever happened before.
-    kinds = (type(each) for each in gc.get_objects() if not (isinstance(each, asyncio.Handle) and each.cancelled()))
+    # By type(), because isinstance() asks a weak proxy's object, which may be gone.
+    handles = (asyncio.Handle, asyncio.TimerHandle)
+    kinds = (type(each) for each in gc.get_objects() if not (type(each) in handles and each.cancelled()))
     counts = Counter(k.__name__ for k in kinds if str(k.__module__).startswith("fastcall.") or k.__name__ in WORLD)
     counts["threads"] = threading.active_count()
     counts["descriptors"] = len(os.listdir("/proc/self/fd"))

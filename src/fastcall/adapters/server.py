@@ -277,7 +277,7 @@ class MediaConnection(ServerConnection):
     def let_go(self) -> None:
         """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
         it."""
-        self._turns.cancel()
+        self._turns.close()
         self._forget_lane()
         self.data_received = _ignore  # type: ignore[method-assign]
         self._receiver = None

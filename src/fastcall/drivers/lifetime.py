@@ -31,7 +31,8 @@ class LastResort:
 
     def within(self, seconds: float, status: int) -> None:
         """From now the process has so long to end. An earlier end that was set before stands: who asks again and again,
-        because nothing happens, does not put it off."""
+        because nothing happens, does not put it off. With status 0, which says that all but leftovers is over, it does
+        not."""
         self._orders.put((time.monotonic() + seconds, status))  # the one way to wake a thread from a signal handler
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class LastResort:
             except queue.Empty:
                 self._leave(status)
                 return
-            order = newer and min(order, newer)
+            order = newer if newer is None or newer[1] == 0 else min(order, newer)
 
 
 def run_to_the_end(

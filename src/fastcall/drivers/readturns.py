@@ -46,12 +46,22 @@ class ReadTurns:
             self._due.cancel()
             self._due = None
 
+    def close(self) -> None:
+        """Nothing is to be done ever again; whoever made this can be freed at once."""
+        self.cancel()
+        self._transport = None
+        self._go_on = _nothing
+
     def _turn(self) -> None:
         self._due = None
         self._go_on()
         if self._due is None and self._transport is not None:
             transport, self._transport = self._transport, None
             transport.resume_reading()
+
+
+def _nothing() -> None:
+    """What a closed ``ReadTurns`` goes on with."""
 
 
 class SharedReader:

@@ -31,6 +31,14 @@ def test_an_end_that_is_set_is_not_put_off() -> None:
     assert left.empty()
 
 
+def test_what_is_left_when_all_is_over_has_its_own_time_and_is_no_failure() -> None:
+    left: queue.SimpleQueue[int] = queue.SimpleQueue()
+    last = LastResort(left.put)
+    last.within(3600.0, 1)
+    last.within(0.01, 0)
+    assert left.get(timeout=30) == 0
+
+
 def test_one_that_is_not_needed_leaves_nobody() -> None:
     left: queue.Queue[int] = queue.Queue()
     resort = LastResort(left.put)
