@@ -19,7 +19,7 @@ import h2.events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.exceptions import ProtocolError, StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
@@ -37,6 +37,10 @@ CONNECTION_WINDOW: Final = 16 * 1024 * 1024
 MAX_HEADER_LIST_BYTES: Final = 16 * 1024
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW: Final = 65_535
+
+# What h2 says of a stream that the client has given up. The second, where it has forgotten the stream and takes headers
+# for those of a new one, of which gRPC's clients allow none.
+_GONE: Final = (StreamClosedError, TooManyStreamsError)
 
 Headers = list[tuple[str, str]]
 _INITIAL_METADATA: Final[Headers] = [
@@ -253,7 +257,7 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = stream_id
         limit = self._service.streams_per_connection
         if self._leaving or (limit and len(self._streams) >= limit):
-            with contextlib.suppress(StreamClosedError):  # the client gave it up in the same read
+            with contextlib.suppress(*_GONE):  # the client gave it up in the same read
                 self.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = self._streams[stream_id] = GrpcStream(self, stream_id)
@@ -333,7 +337,7 @@ class GrpcStream:
         """Send the initial metadata, once; `send` does it when it was not done."""
         if not self._headers_sent and not self._over:
             self._headers_sent = True
-            with contextlib.suppress(StreamClosedError):
+            with contextlib.suppress(*_GONE):
                 self._h2.send_headers(self.stream_id, _INITIAL_METADATA)
             self.connection.write_soon()
 
@@ -370,14 +374,14 @@ class GrpcStream:
     def reset(self, code: ErrorCodes) -> None:
         """Cut this call with RST_STREAM."""
         if not self._over:
-            with contextlib.suppress(StreamClosedError):
+            with contextlib.suppress(*_GONE):
                 self._h2.reset_stream(self.stream_id, code)
             self.connection.write_soon()
             self.cancel()
 
     def pump(self) -> None:
         """Send what the client's windows allow."""
-        with contextlib.suppress(StreamClosedError):
+        with contextlib.suppress(*_GONE):
             self._pump()
 
     def _pump(self) -> None:

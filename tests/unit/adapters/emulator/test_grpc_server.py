@@ -101,7 +101,11 @@ class Pair:
         self.headers: dict[int, dict[str, str]] = {}
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.client.local_settings = h2.settings.Settings(
-            client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            client=True,
+            initial_values={
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window,
+                h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 0,  # as gRPC's clients
+            },
         )
         self.server = Connection(self)
         self.server.connection_made(self.wire)  # type: ignore[arg-type]
@@ -300,6 +304,24 @@ async def test_a_call_that_is_given_up_in_the_read_that_began_it_leaves_the_othe
     assert not pair.wire.closed
     pair.calls[0].stream.send(b"still")
     assert any(isinstance(frame, DataFrame) for frame in frames_of(pair.taken()))
+
+
+async def test_an_answer_to_a_call_that_h2_has_forgotten_goes_nowhere() -> None:
+    """gRPC's clients allow no stream of the server's own, for one of which h2 would take the answer's headers."""
+
+    class Refusing(Pair):
+        def call(self, path: str, stream: GrpcStream) -> Handler:
+            handler = super().call(path, stream)
+            stream.finish(Status(Code.UNIMPLEMENTED))
+            return handler
+
+    pair = Refusing()
+    pair.client.send_headers(1, REQUEST)
+    pair.client.reset_stream(1)
+    pair.client.send_headers(3, REQUEST)  # with which h2 clears away what is closed
+    pair.run()
+    assert not pair.wire.closed
+    assert pair.headers[3]["grpc-status"] == str(int(Code.UNIMPLEMENTED))
 
 
 async def test_more_streams_than_announced_are_refused_and_the_others_go_on() -> None:
