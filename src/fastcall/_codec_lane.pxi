@@ -235,6 +235,8 @@ cdef class FrameLane:
 
     def carry(self, MediaLane call):
         """Whose media is taken from now on; None: nobody's, and everything is handed over."""
+        if self.call is None and call is not None:
+            self.now = self.clock()  # in the middle of a turn, which had no use for the time
         self.call = call
 
     def expect_close(self):

@@ -198,7 +198,7 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
             if request.node.name.endswith("-audio]") and hot_lane == "on":
                 assert BURST / 2 < by_lane <= BURST + RATE_PER_S * (time.monotonic() - began_at)
             else:
-                assert by_lane == 0
+                assert by_lane <= 1  # of the same audio the first is new
         await speaking
         await good.stop()
         await served.transcripts.wait_for(good.call_sid, "call_ended")
