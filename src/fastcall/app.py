@@ -299,6 +299,7 @@ def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastRe
 
     :return: the exit status
     """
+    before = set(threading.enumerate())
     try:
         # The calls are over. What handlers have left behind, tasks and threads, is waited for, but not for ever.
         run_to_the_end(
@@ -310,7 +311,7 @@ def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastRe
     finally:
         if not output.close():
             os._exit(0 if sys.exc_info()[0] is None else 1)
-        if not any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        if all(thread.daemon for thread in threading.enumerate() if thread not in before):
             last_resort.close()  # else the interpreter would wait for what a handler has started
     return 0
 

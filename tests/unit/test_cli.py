@@ -138,6 +138,24 @@ def test_help_is_shown_where_there_is_no_unicode(command: str) -> None:
         assert done.stdout.startswith(b"usage: fastcall")
 
 
+def test_a_start_that_fails_leaves_a_program_with_threads_of_its_own_alone() -> None:
+    """As a test that calls it is: the process is not the server's to end."""
+    code = """
+import sys, threading
+from fastcall import cli
+is_over = threading.Event()
+threading.Thread(target=is_over.wait).start()
+with __import__("socket").create_server(("127.0.0.1", 0)) as taken:
+    status = cli.main(["serve", "--port", str(taken.getsockname()[1]), "--stt-endpoint", "127.0.0.1:1"], {})
+names = [thread.name for thread in threading.enumerate()]
+is_over.set()
+assert status == 2, status
+assert "fastcall-last-resort" not in names, names
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([], {})
