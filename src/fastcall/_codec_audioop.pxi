@@ -4,6 +4,7 @@
 from cpython.number cimport PyNumber_Index
 from libc.limits cimport INT_MAX, INT_MIN
 
+
 class ErrorBase(Exception):
     """In the place of ``audioop.error``, which fastcall.audioop puts here if there is one. A class whose base is
     ``Exception`` itself could not be given another."""
