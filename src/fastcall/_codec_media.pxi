@@ -204,7 +204,7 @@ def scan_media(message, /):
     cdef Message found
     cdef Text* payload = &found.values[PAYLOAD]
     cdef Text* stream_sid = &found.values[STREAM_SID]
-    cdef int64_t timestamp_ms
+    cdef int64_t timestamp_ms, chunk, sequence
     cdef Py_ssize_t count
     cdef bytes audio
     hold(&source, message, PyBUF_SIMPLE, False)
@@ -213,12 +213,14 @@ def scan_media(message, /):
             return None
         timestamp_ms = read_number(&found.values[TIMESTAMP])
         count = base64_bytes(payload)
-        if timestamp_ms < 0 or not 1 <= count <= PAYLOAD_LIMIT_BYTES or read_count(&found) == ODD_COUNT:
+        chunk = read_optional(&found, CHUNK)
+        sequence = read_optional(&found, SEQUENCE_NUMBER)
+        if timestamp_ms < 0 or not 1 <= count <= PAYLOAD_LIMIT_BYTES or chunk == ODD_COUNT or sequence == ODD_COUNT:
             return None
         audio = PyBytes_FromStringAndSize(NULL, count)
         if not decode_base64(payload, <uint8_t*>PyBytes_AS_STRING(audio), count):
             return None
         sid = PyUnicode_DecodeASCII(stream_sid.start, stream_sid.chars, NULL) if found.seen & (1 << STREAM_SID) else ""
-        return sid, timestamp_ms, audio, read_optional(&found, CHUNK), read_optional(&found, SEQUENCE_NUMBER)
+        return sid, timestamp_ms, audio, chunk, sequence
     finally:
         PyBuffer_Release(&source)
