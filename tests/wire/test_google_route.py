@@ -189,6 +189,7 @@ async def proxy_to(target: str, **options: Any) -> AsyncIterator[ProxyServer]:
         yield proxy
     finally:
         server.close()
+        await turns(5)  # what was accepted just now has its task
         for task in proxy.tasks:
             task.cancel()
         await asyncio.gather(*proxy.tasks, return_exceptions=True)
