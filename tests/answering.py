@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 from google.cloud import speech_v1p1beta1 as speech
 
+from accepting import stop_accepting
 from fastcall.adapters.emulator.grpc_server import Connection, GrpcStream
 from fastcall.adapters.emulator.messages import Code, Status
 
@@ -79,7 +80,7 @@ async def answering() -> AsyncIterator[tuple[str, AnsweringService]]:
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", service
     finally:
-        server.close()
+        await stop_accepting(server)
 
 
 async def _serve() -> None:

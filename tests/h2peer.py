@@ -13,6 +13,8 @@ import h2.config
 import h2.connection
 import h2.events
 
+from accepting import stop_accepting
+
 __all__ = ["ANSWER", "OK", "H2Peer", "frame", "grpc_message", "h2_server"]
 
 ANSWER = [(":status", "200"), ("content-type", "application/grpc")]
@@ -92,9 +94,7 @@ async def h2_server(
     try:
         yield server.sockets[0].getsockname()[1], connections
     finally:
-        server.close()
-        for _ in range(5):  # what was accepted in this turn of the loop has its protocol some turns later
-            await asyncio.sleep(0)
+        await stop_accepting(server)
         for peer in connections:
             peer.transport.abort()
             await peer.lost

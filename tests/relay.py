@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
+from accepting import accepting, connected, join
 from peers import PATIENCE_S
 
 __all__ = ["Between"]
@@ -19,7 +20,6 @@ class Between:
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
-        self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self.clients: list[asyncio.StreamWriter] = []
         """Every connection that there was, in order."""
@@ -36,10 +36,12 @@ class Between:
         """It does not any more."""
         self._may_answer.set()
 
-    async def start(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=100)
-        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        return server
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """It accepts connections at ``address``; all of them end with it."""
+        async with accepting(self._serve) as port:
+            self.address = f"127.0.0.1:{port}"
+            yield
 
     def cut(self, number: int) -> None:
         """A TCP reset of connection ``number``, from 0."""
@@ -55,25 +57,13 @@ class Between:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.clients.append(writer)
         self.open.add(writer)
         self._changed.set()
-        to_reader, to_writer = await asyncio.open_connection(*self._target)
         try:
-            await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer, self._may_answer))
+            async with connected(*self._target) as (back, forth):
+                await asyncio.gather(join(reader, forth), join(back, writer, self._may_answer))
         finally:
             self.open.discard(writer)
             self._changed.set()
-
-
-async def _copy(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_go: asyncio.Event | None = None
-) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            if may_go is not None:
-                await may_go.wait()
-            writer.write(data)
-            await writer.drain()
-    writer.close()

@@ -16,6 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from accepting import accepting
 from fastcall import checkup
 from fastcall.checkup import CheckOptions, EventReader, run_check
 from fastcall.rules.caller import sign_url
@@ -171,19 +172,17 @@ async def test_a_server_that_makes_other_words_of_tones_or_none_hears_speech(tmp
 async def answering(*lines: bytes, hold: bool = False) -> AsyncIterator[tuple[str, list[bytes]]]:
     """An HTTP server that answers each request with these lines; ``hold``: and does not end the answer."""
     requests: list[bytes] = []
-    over = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append(await reader.readuntil(b"\r\n\r\n"))
         writer.writelines(lines)
         await writer.drain()
         if hold:
-            await over.wait()
+            await asyncio.Event().wait()
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/media", requests
-        over.set()
+    async with accepting(answer) as port:
+        yield f"ws://127.0.0.1:{port}/media", requests
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"

@@ -42,14 +42,15 @@ async def pool(*options: str, rule: PoolRule | None = None) -> AsyncIterator[tup
     """A recogniser, the relay that its connections go through, and the emulator's own address."""
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--max-streams", "0", *options)
     between = Between(emulator.ready[1])
-    server = await between.start()
-    recognizer = google_recognizer(between.address, pool=rule)
     try:
-        yield recognizer, between, emulator.ready[1]
+        async with between.running():
+            recognizer = google_recognizer(between.address, pool=rule)
+            try:
+                yield recognizer, between, emulator.ready[1]
+            finally:
+                await recognizer.aclose()
+                await between.until(lambda: not between.open)
     finally:
-        await recognizer.aclose()
-        await between.until(lambda: not between.open)
-        server.close()
         await asyncio.to_thread(emulator.stop)
 
 

@@ -148,25 +148,24 @@ async def test_fifty_connections_cut_at_once_lose_nothing() -> None:
     options = ["--final-delay-s", "0.2", "--max-utterance-s", "1.5", "--max-streams", "0"]
     emulator = await asyncio.to_thread(start_emulator, *options)
     between = Between(emulator.ready[1])
-    server = await between.start()
-    recognizer = google_recognizer(between.address, pool=PoolRule(streams=STREAMS_EACH))
     loop = asyncio.get_running_loop()
     try:
-        calls = [TonesCall(recognizer, number, 6.0) for number in range(CONNECTIONS * STREAMS_EACH)]
-        for call in calls:
-            call.session.start()
-        await between.until(lambda: len(between.open) == CONNECTIONS)
-        begins_at = loop.time() + 0.2
-        speaking = [
-            asyncio.create_task(call.speak(begins_at + 0.1 * number / 100)) for number, call in enumerate(calls)
-        ]
-        await asyncio.sleep(begins_at + 3.0 - loop.time())
-        for number in range(CONNECTIONS):
-            between.cut(number)
-        await asyncio.gather(*speaking)
+        async with between.running():
+            recognizer = google_recognizer(between.address, pool=PoolRule(streams=STREAMS_EACH))
+            calls = [TonesCall(recognizer, number, 6.0) for number in range(CONNECTIONS * STREAMS_EACH)]
+            for call in calls:
+                call.session.start()
+            await between.until(lambda: len(between.open) == CONNECTIONS)
+            begins_at = loop.time() + 0.2
+            speaking = [
+                asyncio.create_task(call.speak(begins_at + 0.1 * number / 100)) for number, call in enumerate(calls)
+            ]
+            await asyncio.sleep(begins_at + 3.0 - loop.time())
+            for number in range(CONNECTIONS):
+                between.cut(number)
+            await asyncio.gather(*speaking)
+            await recognizer.aclose()
     finally:
-        await recognizer.aclose()
-        server.close()
         await asyncio.to_thread(emulator.stop)
     assert len(between.clients) >= 2 * CONNECTIONS
     for call in calls:

@@ -16,6 +16,7 @@ import uvloop
 from test_google_uplinks import Talk
 from test_http2_channel import open_call
 
+from accepting import accepting, connected, join
 from fastcall.adapters.google import route
 from fastcall.adapters.google.http2 import GrpcChannel
 from fastcall.adapters.google.route import Route
@@ -36,7 +37,6 @@ from peers import (
     google_recognizer,
     serving,
     tones,
-    turns,
 )
 
 HOST = "speech.test"
@@ -148,52 +148,27 @@ class ProxyServer:
         self._target = (host, int(port))
         self._answer = answer
         self._waits = waits
-        self.tasks: set[asyncio.Task[None]] = set()
         self.heads: list[bytes] = []
         self.address = ""
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.tasks.add(asyncio.get_running_loop().create_task(self._serve(reader, writer)))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            if self._answer:
-                writer.write(self._answer)
-                return
-            back, forth = await asyncio.open_connection(*self._target)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        if self._answer:
+            writer.write(self._answer)
+            writer.close()
+            return
+        async with connected(*self._target) as (back, forth):
             first = await back.read(65_536) if self._waits else b""
             writer.write(b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\n" + first)
-            try:
-                await asyncio.gather(copy(reader, forth), copy(back, writer))
-            finally:
-                forth.close()
-        finally:
-            writer.close()
-
-
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+            await asyncio.gather(join(reader, forth), join(back, writer))
 
 
 @contextlib.asynccontextmanager
 async def proxy_to(target: str, **options: Any) -> AsyncIterator[ProxyServer]:
     proxy = ProxyServer(target, **options)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
-    proxy.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(proxy.serve) as port:
+        proxy.address = f"127.0.0.1:{port}"
         yield proxy
-    finally:
-        server.close()
-        await turns(5)  # what was accepted just now has its task
-        for task in proxy.tasks:
-            task.cancel()
-        await asyncio.gather(*proxy.tasks, return_exceptions=True)
-        await turns(5)  # what was closed is gone
 
 
 @both_uplinks

@@ -18,6 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from accepting import accepting
 from fastcall.adapters.simulator import CallReport, Conduct, ListeningCaller, TwilioCaller, check_url, place_calls
 from fastcall.errors import UsageError
 from fastcall.rules.caller import CallIds, Lateness, PhoneAudio, sign_url
@@ -506,9 +507,8 @@ async def test_a_server_that_is_none(answer: bytes) -> None:
         writer.write(answer)
         writer.close()
 
-    server = await asyncio.start_server(respond, "127.0.0.1", 0)
-    async with server:
-        report = await failed(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/media")
+    async with accepting(respond) as port:
+        report = await failed(f"ws://127.0.0.1:{port}/media")
     assert report.twilio_code in (31903, 31920)
 
 

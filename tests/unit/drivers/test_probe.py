@@ -7,36 +7,36 @@ import socket
 
 import pytest
 
+from accepting import accepting
 from fastcall.adapters.google.route import Route
 from fastcall.drivers.probe import Probe
 
 
 async def test_an_address_answers_or_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastcall.drivers.probe.REMEMBERED_S", -1.0)
-    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    probe = Probe(Route("127.0.0.1", port).reach)
-    assert await probe.is_reachable()
-    server.close()
-    await server.wait_closed()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with accepting(hang_up) as port:
+        probe = Probe(Route("127.0.0.1", port).reach)
+        assert await probe.is_reachable()
     assert not await probe.is_reachable()
 
 
 async def test_who_asks_soon_again_gets_the_same_answer() -> None:
     connections = 0
 
-    def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
         writer.close()
 
-    server = await asyncio.start_server(count, "127.0.0.1", 0)
-    probe = Probe(Route("127.0.0.1", server.sockets[0].getsockname()[1]).reach)
-    assert await asyncio.gather(*(probe.is_reachable() for _ in range(10))) == [True] * 10
-    assert await probe.is_reachable()
-    assert connections <= 1
-    server.close()
-    await server.wait_closed()
+    async with accepting(count) as port:
+        probe = Probe(Route("127.0.0.1", port).reach)
+        assert await asyncio.gather(*(probe.is_reachable() for _ in range(10))) == [True] * 10
+        assert await probe.is_reachable()
+        assert connections <= 1
 
 
 async def test_an_address_that_swallows_everything_is_not_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
