@@ -106,6 +106,9 @@ cdef class InboundTimeline:
             return None
         if placing == LATE:
             self.seen |= <uint64_t>1 << (self.next_number - 1 - number)
+            # It may bear the highest timestamp, as they stray; one from far ahead is of another clock.
+            if self.has_clock and self.newest_ms < timestamp_ms < self.newest_ms + BACK_MS:
+                self.newest_ms = timestamp_ms
             self.frame_count += 1
             self.end += samples
             return 0

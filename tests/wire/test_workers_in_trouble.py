@@ -53,7 +53,8 @@ async def test_workers_that_do_not_answer_get_no_calls_and_are_replaced(prompt_e
                 await hears(it, other)
         await asyncio.to_thread(it.process.wait_for, r"worker 1 has not answered for .* killing it")
         await replaced(it, pids[1], f"1 calls: {phone.call_sid}")
-        assert await it.number("fastcall_worker_stalls_total", 1) == 1
+        # On a machine that is busy the other one may have been late too.
+        assert await it.number("fastcall_worker_stalls_total", 1) >= 1
         async with Phone(it.url, "first") as first:
             await first.start()
             assert await it.number("fastcall_calls_live", 1) == 1

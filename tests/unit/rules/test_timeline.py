@@ -116,6 +116,20 @@ def test_clocks_that_drift_make_no_silence_in_an_hour(ppm: int) -> None:
     assert (timeline.gaps, timeline.duplicate_frames) == (0, 0)
 
 
+def test_a_late_frame_with_the_highest_timestamp_is_known_when_it_comes_again() -> None:
+    """Timestamps stray, so the frame before the newest may be stamped later than that one."""
+    timeline = InboundTimeline()
+    for timestamp, chunk in [(164, 1), (163, 2), (204, 3), (203, 4), (243, 6)]:
+        timeline.place(timestamp, FRAME, chunk)
+    assert timeline.place(244, FRAME, 5) == 0
+    assert timeline.place(244, FRAME, 5) is None
+    # From far ahead, it is of another clock: what follows is measured as before.
+    for timestamp, chunk in [(284, 8), (900_000, 7), (304, 9), (8_344, 10)]:
+        placement = timeline.place(timestamp, FRAME, chunk)
+    assert placement is not None
+    assert placement > 7_900 * 8
+
+
 @dataclass
 class Telephone:
     """Sends frames of 20 ms over a bad line, with a clock that strays and drifts; knows what it sent."""
