@@ -30,6 +30,7 @@ from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.rollover import CircuitBreaker
 from fastcall.rules.tones import VOCABULARY, synthesize
 from fastcall.settings import Settings
+from forkserver import Popen
 
 PATIENCE_S = 30.0
 """How long a test waits for an event that should come: far longer than it takes, so that only a defect is slow."""
@@ -48,12 +49,22 @@ async def turns(count: int) -> None:
 
 
 class Process:
-    """A child that says on stdout when it is ready, and keeps what it says. ``stop`` is owed."""
+    """A child that says on stdout when it is ready, and keeps what it says. ``stop`` is owed.
 
-    def __init__(self, arguments: Sequence[str], *, ready: str, environ: dict[str, str] | None = None) -> None:
+    :param popen: `subprocess.Popen`, for tests of how processes start and whose children they are
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        ready: str,
+        environ: dict[str, str] | None = None,
+        popen: type[subprocess.Popen[Any]] = Popen,
+    ) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
-        self._child = subprocess.Popen(
+        self._child = popen(
             [sys.executable, "-m", "fastcall", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -148,12 +159,13 @@ def google_recognizer(address: str, **options: Any) -> GoogleRecognizer:
     )
 
 
-def start_emulator(*arguments: str, port: int = 0) -> Process:
+def start_emulator(*arguments: str, port: int = 0, popen: type[subprocess.Popen[Any]] = Popen) -> Process:
     """``fastcall emulator`` with the tones engine and no limit on how often; ``ready[1]`` is its address."""
     tls = ["--tls-cert", CERTIFICATE, "--tls-key", KEY] if way()["stt_tls_roots"] else []
     return Process(
         ["emulator", "--engine", "tones", "--port", str(port), "--requests-per-minute", "0", *tls, *arguments],
         ready=r"emulator listening on (\S+)",
+        popen=popen,
     )
 
 
@@ -190,12 +202,15 @@ def serve_environment(**variables: str) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def serve_process(*arguments: str, **variables: str) -> AsyncIterator[Process]:
+async def serve_process(
+    *arguments: str, popen: type[subprocess.Popen[Any]] = Popen, **variables: str
+) -> AsyncIterator[Process]:
     process = await asyncio.to_thread(
         Process,
         ["serve", "--port", "0", "--hot-lane", HOT_LANE, *arguments],
         ready=SERVE_READY,
         environ=serve_environment(**variables),
+        popen=popen,
     )
     try:
         yield process

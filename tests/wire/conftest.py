@@ -13,6 +13,7 @@ import pytest
 
 import peers
 from fastcall import _http2
+from forkserver import Popen
 from peers import Process, start_emulator
 
 HERE = Path(__file__).parent
@@ -62,13 +63,9 @@ class LongCall:
         self._folder = tempfile.TemporaryDirectory(prefix="fastcall-long-call-")
         self.transcripts = f"{self._folder.name}/transcripts.ndjson"
         self._emulator: Process = start_emulator()
-        self._child = subprocess.Popen(
+        self._child = Popen(
             [sys.executable, str(HERE / "long_call.py"), self._emulator.ready[1], self.transcripts],
-            env={
-                "PYTHONPATH": str(HERE.parent),
-                "PATH": "",
-                **{name: os.environ[name] for name in ("STT_UPLINK", "STT_TLS_ROOTS") if name in os.environ},
-            },
+            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

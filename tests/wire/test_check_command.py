@@ -10,9 +10,11 @@ import sys
 
 import pytest
 
+import forkserver
+
 
 def check(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forkserver.run(
         [sys.executable, "-m", "fastcall", "check", *arguments],
         capture_output=True,
         text=True,

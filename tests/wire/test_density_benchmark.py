@@ -21,6 +21,7 @@ import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
 import compiled
+import forkserver
 from compiled import load_ear
 from fastcall import g711
 from peers import PATIENCE_S
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recogniser 
 
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forkserver.run(
         [sys.executable, str(ROOT / "benchmarks" / program), *arguments],
         capture_output=True,
         text=True,

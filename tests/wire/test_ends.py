@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from forkserver import Popen
 from peers import PATIENCE_S, Phone, serve_environment, serve_process, tones
 from wire.test_supervisor import crew
 from wire.test_worker import is_alive
@@ -58,7 +59,7 @@ async def test_sigterm_ends_it_whatever_a_handler_does(kind: str, prompt_emulato
 def test_sigterm_ends_it_though_nobody_reads_its_log(prompt_emulator: str) -> None:
     reading, writing = os.pipe()
     size = os.pathconf(writing, "PC_PIPE_BUF")
-    child = subprocess.Popen(
+    child = Popen(
         [sys.executable, "-m", "fastcall", "serve", "--port", "0", "--workers", "2", "--drain-timeout", "0"],
         env=serve_environment(SPEECH_EMULATOR_HOST=prompt_emulator),
         stdout=writing,
@@ -76,7 +77,8 @@ def test_sigterm_ends_it_though_nobody_reads_its_log(prompt_emulator: str) -> No
 
 async def test_orphans_end_though_a_handler_will_not_be_cancelled(prompt_emulator: str) -> None:
     options = ("--handler", f"impatient:{HANDLER.partition(':')[2]}")
-    async with crew(prompt_emulator, *options, PYTHONPATH=TESTS) as it, Phone(it.url, "orphan") as phone:
+    orphans = crew(prompt_emulator, *options, popen=subprocess.Popen, PYTHONPATH=TESTS)
+    async with orphans as it, Phone(it.url, "orphan") as phone:
         await phone.start({"kind": "swallow"})
         await asyncio.to_thread(it.process.wait_for, "handler begins")
         os.kill(it.process.pid, signal.SIGKILL)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import forkserver
 from fastcall.adapters.metrics import render
 from fastcall.rules.metrics import Metrics
 from proofs.lossless import main
@@ -19,7 +20,7 @@ PROGRAM = Path(__file__).parents[1] / "proofs" / "lossless.py"
 
 
 def prove(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forkserver.run(
         [sys.executable, str(PROGRAM), "--short", *arguments], capture_output=True, text=True, timeout=120, check=False
     )
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+import forkserver
 from peers import PATIENCE_S, Phone, serve_environment, serve_process, tones
 
 
 def run_serve(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forkserver.run(
         [sys.executable, "-m", "fastcall", "serve", *arguments],
         env=serve_environment(**variables),
         capture_output=True,
@@ -42,7 +43,11 @@ async def test_a_signal_ends_it_with_the_last_words_of_live_calls(number: int, e
     path = tmp_path / "transcripts.ndjson"
     said = ["apple arrow autumn", "badge bamboo basket", "beacon blanket bottle"]
     async with (
-        serve_process("--transcripts", str(path), "--drain-timeout", "0", SPEECH_EMULATOR_HOST=emulator) as process,
+        serve_process(
+            *("--transcripts", str(path), "--drain-timeout", "0"),
+            popen=subprocess.Popen,
+            SPEECH_EMULATOR_HOST=emulator,
+        ) as process,
         contextlib.AsyncExitStack() as stack,
     ):
         phones = [await stack.enter_async_context(Phone(process.ready[1], f"live {n}")) for n in range(3)]
@@ -88,7 +93,8 @@ async def test_the_log_as_json_is_one_object_a_line(prompt_emulator: str) -> Non
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_hangup_of_the_terminal_ends_no_call(workers: str, prompt_emulator: str) -> None:
     """To the process and to all that it has started, as a shell sends it."""
-    async with serve_process("--workers", workers, "--stt-endpoint", prompt_emulator) as process:
+    options = ("--workers", workers, "--stt-endpoint", prompt_emulator)
+    async with serve_process(*options, popen=subprocess.Popen) as process:
         async with Phone(process.ready[1], "hung up") as phone:
             await phone.start()
             await phone.say(tones("[300] apple"))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
+import forkserver
 from peers import PATIENCE_S, way
 
 BEGIN = """
-import os, signal, sys, threading
+import os, signal, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks of a process with threads
 import fastcall
 from fastcall import Settings, StreamingSTTSession, UsageError, UtteranceDispatcher
 from fastcall.rules.tones import synthesize
@@ -31,11 +34,14 @@ class Texts:
 """
 
 
-def run(address: str, program: str) -> subprocess.CompletedProcess[str]:
+def run(
+    address: str, program: str, *, runner: Callable[..., subprocess.CompletedProcess[str]] = forkserver.run
+) -> subprocess.CompletedProcess[str]:
+    """:param runner: `subprocess.run` for programs that want modules that nobody has imported"""
     chosen = way()
     arguments = [address, chosen["stt_uplink"], chosen["stt_tls_roots"] or ""]
-    return subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + program, *arguments],
+    return runner(
+        [sys.executable, "-c", BEGIN + program, *arguments],
         capture_output=True,
         text=True,
         timeout=2 * PATIENCE_S,
@@ -151,6 +157,7 @@ try:
 except UsageError as error:
     print(error)
 """,
+        runner=subprocess.run,
     )
     assert "gevent" in done.stdout, done.stderr
     assert "STT_UPLINK=native" in done.stdout
@@ -170,6 +177,7 @@ with StreamingSTTSession(on_final=finals, settings=SETTINGS) as session:
     session.push_audio(synthesize("[200] apple arrow [900]"))
     print(*finals.wait())
 """,
+        runner=subprocess.run,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "apple arrow\n", "")
 
@@ -185,6 +193,7 @@ try:
 except UsageError as error:
     print(error)
 """,
+        runner=subprocess.run,
     )
     name = package.partition(".")[0]
     wanted = f"StreamingSTTSession: the package '{name}' is not installed; run: pip install 'fastcall[server]'\n"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import forkserver
 from siege import Outcome
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "siege.py"
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recogniser 
 def test_calls_beside_every_attack_lose_nothing() -> None:
     """How old their audio is on a machine that others use is not a test's matter."""
     short = ("--calls", "10", "--quiet-s", "1", "--siege-s", "5", "--show-log")
-    done = subprocess.run(
+    done = forkserver.run(
         [sys.executable, str(PROGRAM), *short], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,6 +9,7 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from fastcall import g711
 from fastcall.rules.tones import ToneRecognizer
 from fastcall.rules.wav import write_wav
+from forkserver import Popen
 from peers import serving
 
 
@@ -74,19 +76,15 @@ async def listening(listener: Listener) -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/media"
 
 
-async def begin(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fastcall", "simulate", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def begin(*arguments: str) -> Popen:
+    command = [sys.executable, "-m", "fastcall", "simulate", *arguments]
+    return await asyncio.to_thread(Popen, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-async def end(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+async def end(process: Popen) -> tuple[int, str, str]:
+    with process:
+        out, err = await asyncio.to_thread(process.communicate, timeout=60)
+    return process.returncode, out, err
 
 
 async def simulate(*arguments: str) -> tuple[int, str, str]:

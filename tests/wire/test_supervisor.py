@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+import forkserver
 from fastcall.rules.streamtoken import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Process, ask, serve_environment, serve_process, tones, words_of_call
 from wire.test_website import reading, values_of
@@ -54,9 +56,11 @@ class Crew:
 
 
 @contextlib.asynccontextmanager
-async def crew(recognizer: str, *arguments: str, **variables: str) -> AsyncIterator[Crew]:
+async def crew(
+    recognizer: str, *arguments: str, popen: type[subprocess.Popen[Any]] = forkserver.Popen, **variables: str
+) -> AsyncIterator[Crew]:
     options = ("--workers", "2", "--drain-timeout", "0", *arguments)
-    async with serve_process(*options, SPEECH_EMULATOR_HOST=recognizer, **variables) as process:
+    async with serve_process(*options, popen=popen, SPEECH_EMULATOR_HOST=recognizer, **variables) as process:
         yield Crew(process)
 
 
@@ -206,7 +210,7 @@ async def test_places_are_counted_together(prompt_emulator: str) -> None:
 
 
 async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
+    async with crew(prompt_emulator, popen=subprocess.Popen) as it, contextlib.AsyncExitStack() as stack:
         phones = [await stack.enter_async_context(Phone(it.url, f"last {n}")) for n in range(6)]
         for phone in phones:
             await phone.start()
@@ -235,7 +239,7 @@ async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prom
     ],
 )
 def test_what_cannot_work_with_workers_is_refused(arguments: list[str], variables: dict[str, str], says: str) -> None:
-    result = subprocess.run(
+    result = forkserver.run(
         [sys.executable, "-m", "fastcall", "serve", "--port", "0", *arguments],
         env=serve_environment(**variables),
         capture_output=True,

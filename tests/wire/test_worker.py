@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, Phone(it.url, "orphan") as phone:
+    async with crew(prompt_emulator, popen=subprocess.Popen) as it, Phone(it.url, "orphan") as phone:
         await phone.start()
         await phone.say(tones("[300] apple arrow [400]"))
         await asyncio.to_thread(it.process.wait_for, "Streaming session started")

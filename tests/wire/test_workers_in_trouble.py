@@ -7,11 +7,14 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from forkserver import Popen
 from peers import PATIENCE_S, Phone, ask, tones
 from wire.test_supervisor import Crew, crew
 from wire.test_worker import is_alive
@@ -22,9 +25,11 @@ TIMEOUT_S = "3"
 TESTS = str(Path(__file__).parent.parent)
 
 
-def broken(recognizer: str, *arguments: str) -> contextlib.AbstractAsyncContextManager[Crew]:
+def broken(
+    recognizer: str, *arguments: str, popen: type[subprocess.Popen[Any]] = Popen
+) -> contextlib.AbstractAsyncContextManager[Crew]:
     """A server with two workers, whose calls may break the worker that they are in."""
-    return crew(recognizer, *HANDLER, *arguments, PYTHONPATH=TESTS, WORKER_TIMEOUT_S=TIMEOUT_S)
+    return crew(recognizer, *HANDLER, *arguments, popen=popen, PYTHONPATH=TESTS, WORKER_TIMEOUT_S=TIMEOUT_S)
 
 
 async def hears(it: Crew, phone: Phone) -> None:
@@ -72,7 +77,7 @@ async def test_workers_that_do_not_answer_get_no_calls_and_are_replaced(prompt_e
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_what_handlers_start_holds_no_sockets_and_hides_no_death(prompt_emulator: str) -> None:
     async with (
-        broken(prompt_emulator) as it,
+        broken(prompt_emulator, popen=subprocess.Popen) as it,
         Phone(it.url, "forks") as phone,
         Phone(it.url, "other") as other,
         Phone(it.url, "lists") as lists,
@@ -116,7 +121,7 @@ async def test_a_worker_out_of_descriptors_gets_no_calls_and_loses_none(prompt_e
 
 
 async def test_a_worker_that_hangs_does_not_outlive_its_parent(prompt_emulator: str) -> None:
-    async with broken(prompt_emulator) as it, Phone(it.url, "orphan") as phone:
+    async with broken(prompt_emulator, popen=subprocess.Popen) as it, Phone(it.url, "orphan") as phone:
         pids = it.pids
         await phone.start({"kind": "spin"})
         await asyncio.to_thread(it.process.wait_for, r"worker 1 has not answered")
