@@ -35,8 +35,7 @@ def test_the_demo_in_tones_is_a_conversation_without_a_wrong_word() -> None:
 def test_the_example_finds_the_utterances_itself() -> None:
     """The users' threaded media loop against an emulator: callbacks arrive, the last words are flushed."""
     emulator = forkserver.Popen(
-        # Finals that come late leave a busy machine the time to tell the interims.
-        [*FASTCALL, "emulator", "--engine", "tones", "--port", "0", "--exit-with-parent", "--final-delay-s", "3"],
+        [*FASTCALL, "emulator", "--engine", "tones", "--port", "0", "--exit-with-parent"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -57,9 +56,10 @@ def test_the_example_finds_the_utterances_itself() -> None:
         with example:
             assert example.stdout is not None
             assert "listening" in example.stdout.readline()
+            # Said slowly: a busy machine too has the time to show an interim.
             tones = "apple arrow autumn [1200] badge bamboo"
             forkserver.run(
-                [*FASTCALL, "simulate", "ws://127.0.0.1:8081/media", "--tones", tones],
+                [*FASTCALL, "simulate", "ws://127.0.0.1:8081/media", "--tones", tones, "--word-ms", "700"],
                 check=True,
                 capture_output=True,
                 timeout=60,

@@ -218,7 +218,6 @@ def cpu_s(pid: int) -> float:
     return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_killed_under_load_it_comes_back_within_a_second_and_takes_everything() -> None:
     options = ("--final-delay-s", "0", "--rewrite-rate", "0")
     process = start_emulator(*options, popen=subprocess.Popen)
@@ -233,10 +232,10 @@ async def test_killed_under_load_it_comes_back_within_a_second_and_takes_everyth
             for caller in load.callers:
                 caller.done = 0
             await asyncio.to_thread(process.stop)
-            process = await asyncio.to_thread(
-                partial(start_emulator, *options, port=int(target.rpartition(":")[2]), popen=subprocess.Popen)
-            )
-            ups.append(cpu_s(process.pid))
+            again = partial(start_emulator, *options, port=int(target.rpartition(":")[2]), popen=subprocess.Popen)
+            process = await asyncio.to_thread(again)
+            if sys.platform == "linux":
+                ups.append(cpu_s(process.pid))
             load.is_up = True
         await load.until_all_are_served()
         load.is_over = True
@@ -247,4 +246,4 @@ async def test_killed_under_load_it_comes_back_within_a_second_and_takes_everyth
         await asyncio.to_thread(process.stop)
     assert load.refused == []
     assert load.failed > 0  # the kills met streams
-    assert min(ups) < 1.0, ups  # of a CPU: the machine may be busy with other work
+    assert min(ups, default=0.0) < 1.0, ups  # of a CPU: the machine may be busy with other work
