@@ -9,7 +9,6 @@ import os
 from glob import glob
 from pathlib import Path
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -42,7 +41,9 @@ MODULES = [
     )
     for path in sorted(glob("src/fastcall/_*.pyx"))
 ]
+# Setuptools has Cython run where something is compiled: metadata and source distributions, which need no C, go without.
+CYTHON = {"cython_directives": DIRECTIVES, "cython_c_in_temp": True}
 setup(
-    ext_modules=cythonize(MODULES, build_dir=f"build/{MODE}", compiler_directives=DIRECTIVES, force=True),
-    options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"force": True}},
+    ext_modules=MODULES,
+    options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"force": True, **CYTHON}},
 )
