@@ -58,14 +58,16 @@ class CallTime:
     def of(self, sample: int) -> int:
         """The call time of a sample of the audio."""
         index = bisect_right(self._at, sample)
-        return sample + (self._cut[index - 1] if index else self._oldest)
+        return sample + self._left_out_before(index)
 
     def audio_at(self, call_sample: int) -> int:
         """The sample of the audio at a point of call time; the end of what was kept, inside of what was left out."""
-        for index in range(len(self._at) - 1, -1, -1):
-            at, cut = self._at[index], self._cut[index]
-            if call_sample >= at + cut:
-                return call_sample - cut
-            if call_sample >= at + (self._cut[index - 1] if index else self._oldest):
-                return at
-        return max(call_sample - self._oldest, 0)
+        gaps = range(len(self._at))
+        # Of the gaps that begin by then the newest, which may go on beyond it.
+        index = bisect_right(gaps, call_sample, key=lambda gap: self._at[gap] + self._left_out_before(gap)) - 1
+        if index < 0:
+            return max(call_sample - self._oldest, 0)
+        return max(call_sample - self._cut[index], self._at[index])
+
+    def _left_out_before(self, gap: int) -> int:
+        return self._cut[gap - 1] if gap else self._oldest
