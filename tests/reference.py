@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from dataclasses import dataclass, field
 
 # The upper ends of the segments of ITU-T G.711, on 14-bit magnitudes plus the bias of 33, and on 13-bit ones.
@@ -42,16 +43,16 @@ def linear_to_alaw(sample: int) -> int:
     return (segment << 4 | value >> max(segment, 1) & 15) ^ mask
 
 
-def pcm_bytes(samples: list[int]) -> bytes:
-    return b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples)
+MULAW_PCM = [struct.pack("<h", mulaw_to_linear(code)) for code in range(256)]
+ALAW_PCM = [struct.pack("<h", alaw_to_linear(code)) for code in range(256)]
 
 
-def pcm_samples(pcm: bytes) -> list[int]:
-    return [int.from_bytes(pcm[i : i + 2], "little", signed=True) for i in range(0, len(pcm), 2)]
+def pcm_samples(pcm: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(pcm) // 2}h", pcm)
 
 
 def mulaw_decode(codes: bytes) -> bytes:
-    return pcm_bytes([mulaw_to_linear(code) for code in codes])
+    return b"".join([MULAW_PCM[code] for code in codes])
 
 
 def mulaw_encode(pcm: bytes) -> bytes:
@@ -59,7 +60,7 @@ def mulaw_encode(pcm: bytes) -> bytes:
 
 
 def alaw_decode(codes: bytes) -> bytes:
-    return pcm_bytes([alaw_to_linear(code) for code in codes])
+    return b"".join([ALAW_PCM[code] for code in codes])
 
 
 def alaw_encode(pcm: bytes) -> bytes:
@@ -105,37 +106,38 @@ class Ring:
 
 @dataclass
 class Track:
-    """Every sample since the beginning, each as its bytes."""
+    """Every sample since the beginning."""
 
     sample_bytes: int
-    said: list[bytes] = field(default_factory=list)
+    said: bytearray = field(default_factory=bytearray)
     start: int = 0
     end: int = 0
     dropped_samples: int = 0
 
     @property
-    def silence(self) -> bytes:
-        return b"\xff" if self.sample_bytes == 1 else b"\x00\x00"
+    def pushed_samples(self) -> int:
+        return len(self.said) // self.sample_bytes
 
     def push(self, data: bytes, limit_samples: int | None = None) -> int:
-        samples = [data[i : i + self.sample_bytes] for i in range(0, len(data), self.sample_bytes)]
-        room = len(samples) if limit_samples is None else max(0, limit_samples - (len(self.said) - self.end))
-        fitting = samples[:room]
-        missing = len(samples) - len(fitting)
-        self.said += fitting + [self.silence] * missing
-        self.dropped_samples += missing
-        return len(fitting)
+        samples = len(data) // self.sample_bytes
+        waiting = self.pushed_samples - self.end
+        fitting = samples if limit_samples is None else min(samples, max(0, limit_samples - waiting))
+        self.said += data[: fitting * self.sample_bytes]
+        self.push_silence(samples - fitting)
+        self.dropped_samples += samples - fitting
+        return fitting
 
     def push_silence(self, samples: int) -> None:
-        self.said += [self.silence] * samples
+        self.said += (b"\xff" if self.sample_bytes == 1 else b"\x00\x00") * samples
 
     def take(self) -> int:
-        taken = len(self.said) - self.end
-        self.end = len(self.said)
+        taken = self.pushed_samples - self.end
+        self.end = self.pushed_samples
         return taken
 
     def read(self, start: int, samples: int) -> bytes:
-        kept = b"".join(self.said[start : min(start + samples, self.end)])
+        stop = min(start + samples, self.end)
+        kept = bytes(self.said[start * self.sample_bytes : stop * self.sample_bytes])
         return mulaw_decode(kept) if self.sample_bytes == 1 else kept
 
     def forget_before(self, sample: int) -> None:
