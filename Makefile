@@ -20,11 +20,10 @@ SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_cal
 SECONDS ?= 60
 JOBS ?= 2
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
-
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test test-pythons test-uplinks check lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz lock clean
+.PHONY: help build demo serve test thorough test-pythons test-uplinks check lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +53,8 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unle
 
 test: build  ## all tests, JOBS=2 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+thorough: build  ## what `make test` tries some of, in full: more random examples, seeds and frames, every combination
+	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz
 
 test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYTHONS=...), each in an environment of its own
 	@set -e; for python in $(or $(PYTHONS),$$("$(PYTHON)" tools/pythons.py)); do echo "tests on $$python"; \

@@ -77,6 +77,7 @@ def leaves(server: h2.connection.H2Connection) -> None:
 
 
 SEEDS = [conversation(act) for act in (serves, refuses, leaves)]
+_NO_SOCKET = mock.Mock()
 OPENING = conversation(lambda server: None)
 """The settings, without which nothing begins."""
 
@@ -142,7 +143,7 @@ class Uplink:
             self._loop = _Loop()
         with (
             mock.patch.object(http2, "WRITE_EVERY_S", 0.0),  # turns pass here, and no time
-            mock.patch.object(Route, "connect", return_value=mock.Mock()),  # nor is there a socket
+            mock.patch.object(Route, "connect", _connect),  # nor is there a socket
         ):
             return self._loop.run_until_complete(self._check(data, self._loop))
 
@@ -169,6 +170,10 @@ class Uplink:
         assert len(asyncio.all_tasks()) == 1
         loop.peers.clear()
         return seen, tuple(listener.results > 0 for listener in listeners)
+
+
+async def _connect(route: Route) -> Any:
+    return _NO_SOCKET
 
 
 async def _turns() -> None:

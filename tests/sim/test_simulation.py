@@ -1,4 +1,4 @@
-"""The simulation itself: a few hundred seeds, each replays exactly, and rules that are broken on purpose are caught."""
+"""The simulation itself: its first seeds, each replays exactly, and rules that are broken on purpose are caught."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sim.mutations import MUTATIONS, SEEDS, caught_after
 from sim.run import failures, main, run_seed
 from sim.scenario import scenario_of
 from sim.world import simulate
+from thoroughness import amount
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("first", range(0, 250, 50))
+@pytest.mark.parametrize("first", range(0, amount(100, thorough=250), 50))
 def test_what_was_said_is_heard_once_in_order_at_its_own_utterance(first: int) -> None:
     found = {seed: verdict.problems for seed, verdict in failures(range(first, first + 50))}
     assert found == {}, "again with: make simulate-faults SEED=n VERBOSE=1"

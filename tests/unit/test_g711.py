@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcall import g711
+from thoroughness import amount
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -113,7 +114,7 @@ WIDTH_OBJECTS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=amount(100, thorough=400), deadline=None)
 @pytest.mark.parametrize("name", NAMES)
 @given(fragment=FRAGMENTS, width=WIDTH_OBJECTS)
 def test_any_objects_get_what_audioop_gives(name, fragment, width):

@@ -32,6 +32,7 @@ from fastcall._http2 import (
 from fastcall.rules.grpc import header_block
 from h2peer import ANSWER, grpc_message
 from h2peer import OK as TRAILERS
+from thoroughness import amount
 
 try:
     _http2.load()
@@ -419,14 +420,14 @@ def feed(data: bytes, cut: int) -> None:
     assert len(ended) <= 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=amount(100, thorough=300), deadline=None)
 @given(st.binary(max_size=400), st.integers(1, 50))
 def test_any_bytes(data, cut):
     feed(data, cut)
     feed(RECORDED[: len(data)] + data, cut)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=amount(150, thorough=500), deadline=None)
 @given(st.integers(0, len(RECORDED) - 1), st.integers(1, 255), st.integers(0, len(RECORDED)), st.integers(1, 2000))
 def test_recorded_bytes_with_a_mistake(at, flip, length, cut):
     data = bytearray(RECORDED[: length or None])

@@ -1,7 +1,7 @@
 """With the hot lane and without: the same events, bytes, counters, warnings and closes, whatever comes and however cut.
 
-``FASTCALL_FUZZ_FRAMES`` says how many mutated frames are tried; with more than the default, every cut of everything is
-tried as well.
+``FASTCALL_FUZZ_FRAMES`` says how many mutated frames are tried; with more than a few thousand, every cut of everything
+is tried as well.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from lanes import (
 )
 from peers import turns, upgrade_request
 from sim.clock import elapse, in_virtual_time
+from thoroughness import THOROUGH, amount
 
-FUZZ_FRAMES = int(os.environ.get("FASTCALL_FUZZ_FRAMES", "4000"))
+FUZZ_FRAMES = int(os.environ.get("FASTCALL_FUZZ_FRAMES") or amount(1500, thorough=4000))
 EVERYTHING = FUZZ_FRAMES > 4000
 
 # --- the corpus: messages at the place of the frame at 140 ms of a live call ----------------------------------------
@@ -227,22 +228,34 @@ async def test_whole(name: str) -> None:
         await alone.drop()
 
 
+def cuts_of(name: str) -> list[list[int]]:
+    """Where a place is cut: in two at every byte of its head and at some of the rest, and at every byte at once.
+
+    The heads of a text are those of the ordinary one: each of the others is cut at every third byte of its head.
+    """
+    data = PLACES[name]
+    first, step = (
+        (0, 1) if THOROUGH or EVERYTHING or name in HEADS or name == "ordinary" else (list(PLACES).index(name) % 3, 3)
+    )
+    if len(data) > 2000:
+        cuts = [[at] for at in (1, 2, 3, 4, 7, 8, 9, 10, 14, 500, 1030, 1040, len(data) - 1)]
+        return cuts[first::step]
+    apart = 1 if EVERYTHING else 1 + len(data) // amount(6, thorough=24)
+    head = range(1, min(15, len(data)))[first::step]
+    return [*([at] for at in (*head, *range(15 + first, len(data), apart), len(data) - 1)), list(range(1, len(data)))]
+
+
 @pytest.mark.parametrize("name", PLACES)
 @in_virtual_time
 async def test_cut(name: str) -> None:
-    """In two reads at every place, and byte by byte; with its neighbours in the same read."""
+    """In two reads, and byte by byte; with its neighbours in the same read."""
     data = PLACES[name]
-    if len(data) > 2000:
-        cuts = [[at] for at in (1, 2, 3, 4, 7, 8, 9, 10, 14, 500, 1030, 1040, len(data) - 1)]
-    else:
-        step = 1 if EVERYTHING else 1 + len(data) // 24
-        cuts = [[at] for at in (*range(1, min(15, len(data))), *range(15, len(data), step), len(data) - 1)]
-        cuts.append(list(range(1, len(data))))
-    for cut in cuts:
+    for cut in cuts_of(name):
         await play(Pair(), *splits(data, cut))
     before, after = frame(media(AT_MS - 20, speech(1))), frame(media(AT_MS + 20, speech(3)))
     together = before + data + after
-    for at in range(1, len(together), 1 if EVERYTHING and len(data) < 2000 else 1 + len(together) // 8):
+    pieces = amount(4, thorough=8)
+    for at in range(1, len(together), 1 if EVERYTHING and len(data) < 2000 else 1 + len(together) // pieces):
         pair = Pair()
         pair.receive(prelude(1), *splits(together, [at]))
         pair.check()

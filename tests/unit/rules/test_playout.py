@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcall.rules.playout import ECHO_GRACE_S, Playout
+from thoroughness import amount
 
 
 @dataclass
@@ -61,7 +62,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=amount(80, thorough=300), deadline=None)
 @given(STEPS)
 def test_as_the_twin_says(steps: list[tuple[str, int, int]]) -> None:
     playout, story, now, echoes = Playout(), Story(), 100.0, list[str]()
@@ -130,7 +131,7 @@ def test_the_lead_and_who_is_playing() -> None:
     assert playout.heard_samples(1, now=1.0) == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=amount(80, thorough=300), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["chunk", "mark", "echo", "skip", "clear", "wait"]), st.integers(0, 300)), max_size=60
