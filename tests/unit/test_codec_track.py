@@ -197,10 +197,10 @@ def test_a_producer_thread_and_a_consumer():
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_threads_that_run_at_the_same_time(tmp_path, compiler):
+def test_threads_that_run_at_the_same_time(compiler):
     if not has_compiler(compiler):
         pytest.skip(f"no {COMPILERS[compiler][0]} (and, for Arm, qemu-user) here")
-    done = build_and_run(tmp_path, "audio.c", compiler, f"-DSAMPLES={SAMPLES}")
+    done = build_and_run("audio.c", compiler, f"-DSAMPLES={SAMPLES}")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) >= SAMPLES
 
@@ -224,7 +224,7 @@ def test_the_memory_order_is_what_it_takes(tmp_path, right, wrong):
     options = [f"-DSAMPLES={SAMPLES // 3}", "-fsanitize=thread", "-g"]
     # Whether the two threads meet where the order is weak is chance: not in every run.
     for _ in range(12 if right else 1):
-        done = build_and_run(tmp_path, "audio.c", "own", *options, headers=tmp_path)
+        done = build_and_run("audio.c", "own", *options, headers=tmp_path)
         if done.returncode != 0:
             break
     assert ("data race" in done.stderr) is bool(right), done.stderr
