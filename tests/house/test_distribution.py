@@ -1,13 +1,21 @@
-"""What leaves the house: a source distribution from which the wheel can be built, and a wheel with the core in it."""
+"""What leaves the house: a source distribution from which the wheel can be built, and a wheel with the core in it.
+
+What archives of the same files held, by the same tools, is in build/distributions: to compile the core takes long.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -30,15 +38,36 @@ def distributions(tmp_path_factory):
     shutil.copytree(SRC, tree / "src" / "fastcall", ignore=unwanted)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
+    known = ROOT / "build" / "distributions" / f"{content_of(tree)}.json"
+    known.parent.mkdir(parents=True, exist_ok=True)
+    with known.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest's workers share the tests, and this
+        if not known.exists():
+            names = json.dumps(built(place, tree))
+            known.write_text(names)
+    in_source, in_wheel = json.loads(known.read_text())
+    return set(in_source), set(in_wheel)
+
+
+def content_of(tree: Path) -> str:
+    """Of the files, and of what makes archives of them."""
+    content = hashlib.sha256(repr([sys.version, *map(metadata.version, ("cython", "pip", "setuptools"))]).encode())
+    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+        content.update(repr((path.relative_to(tree).as_posix(), path.read_bytes())).encode())
+    return content.hexdigest()
+
+
+def built(place: Path, tree: Path) -> tuple[list[str], list[str]]:
+    """The names in the archives of ``tree``."""
     run(sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(place), cwd=tree)
     source = next(place.glob("*.tar.gz"))
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index"]
     run(*pip, "-w", str(place), str(source), cwd=place)
     wheel = next(place.glob("*.whl"))
     with tarfile.open(source) as archive:
-        in_source = {name.partition("/")[2] for name in archive.getnames()}
+        in_source = [name.partition("/")[2] for name in archive.getnames()]
     with zipfile.ZipFile(wheel) as archive:
-        in_wheel = set(archive.namelist())
+        in_wheel = archive.namelist()
     return in_source, in_wheel
 
 

@@ -24,14 +24,20 @@ def is_wait(call: ast.Call) -> bool:
     return argument != "0" and not any(clock in argument for clock in (".time()", ".monotonic()"))
 
 
+def name_called(call: ast.Call) -> str:
+    function = call.func
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
+
+
 def sleeps(tree: ast.Module):
     """(function, line) of each call of something called sleep that waits."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
-            is_sleep = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
-            if is_sleep and is_wait(node):
+            if isinstance(node, ast.Call) and name_called(node) == "sleep" and is_wait(node):
                 yield function.name, node.lineno
 
 
