@@ -23,7 +23,7 @@ from sim.world import SimSocket, SimVoice, simulate
 from thoroughness import amount
 
 SETTINGS = Settings(stt_rotate_after_s=24, stt_rotate_by_s=30)
-LONG_S = amount(1200, thorough=3600)
+LONG_S = amount(900, thorough=3600)
 PROVIDER = ProviderTraits(stream_limit_s=40, faults_per_s=1 / 60, faults_until_s=LONG_S - 10, final_s=(0.3, 1.0))
 # What a call refers to, but does not hold: the world around it.
 AROUND = (
@@ -57,7 +57,7 @@ def test_a_long_call_holds_no_more_than_a_minute() -> None:
     def look(at_s: float, runner: CallRunner) -> None:
         nonlocal turns
         turns += 1
-        window = "first" if 60 < at_s < 460 else "last" if LONG_S - 500 < at_s < LONG_S - 100 else None
+        window = "first" if 60 < at_s < 360 else "last" if LONG_S - 400 < at_s < LONG_S - 100 else None
         if window and turns % 97 == 0:
             sizes[window].append(held_by(runner))
 

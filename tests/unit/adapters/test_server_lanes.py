@@ -240,7 +240,7 @@ def cuts_of(name: str) -> list[list[int]]:
     if len(data) > 2000:
         cuts = [[at] for at in (1, 2, 3, 4, 7, 8, 9, 10, 14, 500, 1030, 1040, len(data) - 1)]
         return cuts[first::step]
-    apart = 1 if EVERYTHING else 1 + len(data) // amount(6, thorough=24)
+    apart = 1 if EVERYTHING else 1 + len(data) // amount(4, thorough=24)
     head = range(1, min(15, len(data)))[first::step]
     return [*([at] for at in (*head, *range(15 + first, len(data), apart), len(data) - 1)), list(range(1, len(data)))]
 
@@ -254,7 +254,7 @@ async def test_cut(name: str) -> None:
         await play(Pair(), *splits(data, cut))
     before, after = frame(media(AT_MS - 20, speech(1))), frame(media(AT_MS + 20, speech(3)))
     together = before + data + after
-    pieces = amount(4, thorough=8)
+    pieces = amount(3, thorough=8)
     for at in range(1, len(together), 1 if EVERYTHING and len(data) < 2000 else 1 + len(together) // pieces):
         pair = Pair()
         pair.receive(prelude(1), *splits(together, [at]))
