@@ -91,7 +91,7 @@ class _Side:
                 recognizer=_SilentRecognizer(),
                 config=StreamConfig("en-US", "default"),
                 voice=WebRtcVoiceDetector(),
-                sink=lambda event, *, call_sid, stream_sid: None,
+                sink=lambda event, *, key, stream_sid: None,
             )
             self.calls.append(call)
             return call

@@ -25,6 +25,7 @@ from fastcall.adapters.vad import WebRtcVoiceDetector
 from fastcall.drivers.runner import CallRunner
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.tones import synthesize
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, turns
@@ -194,8 +195,8 @@ class Side:
         side.connection.attach(side.runner)
         return side
 
-    def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
-        self.events.append((event, call_sid, stream_sid))
+    def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
+        self.events.append((event, key.call_sid, stream_sid))
 
     def receive(self, data: bytes) -> None:
         lane = self.runner.lane

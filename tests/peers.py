@@ -232,22 +232,24 @@ class Transcripts:
         self.records.append(json.loads(line))
         self._news.set()
 
-    def of(self, call_sid: str, *events: str) -> list[dict[str, Any]]:
-        return [r for r in self.records if r["call_sid"] == call_sid and (not events or r["event"] in events)]
+    def of(self, sid: str, *events: str) -> list[dict[str, Any]]:
+        """The records of a call, or of one stream, by its id."""
+        mine = (record for record in self.records if sid in (record["call_sid"], record["stream_sid"]))
+        return [record for record in mine if not events or record["event"] in events]
 
-    async def wait_for(self, call_sid: str, event: str, count: int = 1) -> dict[str, Any]:
-        """The ``count``-th such event of the call, now or later."""
+    async def wait_for(self, sid: str, event: str, count: int = 1) -> dict[str, Any]:
+        """The ``count``-th such event of the call, or of the stream, now or later."""
         async with asyncio.timeout(PATIENCE_S):
-            while len(found := self.of(call_sid, event)) < count:
+            while len(found := self.of(sid, event)) < count:
                 self._news.clear()
                 await self._news.wait()
         return found[count - 1]
 
-    def utterances(self, call_sid: str) -> list[str]:
-        """The text that each utterance of the call has in the end, in order of time."""
+    def utterances(self, sid: str) -> list[str]:
+        """The text that each utterance of the call, or of the stream, has in the end, in order of time."""
         texts: dict[int, str] = {}
         starts: dict[int, int] = {}
-        for record in self.of(call_sid, "utterance_begin", "utterance_end", "amended"):
+        for record in self.of(sid, "utterance_begin", "utterance_end", "amended"):
             if record["event"] == "utterance_begin":
                 starts[record["utterance_id"]] = record["start_ms"]
             else:
@@ -308,8 +310,8 @@ def words_of_call(number: int, count: int, *, start: int = 0) -> list[str]:
 class Phone:
     """A caller whose every message the test decides. ``async with Phone(url) as phone``."""
 
-    def __init__(self, url: str, name: str = "phone", **connect_options: Any) -> None:
-        self.ids = CallIds.derive(name, 0)
+    def __init__(self, url: str, name: str = "phone", *, ids: CallIds | None = None, **connect_options: Any) -> None:
+        self.ids = ids or CallIds.derive(name, 0)
         self._options = {"compression": None, "ping_interval": None, "max_size": None, "proxy": None, **connect_options}
         self.messages = CallerMessages(self.ids)
         self._url = url
@@ -327,16 +329,22 @@ class Phone:
     def call_sid(self) -> str:
         return self.ids.call_sid
 
-    async def start(self, parameters: dict[str, str] | None = None) -> None:
-        await self.socket.send(self.messages.connected())
-        await self.socket.send(self.messages.start(parameters or {}))
+    @property
+    def stream_sid(self) -> str:
+        return self.ids.stream_sid
 
-    def media(self, mulaw: bytes) -> list[str]:
-        """The messages that carry ``mulaw``, in pieces of 20 ms."""
-        audio = PhoneAudio(mulaw, tail_s=0.0)
+    async def start(self, parameters: dict[str, str] | None = None, *, tracks: Sequence[str] = ("inbound",)) -> None:
+        await self.socket.send(self.messages.connected())
+        await self.socket.send(self.messages.start(parameters or {}, tracks))
+
+    def media(self, mulaw: bytes, outbound: bytes = b"") -> list[str]:
+        """The messages that carry ``mulaw``, in pieces of 20 ms, and ``outbound`` beside it on the other track."""
+        audio, other = PhoneAudio(mulaw, tail_s=0.0), PhoneAudio(outbound, tail_s=0.0)
         made = []
         for frame in range(audio.frames or 0):
             made.append(self.messages.media(self._frame, audio.payload(frame)))
+            if frame < (other.frames or 0):
+                made.append(self.messages.media(self._frame, other.payload(frame), "outbound"))
             self._frame += 1
         return made
 

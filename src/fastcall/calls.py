@@ -25,6 +25,7 @@ from fastcall.ports import Fallback, Gate, StreamConfig
 from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
 from fastcall.rules.records import log_line, one_line, record_line
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.streamtoken import TICKET
 from fastcall.settings import Settings
 
@@ -205,9 +206,9 @@ class CallHost:
             runner.count()
         return self.metrics.snapshot()
 
-    def silent_calls(self, at_least_s: float) -> list[str]:
-        """The ids of calls whose sockets have been silent for so long."""
-        return [runner.label for runner in self._calls if runner.silent_s() >= at_least_s]
+    def silent_calls(self, at_least_s: float) -> set[StreamKey]:
+        """The calls that have a socket which has been silent for so long."""
+        return {runner.place for runner in self._calls if runner.place is not None and runner.silent_s() >= at_least_s}
 
     # --- calls ----------------------------------------------------------------------------------------------
 
@@ -219,14 +220,15 @@ class CallHost:
     def _look_for_watched(self) -> None:
         """Only here is it asked which calls are watched: where nobody watches, a batch costs nothing more."""
         self.metrics.watched = {
-            runner.clock: partial(self._tell_batch, runner.label)
+            runner.clock: partial(self._tell_batch, runner)
             for runner in (self._calls if self._watched else ())
-            if runner.clock is not None and runner.label in self._watched
+            if runner.clock is not None and runner.key.call_sid in self._watched
         }
 
-    def _tell_batch(self, call_sid: str, start: int, end: int) -> None:
-        event = TranscriptEvent("batch", start_sample=start, end_sample=end)
-        self._emit_batch(call_sid, record_line(event, call_sid=call_sid, stream_sid="", at=time.time()))
+    def _tell_batch(self, runner: CallRunner, start: int, end: int) -> None:
+        event, call_sid = TranscriptEvent("batch", start_sample=start, end_sample=end), runner.key.call_sid
+        line = record_line(event, call_sid=call_sid, stream_sid=runner.stream_sid, at=time.time())
+        self._emit_batch(call_sid, line)
 
     def _make_runner(self, connection: MediaConnection) -> CallRunner:
         assert self._gate is not None
@@ -250,22 +252,22 @@ class CallHost:
 
     def _forget(self, runner: CallRunner) -> None:
         self._calls.discard(runner)
-        if runner.label in self._watched:
+        if runner.key.call_sid in self._watched:
             self._look_for_watched()
 
-    def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
-        line = log_line(event, call_sid=call_sid)
+    def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
+        line = log_line(event, key=key)
         if line is not None and log.isEnabledFor(logging.INFO):
             # Not ``log.info``: it looks up the line that calls it, in vain, and that is half of its work.
-            extra = {"call": one_line(call_sid)}
+            extra = {"call": one_line(key.call_sid)}
             log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None, extra=extra))
-        if event.event == "session_started" and call_sid in self._watched:
+        if event.event == "session_started" and key.call_sid in self._watched:
             self._look_for_watched()
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
             log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
         if self._is_read():
-            self._emit(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
+            self._emit(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 
 
 class _Entry:
@@ -290,9 +292,9 @@ class _Entry:
             self._leave_room(self._connection.transport)
         return answer
 
-    def holder(self, call_sid: str) -> CallHolder | None:
+    def holder(self, key: StreamKey) -> CallHolder | None:
         """See ``Gate``."""
-        return self._gate.holder(call_sid)
+        return self._gate.holder(key)
 
-    def leave(self, call_sid: str, holder: CallHolder) -> None:
-        self._gate.leave(call_sid, holder)
+    def leave(self, key: StreamKey, holder: CallHolder) -> None:
+        self._gate.leave(key, holder)

@@ -104,11 +104,11 @@ class Console:
         return PlainAnswer(200, content, content_type, headers=headers)
 
     async def _calls(self, request: PlainRequest) -> PlainAnswer:
-        """``GET``: the ids of the live calls. ``POST``: what a browser needs to place one."""
+        """``GET``: the streams of the live calls. ``POST``: what a browser needs to place one."""
         if not self._doorman.may_read(request):
             return self._refusal()
         if request.method == "GET":
-            return _json(200, {"live": self._gate.call_sids})
+            return _json(200, {"live": [{**key.words(), "stream_sid": sid} for key, sid in self._gate.streams]})
         call_sid, stream_sid = f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}"
         if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
             return _json(503, {"error": "there is no room for another call"})

@@ -20,8 +20,9 @@ from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.options import ServeOptions
 from fastcall.rules.heartbeat import Heartbeat
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.records import one_line, record_line
+from fastcall.rules.records import call_fields, record_line
 from fastcall.rules.restarts import RestartPause
+from fastcall.rules.streamkey import STREAM, StreamKey
 from fastcall.worker import LINE_LIMIT_BYTES
 
 __all__ = ["CrewMember", "CrewOwner", "RemoteCall"]
@@ -68,7 +69,7 @@ class CrewOwner(Protocol):
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
         """A worker has begun a call: revoke it if it may not be."""
 
-    def left(self, call_sid: str, holder: RemoteCall) -> None:
+    def left(self, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
 
     def publish(self, line: str) -> None:
@@ -94,10 +95,12 @@ class RemoteCall:
     def __init__(self, worker: CrewMember, call: CallStarted) -> None:
         self._worker = worker
         self.call = call
+        self.key = StreamKey.of(call)
+        self.is_silent = False
+        """Whether its socket has been silent for so long that it is dead."""
 
     def silent_s(self) -> float:
-        is_over = self.call.call_sid in self._worker.silent or not self._worker.has(self)
-        return float("inf") if is_over else 0.0
+        return float("inf") if self.is_silent or not self._worker.has(self) else 0.0
 
     @property
     def is_there(self) -> bool:
@@ -108,8 +111,8 @@ class RemoteCall:
         self.revoke(1008, "the call came back on another socket")
 
     def revoke(self, code: int, text: str) -> None:
-        if self._worker.has(self):  # else the worker has closed it, and the call's id is another socket's there
-            self._worker.say("revoke", call_sid=self.call.call_sid, code=code, text=text)
+        if self._worker.has(self):  # else the worker has closed it, and the key is another socket's there
+            self._worker.say("revoke", key=self.key.words(), code=code, text=text)
 
 
 class CrewMember:
@@ -119,7 +122,7 @@ class CrewMember:
         self._number = number
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[str, RemoteCall] = {}
+        self._calls: dict[StreamKey, RemoteCall] = {}
         self._sent = 0
         self._received = 0
         self._open = 0
@@ -137,7 +140,6 @@ class CrewMember:
         self.has_room = True
         self.is_strained = False
         self.fails = False
-        self.silent: frozenset[str] = frozenset()
         self.recogniser = ""
         self._task = self._loop.create_task(self._live())
 
@@ -162,7 +164,7 @@ class CrewMember:
 
     def has(self, call: RemoteCall) -> bool:
         """Whether the call is there, and no newer socket of it."""
-        return self._calls.get(call.call.call_sid) is call
+        return self._calls.get(call.key) is call
 
     async def began(self) -> None:
         """Return when it is ready for the first time.
@@ -354,7 +356,6 @@ class CrewMember:
         self.is_full = word["is_full"]
         if self.is_full:
             self._take_back()
-        self.silent = frozenset(word["silent"])
 
     def _count(self, word: dict[str, Any]) -> None:
         self._numbers = word["numbers"]
@@ -362,14 +363,27 @@ class CrewMember:
             self._asked.set_result(None)
 
     def _enter(self, word: dict[str, Any]) -> None:
-        call = CallStarted(word["stream_sid"], word["call_sid"], "", custom_parameters=word["tokens"])
-        holder = self._calls[call.call_sid] = RemoteCall(self, call)
+        key = StreamKey.of_words(word["key"])
+        parameters = {**word["tokens"], STREAM: key.name}
+        call = CallStarted(word["stream_sid"], key.call_sid, "", key.tracks, parameters)
+        holder = self._calls[key] = RemoteCall(self, call)
         self._owner.entered(call, holder)
 
     def _leave(self, word: dict[str, Any]) -> None:
-        holder = self._calls.pop(word["call_sid"], None)
+        holder = self._calls.pop(StreamKey.of_words(word["key"]), None)
         if holder is not None:
-            self._owner.left(word["call_sid"], holder)
+            self._owner.left(holder)
+
+    def _silent(self, word: dict[str, Any]) -> None:
+        self._note_silent(word, True)
+
+    def _heard(self, word: dict[str, Any]) -> None:
+        self._note_silent(word, False)
+
+    def _note_silent(self, word: dict[str, Any], is_silent: bool) -> None:
+        holder = self._calls.get(StreamKey.of_words(word["key"]))
+        if holder is not None:  # else it has left since
+            holder.is_silent = is_silent
 
     def _line(self, word: dict[str, Any]) -> None:
         self._owner.publish(word["line"])
@@ -388,16 +402,16 @@ class CrewMember:
         if self._owner.is_stopping and not status:
             return
         self._owner.metrics.worker_deaths += 1
-        named = ", ".join(one_line(call_sid) for call_sid in list(lost)[:MAX_CALLS_NAMED])
+        named = ", ".join(call_fields(key).removeprefix("call=") for key in list(lost)[:MAX_CALLS_NAMED])
         more = f" and {len(lost) - MAX_CALLS_NAMED} more" if len(lost) > MAX_CALLS_NAMED else ""
         how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
         calls = f": {named}{more}" if lost else ""
         log.error("worker %d %s; lost are %d calls%s (%d sockets)", self._number, how, len(lost), calls, sockets)
-        for call_sid, holder in lost.items():
-            self._owner.left(call_sid, holder)
+        for key, holder in lost.items():
+            self._owner.left(holder)
             event = TranscriptEvent("call_ended", text="the process that had the call died")
             stream_sid = holder.call.stream_sid
-            self._owner.publish(record_line(event, call_sid=call_sid, stream_sid=stream_sid, at=time.time()))
+            self._owner.publish(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 
 
 _HEARD: dict[str, Callable[[CrewMember, dict[str, Any]], None]] = {
@@ -407,6 +421,8 @@ _HEARD: dict[str, Callable[[CrewMember, dict[str, Any]], None]] = {
     "numbers": CrewMember._count,
     "enter": CrewMember._enter,
     "leave": CrewMember._leave,
+    "silent": CrewMember._silent,
+    "heard": CrewMember._heard,
     "line": CrewMember._line,
     "batch": CrewMember._batch,
 }

@@ -19,6 +19,7 @@ from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
 from fastcall.rules.gate import CallGate, CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.streamtoken import StreamTokens, console_tickets
 from fastcall.settings import Settings
 from fastcall.website import Website
@@ -187,13 +188,13 @@ class Door:
             self._metrics.note_refusal(refusal)
         return refusal
 
-    def holder(self, call_sid: str) -> CallHolder | None:
+    def holder(self, key: StreamKey) -> CallHolder | None:
         """See ``Gate``."""
-        return self.gate.holder(call_sid)
+        return self.gate.holder(key)
 
-    def leave(self, call_sid: str, holder: CallHolder) -> None:
+    def leave(self, key: StreamKey, holder: CallHolder) -> None:
         """A call's socket is gone."""
-        self.gate.leave(call_sid, holder)
+        self.gate.leave(key, holder)
         self._metrics.calls_live = self.gate.live
 
     # --- readiness ----------------------------------------------------------------------------------------

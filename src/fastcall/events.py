@@ -291,6 +291,7 @@ CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed
 
 TranscriptEventName = Literal[
     "call_started",
+    "call_moved",
     "session_started",
     "session_rotated",
     "session_failed",

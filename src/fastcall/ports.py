@@ -14,6 +14,7 @@ from fastcall._codec import MediaLane
 from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.rules.gate import CallHolder, Refusal
 from fastcall.rules.rollover import CircuitBreaker
+from fastcall.rules.streamkey import StreamKey
 
 __all__ = [
     "CallSocket",
@@ -204,14 +205,15 @@ class Gate(Protocol):
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """The call's ``start`` came; None lets it begin, and ``leave`` is then owed."""
 
-    def holder(self, call_sid: str) -> CallHolder | None:
+    def holder(self, key: StreamKey) -> CallHolder | None:
         """Who has the call's socket, as far as this process knows."""
 
-    def leave(self, call_sid: str, holder: CallHolder) -> None:
+    def leave(self, key: StreamKey, holder: CallHolder) -> None:
         """The call has no socket any more."""
 
 
 class TranscriptSink(Protocol):
     """Who is told of transcript events; must return at once."""
 
-    def __call__(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None: ...
+    def __call__(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
+        """Something happened in the call ``key``, which has the stream ``stream_sid`` now."""

@@ -212,13 +212,13 @@ class Supervisor:
             if refusal is not None:
                 holder.revoke(refusal.code, refusal.text)
 
-    def left(self, call_sid: str, holder: RemoteCall) -> None:
+    def left(self, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
         assert self._door is not None
-        self._door.leave(call_sid, holder)
+        self._door.leave(holder.key, holder)
         if holder in self._doubles:
             self._doubles.pop(holder).cancel()
-        elif (next_one := next((each for each in self._doubles if each.call.call_sid == call_sid), None)) is not None:
+        elif (next_one := next((each for each in self._doubles if each.key == holder.key), None)) is not None:
             self._decide(next_one)
 
     def publish(self, line: str) -> None:

@@ -4,8 +4,8 @@ The two speak in lines of JSON over a socket pair (``do`` from the parent, ``tel
 over another. When the parent is gone, or says so, the worker closes its calls, lets their last words come, and ends.
 
 What concerns one call only is decided here. What concerns all processes is the parent's: whether another process has
-the call, or has spent its token, or has taken the last place. A call begins at once and is revoked, if it must be, one
-message later: a caller does not wait for two processes to agree.
+the call (by its ``StreamKey``), or has spent its token, or has taken the last place. A call begins at once and is
+revoked, if it must be, one message later: a caller does not wait for two processes to agree.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
 from fastcall.rules.gate import DEAD_AFTER_S, CallGate, CallHolder, Refusal
 from fastcall.rules.metrics import Metrics
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens, console_tickets
 from fastcall.settings import Settings
 
@@ -71,7 +72,9 @@ class Worker:
         tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
         tickets = console_tickets(settings.stream_secret, settings.admin_token)
         self._gate = CallGate(max_calls=NO_LIMIT, tokens=tokens, tickets=tickets)
-        self._holders: dict[str, CallHolder] = {}
+        self._holders: dict[StreamKey, CallHolder] = {}
+        self._silent: set[StreamKey] = set()
+        """The calls of which the parent was told that they are silent."""
         self._open = 0
 
     async def run(self) -> None:
@@ -132,9 +135,10 @@ class Worker:
         elif word["do"] == "watch":
             self._host.watch(frozenset(word["call_sids"]))
         elif word["do"] == "revoke":
-            holder = self._holders.get(word["call_sid"])
+            key = StreamKey.of_words(word["key"])
+            holder = self._holders.get(key)
             if isinstance(holder, CallRunner):
-                self.leave(word["call_sid"], holder)
+                self.leave(key, holder)
                 holder.revoked(word["code"], word["text"])
 
     def _tell(self, what: str, **more: Any) -> None:
@@ -157,8 +161,12 @@ class Worker:
             is_full=self._receiver.is_full,
             is_strained=self._host.is_strained,
             fails=self._host.fails,
-            silent=self._host.silent_calls(DEAD_AFTER_S),
         )
+        # A line each, and only of what has changed: however many calls are silent, no line is longer than one key.
+        silent = self._host.silent_calls(DEAD_AFTER_S)
+        for key in silent ^ self._silent:
+            self._tell("silent" if key in silent else "heard", key=key.words())
+        self._silent = silent
 
     def _snapshot(self) -> dict[str, Any]:
         self._metrics.sockets_waiting = len(self._room)
@@ -173,23 +181,24 @@ class Worker:
         """A call's start came: decide what can be decided here, and ask the parent for the rest."""
         refusal = self._gate.enter(call, holder, now=time.monotonic(), unix_now=time.time())
         if refusal is None:
-            self._holders[call.call_sid] = holder
+            key = StreamKey.of(call)
+            self._holders[key] = holder
             tokens = {name: call.custom_parameters.get(name, "") for name in (PARAMETER, TICKET)}
-            self._tell("enter", call_sid=call.call_sid, stream_sid=call.stream_sid, tokens=tokens)
+            self._tell("enter", key=key.words(), stream_sid=call.stream_sid, tokens=tokens)
         else:
             self._metrics.note_refusal(refusal)
         return refusal
 
-    def holder(self, call_sid: str) -> CallHolder | None:
+    def holder(self, key: StreamKey) -> CallHolder | None:
         """See ``Gate``."""
-        return self._gate.holder(call_sid)
+        return self._gate.holder(key)
 
-    def leave(self, call_sid: str, holder: CallHolder) -> None:
+    def leave(self, key: StreamKey, holder: CallHolder) -> None:
         """A call's socket is gone."""
-        self._gate.leave(call_sid, holder)
-        if self._holders.get(call_sid) is holder:
-            del self._holders[call_sid]
-            self._tell("leave", call_sid=call_sid)
+        self._gate.leave(key, holder)
+        if self._holders.get(key) is holder:
+            del self._holders[key]
+            self._tell("leave", key=key.words())
 
     def _note_idle_closed(self) -> None:
         self._metrics.idle_closed += 1

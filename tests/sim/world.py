@@ -12,6 +12,7 @@ from fastcall.drivers.runner import CallRunner
 from fastcall.drivers.session import RecognitionSession
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
+from fastcall.rules.streamkey import StreamKey
 from sim.clock import VirtualLoop, run_virtual
 from sim.fallback import SimFallback
 from sim.provider import SimRecognizer
@@ -210,7 +211,7 @@ class _World:
             if self._session is not None:
                 self.seen.unsettled_at_hang_up = self._session.call_samples - self._session._hypothesis.final_end
 
-    def _sink(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
+    def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         self.seen.events.append((self._loop.time(), event))
         if self._trace is not None:
             span = f" {event.start_sample}..{event.end_sample}" if event.utterance_id else ""

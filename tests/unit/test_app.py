@@ -10,6 +10,7 @@ import pytest
 from fastcall.app import ServeOptions, Server
 from fastcall.errors import UsageError
 from fastcall.events import TranscriptEvent
+from fastcall.rules.streamkey import StreamKey
 from fastcall.settings import Settings
 
 
@@ -25,7 +26,7 @@ async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytes
     server = Server(Settings(speech_emulator_host="h:1"), ServeOptions())
     for _ in range(2):
         server._calls._sink(
-            TranscriptEvent("session_failed", text="UNAVAILABLE: gone"), call_sid="CA1", stream_sid="MZ1"
+            TranscriptEvent("session_failed", text="UNAVAILABLE: gone"), key=StreamKey("CA1"), stream_sid="MZ1"
         )
     assert [record.message for record in caplog.records if "WHISPER_MODEL" in record.message] == [
         "there is no fallback for what the recogniser cannot serve: set WHISPER_MODEL to a Whisper model "

@@ -14,6 +14,10 @@ from fastcall.events import CallStarted
 from fastcall.options import ServeOptions
 from fastcall.rules.gate import CallGate
 from fastcall.rules.metrics import Metrics
+from fastcall.rules.streamkey import StreamKey
+
+MAIN = {"call_sid": "CA1", "stream": "", "tracks": ("inbound",)}
+FORK = {"call_sid": "CA1", "stream": "monitor", "tracks": ("inbound",)}
 
 
 class Owner:
@@ -34,8 +38,8 @@ class Owner:
         if refusal is not None:
             holder.revoke(refusal.code, refusal.text)
 
-    def left(self, call_sid: str, holder: RemoteCall) -> None:
-        self.gate.leave(call_sid, holder)
+    def left(self, holder: RemoteCall) -> None:
+        self.gate.leave(holder.key, holder)
 
     def publish(self, line: str) -> None:
         pass
@@ -66,14 +70,36 @@ async def test_a_call_that_came_back_to_its_worker_is_let_alone(
     member, owner = idle
     said: list[str] = []
     monkeypatch.setattr(member, "say", lambda what, **more: said.append(what))
-    enter = {"tell": "enter", "call_sid": "CA1", "stream_sid": "MZ1", "tokens": {}}
+    enter = {"tell": "enter", "key": MAIN, "stream_sid": "MZ1", "tokens": {}}
     member.hear(enter)
     if is_known_to_be_silent:
-        member.silent = frozenset({"CA1"})
+        member.hear({"tell": "silent", "key": MAIN})
     member.hear({**enter, "stream_sid": "MZ2"})  # the worker has seen that the first socket is dead
     assert (said, owner.gate.live) == ([], 1)
-    member.hear({"tell": "leave", "call_sid": "CA1"})
+    member.hear({"tell": "leave", "key": MAIN})
     assert owner.gate.live == 0
+
+
+async def test_what_a_worker_tells_of_one_stream_of_a_call_is_not_of_the_other(
+    idle: tuple[CrewMember, Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, owner = idle
+    said: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(member, "say", lambda what, **more: said.append((what, more)))
+    for stream_sid, key in (("MZ1", MAIN), ("MZ2", FORK)):
+        member.hear({"tell": "enter", "key": key, "stream_sid": stream_sid, "tokens": {}})
+    main, fork = (owner.gate.holder(StreamKey.of_words(key)) for key in (MAIN, FORK))
+    assert isinstance(main, RemoteCall)
+    assert isinstance(fork, RemoteCall)
+    member.hear({"tell": "silent", "key": FORK})
+    assert (main.silent_s(), fork.silent_s()) == (0.0, float("inf"))
+    member.hear({"tell": "heard", "key": FORK})
+    assert (main.silent_s(), fork.silent_s()) == (0.0, 0.0)
+    fork.revoke(1008, "why")
+    assert said == [("revoke", {"key": FORK, "code": 1008, "text": "why"})]
+    member.hear({"tell": "leave", "key": FORK})
+    member.hear({"tell": "silent", "key": FORK})  # of a call that has left meanwhile
+    assert (main.is_there, fork.is_there, owner.gate.streams) == (True, False, ((main.key, "MZ1"),))
 
 
 async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(

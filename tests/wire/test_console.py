@@ -242,7 +242,9 @@ async def test_a_page_places_a_call_however_the_server_is_guarded(
             live = json.loads((await ask(served.port, "/console/calls", headers=BEARER)).body)
             await phone.stop()
             await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert live == {"live": [call["call_sid"]]}
+        assert [(each["call_sid"], each["stream_sid"]) for each in live["live"]] == [
+            (call["call_sid"], call["stream_sid"])
+        ]
         assert served.transcripts.utterances(call["call_sid"]) == ["apple arrow"]
 
 
@@ -388,7 +390,8 @@ async def test_with_workers_a_page_places_calls_watches_them_and_uses_a_ticket_o
             await phone.start(call["parameters"])
             work = phone.speak(tones("[300] apple arrow [900]"))
             check_batches(await read_batches(port, phone.call_sid, work), phone.call_sid)
-            assert json.loads((await ask(port, "/console/calls")).body) == {"live": [phone.call_sid]}
+            (live,) = json.loads((await ask(port, "/console/calls")).body)["live"]
+            assert (live["call_sid"], live["stream_sid"]) == (phone.call_sid, call["stream_sid"])
             await phone.stop()
             await asyncio.to_thread(it.process.wait_for, "Streaming session closed")
         for _ in range(2):  # one for each worker: the second to come is revoked by the parent

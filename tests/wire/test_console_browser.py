@@ -24,7 +24,7 @@ from fastcall import g711
 from fastcall.rules.caller import CallerMessages, CallIds
 from fastcall.rules.twilio import clear_message, mark_message, media_message, parse_message
 from fastcall.rules.wav import read_wav
-from peers import PATIENCE_S, Process, Served, serving, tones
+from peers import PATIENCE_S, Phone, Process, Served, serving, tones
 from tone_talker import TONE_HZ, TONE_MS, tone
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs playwright: pip install 'fastcall[dev]'")
@@ -340,10 +340,37 @@ async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulato
             ["agent_audio", {**speech, "state": "cut", "end_ms": 2000, "heard_text": "With pleasure.", "heard_ms": 900}]
         )
         await playwright.expect(page.locator(".entry.agent .unheard")).to_have_text(" For how many?")
-        spans = await page.evaluate("window.fastcall.model.calls.get('CA1').spans.items")
+        spans = await page.evaluate("window.fastcall.model.calls.get('MZ1').spans.items")
         assert [(span["start"], span["cutAt"], span["end"]) for span in spans] == [(1000, 1900, 2000)]
         await tell(["call_ended", {}])
         await page.locator("#call[data-state=ended]").wait_for()
+
+
+async def test_two_streams_of_a_call_are_two_rows_and_one_that_moves_stays_one(prompt_emulator: str) -> None:
+    async with serving(prompt_emulator) as served, browsing() as page:
+        await page.goto(address(served))
+        await page.locator("#link[data-state=live]").wait_for()
+        main, fork, again = (Phone(served.url, ids=CallIds("CA1", sid)) for sid in ("MZ1", "MZ2", "MZ3"))
+        async with main, fork, again:
+            for phone, name, word in ((main, "", "apple"), (fork, "monitor", "arrow")):
+                await phone.start({"fastcall_stream": name})
+                await phone.say(tones(f"[300] {word} [700]"))
+                await served.transcripts.wait_for(phone.stream_sid, "utterance_end")
+            rows = page.locator("#call-list .call-row")
+            await playwright.expect(rows).to_have_count(2)
+            for row, word in ((rows.filter(has_text="monitor"), "arrow"), (rows.filter(has_text="apple"), "apple")):
+                await row.click()
+                texts = page.locator("#transcript .entry.utterance .entry-text")
+                await playwright.expect(texts).to_have_text(word)
+            await again.start({"fastcall_stream": "monitor"})
+            await again.say(tones("[100]"))
+            await fork.stop()
+            await again.say(tones("[300] autumn [700]"))
+            await until(page, "window.fastcall.model.calls.get('MZ2').snippet === 'autumn'")
+            await again.stop()
+            await until(page, "!window.fastcall.model.calls.get('MZ2').isLive")
+            assert await page.evaluate("window.fastcall.model.calls.get('MZ1').isLive")
+            assert await page.evaluate("[...window.fastcall.model.calls.keys()]") == ["MZ1", "MZ2"]
 
 
 CONTRAST = """() => {
@@ -398,13 +425,14 @@ async def test_hours_do_not_fill_the_page(prompt_emulator: str) -> None:
             """async () => {
               const { model } = window.fastcall;
               const at = Date.now() / 1000;
-              const event = (call_sid, name, more) => model.take({ event: name, call_sid, at, text: "words", ...more });
+              const event = (call_sid, name, more) =>
+                model.take({ event: name, call_sid, stream_sid: call_sid, at, text: "words", ...more });
               for (let n = 0; n < 3000; n++) event(`CA-many-${n}`, n % 2 ? "call_ended" : "call_started", {});
               for (let n = 0; n < 20000; n++) {
                 event("CA-long", "utterance_end", { utterance_id: n, start_ms: n, end_ms: n + 1 });
                 event("CA-long", "session_rotated", {});
                 event("CA-long", "agent_audio", { start_ms: n, end_ms: n + 1 });
-                model.takeBatch({ event: "batch", call_sid: "CA-long", start_ms: n, end_ms: n + 1, at });
+                model.takeBatch({ event: "batch", stream_sid: "CA-long", start_ms: n, end_ms: n + 1, at });
               }
               window.fastcall.choose("CA-long");
               await new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 300));

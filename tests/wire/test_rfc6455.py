@@ -110,7 +110,7 @@ async def on_the_line(hot_lane: bool, *, handed_over: bool = False) -> AsyncIter
             recognizer=ScriptedRecognizer(_end_at_once),
             config=StreamConfig("en-US", "default"),
             voice=WebRtcVoiceDetector(),
-            sink=lambda event, *, call_sid, stream_sid: None,
+            sink=lambda event, *, key, stream_sid: None,
         )
         call.kept = []
         calls.append(call)

@@ -177,8 +177,9 @@ class _LineHandler(logging.Handler):
         """INFO is what the server says of itself and of transcripts; what is above it, strangers may have caused."""
         if record.levelno <= logging.INFO:
             return True
-        kind, call = kind_of(record.getMessage()), getattr(record, "call", None)
-        held_back = self.limits.passes(kind, str(call or ""), now=time.monotonic())
+        kind = kind_of(record.getMessage())
+        stream = getattr(record, "stream", None) or getattr(record, "call", None)
+        held_back = self.limits.passes(kind, str(stream or ""), now=time.monotonic())
         record.held_back = held_back
         return held_back is not None
 

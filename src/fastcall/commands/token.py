@@ -19,6 +19,8 @@ puts it there:
     <Parameter name="fastcall_token" value="TOKEN"/>
   </Stream></Connect></Response>
 
+A token lets one stream in: each <Stream> of a call needs its own.
+
 In Python: fastcall.make_stream_token(call_sid, secret). In other languages: four parts, dots between,
 
   1.EXPIRES.NONCE.MAC

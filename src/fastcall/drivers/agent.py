@@ -33,8 +33,9 @@ from fastcall.ports import CallSocket
 from fastcall.rules.bargein import BargeIn as BargeInRule
 from fastcall.rules.machine import CallMachine, CloseSession, NoteSpeech
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.records import field_value, one_line
+from fastcall.rules.records import call_fields, log_marks
 from fastcall.rules.spoken import Heard
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.tokens import tokens_of
 from fastcall.rules.turns import FirstResponse, TurnClock
 from fastcall.settings import Settings
@@ -76,7 +77,7 @@ class AgentDesk:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._handler = handler
-        self._label = one_line(started.call_sid)
+        self._key = StreamKey.of(started)
         self._session = session
         self._machine = machine
         self._publish = publish
@@ -167,7 +168,7 @@ class AgentDesk:
         """Cancel it; one that will not have it is dropped where it is."""
         if self._is_given_up and not self._task.done():
             self._metrics.agent_failures += 1
-            self._tell("the handler goes on after its call and its cancellation; it is dropped call=%s")
+            self._tell("the handler goes on after its call and its cancellation; it is dropped %s")
         if self._task.cancel() and not self._is_given_up:
             self._loop.call_later(HANDLER_CANCEL_S, self._give_up)
 
@@ -270,12 +271,12 @@ class AgentDesk:
     def clear_overdue(self, marks: int) -> None:
         """See the protocol."""
         self._metrics.clears_overdue += 1
-        self._tell("%d marks did not come back within 1 s of clear; what was heard is an estimate call=%s", marks)
+        self._tell("%d marks did not come back within 1 s of clear; what was heard is an estimate %s", marks)
 
     def source_failed(self, error: BaseException) -> None:
         """See the protocol."""
         self._metrics.agent_failures += 1
-        self._log_error("the audio of a say() failed; what there was of it is played call=%s", error)
+        self._log_error("the audio of a say() failed; what there was of it is played %s", error)
 
     def _publish_audio(self, speech: Speech, details: dict[str, Any]) -> None:
         start = speech.began_sample
@@ -300,7 +301,7 @@ class AgentDesk:
         except BaseException as error:
             # The handler is the user's code: its failure is told, and the call goes on.
             self._metrics.agent_failures += 1
-            self._log_error("the handler failed; the call goes on without it call=%s", error)
+            self._log_error("the handler failed; the call goes on without it %s", error)
             if self._prompt and not self._call.is_over:
                 self._call.say(self._prompt)
 
@@ -311,12 +312,12 @@ class AgentDesk:
             self._has_stalled = True
             self._tell(
                 "the handler kept the event loop for %.0f ms, and with it every call: make it a plain `def`, or use "
-                "asyncio.to_thread; told once call=%s",
+                "asyncio.to_thread; told once %s",
                 1000 * seconds,
             )
 
     def _tell(self, form: str, *values: object) -> None:
-        log.warning(form, *values, field_value(self._label), extra={"call": self._label})
+        log.warning(form, *values, call_fields(self._key), extra=log_marks(self._key))
 
     def _log_error(self, form: str, error: BaseException) -> None:
-        log.error(form, field_value(self._label), exc_info=error, extra={"call": self._label})
+        log.error(form, call_fields(self._key), exc_info=error, extra=log_marks(self._key))

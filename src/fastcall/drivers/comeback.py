@@ -1,4 +1,4 @@
-"""A call that comes back: another stream's ``start`` names a call that is live.
+"""A call that comes back: another stream's ``start`` has the key (``StreamKey``) of a call that is live.
 
 So it is when a call's TwiML changes, or when a telephone's network went away: for a moment there are two streams. The
 newer one waits, and what it sends is kept. When the older one stops, closes or falls silent, the newer takes its place

@@ -33,6 +33,7 @@ from fastcall.events import (
 from fastcall.ports import CallSocket, Fallback, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.rules.callclock import CallClock
 from fastcall.rules.flood import MessageBudget
+from fastcall.rules.gate import Refusal
 from fastcall.rules.machine import (
     CallMachine,
     CloseSession,
@@ -45,7 +46,8 @@ from fastcall.rules.machine import (
     Warn,
 )
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.records import field_value, one_line
+from fastcall.rules.records import call_fields, field_value, log_marks, one_line
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.twilio import parse_message
 from fastcall.rules.watchdog import Expiry, Watchdog
 from fastcall.settings import Settings
@@ -65,6 +67,9 @@ MAX_LOG_CHARS = 400
 VAD_FRAME_SAMPLES = 160
 CLOSE_TIMEOUT_S = 5.0
 
+# Of a socket that has had no start.
+NOBODY = StreamKey("-")
+
 
 class CallRunner:
     """One call from its socket's opening to its last word. Loop thread only.
@@ -78,6 +83,13 @@ class CallRunner:
     :param gate: is asked whether the call may begin
     :param metrics: the process's numbers
     """
+
+    key: StreamKey
+    """Which call it is, once it has begun."""
+    place: StreamKey | None
+    """What it has entered the gate by, and will leave it by."""
+    held_streams: list[HeldStream]
+    """Newer streams of this call, which wait for this one to end."""
 
     def __init__(
         self,
@@ -107,10 +119,10 @@ class CallRunner:
         self._rand = rand
         self._gate = gate
         self._metrics = metrics or Metrics()
-        self._entered: str | None = None
+        self.key = NOBODY
+        self.place = None
         self._held: HeldStream | None = None
-        self.held_streams: list[HeldStream] = []
-        """Newer streams of this call, which wait for this one to end."""
+        self.held_streams = []
         self._budget = MessageBudget(now=self._loop.time())
         self._heard_at = self._loop.time()
         self._machine = CallMachine(settings)
@@ -224,7 +236,7 @@ class CallRunner:
         """Who has the call already."""
         if self._gate is None or self._machine.state != "waiting":
             return None
-        holder = self._gate.holder(start.call_sid)
+        holder = self._gate.holder(StreamKey.of(start))
         return holder if isinstance(holder, CallRunner) else None
 
     def can_move(self) -> bool:
@@ -246,7 +258,7 @@ class CallRunner:
         assert self._gate is not None
         refusal = self._gate.enter(held.start, older)
         if refusal is not None:
-            self._step(Refused(refusal.code, f"{refusal.text}, call {field_value(held.start.call_sid)}"))
+            self._step(_refused(refusal, held.start))
             return False
         older._move(held, self._socket, self._budget)
         self._machine.receive(SocketClosed(None, ""), now=self._loop.time())
@@ -281,7 +293,8 @@ class CallRunner:
             self._agent.carry_over(held.start, socket)
         socket.deliver_to(self)
         self._metrics.calls_moved += 1
-        log.info("the call goes on over another stream call=%s", field_value(self.label), extra={"call": self.label})
+        log.info("the call goes on over another stream %s", call_fields(self.key), extra=log_marks(self.key))
+        self._carry_out()
         self._retake(held)
 
     # --- CallHolder -------------------------------------------------------------------------------------
@@ -292,29 +305,32 @@ class CallRunner:
 
     def replaced(self) -> None:
         """Another socket has the call now."""
-        self._entered = None
+        self.place = None
         self._step(Refused(POLICY_VIOLATION, "the call came back on another socket"))
 
     def revoked(self, code: int, text: str) -> None:
         """Whoever watches over all gates has found that the call may not be."""
-        self._entered = None
+        self.place = None
         self._step(Refused(code, text))
 
     def _ask(self, start: CallStarted) -> CallStarted | Refused:
         """The gate decides; a second start on this socket is the machine's matter."""
-        if self._gate is None or self._machine.state != "waiting":
+        if self._machine.state != "waiting":
             return start
-        refusal = self._gate.enter(start, self)
-        if refusal is not None:
-            return Refused(refusal.code, f"{refusal.text}, call {field_value(start.call_sid)}")
-        self._entered = start.call_sid
+        key = StreamKey.of(start)
+        if self._gate is not None:
+            refusal = self._gate.enter(start, self)
+            if refusal is not None:
+                return _refused(refusal, start)
+            self.place = key
+        self.key = key
         self._heard_at = self._loop.time()
         return start
 
     def _leave(self) -> None:
-        entered, self._entered = self._entered, None
-        if self._gate is not None and entered is not None:
-            self._gate.leave(entered, self)
+        place, self.place = self.place, None
+        if self._gate is not None and place is not None:
+            self._gate.leave(place, self)
         if self._held is not None:
             self._held.cancel()
             self._held = None
@@ -346,10 +362,9 @@ class CallRunner:
         await asyncio.shield(self._over)
 
     @property
-    def label(self) -> str:
-        """The call's id for log lines."""
-        call = self._machine.call
-        return one_line(call.call_sid) if call is not None else "-"
+    def stream_sid(self) -> str:
+        """The stream that the call has now; empty before it has begun."""
+        return self._machine.call.stream_sid if self._machine.call is not None else ""
 
     # --- the machine -----------------------------------------------------------------------------------
 
@@ -392,10 +407,10 @@ class CallRunner:
             case CloseSocket(code, reason):
                 self._leave()
                 self._watchdog.closed()
-                self._tell("closing the socket: %s (code %d) call=%s", one_line(reason[:MAX_LOG_CHARS]), code)
+                self._tell("closing the socket: %s (code %d) %s", one_line(reason[:MAX_LOG_CHARS]), code)
                 self._close_socket(code, reason)
             case Warn(message):
-                self._tell("%s call=%s", one_line(message[:MAX_LOG_CHARS]))
+                self._tell("%s %s", one_line(message[:MAX_LOG_CHARS]))
             case DtmfPressed() | MarkPlayed():
                 self._tell_agent(command)
 
@@ -404,7 +419,7 @@ class CallRunner:
             self._agent.note_command(command)
 
     def _tell(self, form: str, *values: object) -> None:
-        log.warning(form, *values, field_value(self.label), extra={"call": self.label})
+        log.warning(form, *values, call_fields(self.key), extra=log_marks(self.key))
 
     def _arm(self) -> None:
         """Keep the one timer at or before the next deadline; an early one only looks again."""
@@ -436,7 +451,7 @@ class CallRunner:
     def _expire(self, expiry: Expiry) -> None:
         self._metrics.expired_connections[expiry.reason] += 1
         if expiry.reason == "stop":
-            self._tell("closing the socket: %s (code %d) call=%s", expiry.text, expiry.code)
+            self._tell("closing the socket: %s (code %d) %s", expiry.text, expiry.code)
             self._close_socket(expiry.code, expiry.text)
         else:
             self._machine.receive(Refused(expiry.code, expiry.text), now=self._loop.time())
@@ -551,7 +566,7 @@ class CallRunner:
             return
         if self._session is not None:
             self._tally.publish(event, self._session.clock, now=self._loop.time())
-        self._sink(self._in_call_time(event), call_sid=call.call_sid, stream_sid=call.stream_sid)
+        self._sink(self._in_call_time(event), key=self.key, stream_sid=call.stream_sid)
         if self._agent is not None:
             self._agent.note(event)
 
@@ -578,3 +593,7 @@ class CallRunner:
             self._agent = None
         if not self._over.done():
             self._over.set_result(None)
+
+
+def _refused(refusal: Refusal, start: CallStarted) -> Refused:
+    return Refused(refusal.code, f"{refusal.text}, call {field_value(start.call_sid)}")

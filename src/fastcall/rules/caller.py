@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import json
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = [
@@ -126,8 +126,12 @@ class CallerMessages:
         """The first message."""
         return '{"event":"connected","protocol":"Call","version":"1.0.0"}'
 
-    def start(self, parameters: Mapping[str, str]) -> str:
-        """The second message. ``parameters``: ``customParameters``, from TwiML's ``<Parameter>``."""
+    def start(self, parameters: Mapping[str, str], tracks: Sequence[str] = ("inbound",)) -> str:
+        """The second message.
+
+        :param parameters: ``customParameters``, from TwiML's ``<Parameter>``
+        :param tracks: ``inbound``, ``outbound`` or both
+        """
         ids = self._ids
         return _dump(
             {
@@ -137,7 +141,7 @@ class CallerMessages:
                     "accountSid": ids.account_sid,
                     "streamSid": ids.stream_sid,
                     "callSid": ids.call_sid,
-                    "tracks": ["inbound"],
+                    "tracks": list(tracks),
                     "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
                     "customParameters": dict(parameters),
                 },
@@ -145,12 +149,13 @@ class CallerMessages:
             }
         )
 
-    def media(self, frame: int, payload: str) -> str:
-        """20 ms of audio. ``frame`` (from 0) gives the timestamp; chunks count what is sent."""
+    def media(self, frame: int, payload: str, track: str = "inbound") -> str:
+        """20 ms of audio. ``frame`` (from 0) gives the timestamp; chunks count what is sent, of both tracks together:
+        so they do in Twilio's example."""
         self._sequence += 1
         self._chunk += 1
         return (
-            f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"inbound",'
+            f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"{track}",'
             f'"chunk":"{self._chunk}","timestamp":"{timestamp_ms(frame, self._first_ms)}",'
             f'"payload":"{payload}"}},"streamSid":"{self._ids.stream_sid}"}}'
         )

@@ -1,13 +1,14 @@
 """Whether a call may begin: asked once a call, when its ``start`` was read, before anything is opened for it.
 
-Goals: a call's audio comes over one socket; a server that has enough does not take more; what TwiML promised a caller
+Goals: a stream's audio comes over one socket; a server that has enough does not take more; what TwiML promised a caller
 is kept. A place is taken first and counted at once (*reserve, then check*): between TwiML's answer and the stream's
 start lies a second, in which a hundred other callers may have asked.
 
-Who comes with the id of a call that has a living socket is refused, whoever it is: the one there has proven itself by
-its audio, and a stranger that learnt a call's id must not be able to push it out. Twilio sends audio without pause; a
-socket that has been silent for seconds is dead, though TCP may not know it yet, and then the newcomer is the call. A
-call that goes on over another stream enters once more, for its token (``drivers/comeback.py`` says when).
+Places are by ``StreamKey``: two streams of one call are two calls here. Who comes with the key of a call that has a
+living socket is refused, whoever it is: the one there has proven itself by its audio, and a stranger that learnt a
+call's id must not be able to push it out. Twilio sends audio without pause; a socket that has been silent for seconds
+is dead, though TCP may not know it yet, and then the newcomer is the call. A call that goes on over another stream
+enters once more, for its token (``drivers/comeback.py`` says when).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastcall.events import CallStarted
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens
 
 __all__ = ["CallGate", "CallHolder", "Refusal"]
@@ -65,7 +67,8 @@ class CallGate:
         self._max_calls = max_calls
         self._tokens = tokens
         self._tickets = tickets
-        self._holders: dict[str, CallHolder] = {}
+        self._holders: dict[StreamKey, CallHolder] = {}
+        self._stream_sids: dict[StreamKey, str] = {}
         self._reserved: dict[str, float] = {}
         self._takes_more = True
 
@@ -75,12 +78,12 @@ class CallGate:
         return len(self._holders)
 
     @property
-    def call_sids(self) -> tuple[str, ...]:
-        """The ids of the calls that are live, the oldest first."""
-        return tuple(self._holders)
+    def streams(self) -> tuple[tuple[StreamKey, str], ...]:
+        """The calls that are live, the oldest first: each one's key, and the id of the stream that it has now."""
+        return tuple(self._stream_sids.items())
 
     def reserve(self, call_sid: str, *, now: float) -> bool:
-        """Keep a place for a call that is about to come.
+        """Keep a place for a call that is about to come, by a stream without a name.
 
         :param now: monotonic, in seconds: a place is not kept longer because a clock was set
         :return: whether there is one
@@ -122,25 +125,28 @@ class CallGate:
         reason = None if has_waited else self._spend(call, unix_now)
         if reason is not None:
             return Refusal(reason, POLICY_VIOLATION, f"the stream has no valid token: {reason}", is_auth=True)
-        other = self._holders.get(call.call_sid)
+        key = StreamKey.of(call)
+        other = self._holders.get(key)
         if other is not None and other is not holder:
             if other.silent_s() < DEAD_AFTER_S:
                 return Refusal("second_socket", POLICY_VIOLATION, "this call has a socket already")
             other.replaced()
         self._forget(now)
-        if self._reserved.pop(call.call_sid, None) is None and other is None and not self._has_place():
+        # A fork has a name, and does not use up what was promised to the call.
+        is_promised = not key.name and self._reserved.pop(key.call_sid, None) is not None
+        if not is_promised and other is None and not self._has_place():
             return Refusal("no_capacity", TRY_AGAIN_LATER, "no place is free")
-        self._holders[call.call_sid] = holder
+        self._holders[key], self._stream_sids[key] = holder, call.stream_sid
         return None
 
-    def holder(self, call_sid: str) -> CallHolder | None:
+    def holder(self, key: StreamKey) -> CallHolder | None:
         """Who has a call's socket."""
-        return self._holders.get(call_sid)
+        return self._holders.get(key)
 
-    def leave(self, call_sid: str, holder: CallHolder) -> None:
+    def leave(self, key: StreamKey, holder: CallHolder) -> None:
         """The call is over, or another socket has it."""
-        if self._holders.get(call_sid) is holder:
-            del self._holders[call_sid]
+        if self._holders.get(key) is holder:
+            del self._holders[key], self._stream_sids[key]
 
     def _spend(self, call: CallStarted, unix_now: float) -> str | None:
         ticket = call.custom_parameters.get(TICKET, "")

@@ -54,6 +54,7 @@ from fastcall.events import (
 )
 from fastcall.rules.endpointing import Endpointer, SpeechBegan, SpeechEnded
 from fastcall.rules.ledger import TranscriptLedger
+from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.timeline import MAX_SILENCE_SAMPLES, CallTime, InboundTimeline
 from fastcall.settings import Settings
 
@@ -219,6 +220,9 @@ class CallMachine:
 
         :param heard_at: when the last audio came by the stream before: call time goes on in between
         """
+        assert self._call is not None
+        details = {"previous_stream_sid": self._call.stream_sid}
+        self._commands.append(TranscriptEvent("call_moved", details=details))
         self._call = call
         self._is_clock_told = False
         self._moved_from = heard_at
@@ -265,7 +269,9 @@ class CallMachine:
             self._state = "live"
             self._call = event
             self._session_open = True
-            self._commands += [TranscriptEvent("call_started"), OpenSession(event), NoteSpeech(False, 0)]
+            key = StreamKey.of(event)
+            which = {"stream": key.name, "tracks": key.tracks}
+            self._commands += [TranscriptEvent("call_started", details=which), OpenSession(event), NoteSpeech(False, 0)]
             if event.dropped_fields:
                 self.rejected["dropped_field"] += len(event.dropped_fields)
                 self._commands.append(Warn(f"left out of the start message: {'; '.join(event.dropped_fields)}"))

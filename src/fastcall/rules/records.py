@@ -7,8 +7,9 @@ import re
 from typing import Any
 
 from fastcall.events import SAMPLES_PER_MS, TranscriptEvent
+from fastcall.rules.streamkey import CALLER_ALONE, StreamKey
 
-__all__ = ["escaped", "field_value", "log_line", "one_line", "record", "record_line"]
+__all__ = ["call_fields", "escaped", "field_value", "log_line", "log_marks", "one_line", "record", "record_line"]
 
 MAX_FIELD_CHARS = 64
 _PLAIN_FIELD = re.compile(r"[^\s\"=]+")
@@ -53,12 +54,27 @@ def field_value(text: str) -> str:
     return _encode(one_line(cut))
 
 
-def log_line(event: TranscriptEvent, *, call_sid: str) -> str | None:
+def call_fields(key: StreamKey) -> str:
+    """Which call it is, as fields of a log line; a stream that is not like that of most calls says how it differs."""
+    fields = f"call={field_value(key.call_sid)}"
+    if key.name:
+        fields += f" stream={field_value(key.name)}"
+    if key.tracks != CALLER_ALONE:
+        fields += f" tracks={field_value(','.join(key.tracks))}"
+    return fields
+
+
+def log_marks(key: StreamKey) -> dict[str, str]:
+    """A log record's ``extra``: which call it is about, and which stream of it, since lines are limited by stream."""
+    return {"call": one_line(key.call_sid), "stream": call_fields(key)}
+
+
+def log_line(event: TranscriptEvent, *, key: StreamKey) -> str | None:
     """The log line of an event, fields after it; None for events that have none."""
     form = _LOG_LINES.get(event.event)
     if form is None:
         return None
-    line = form.format(text=event.text or "") + f" call={field_value(call_sid)}"
+    line = form.format(text=event.text or "") + f" {call_fields(key)}"
     if event.utterance_id is not None:
         line += f" utt={event.utterance_id}"
     return one_line(line)

@@ -1,8 +1,9 @@
 """One-time tokens: that a stream was asked for by TwiML of ours, for this call, a moment ago.
 
 A token travels as a ``<Parameter>`` of the TwiML and comes back in the stream's ``start``. It is an HMAC-SHA256 over
-version, expiry, a random part and the call's id: it opens one stream, of one call, within its time. The random part of
-each token that was spent is remembered until the token would have expired anyway, and no longer.
+version, expiry, a random part and the call's id: it opens one stream, of one call, within its time. Several streams of
+a call have a token each. The random part of each token that was spent is remembered until the token would have expired
+anyway, and no longer.
 
 A *ticket* is such a token for whoever may use the console: it also stands for Twilio's signature, which no browser can
 give. It is made with a secret of its own, so that a token, which TwiML shows to others, is never a ticket.

@@ -50,6 +50,7 @@ MAX_PARAMETERS = 100
 MAX_PARAMETER_CHARS = 500
 MAX_MARK_CHARS = 1024
 MAX_TRACKS = 4
+MAX_TRACK_CHARS = 32
 MAX_DROPPED = 8
 
 # What providers call the encodings, without "audio/" and "x-".
@@ -178,14 +179,18 @@ def _start(data: dict[str, Any]) -> TwilioEvent:
 def _tracks(value: Any, dropped: list[str]) -> tuple[str, ...]:
     if value is None:
         return ("inbound",)
-    if not isinstance(value, list) or len(value) > MAX_TRACKS or not all(isinstance(track, str) for track in value):
-        dropped.append(f"'tracks' is not a list of at most {MAX_TRACKS} texts")
+    if not isinstance(value, list) or len(value) > MAX_TRACKS or not all(map(_is_track, value)):
+        dropped.append(f"'tracks' is not a list of at most {MAX_TRACKS} texts of at most {MAX_TRACK_CHARS} characters")
         return ("inbound",)
     tracks = tuple(track.removesuffix("_track") for track in value)
     if tracks and not {"inbound", "both"} & set(tracks):
         found = ", ".join(tracks)[:60]
         raise _FieldError(f"the stream carries {found} only; what the caller says is the inbound track")
     return tracks or ("inbound",)
+
+
+def _is_track(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TRACK_CHARS
 
 
 def _parameters(value: Any, dropped: list[str]) -> dict[str, str]:

@@ -48,7 +48,7 @@ class Stage:
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
             voice=Ear(),
-            sink=lambda event, call_sid, stream_sid: self.events.append(event),
+            sink=lambda event, key, stream_sid: self.events.append(event),
             handler=handler,
             prompt=prompt,
             metrics=self.metrics,

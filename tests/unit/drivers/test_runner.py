@@ -15,6 +15,7 @@ from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
 from fastcall.rules.flood import BURST, RATE_PER_S
+from fastcall.rules.streamkey import StreamKey
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, turns
 
@@ -58,8 +59,8 @@ class Stage:
         )
         self.frame = 0
 
-    def take(self, event: TranscriptEvent, *, call_sid: str, stream_sid: str) -> None:
-        assert (call_sid, stream_sid) == ("CA1", "MZ1")
+    def take(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
+        assert (key, stream_sid) == (StreamKey("CA1"), "MZ1")
         self.events.append(event)
 
     def start(self) -> None:

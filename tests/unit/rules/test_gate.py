@@ -1,9 +1,10 @@
-"""The gate: one socket a call, so many calls, and places that were promised."""
+"""The gate: one socket a stream, so many calls, and places that were promised."""
 
 from __future__ import annotations
 
 from fastcall.events import CallStarted
 from fastcall.rules.gate import DEAD_AFTER_S, RESERVED_S, CallGate, Refusal
+from fastcall.rules.streamkey import STREAM, StreamKey
 from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens, console_tickets
 
 SECRET = "a secret of more than sixteen characters"
@@ -35,7 +36,7 @@ def test_a_second_socket_of_a_living_call_is_refused_and_the_first_is_left_alone
     refusal = gate.enter(call(1), second, now=0, unix_now=0)
     assert refusal is not None
     assert (refusal.reason, refusal.code) == ("second_socket", 1008)
-    gate.leave("CA1", second)
+    gate.leave(StreamKey("CA1"), second)
     assert (gate.live, first.was_replaced) == (1, False)
 
 
@@ -45,9 +46,9 @@ def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
     first.silence_s = DEAD_AFTER_S
     assert gate.enter(call(1), second, now=0, unix_now=0) is None
     assert first.was_replaced
-    gate.leave("CA1", first)
+    gate.leave(StreamKey("CA1"), first)
     assert gate.live == 1
-    gate.leave("CA1", second)
+    gate.leave(StreamKey("CA1"), second)
     assert gate.live == 0
 
 
@@ -56,16 +57,71 @@ def test_who_has_a_call_may_enter_it_again_by_another_stream_if_that_has_a_token
     gate, holder = CallGate(max_calls=1, tokens=tokens), Holder()
     first, second = (call(1, **{PARAMETER: tokens.mint("CA1", now=1000, nonce=each * 32)}) for each in "01")
     assert gate.enter(first, holder, now=0, unix_now=1000) is None
-    assert gate.holder("CA1") is holder
+    assert gate.holder(StreamKey("CA1")) is holder
     assert gate.enter(second, holder, now=0, unix_now=1000) is None
     assert gate.enter(second, holder, now=0, unix_now=1000) is not None
     assert (gate.live, holder.was_replaced) == (1, False)
 
 
+MAIN = CallStarted("MZ1", "CA1", "AC")
+FORK = CallStarted("MZ2", "CA1", "AC", custom_parameters={STREAM: "monitor"})
+BOTH = CallStarted("MZ3", "CA1", "AC", ("inbound", "outbound"))
+
+
+def test_each_stream_of_a_call_has_a_place() -> None:
+    gate, holders = CallGate(max_calls=3), [Holder() for _ in range(3)]
+    for start, holder in zip((MAIN, FORK, BOTH), holders, strict=True):
+        assert gate.enter(start, holder, now=0, unix_now=0) is None
+    keys = [StreamKey.of(start) for start in (MAIN, FORK, BOTH)]
+    assert gate.streams == tuple(zip(keys, ("MZ1", "MZ2", "MZ3"), strict=True))
+    assert [gate.holder(key) for key in keys] == holders
+    assert reason(gate.enter(call(2), Holder(), now=0, unix_now=0)) == "no_capacity"
+    assert reason(gate.enter(FORK, Holder(), now=0, unix_now=0)) == "second_socket"
+    gate.leave(keys[0], holders[1])  # whose place is another
+    assert gate.live == 3
+    gate.leave(keys[1], holders[1])
+    assert [gate.holder(key) for key in keys] == [holders[0], None, holders[2]]
+    assert not any(holder.was_replaced for holder in holders)
+
+
+def test_only_the_dead_socket_of_the_same_stream_is_replaced() -> None:
+    gate, main, fork = CallGate(max_calls=9), Holder(), Holder()
+    for start, holder in ((MAIN, main), (FORK, fork)):
+        assert gate.enter(start, holder, now=0, unix_now=0) is None
+        holder.silence_s = DEAD_AFTER_S
+    assert gate.enter(FORK, Holder(), now=0, unix_now=0) is None
+    assert (main.was_replaced, fork.was_replaced, gate.live) == (False, True, 2)
+
+
+def test_the_stream_of_a_call_that_came_back_is_the_newer_one() -> None:
+    gate, holder = CallGate(max_calls=9), Holder()
+    for stream_sid in ("MZ1", "MZ2"):
+        assert gate.enter(CallStarted(stream_sid, "CA1", "AC"), holder, now=0, unix_now=0) is None
+    assert gate.streams == ((StreamKey("CA1"), "MZ2"),)
+
+
+def test_a_fork_does_not_use_up_the_place_that_was_promised_to_its_call() -> None:
+    gate = CallGate(max_calls=1)
+    assert gate.reserve("CA1", now=0)
+    assert reason(gate.enter(FORK, Holder(), now=0, unix_now=0)) == "no_capacity"
+    assert gate.enter(MAIN, Holder(), now=0, unix_now=0) is None
+
+
+def test_two_streams_of_a_call_have_a_token_each() -> None:
+    tokens = StreamTokens(SECRET)
+    gate = CallGate(max_calls=9, tokens=tokens)
+    first, second = (tokens.mint("CA1", now=0, nonce=each * 32) for each in "01")
+    for token, why in ((first, None), (first, "token_used"), (second, None)):
+        parameters = {PARAMETER: token, **({STREAM: "monitor"} if gate.live else {})}
+        start = CallStarted("MZ1", "CA1", "AC", custom_parameters=parameters)
+        assert reason(gate.enter(start, Holder(), now=0, unix_now=0)) == why
+    assert gate.live == 2
+
+
 def test_the_last_place_is_the_last() -> None:
     gate, holder = CallGate(max_calls=2), Holder()
     assert [reason(gate.enter(call(n), holder, now=0, unix_now=0)) for n in range(3)] == [None, None, "no_capacity"]
-    gate.leave("CA0", holder)
+    gate.leave(StreamKey("CA0"), holder)
     assert gate.may_come(now=0)
     assert gate.enter(call(3), holder, now=0, unix_now=0) is None
 
@@ -98,7 +154,7 @@ def test_where_tokens_are_needed_one_call_has_one() -> None:
     assert reason(gate.enter(call(1), Holder(), now=1, unix_now=1)) == "token_missing"
     assert reason(gate.enter(call(2, **{PARAMETER: token}), Holder(), now=1, unix_now=1)) == "token_forged"
     assert gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1, unix_now=1) is None
-    gate.leave("CA1", Holder())
+    gate.leave(StreamKey("CA1"), Holder())
     refusal = gate.enter(call(1, **{PARAMETER: token}), Holder(), now=1, unix_now=1)
     assert refusal is not None
     assert (refusal.reason, refusal.is_auth) == ("token_used", True)
@@ -124,8 +180,8 @@ def test_a_ticket_of_the_console_replaces_a_token_and_passes_once() -> None:
     assert reason(gate.enter(call(2, **{TICKET: ticket}), Holder(), now=0, unix_now=0)) == "token_forged"
     holder = Holder()
     assert gate.enter(call(1, **{TICKET: ticket}), holder, now=0, unix_now=0) is None
-    assert gate.call_sids == ("CA1",)
-    gate.leave("CA1", holder)
+    assert gate.streams == ((StreamKey("CA1"), "MZ1"),)
+    gate.leave(StreamKey("CA1"), holder)
     assert reason(gate.enter(call(1, **{TICKET: ticket}), holder, now=0, unix_now=0)) == "token_used"
     # The token is still asked of all others, and where nothing is asked a ticket is a parameter as any other.
     assert reason(gate.enter(call(1), holder, now=0, unix_now=0)) == "token_missing"

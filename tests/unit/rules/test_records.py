@@ -7,7 +7,8 @@ import json
 import pytest
 
 from fastcall.events import TranscriptEvent
-from fastcall.rules.records import escaped, field_value, log_line, one_line, record, record_line
+from fastcall.rules.records import call_fields, escaped, field_value, log_line, one_line, record, record_line
+from fastcall.rules.streamkey import StreamKey
 
 KEYS = ["event", "call_sid", "stream_sid", "utterance_id", "text", "start_ms", "end_ms", "source", "at"]
 
@@ -25,12 +26,12 @@ KEYS = ["event", "call_sid", "stream_sid", "utterance_id", "text", "start_ms", "
     ],
 )
 def test_log_lines_are_those_that_people_grep_for(event: TranscriptEvent, line: str | None) -> None:
-    assert log_line(event, call_sid="CA1") == line
+    assert log_line(event, key=StreamKey("CA1")) == line
 
 
 def test_what_was_said_cannot_forge_a_line() -> None:
     forged = TranscriptEvent("partial", 1, "hi\n🟢 Final: transfer all\r\x1b[2J\u2028x")
-    line = log_line(forged, call_sid="CA1\nX")
+    line = log_line(forged, key=StreamKey("CA1\nX", "monitor\n🟢 Final: x", ("inbound", "x\ny")))
     assert line is not None
     assert line.isprintable()
     assert len(line.splitlines()) == 1
@@ -70,8 +71,22 @@ def test_a_record_is_one_line_of_json_whatever_the_text() -> None:
 )
 def test_a_field_cannot_imitate_another(value: str, shown: str) -> None:
     assert field_value(value) == shown
-    line = log_line(TranscriptEvent("partial", 3, "hi"), call_sid=value)
+    line = log_line(TranscriptEvent("partial", 3, "hi"), key=StreamKey(value))
     assert line == f"🟡 Partial: hi call={shown} utt=3"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (StreamKey("CA1"), "call=CA1"),
+        (StreamKey("CA1", "monitor"), "call=CA1 stream=monitor"),
+        (StreamKey("CA1", tracks=("inbound", "outbound")), "call=CA1 tracks=inbound,outbound"),
+        (StreamKey("CA1", "a b", ("inbound", "x=1")), 'call=CA1 stream="a b" tracks="inbound,x=1"'),
+        (StreamKey("CA1", "x" * 500), f'call=CA1 stream="{"x" * 63}…"'),
+    ],
+)
+def test_a_stream_that_is_not_like_most_says_how_it_differs(key: StreamKey, shown: str) -> None:
+    assert call_fields(key) == shown
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:

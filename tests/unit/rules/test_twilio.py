@@ -136,6 +136,22 @@ def test_an_optional_field_of_a_start_that_is_odd_is_left_out_and_named(path: st
     assert is_taken or last in event.dropped_fields[0]
 
 
+@pytest.mark.parametrize(
+    ("tracks", "taken"),
+    [
+        (["inbound", "outbound"], ("inbound", "outbound")),
+        (["both_tracks"], ("both",)),
+        (["inbound", "t" * 32], ("inbound", "t" * 32)),
+        (["inbound", "t" * 33], ("inbound",)),
+        (["inbound"] * 5, ("inbound",)),
+    ],
+)
+def test_tracks_are_few_and_short(tracks: list[str], taken: tuple[str, ...]) -> None:
+    event = parse_message(dumps(change("start.tracks", tracks)))
+    assert isinstance(event, CallStarted)
+    assert event.tracks == taken
+
+
 def test_of_parameters_without_number_the_first_hundred_are_kept() -> None:
     event = parse_message(dumps(change("start.customParameters", {str(i): "" for i in range(180)})))
     assert isinstance(event, CallStarted)

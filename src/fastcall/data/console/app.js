@@ -1,7 +1,7 @@
 // The console, put together.
 import { enter, leave, request } from "./access.js";
 import { CallList } from "./calls.js";
-import { clock, setText, shortId, throttle } from "./dom.js";
+import { clock, nameOf, setText, throttle } from "./dom.js";
 import { follow } from "./feed.js";
 import { Numbers } from "./metrics.js";
 import { Model } from "./model.js";
@@ -19,8 +19,8 @@ const transcript = new Transcript();
 const plots = new Plots();
 const list = new CallList(model, choose);
 const talk = new Talk({
-  onplaying: (sid, playing) => model.playedHere(sid, playing),
-  onlive: (sid) => choose(sid),
+  onplaying: (id, playing) => model.playedHere(id, playing),
+  onlive: (id, sid) => choose(id, sid),
   colours: () => timeline.colours,
 });
 let chosen = null;
@@ -34,9 +34,10 @@ const showCall = throttle(() => {
   timeline.show(call);
 });
 
-function choose(sid) {
-  chosen = sid;
-  list.chosen = sid;
+/** Show the call `id`; `sid` is what the telephone network calls it, and may be of other streams as well. */
+function choose(id, sid = model.calls.get(id).sid) {
+  chosen = id;
+  list.chosen = id;
   watching?.abort();
   watching = new AbortController();
   const path = `console/batches?call=${encodeURIComponent(sid)}`;
@@ -48,7 +49,7 @@ function choose(sid) {
 function showHead(call) {
   document.getElementById("call").dataset.empty = String(!call);
   if (!call) return;
-  setText(document.getElementById("call-title"), shortId(call.sid));
+  setText(document.getElementById("call-title"), nameOf(call));
   document.getElementById("call-title").title = call.sid;
   const state = call.isLive ? (call.speaking ? "speaking" : "live") : "ended";
   document.getElementById("call").dataset.state = state;
@@ -60,11 +61,11 @@ function showHead(call) {
 }
 
 model.onchange = (call) => {
-  if (call && !model.calls.has(chosen)) choose(call.sid);
+  if (call && !model.calls.has(chosen)) choose(call.id);
   // Who does not look at a call of the past sees the next one that comes.
-  else if (call && !model.calls.get(chosen).isLive && call.sid !== chosen && call.version === 1) choose(call.sid);
+  else if (call && !model.calls.get(chosen).isLive && call.id !== chosen && call.version === 1) choose(call.id);
   showList();
-  if (!call || call.sid === chosen) showCall();
+  if (!call || call.id === chosen) showCall();
 };
 
 function showLink(state) {

@@ -39,6 +39,13 @@ export function shortId(sid) {
   return sid.length > 12 ? `${sid.slice(0, 2)}…${sid.slice(-6)}` : sid;
 }
 
+const MAX_WHICH = 24;
+
+/** What a call is called: the end of its id, and which of its streams it is if it is not like most. */
+export function nameOf(call) {
+  return call.which ? `${shortId(call.sid)} ${call.which.slice(0, MAX_WHICH)}` : shortId(call.sid);
+}
+
 /** Calls `work` at most once a frame, and at most every `ms`. */
 export function throttle(work, ms = 0) {
   let isDue = false;

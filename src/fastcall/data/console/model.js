@@ -23,10 +23,17 @@ export class Ring {
   }
 }
 
-/** One call. Times of the call are ms since its first audio; `…At` are ms of the page's clock. */
+/**
+ * One call, which may be one of several streams that share a `sid`. Times of the call are ms since its first audio;
+ * `…At` are ms of the page's clock.
+ */
 export class Call {
-  constructor(sid, now) {
+  constructor(sid, streamSid, now) {
     this.sid = sid;
+    this.id = streamSid; // stays, also when the call goes on over another stream
+    this.streamSid = streamSid;
+    this.stream = "";
+    this.tracks = [];
     this.seenAt = now;
     this.zeroAt = now;
     this.endedAt = null;
@@ -50,23 +57,36 @@ export class Call {
   get isLive() {
     return this.endedAt === null;
   }
+
+  /** Which stream of its call it is; empty for the one that most calls have. */
+  get which() {
+    return this.stream || (this.tracks.length > 1 ? this.tracks.join(" and ") : "");
+  }
+
+  /** What the server says of which stream it is. */
+  describe({ stream, tracks }) {
+    if (typeof stream === "string") this.stream = stream;
+    if (Array.isArray(tracks)) this.tracks = tracks;
+  }
 }
 
 export class Model {
   constructor() {
-    this.calls = new Map();
+    this.calls = new Map(); // by id
+    this.streams = new Map(); // the same, by the stream that each has now
     this.onchange = () => {};
     this.skew = null; // the page's clock minus the server's
   }
 
   /** One event of the transcript stream, of whatever kind. */
   take(event, now = Date.now()) {
-    const sid = event.call_sid;
-    if (typeof sid !== "string" || typeof event.event !== "string") return;
+    const streamSid = event.stream_sid;
+    if (typeof streamSid !== "string" || typeof event.call_sid !== "string" || typeof event.event !== "string") return;
     const at = this._pageTime(event.at, now);
-    let call = this.calls.get(sid);
+    if (event.event === "call_moved") this._move(event.previous_stream_sid, streamSid);
+    let call = this.streams.get(streamSid);
     if (!call) {
-      call = this._add(sid, at);
+      call = this._add(event.call_sid, streamSid, at);
       call.isWhole = event.event === "call_started";
     }
     call.seenAt = at;
@@ -80,26 +100,30 @@ export class Model {
 
   /** A batch of audio went to the recogniser. */
   takeBatch(event, now = Date.now()) {
-    const call = this.calls.get(event.call_sid);
+    const call = this.streams.get(event.stream_sid);
     if (!call || event.event !== "batch") return;
     const sentAt = call.timeAt(this._pageTime(event.at, now));
     call.batches.push({ start: event.start_ms, end: event.end_ms, sent: sentAt });
   }
 
   /** The calls that the server says are live: what began before the page did is added, what ended unseen is ended. */
-  reconcile(sids, now = Date.now()) {
-    const live = new Set(sids.slice(-MAX_CALLS));
-    for (const sid of live) if (!this.calls.has(sid)) this._add(sid, now);
+  reconcile(live, now = Date.now()) {
+    const sids = new Set();
+    for (const each of live.slice(-MAX_CALLS)) {
+      sids.add(each.stream_sid);
+      const call = this.streams.get(each.stream_sid) ?? this._add(each.call_sid, each.stream_sid, now);
+      call.describe(each);
+    }
     for (const call of this.calls.values()) {
       // A call that was placed a moment ago may be missing from an answer that is older.
-      if (call.isLive && !live.has(call.sid) && now - call.seenAt > 5000) this._end(call, now);
+      if (call.isLive && !sids.has(call.streamSid) && now - call.seenAt > 5000) this._end(call, now);
     }
     this.onchange(null, null);
   }
 
   /** What was played in this page itself, of the call that it placed. */
-  playedHere(sid, playing, now = Date.now()) {
-    const call = this.calls.get(sid);
+  playedHere(id, playing, now = Date.now()) {
+    const call = this.calls.get(id);
     if (!call) return;
     const time = call.timeAt(now);
     const last = call.spans.items.findLast((span) => span.isLocal);
@@ -115,11 +139,28 @@ export class Model {
     return at * 1000 + this.skew;
   }
 
-  _add(sid, at) {
-    const call = new Call(sid, at);
-    this.calls.set(sid, call);
+  _add(sid, streamSid, at) {
+    const call = new Call(sid, streamSid, at);
+    this.calls.set(call.id, call);
+    this.streams.set(streamSid, call);
     this._forget();
     return call;
+  }
+
+  /** A call goes on over another stream. The list of live calls may have told of that one already. */
+  _move(from, to) {
+    const call = this.streams.get(from);
+    if (!call || from === to) return;
+    const known = this.streams.get(to);
+    if (known) this._drop(known);
+    this.streams.delete(from);
+    this.streams.set(to, call);
+    call.streamSid = to;
+  }
+
+  _drop(call) {
+    this.calls.delete(call.id);
+    if (this.streams.get(call.streamSid) === call) this.streams.delete(call.streamSid);
   }
 
   _end(call, at) {
@@ -130,10 +171,10 @@ export class Model {
 
   _forget() {
     const ended = [...this.calls.values()].filter((call) => !call.isLive);
-    for (const call of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this.calls.delete(call.sid);
-    for (const sid of this.calls.keys()) {
+    for (const call of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this._drop(call);
+    for (const call of this.calls.values()) {
       if (this.calls.size <= MAX_CALLS) return;
-      this.calls.delete(sid);
+      this._drop(call);
     }
   }
 }
@@ -181,7 +222,11 @@ const FALLBACK_REASONS = { outage: "an outage", failed: "a failure", off: "strea
 
 const TAKERS = {
   call_started(call, event, at) {
+    call.describe(event);
     call.zeroAt = Math.min(call.zeroAt, at);
+  },
+  call_moved(call, event, at) {
+    note(call, event, at, "rotation", "The call goes on over another stream of the telephone's");
   },
   session_started(call, event) {
     call.source = event.source ?? call.source;

@@ -15,6 +15,7 @@ export class Phone {
     this.onplaying = onplaying;
     this.state = "idle";
     this.callSid = null;
+    this.streamSid = null;
     this.stats = { sent: 0, unsent: 0, marks: 0, echoed: 0, clears: 0, refused: [], received: 0 };
     this.player = { queued: 0, played: 0, dropped: 0, dry: 0, reserve: 0, peak: 0 };
     this.levels = { mic: [], agent: [] };
@@ -76,6 +77,7 @@ export class Phone {
 
   _connect(call) {
     this.callSid = call.call_sid;
+    this.streamSid = call.stream_sid;
     this.messages = new CallerMessages(call);
     const url = new URL(call.path.slice(1), BASE);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";

@@ -7,7 +7,7 @@ const LETTERS = { 2: "abc", 3: "def", 4: "ghi", 5: "jkl", 6: "mno", 7: "pqrs", 8
 const NAMES = { "*": "star", "#": "hash" };
 
 export class Talk {
-  /** `onplaying(sid, playing)`, `onlive(sid)`: what the page's own call does. */
+  /** `onplaying(id, playing)`, `onlive(id, callSid)`: what the page's own call does. */
   constructor({ onplaying, onlive, colours }) {
     this.onplaying = onplaying;
     this.onlive = onlive;
@@ -33,10 +33,10 @@ export class Talk {
     }
     const phone = new Phone({
       onstate: (state, text) => {
-        if (state === "live") this.onlive(phone.callSid);
+        if (state === "live") this.onlive(phone.streamSid, phone.callSid);
         this._showState(state, text);
       },
-      onplaying: (playing) => this.onplaying(phone.callSid, playing),
+      onplaying: (playing) => this.onplaying(phone.streamSid, playing),
     });
     this.phone = phone;
     phone.call();
