@@ -62,7 +62,7 @@ test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYT
 
 test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 7 minutes
 	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
-		STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(SESSION_TESTS); done; done
+		FASTCALL_LOAD=full STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(SESSION_TESTS); done; done
 
 check: build  ## style, types, stubs, floors
 	$(BIN)/ruff check .
@@ -112,6 +112,7 @@ soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing 
 
 siege: build  ## 200 calls on two workers, and everything that strangers do at once: no audio lost, none late (2 minutes)
 	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
+	FASTCALL_LOAD=full $(BIN)/python -m pytest -q tests/wire/test_front.py
 
 lock: build  ## the locked dependencies of the image, from pyproject.toml
 	$(BIN)/python tools/lock.py

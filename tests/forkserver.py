@@ -108,10 +108,12 @@ class Popen(subprocess.Popen[Any]):
     ) -> bool:
         """Whether it was forked. The parameters are what `subprocess.Popen` hands to the method above."""
         is_special = executable or preexec_fn or shell or not close_fds or (gid, gids, uid) != (None, None, None)
+        cores, args = placed(args)
         if is_special or umask != -1 or process_group != -1 or not is_program(args):
             return False
         request = {
             "argv": list(map(os.fspath, args[1:])),
+            "cores": cores,
             "cwd": os.fspath(cwd or os.getcwd()),
             "environ": dict(os.environ if env is None else env),
             "pass_fds": sorted(pass_fds),
@@ -177,6 +179,13 @@ def run(
     return done
 
 
+def placed(args: Any) -> tuple[list[int] | None, Any]:
+    """On which core ``taskset -c CORE PROGRAM`` runs what."""
+    if isinstance(args, list | tuple) and len(args) > 3 and args[:2] in (["taskset", "-c"], ("taskset", "-c")):
+        return [int(args[2])], args[3:]
+    return None, args
+
+
 def is_program(args: Any) -> bool:
     """Whether it is a Python program, for this Python, without options of the interpreter."""
     if not CAN_FORK or isinstance(args, str | bytes | os.PathLike) or len(args) < 2 or args[0] != sys.executable:
@@ -227,6 +236,7 @@ class Request:
     """A program to run. The descriptors are in the order of ``places``, where it will have them."""
 
     argv: list[str]
+    cores: list[int] | None
     cwd: str
     environ: dict[str, str]
     pass_fds: list[int]
@@ -346,6 +356,8 @@ def become(request: Request) -> None:
     """Turn the fork into a process as `subprocess` would have made it."""
     if request.new_session:
         os.setsid()
+    if request.cores is not None:
+        os.sched_setaffinity(0, request.cores)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request.environ)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from peers import PATIENCE_S
 
-__all__ = ["until_called"]
+__all__ = ["until_called", "until_so"]
+
+ASK_EVERY_S = 0.02
+
+
+async def until_so(is_true: Callable[[], Awaitable[Any]]) -> None:
+    """Ask until it is so, and leave the machine to whom it is about: for what other processes tell nobody."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(PATIENCE_S):
+        while not await is_true():
+            next_at = loop.time() + ASK_EVERY_S
+            await asyncio.sleep(next_at - loop.time())
 
 
 async def until_called(owner: Any, method: str, is_true: Callable[[], Any]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from fastcall import g711
 from fastcall.rules.caller import CallerMessages, CallIds
@@ -29,7 +30,10 @@ from tone_talker import TONE_HZ, TONE_MS, tone
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs playwright: pip install 'fastcall[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: on Debian, apt-get install chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: on Debian, apt-get install chromium"),
+    pytest.mark.asyncio(loop_scope="module"),  # the browser's
+]
 
 PATIENCE_MS = PATIENCE_S * 1000
 # The first sentences of the bundled call, and silence before them, in which the page connects.
@@ -73,24 +77,33 @@ def microphone(has_words: bool, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@asynccontextmanager
-async def browsing(microphone: Path | None = None, **context: Any) -> AsyncIterator[Any]:
-    """A page in a browser; what goes wrong in it fails the test."""
-    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    if microphone is not None:
-        options.append(f"--use-file-for-fake-audio-capture={microphone}")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(microphone: Path) -> AsyncIterator[Any]:
+    """One for all tests; each has a profile of its own in it."""
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
+    options.append(f"--use-file-for-fake-audio-capture={microphone}")
     async with playwright.async_playwright() as library:
-        browser = await library.chromium.launch(executable_path=CHROMIUM, args=options)
+        started = await library.chromium.launch(executable_path=CHROMIUM, args=options)
         try:
-            page = await (await browser.new_context(**{"permissions": ["microphone"], **context})).new_page()
-            page.set_default_timeout(PATIENCE_MS)
-            wrong: list[str] = []
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-            yield page
-            assert [text for text in wrong if "401" not in text] == []
+            yield started
         finally:
-            await browser.close()
+            await started.close()
+
+
+@asynccontextmanager
+async def browsing(browser: Any, **options: Any) -> AsyncIterator[Any]:
+    """A page in a browser; what goes wrong in it fails the test."""
+    context = await browser.new_context(**{"permissions": ["microphone"], **options})
+    try:
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        yield page
+        assert [text for text in wrong if "401" not in text] == []
+    finally:
+        await context.close()
 
 
 def address(served: Served) -> str:
@@ -124,9 +137,9 @@ def shape(value: Any) -> Any:
     return {key: shape(each) for key, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
-async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, recogniser: str, microphone: Path) -> None:
+async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, recogniser: str, browser: Any) -> None:
     sentences = SENTENCES if has_words else TONES
-    async with serving(recogniser, handler="tone_talker:answer_once") as served, browsing(microphone) as page:
+    async with serving(recogniser, handler="tone_talker:answer_once") as served, browsing(browser) as page:
         sent: list[str] = []
 
         def keep(text: str) -> None:
@@ -177,9 +190,9 @@ def check_messages(sent: list[str], *, marks: int) -> None:
     assert next(message["dtmf"]["digit"] for message in messages if message["event"] == "dtmf") == "7"
 
 
-async def test_a_mark_comes_back_when_its_audio_was_played_or_cleared(prompt_emulator: str) -> None:
+async def test_a_mark_comes_back_when_its_audio_was_played_or_cleared(prompt_emulator: str, browser: Any) -> None:
     """The page speaks with a server that the test plays."""
-    async with serving(prompt_emulator) as served, browsing() as page:
+    async with serving(prompt_emulator) as served, browsing(browser) as page:
         loop = asyncio.get_running_loop()
         sockets: asyncio.Queue[Any] = asyncio.Queue()
         started: asyncio.Queue[str] = asyncio.Queue()
@@ -228,8 +241,8 @@ async def test_a_mark_comes_back_when_its_audio_was_played_or_cleared(prompt_emu
 # --- what the page is made of ---------------------------------------------------------------------------------------
 
 
-async def test_the_page_codes_as_the_server_does(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, browsing() as page:
+async def test_the_page_codes_as_the_server_does(prompt_emulator: str, browser: Any) -> None:
+    async with serving(prompt_emulator) as served, browsing(browser) as page:
         await page.goto(address(served))
         encoded, decoded = await page.evaluate(
             """async () => {
@@ -267,8 +280,8 @@ def level_db(samples: list[float], hz: float, rate: int) -> float:
     return 20 * math.log10(max(1e-9, 2 * math.hypot(real, imaginary) / sum(window)))
 
 
-async def test_the_page_resamples_without_aliases_or_drift(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, browsing() as page:
+async def test_the_page_resamples_without_aliases_or_drift(prompt_emulator: str, browser: Any) -> None:
+    async with serving(prompt_emulator) as served, browsing(browser) as page:
         await page.goto(address(served))
         resample = functools.partial(page.evaluate, RESAMPLE)
         for rate in (48_000, 44_100, 16_000):
@@ -276,7 +289,8 @@ async def test_the_page_resamples_without_aliases_or_drift(prompt_emulator: str)
                 assert abs(level_db(await resample([rate, 8000, hz, 0.3]), hz, 8000)) < 0.1, (rate, hz)
             for hz, alias in ((4100, 3900), (5000, 3000), (7900, 100)):
                 assert level_db(await resample([rate, 8000, hz, 0.3]), alias, 8000) < -75, (rate, hz)
-        assert abs(len(await resample([44_100, 8000, 1000, 20])) - 160_000) < 100
+        count = await page.evaluate(f"async (given) => (await ({RESAMPLE})(given)).length", [44_100, 8000, 1000, 20])
+        assert abs(count - 160_000) < 100
         answer = await resample([8000, 48_000, 1000, 0.2])
         assert abs(level_db(answer, 1000, 48_000)) < 0.1
         assert level_db(answer, 7000, 48_000) < -75
@@ -285,9 +299,9 @@ async def test_the_page_resamples_without_aliases_or_drift(prompt_emulator: str)
 # --- who may --------------------------------------------------------------------------------------------------------
 
 
-async def test_the_page_asks_for_the_token_and_keeps_it_in_its_tab(prompt_emulator: str) -> None:
+async def test_the_page_asks_for_the_token_and_keeps_it_in_its_tab(prompt_emulator: str, browser: Any) -> None:
     guarded = {"twilio_auth_token": "x", "public_url": "https://voice.example.com", "admin_token": ADMIN}
-    async with serving(prompt_emulator, **guarded) as served, browsing() as page:
+    async with serving(prompt_emulator, **guarded) as served, browsing(browser) as page:
         await page.goto(address(served))
         dialog = page.get_by_role("dialog", name="Who is there?")
         await dialog.get_by_label("Token").fill("wrong")
@@ -310,8 +324,8 @@ TELL = """([event, more]) => window.fastcall.model.take(
     source: null, at: Date.now() / 1000, ...more })"""
 
 
-async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, browsing() as page:
+async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulator: str, browser: Any) -> None:
+    async with serving(prompt_emulator) as served, browsing(browser) as page:
         await page.goto(address(served))
         tell = functools.partial(page.evaluate, TELL)
         said = {"utterance_id": 1, "start_ms": 0, "end_ms": 900}
@@ -391,8 +405,10 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_is_read_in_both_schemes_at_any_width_and_by_keyboard(scheme: str, prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, browsing(color_scheme=scheme) as page:
+async def test_it_is_read_in_both_schemes_at_any_width_and_by_keyboard(
+    scheme: str, prompt_emulator: str, browser: Any
+) -> None:
+    async with serving(prompt_emulator) as served, browsing(browser, color_scheme=scheme) as page:
         await page.goto(address(served))
         await page.evaluate(TELL, ["partial", {"utterance_id": 1, "text": "word " * 60, "start_ms": 0}])
         await page.locator("#transcript .entry").wait_for()
@@ -418,8 +434,8 @@ async def test_it_is_read_in_both_schemes_at_any_width_and_by_keyboard(scheme: s
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 
-async def test_hours_do_not_fill_the_page(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, browsing() as page:
+async def test_hours_do_not_fill_the_page(prompt_emulator: str, browser: Any) -> None:
+    async with serving(prompt_emulator) as served, browsing(browser) as page:
         await page.goto(address(served))
         sizes = await page.evaluate(
             """async () => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -19,7 +18,8 @@ from fastcall import g711
 from fastcall.adapters.emulator.options import Options
 from fastcall.adapters.emulator.server import Emulator
 from fastcall.rules.wav import read_wav
-from speech_clients import PATIENCE_S, HeldStream, config
+from speech_clients import HeldStream, config
+from waiting import until_so
 
 pytest.importorskip("pocketsphinx", reason="no wheel of pocketsphinx for this Python")
 
@@ -43,9 +43,11 @@ def first_request(phrases: list[str]) -> Any:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Turn the loop until it holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        for _ in iter(condition, True):
-            await asyncio.sleep(0)
+
+    async def holds() -> bool:
+        return condition()
+
+    await until_so(holds)
 
 
 class Running:

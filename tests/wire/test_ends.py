@@ -13,8 +13,8 @@ import pytest
 
 from forkserver import Popen
 from peers import PATIENCE_S, Phone, serve_environment, serve_process, tones
+from waiting import until_so
 from wire.test_supervisor import crew
-from wire.test_worker import is_alive
 
 TESTS = str(Path(__file__).parent.parent)
 HANDLER = "talkers:break_the_process"
@@ -82,6 +82,4 @@ async def test_orphans_end_though_a_handler_will_not_be_cancelled(prompt_emulato
         await phone.start({"kind": "swallow"})
         await asyncio.to_thread(it.process.wait_for, "handler begins")
         os.kill(it.process.pid, signal.SIGKILL)
-        async with asyncio.timeout(PATIENCE_S):
-            while await asyncio.to_thread(lambda: any(map(is_alive, it.pids.values()))):
-                pass
+        await until_so(it.is_gone)

@@ -87,6 +87,16 @@ def test_a_program_in_a_file_or_a_module_is_forked_too(tmp_path: Path) -> None:
         assert said[0] == said[1]
 
 
+def test_a_program_on_a_core_is_forked_there() -> None:
+    core = min(os.sched_getaffinity(0))
+    code = "import os; input(); print(*os.sched_getaffinity(0))"
+    with Popen(
+        ["taskset", "-c", str(core), *program(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert is_forked(process)
+        assert process.communicate("\n", PATIENCE_S)[0] == f"{core}\n"
+
+
 def test_forks_draw_different_numbers() -> None:
     drawn = [output(Popen, program(DRAW)).split() for _ in range(2)]
     assert len({number for each in drawn for number in each}) == 4

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fastcall.adapters.front import MAX_HEAD_BYTES, Front, WaitingRoom
-from peers import PATIENCE_S, Phone, ask, serve_process, serving, tones, upgrade_request
+from peers import IS_FULL_LOAD, PATIENCE_S, Phone, ask, serve_process, serving, tones, upgrade_request
 
-IDLE = 10_000
+IDLE = 10_000 if IS_FULL_LOAD else 3_000
 
 
 class Echo(asyncio.Protocol):
@@ -163,7 +163,7 @@ def can_open(count: int) -> bool:
     return hard >= count
 
 
-async def test_ten_thousand_idle_connections_do_not_touch_a_call(prompt_emulator: str, tmp_path: Path) -> None:
+async def test_thousands_of_idle_connections_do_not_touch_a_call(prompt_emulator: str, tmp_path: Path) -> None:
     if not can_open(IDLE + 500):
         pytest.skip("this machine allows fewer descriptors")
     async with serve_process(SPEECH_EMULATOR_HOST=prompt_emulator) as process, Phone(process.ready[1], "good") as phone:
@@ -187,7 +187,8 @@ async def test_ten_thousand_idle_connections_do_not_touch_a_call(prompt_emulator
             writer.transport.abort()
     value = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[:1] != "#"}
     assert value["fastcall_sockets_waiting"] <= 1250
-    assert value["fastcall_idle_closed_total"] + value.get('fastcall_bad_heads_total{reason="head_slow"}', 0) >= 8000
+    closed = value["fastcall_idle_closed_total"] + value.get('fastcall_bad_heads_total{reason="head_slow"}', 0)
+    assert closed >= IDLE - 2000
 
 
 async def test_it_speaks_tls_to_calls_and_to_requests(prompt_emulator: str) -> None:

@@ -12,7 +12,7 @@ from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResu
 from fastcall.rules.pool import PoolRule
 from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
 from relay import Between
-from waiting import until_called
+from waiting import until_called, until_so
 
 CONFIG = StreamConfig("en-US", "default")
 
@@ -84,9 +84,11 @@ async def begun(recognizer: GoogleRecognizer, count: int) -> None:
 
 async def arrived(address: str, count: int) -> None:
     """Wait until the emulator has so many open streams."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (await asyncio.to_thread(control, address, "/status"))["streams"]["open"] < count:
-            pass
+
+    async def has_so_many() -> bool:
+        return (await asyncio.to_thread(control, address, "/status"))["streams"]["open"] >= count
+
+    await until_so(has_so_many)
 
 
 async def test_200_streams_are_on_three_connections_and_none_waits_for_another() -> None:

@@ -20,14 +20,15 @@ from fastcall.events import SAMPLE_RATE_HZ, SessionFailed, SessionRotated
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.pool import PoolRule
 from fastcall.settings import Settings
-from peers import PATIENCE_S, google_recognizer, start_emulator, tones, words_of_call
+from peers import IS_FULL_LOAD, PATIENCE_S, google_recognizer, start_emulator, tones, words_of_call
 from relay import Between
 from waiting import until_called
 
 CONFIG = StreamConfig("en-US", "default")
 
-# --- 10,000 streams -----------------------------------------------------------------------------------------------
+# --- streams that come and go -------------------------------------------------------------------------------------
 
+STREAMS = 10_000 if IS_FULL_LOAD else 4_000
 OURS = ("GrpcCall", "GrpcChannel", "Http2Connection", "Http2Stream", "NativeConnection", "NativeStream", "OneStream")
 
 
@@ -80,7 +81,7 @@ def held() -> Counter[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="descriptors and memory are read from /proc")
-async def test_ten_thousand_streams_leave_nothing_behind() -> None:
+async def test_thousands_of_streams_leave_nothing_behind() -> None:
     try:
         _http2.load()
     except OSError as missing:
@@ -89,17 +90,18 @@ async def test_ten_thousand_streams_leave_nothing_behind() -> None:
     async with answering() as (address, service):
         recognizer = GoogleRecognizer(emulator_host=address, uplink="native")
         try:
-            await come_and_go(recognizer, 10_000)  # the allocators have seen it all
+            await come_and_go(recognizer, STREAMS // 2)  # the allocators have seen it all
             before, bytes_before = held(), resident_bytes()
-            codes = await come_and_go(recognizer, 10_000)
+            codes = await come_and_go(recognizer, STREAMS)
             after, grown_bytes = held(), resident_bytes() - bytes_before
         finally:
             await recognizer.aclose()
-        assert codes == {"OK": 5000, "CANCELLED": 5000}
+        assert codes == {"OK": STREAMS // 2, "CANCELLED": STREAMS // 2}
         assert recognizer.open_streams == 0
         assert all(after[name] <= others[name] for name in ("Http2Stream", "NativeStream", "GrpcCall"))
         assert after - before == Counter()
-        # One stream's two requests alone are 5 kB: 50 MB, if they stayed. What the allocators keep differs by some MB.
+        # One stream's two requests alone are 5 kB: 20 MB or more, if they stayed. What the allocators keep differs by
+        # some MB.
         assert grown_bytes < 10_000_000
         await until_called(service, "disconnected", lambda: not service.connections)
         assert service.open_calls == 0

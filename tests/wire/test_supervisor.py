@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 import forkserver
 from fastcall.rules.streamtoken import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Process, ask, serve_environment, serve_process, tones, words_of_call
+from waiting import until_so
 from wire.test_website import reading, values_of
 
 SECRET = "a-stream-secret-of-some-length"
@@ -40,18 +41,27 @@ class Crew:
         found = (re.search(r"worker (\d+) is there, pid (\d+)", line) for line in tuple(self.process.lines))
         return {int(each[1]): int(each[2]) for each in found if each}
 
-    def sockets(self) -> list[int]:
-        """How many connections each worker has."""
-        return [sockets_of(pid, self.port) for pid in self.pids.values()]
+    async def has_sockets(self, counts: list[int]) -> bool:
+        """Whether each worker has so many connections."""
+        return await asyncio.to_thread(lambda: [sockets_of(pid, self.port) for pid in self.pids.values()]) == counts
+
+    async def is_gone(self) -> bool:
+        """Whether no worker runs."""
+        return not await asyncio.to_thread(lambda: any(map(is_alive, self.pids.values())))
 
     async def numbers(self) -> dict[str, float]:
         return values_of((await ask(self.port, "/metrics")).body)
 
     async def number(self, name: str, at_least: float) -> float:
         """The number, once it is so large."""
-        async with asyncio.timeout(PATIENCE_S):
-            while (value := (await self.numbers()).get(name, 0.0)) < at_least:
-                pass
+        value = 0.0
+
+        async def is_reached() -> bool:
+            nonlocal value
+            value = (await self.numbers()).get(name, 0.0)
+            return value >= at_least
+
+        await until_so(is_reached)
         return value
 
 
@@ -62,6 +72,13 @@ async def crew(
     options = ("--workers", "2", "--drain-timeout", "0", *arguments)
     async with serve_process(*options, popen=popen, SPEECH_EMULATOR_HOST=recognizer, **variables) as process:
         yield Crew(process)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs (and is no zombie)."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def sockets_of(pid: int, port: int) -> int:
@@ -88,9 +105,7 @@ async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator:
             await phone.say(tones(["[300]", *words, "[300]"]))
         assert await it.number("fastcall_calls_live", 20) == 20
         if sys.platform == "linux":
-            async with asyncio.timeout(PATIENCE_S):  # the last request for numbers may just be going
-                while await asyncio.to_thread(it.sockets) != [10, 10]:
-                    pass
+            await until_so(lambda: it.has_sockets([10, 10]))  # the last request for numbers may just be going
         assert (await ask(it.port, "/readyz")).status == 200
         for phone in phones:
             await phone.stop()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from peers import PATIENCE_S, Phone, Process, ask, serve_process, tones
+from waiting import until_so
 from wire.test_website import values_of
 
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
@@ -41,9 +42,11 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 async def whole(path: Path, call_sid: str) -> None:
     """All of the call is in the file."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not any((r["call_sid"], r["event"]) == (call_sid, "call_ended") for r in records(path)):
-            await asyncio.to_thread(path.stat)
+
+    async def is_whole() -> bool:
+        return any((r["call_sid"], r["event"]) == (call_sid, "call_ended") for r in records(path))
+
+    await until_so(is_whole)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -11,7 +10,6 @@ import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import uvloop
@@ -21,14 +19,8 @@ from fastcall.options import ServeOptions
 from fastcall.settings import Settings
 from fastcall.worker import LINE_LIMIT_BYTES, Worker
 from peers import PATIENCE_S, Phone, tones
+from waiting import until_so
 from wire.test_supervisor import crew
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs (and is no zombie)."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt_emulator: str) -> None:
@@ -41,9 +33,7 @@ async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt
         assert (await phone.closed())[0] == 1012
         # Its output is read to the end: the workers held it too, and so they are about to be gone.
         await asyncio.to_thread(it.process.wait)
-        async with asyncio.timeout(PATIENCE_S):
-            while await asyncio.to_thread(lambda: any(map(is_alive, it.pids.values()))):
-                pass
+        await until_so(it.is_gone)
     assert any("Final: apple arrow" in line for line in it.process.lines)
 
 

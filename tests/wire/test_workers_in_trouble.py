@@ -16,8 +16,8 @@ import pytest
 
 from forkserver import Popen
 from peers import PATIENCE_S, Phone, ask, tones
+from waiting import until_so
 from wire.test_supervisor import Crew, crew
-from wire.test_worker import is_alive
 
 HANDLER = ("--handler", "talkers:break_the_process")
 # For tests of what comes of a worker that hangs; the product's own is longer.
@@ -122,10 +122,7 @@ async def test_a_worker_out_of_descriptors_gets_no_calls_and_loses_none(prompt_e
 
 async def test_a_worker_that_hangs_does_not_outlive_its_parent(prompt_emulator: str) -> None:
     async with broken(prompt_emulator, popen=subprocess.Popen) as it, Phone(it.url, "orphan") as phone:
-        pids = it.pids
         await phone.start({"kind": "spin"})
         await asyncio.to_thread(it.process.wait_for, r"worker 1 has not answered")
         os.kill(it.process.pid, signal.SIGKILL)
-        async with asyncio.timeout(PATIENCE_S):
-            while await asyncio.to_thread(lambda: any(map(is_alive, pids.values()))):
-                pass
+        await until_so(it.is_gone)
