@@ -3,9 +3,9 @@
 To import google-cloud-speech and grpcio takes more than a second of a CPU, and the tests start hundreds of servers and
 emulators. `Popen` and `run` are `subprocess`'s: what can be forked is, all else is executed. A fork has its own
 descriptors, environment, working directory, session, random seeds and standard streams; it runs the program as
-``python -m`` does, and ends as that does. What differs from a program that was executed: its parent is the fork server,
-all forks have one hash seed, and ``/proc/<pid>/cmdline`` and ``environ`` are the server's. A test that is about such
-things uses `subprocess` itself.
+``python -m``, ``python -c`` or ``python FILE`` does, and ends as that does. What differs from a program that was
+executed: its parent is the fork server, all forks have one hash seed, ``/proc/<pid>/cmdline`` and ``environ`` are the
+server's, and the end of ``python -m`` destroys no modules. A test that is about such things uses `subprocess` itself.
 
 The server has no thread, no event loop and no channel, which a fork would not survive. It ends with whom it serves.
 """
@@ -35,7 +35,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ADDRESS = "FORK_SERVER"
 """The variable by which programs that tests execute find the server of the tests."""
@@ -415,6 +415,34 @@ def execute(argv: list[str], further_path: list[str]) -> None:
         runpy.run_path(argv[0], run_name="__main__")
 
 
+def run_program(argv: list[str], further_path: list[str]) -> int:
+    """``execute`` it; its exit status."""
+    try:
+        execute(argv, further_path)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End as the interpreter does, but for taking a thousand modules apart, which takes longer than all else."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if not stream.closed:
+                stream.flush()
+        except OSError:
+            status = status or 120  # as Py_RunMain says it
+    os._exit(status & 0xFF)
+
+
 def import_all() -> None:
     """All of fastcall, and with it what it needs."""
     import fastcall
@@ -438,8 +466,10 @@ def main() -> None:
     request = server.serve()
     if request is None:
         shutil.rmtree(folder)
-        return
+        leave(0)
     become(request)
+    if request.argv[0] == "-m":
+        leave(run_program(request.argv, further_path))
     execute(request.argv, further_path)
 
 

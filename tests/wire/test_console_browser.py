@@ -80,7 +80,7 @@ def microphone(has_words: bool, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(microphone: Path) -> AsyncIterator[Any]:
     """One for all tests; each has a profile of its own in it."""
-    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     options.append(f"--use-file-for-fake-audio-capture={microphone}")
     async with playwright.async_playwright() as library:
         started = await library.chromium.launch(executable_path=CHROMIUM, args=options)
