@@ -112,7 +112,7 @@ soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing 
 
 siege: build  ## 200 calls on two workers, and everything that strangers do at once: no audio lost, none late (2 minutes)
 	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
-	FASTCALL_LOAD=full $(BIN)/python -m pytest -q tests/wire/test_front.py
+	FASTCALL_LOAD=full $(BIN)/python -m pytest -q tests/wire/test_front.py tests/wire/test_console_browser.py
 
 lock: build  ## the locked dependencies of the image, from pyproject.toml
 	$(BIN)/python tools/lock.py
