@@ -358,7 +358,6 @@ def become(request: Request) -> None:
         os.setsid()
     if request.cores is not None:
         os.sched_setaffinity(0, request.cores)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request.environ)
     os.chdir(request.cwd)
@@ -454,7 +453,7 @@ def import_all() -> None:
 
 def main() -> None:
     global _address
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for those whom it serves
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for those whom it serves
     further_path = sys.path[1:]
     import_all()
     gc.collect()
@@ -467,6 +466,7 @@ def main() -> None:
     if request is None:
         shutil.rmtree(folder)
         leave(0)
+    signal.signal(signal.SIGINT, on_interrupt)
     become(request)
     if request.argv[0] == "-m":
         leave(run_program(request.argv, further_path))
