@@ -54,7 +54,7 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unle
 test: build  ## all tests, JOBS=2 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 thorough: build  ## what `make test` tries some of, in full: more random examples, seeds and frames, every combination
-	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz
+	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,console_browser front google_load leftovers))
 
 test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYTHONS=...), each in an environment of its own
 	@set -e; for python in $(or $(PYTHONS),$$("$(PYTHON)" tools/pythons.py)); do echo "tests on $$python"; \
@@ -62,7 +62,7 @@ test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYT
 
 test-uplinks: build  ## the session's tests by each uplink, plaintext and TLS, 7 minutes
 	@set -e; for uplink in native grpcio; do for roots in "" tests/data/localhost.pem; do echo "$$uplink $$roots"; \
-		FASTCALL_LOAD=full STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(SESSION_TESTS); done; done
+		FASTCALL_THOROUGH=1 STT_UPLINK=$$uplink STT_TLS_ROOTS=$$roots $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(SESSION_TESTS); done; done
 
 check: build  ## style, types, stubs, floors
 	$(BIN)/ruff check .
@@ -112,7 +112,6 @@ soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing 
 
 siege: build  ## 200 calls on two workers, and everything that strangers do at once: no audio lost, none late (2 minutes)
 	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
-	FASTCALL_LOAD=full $(BIN)/python -m pytest -q tests/wire/test_front.py tests/wire/test_console_browser.py
 
 lock: build  ## the locked dependencies of the image, from pyproject.toml
 	$(BIN)/python tools/lock.py

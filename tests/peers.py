@@ -39,11 +39,6 @@ HOT_LANE = os.environ.get("FASTCALL_HOT_LANE", "on")
 """``on`` or ``off``: whether the servers that tests start have the hot lane. Nothing may come of it."""
 
 
-IS_FULL_LOAD = os.environ.get("FASTCALL_LOAD") == "full"
-"""Whether tests of load have the size that they are about (`make test-uplinks`, `make siege`); else a tenth or a third
-of it, which the same defects do not pass."""
-
-
 async def turns(count: int) -> None:
     """Let the loop turn so often: for what says nothing when it is done. What does say so is waited for."""
     for _ in range(count):

@@ -25,7 +25,8 @@ from fastcall import g711
 from fastcall.rules.caller import CallerMessages, CallIds
 from fastcall.rules.twilio import clear_message, mark_message, media_message, parse_message
 from fastcall.rules.wav import read_wav
-from peers import IS_FULL_LOAD, PATIENCE_S, Phone, Process, Served, serving, tones
+from peers import PATIENCE_S, Phone, Process, Served, serving, tones
+from thoroughness import amount
 from tone_talker import TONE_HZ, TONE_MS, tone
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs playwright: pip install 'fastcall[dev]'")
@@ -360,8 +361,10 @@ async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulato
         await page.locator("#call[data-state=ended]").wait_for()
 
 
-async def test_two_streams_of_a_call_are_two_rows_and_one_that_moves_stays_one(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, browsing() as page:
+async def test_two_streams_of_a_call_are_two_rows_and_one_that_moves_stays_one(
+    prompt_emulator: str, browser: Any
+) -> None:
+    async with serving(prompt_emulator) as served, browsing(browser) as page:
         await page.goto(address(served))
         await page.locator("#link[data-state=live]").wait_for()
         main, fork, again = (Phone(served.url, ids=CallIds("CA1", sid)) for sid in ("MZ1", "MZ2", "MZ3"))
@@ -435,7 +438,7 @@ async def test_it_is_read_in_both_schemes_at_any_width_and_by_keyboard(
 
 
 # Of each kind; the longest ring keeps 4000, and at times a quarter more.
-EVENTS = 20_000 if IS_FULL_LOAD else 6_000
+EVENTS = amount(6_000, thorough=20_000)
 
 
 async def test_hours_do_not_fill_the_page(prompt_emulator: str, browser: Any) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from fastcall.adapters.front import MAX_HEAD_BYTES, Front, WaitingRoom
-from peers import IS_FULL_LOAD, PATIENCE_S, Phone, ask, serve_process, serving, tones, upgrade_request
+from peers import PATIENCE_S, Phone, ask, serve_process, serving, tones, upgrade_request
+from thoroughness import amount
 
-IDLE = 10_000 if IS_FULL_LOAD else 3_000
+IDLE = amount(3_000, thorough=10_000)
 
 
 class Echo(asyncio.Protocol):

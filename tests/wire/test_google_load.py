@@ -20,15 +20,16 @@ from fastcall.events import SAMPLE_RATE_HZ, SessionFailed, SessionRotated
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.rules.pool import PoolRule
 from fastcall.settings import Settings
-from peers import IS_FULL_LOAD, PATIENCE_S, google_recognizer, start_emulator, tones, words_of_call
+from peers import PATIENCE_S, google_recognizer, start_emulator, tones, words_of_call
 from relay import Between
+from thoroughness import amount
 from waiting import until_called
 
 CONFIG = StreamConfig("en-US", "default")
 
 # --- streams that come and go -------------------------------------------------------------------------------------
 
-STREAMS = 10_000 if IS_FULL_LOAD else 4_000
+STREAMS = amount(4_000, thorough=10_000)
 OURS = ("GrpcCall", "GrpcChannel", "Http2Connection", "Http2Stream", "NativeConnection", "NativeStream", "OneStream")
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from peers import IS_FULL_LOAD, Phone, Served, serving, tones, turns, words_of_call
+from peers import Phone, Served, serving, tones, turns, words_of_call
+from thoroughness import amount
 
-FIRST, MORE, AT_ONCE = 24, 240 if IS_FULL_LOAD else 96, 24
+FIRST, MORE, AT_ONCE = 24, amount(96, thorough=240), 24
 OF_A_CALL = ("CallRunner", "CallMachine", "RecognitionSession", "StreamRelay", "StreamLeg", "AudioHistory", "Task")
 OURS = (*OF_A_CALL[:-1], "MediaConnection", "FrameLane", "GrpcCall", "NativeStream", "AgentDesk", "Call", "Speaker")
 WORLD = ("Task", "TimerHandle", "Thread", "Channel")
