@@ -56,10 +56,10 @@ def test_the_example_finds_the_utterances_itself() -> None:
         with example:
             assert example.stdout is not None
             assert "listening" in example.stdout.readline()
-            # Said slowly: a busy machine too has the time to show an interim.
-            tones = "apple arrow autumn [1200] badge bamboo"
+            # Late and slowly: a busy machine too has opened its stream by then, and has the time to show an interim.
+            tones = "[2500] apple arrow autumn [1200] badge bamboo"
             forkserver.run(
-                [*FASTCALL, "simulate", "ws://127.0.0.1:8081/media", "--tones", tones, "--word-ms", "700"],
+                [*FASTCALL, "simulate", "ws://127.0.0.1:8081/media", "--tones", tones, "--word-ms", "400"],
                 check=True,
                 capture_output=True,
                 timeout=60,

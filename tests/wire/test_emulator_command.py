@@ -22,6 +22,7 @@ import forkserver
 from fastcall.rules.tones import VOCABULARY, synthesize
 from peers import Process, start_emulator
 from speech_clients import PATIENCE_S, HeldStream
+from thoroughness import amount
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -222,7 +223,7 @@ async def test_killed_under_load_it_comes_back_within_a_second_and_takes_everyth
     options = ("--final-delay-s", "0", "--rewrite-rate", "0")
     process = start_emulator(*options, popen=subprocess.Popen)
     target, ups = process.ready[1], []
-    load = Load(target, callers=40)
+    load = Load(target, callers=amount(12, thorough=40))
     running = [asyncio.ensure_future(caller.run()) for caller in load.callers]
     try:
         for _ in range(3):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recogniser 
 def test_calls_beside_every_attack_lose_nothing() -> None:
     """How old their audio is on a machine that others use is not a test's matter."""
     # As long as it takes every attack to come about; not forked, for it measures the processes that its server starts.
-    short = ("--calls", "10", "--quiet-s", "1", "--siege-s", "3", "--show-log")
+    short = ("--calls", "10", "--quiet-s", "1", "--siege-s", "3", "--mbit", "3", "--show-log")
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *short], capture_output=True, text=True, timeout=120, check=False
     )
