@@ -239,7 +239,7 @@ def test_a_recogniser_that_is_down_is_told_and_closing_still_ends(caplog: pytest
     assert session.failure.code == "UNAVAILABLE"
     began = time.monotonic()
     session.close()
-    assert time.monotonic() - began <= 2.3
+    assert time.monotonic() - began < PATIENCE_S
     told = [r.getMessage() for r in caplog.records if r.name.startswith("fastcall") and r.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "UNAVAILABLE" in told[0]
@@ -257,7 +257,7 @@ async def test_the_dispatcher_gives_each_utterance_its_own_words(emulator: str) 
         await asyncio.to_thread(speak, session, synthesize([*words, "[500]"]))
         began = time.monotonic()
         texts.append(await dispatcher.end(silence_ms=500))
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < PATIENCE_S
     assert texts == ["apple arrow autumn", "badge bamboo"]
     assert shown[1][-1] == "apple arrow autumn"
     assert shown[2][-1] == "badge bamboo"
