@@ -81,6 +81,7 @@ class CallHost:
         self._calls: set[CallRunner] = set()
         self._gate: Gate | None = None
         self._leave_room: Callable[[Any], None] | None = None
+        self._pass_on: Callable[[CallStarted, MediaConnection], bool] | None = None
         self._watch: LoopWatch | None = None
 
     @property
@@ -106,13 +107,15 @@ class CallHost:
         *,
         admit: Callable[[UpgradeRequest], tuple[int, str] | None],
         leave_room: Callable[[Any], None],
+        pass_on: Callable[[CallStarted, MediaConnection], bool] | None = None,
         on_look: Callable[[], None] | None = None,
     ) -> None:
         """Bring the recogniser up, and be ready for sockets.
 
         :param gate: is asked whether a call may begin
         :param admit: looks at upgrades, see ``MediaServer``
-        :param leave_room: is told the transport of each socket that has become a call
+        :param leave_room: is told the transport of each socket that has become a call, or is gone
+        :param pass_on: gives a connection to the process that has its call, and says whether it did
         :param on_look: called ten times a second
         :raises UsageError: something needed is not there; the message says what to do
         """
@@ -130,7 +133,10 @@ class CallHost:
         self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
         self._gate = gate
         self._leave_room = leave_room
-        self._media = MediaServer(self._make_runner, admit=admit, hot_lane=self._options.hot_lane)
+        self._pass_on = pass_on
+        self._media = MediaServer(
+            self._make_runner, admit=admit, hot_lane=self._options.hot_lane, keeps=pass_on is not None
+        )
         self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
 
     def _make_recognizer(self) -> GoogleRecognizer:
@@ -167,6 +173,10 @@ class CallHost:
     def websocket(self) -> asyncio.Protocol:
         """The protocol of a connection whose first bytes are an upgrade request."""
         return self._media()
+
+    def moved_websocket(self, target: str) -> asyncio.Protocol:
+        """The protocol of a WebSocket whose upgrade, for ``target``, another process has answered."""
+        return self._media.moved(target)
 
     # --- how it is ------------------------------------------------------------------------------------------
 
@@ -243,7 +253,7 @@ class CallHost:
             sink=self._sink,
             handler=self._handler,
             prompt=self._prompt,
-            gate=_Entry(self._gate, connection, self._leave_room, self.metrics),
+            gate=_Entry(self._gate, connection, self._leave_room, self._pass_on, self.metrics),
             metrics=self.metrics,
         )
         self._calls.add(runner)
@@ -275,11 +285,17 @@ class _Entry:
     let in is the call that the ticket is for."""
 
     def __init__(
-        self, gate: Gate, connection: MediaConnection, leave_room: Callable[[Any], None], metrics: Metrics
+        self,
+        gate: Gate,
+        connection: MediaConnection,
+        leave_room: Callable[[Any], None],
+        pass_on: Callable[[CallStarted, MediaConnection], bool] | None,
+        metrics: Metrics,
     ) -> None:
         self._gate = gate
         self._connection = connection
         self._leave_room = leave_room
+        self._pass_on = pass_on
         self._metrics = metrics
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
@@ -290,7 +306,15 @@ class _Entry:
         answer = self._gate.enter(call, holder)
         if answer is None:
             self._leave_room(self._connection.transport)
+            self._connection.stay()
         return answer
+
+    def pass_on(self, call: CallStarted) -> bool:
+        """See ``Entrance``."""
+        if self._pass_on is None or not self._pass_on(call, self._connection):
+            return False
+        self._leave_room(self._connection.transport)
+        return True
 
     def holder(self, key: StreamKey) -> CallHolder | None:
         """See ``Gate``."""

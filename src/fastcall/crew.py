@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from fastcall.adapters.handover import Sender, handover_pair
+from fastcall.adapters.handover import Receiver, Sender, handover_pair
 from fastcall.drivers.child import ChildProcess
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted, TranscriptEvent
@@ -78,6 +78,9 @@ class CrewOwner(Protocol):
     def publish_batch(self, call_sid: str, line: str) -> None:
         """A batch of a call that is watched."""
 
+    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+        """The calls that other workers have."""
+
     @property
     def watched(self) -> list[str]:
         """The calls of which each batch is told."""
@@ -85,34 +88,35 @@ class CrewOwner(Protocol):
     def bury(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
 
-    def hand_on(self, descriptor: int, early: bytes) -> None:
-        """A worker has not received a connection, and will not: another may take it. The descriptor is to be closed."""
+    def hand_on(self, descriptor: int, message: bytes) -> None:
+        """A worker has not received a connection, or gives one away: another may take it. The descriptor is to be
+        closed."""
 
 
 class RemoteCall:
     """A call in a worker. Fulfils ``CallHolder``."""
 
     def __init__(self, worker: CrewMember, call: CallStarted) -> None:
-        self._worker = worker
+        self.worker = worker
         self.call = call
         self.key = StreamKey.of(call)
         self.is_silent = False
         """Whether its socket has been silent for so long that it is dead."""
 
     def silent_s(self) -> float:
-        return float("inf") if self.is_silent or not self._worker.has(self) else 0.0
+        return float("inf") if self.is_silent or not self.worker.has(self) else 0.0
 
     @property
     def is_there(self) -> bool:
         """Whether the worker has it, and no newer socket of it."""
-        return self._worker.has(self)
+        return self.worker.has(self)
 
     def replaced(self) -> None:
         self.revoke(1008, "the call came back on another socket")
 
     def revoke(self, code: int, text: str) -> None:
-        if self._worker.has(self):  # else the worker has closed it, and the key is another socket's there
-            self._worker.say("revoke", key=self.key.words(), code=code, text=text)
+        if self.worker.has(self):  # else the worker has closed it, and the key is another socket's there
+            self.worker.say("revoke", key=self.key.words(), code=code, text=text)
 
 
 class CrewMember:
@@ -131,6 +135,7 @@ class CrewMember:
         self._process: ChildProcess | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._sender: Sender | None = None
+        self._receiver: Receiver | None = None
         self._began: asyncio.Future[None] = self._loop.create_future()
         self._has_started = False
         self._heartbeat = self._new_heartbeat()
@@ -173,9 +178,9 @@ class CrewMember:
         """
         await asyncio.shield(self._began)
 
-    def take(self, descriptor: int, early: bytes) -> bool:
+    def take(self, descriptor: int, message: bytes) -> bool:
         """Send it a connection; see ``Sender.send``."""
-        if self._sender is None or not self._sender.send(descriptor, early):
+        if self._sender is None or not self._sender.send(descriptor, message):
             return False
         self._sent += 1
         return True
@@ -196,6 +201,8 @@ class CrewMember:
 
     def look(self, *, now: float) -> None:
         """To be called a few times a second: see whether it answers. One that does not for long is killed."""
+        if self._receiver is not None:
+            self._receiver.look()
         process, heart = self._process, self._heartbeat
         if process is None or process.status is not None or self._owner.is_stopping:
             return
@@ -245,6 +252,7 @@ class CrewMember:
         control, theirs = socket.socketpair()
         connections, their_connections = handover_pair()
         self._sender = Sender(connections, their_connections)
+        self._receiver = Receiver(connections, self._give_away)
         descriptors = theirs.fileno(), their_connections.fileno()
         try:
             with theirs:
@@ -297,12 +305,18 @@ class CrewMember:
             self._take_back()
             self._sender.close()
             self._sender = None
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    async def _give_away(self, descriptor: int, message: bytes) -> None:
+        self._owner.hand_on(descriptor, message)
 
     def _take_back(self) -> None:
         """What it has not received another may have."""
-        for descriptor, early in self._sender.take_back() if self._sender is not None else ():
+        for descriptor, message in self._sender.take_back() if self._sender is not None else ():
             self._sent -= 1
-            self._owner.hand_on(descriptor, early)
+            self._owner.hand_on(descriptor, message)
 
     async def _listen(self, reader: asyncio.StreamReader) -> bool:
         """Return when it says nothing more; whether what it said could be understood."""
@@ -333,6 +347,8 @@ class CrewMember:
         self._is_late_told = False
         self.recogniser = word["recogniser"]
         self.say("watch", call_sids=self._owner.watched)
+        for key in self._owner.calls_elsewhere(self):
+            self.say("elsewhere", key=key.words(), is_there=True)
         pid = self._process.pid if self._process is not None else 0
         log.info("worker %d is there, pid %d", self._number, pid)
         if not self._began.done():

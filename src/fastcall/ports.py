@@ -18,6 +18,7 @@ from fastcall.rules.streamkey import StreamKey
 
 __all__ = [
     "CallSocket",
+    "Entrance",
     "Fallback",
     "Gate",
     "MessageReceiver",
@@ -210,6 +211,13 @@ class Gate(Protocol):
 
     def leave(self, key: StreamKey, holder: CallHolder) -> None:
         """The call has no socket any more."""
+
+
+class Entrance(Gate, Protocol):
+    """The gate, as one connection sees it."""
+
+    def pass_on(self, call: CallStarted) -> bool:
+        """Whether another process has the call, and has the connection now. Asked before ``enter``."""
 
 
 class TranscriptSink(Protocol):

@@ -1,9 +1,9 @@
 """Several processes behind one port: this one accepts, answers requests, and has an eye on those that have the calls.
 
 A connection's upgrade goes, descriptor and first bytes, to the worker with the fewest; how many that are is what the
-worker last told of, and what was sent to it since. A worker that does not answer gets no more, and is killed when it
-does not for long; one that dies is logged with the calls that it had, and another is started. Numbers, readiness and
-the live stream speak for all.
+worker last told of, and what was sent to it since. A stream that comes back for a call of another worker goes on to
+that one. A worker that does not answer gets no more, and is killed when it does not for long; one that dies is logged
+with the calls that it had, and another is started. Numbers, readiness and the live stream speak for all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from fastcall.adapters.handover import Upgrade, adopt
+from fastcall.adapters.handover import Upgrade, adopt, read_message
 from fastcall.adapters.output import TranscriptFile
 from fastcall.crew import CrewMember, RemoteCall
 from fastcall.door import Door
@@ -35,6 +35,7 @@ from fastcall.options import (
     tell_where,
 )
 from fastcall.rules.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
+from fastcall.rules.streamkey import StreamKey
 from fastcall.settings import Settings
 
 __all__ = ["Supervisor"]
@@ -192,13 +193,14 @@ class Supervisor:
         return [*told, *(["--whisper-model", model] if model else [])]
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
-        """A worker has begun a call: revoke it if it may not be. If another worker has the call, that one may be about
-        to end (``drivers/comeback.py``): only when it goes on is the newer one revoked."""
+        """A worker has begun a call: revoke it if it may not be. If another worker has the call, of which this one had
+        not heard yet, that one may be about to end (``drivers/comeback.py``): only when it goes on is the newer one
+        revoked."""
         assert self._door is not None
         refusal = self._door.enter(call, holder, may_wait=True)
         if refusal is None:
-            return
-        if refusal.reason == "second_socket":
+            self._tell_where(holder.key, holder.worker)
+        elif refusal.reason == "second_socket":
             self._doubles[holder] = asyncio.get_running_loop().call_later(HOLD_S, self._decide, holder)
         else:
             holder.revoke(refusal.code, refusal.text)
@@ -209,17 +211,37 @@ class Supervisor:
         self._doubles.pop(holder).cancel()
         if holder.is_there:
             refusal = self._door.enter(holder.call, holder, has_waited=True)
-            if refusal is not None:
+            if refusal is None:
+                self._tell_where(holder.key, holder.worker)
+            else:
                 holder.revoke(refusal.code, refusal.text)
 
     def left(self, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
         assert self._door is not None
         self._door.leave(holder.key, holder)
+        if self._door.holder(holder.key) is None:
+            self._tell_where(holder.key, None)
         if holder in self._doubles:
             self._doubles.pop(holder).cancel()
         elif (next_one := next((each for each in self._doubles if each.key == holder.key), None)) is not None:
             self._decide(next_one)
+
+    def _tell_where(self, key: StreamKey, worker: CrewMember | None) -> None:
+        """Tell the workers whether another has the call, so that they can pass on a stream that comes back for it."""
+        for each in self._workers:
+            each.say("elsewhere", key=key.words(), is_there=worker is not None and each is not worker)
+
+    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+        """The calls that other workers have."""
+        assert self._door is not None
+        streams = self._door.gate.streams
+        return [key for key, _ in streams if self._worker_of(key) not in (None, worker)]
+
+    def _worker_of(self, key: StreamKey) -> CrewMember | None:
+        assert self._door is not None
+        holder = self._door.holder(key)
+        return holder.worker if isinstance(holder, RemoteCall) else None
 
     def publish(self, line: str) -> None:
         """A line of the transcript stream."""
@@ -243,13 +265,19 @@ class Supervisor:
         kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
         self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
 
-    def hand_on(self, descriptor: int, early: bytes) -> None:
-        """A worker will not receive a connection that was sent to it: another takes it, or the caller is told."""
+    def hand_on(self, descriptor: int, message: bytes) -> None:
+        """A worker will not receive a connection that was sent to it, or gives one away: another takes it, or the
+        caller is told."""
         assert self._door is not None
-        if not self._is_stopping and self._hand_over(descriptor, early):
+        about, received = read_message(message)
+        if about is not None:
+            self._bring(descriptor, message, self._worker_of(StreamKey.of_words(about["key"])))
             os.close(descriptor)
             return
-        task = asyncio.get_running_loop().create_task(adopt(descriptor, early, self._door.plain))
+        if not self._is_stopping and self._hand_over(descriptor, message):
+            os.close(descriptor)
+            return
+        task = asyncio.get_running_loop().create_task(adopt(descriptor, received, self._door.plain))
         self._refusing.add(task)
         task.add_done_callback(self._refusing.discard)
 
@@ -260,13 +288,15 @@ class Supervisor:
         for worker in self._workers:
             worker.look(now=now)
 
-    def _hand_over(self, descriptor: int, early: bytes) -> bool:
+    def _hand_over(self, descriptor: int, message: bytes) -> bool:
         assert self._door is not None
-        if not self._door.may_upgrade():
-            return False
+        return self._door.may_upgrade() and self._bring(descriptor, message)
+
+    def _bring(self, descriptor: int, message: bytes, first: CrewMember | None = None) -> bool:
+        """To a worker: ``first``, if that takes it, else the one that has the fewest."""
         ready = [worker for worker in self._workers if worker.is_ready and not worker.is_full]
-        for worker in sorted(ready, key=lambda each: (not each.has_room, each.load)):
-            if worker.take(descriptor, early):
+        for worker in sorted(ready, key=lambda each: (each is not first, not each.has_room, each.load)):
+            if worker.take(descriptor, message):
                 return True
         self.metrics.calls_refused["no_worker"] += 1
         return False

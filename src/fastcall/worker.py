@@ -5,7 +5,8 @@ over another. When the parent is gone, or says so, the worker closes its calls, 
 
 What concerns one call only is decided here. What concerns all processes is the parent's: whether another process has
 the call (by its ``StreamKey``), or has spent its token, or has taken the last place. A call begins at once and is
-revoked, if it must be, one message later: a caller does not wait for two processes to agree.
+revoked, if it must be, one message later: a caller does not wait for two processes to agree. A stream that comes back
+for a call of another worker, of which the parent has told, is given away as it came, and begins there.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastcall.adapters.front import WaitingRoom
-from fastcall.adapters.handover import Receiver
-from fastcall.adapters.server import UpgradeRequest
+from fastcall.adapters.handover import Receiver, Sender, adopt, moved_message, read_message
+from fastcall.adapters.server import MediaConnection, UpgradeRequest
 from fastcall.calls import CallHost
 from fastcall.doorman import Doorman
 from fastcall.drivers.runner import CallRunner
@@ -75,6 +77,8 @@ class Worker:
         self._holders: dict[StreamKey, CallHolder] = {}
         self._silent: set[StreamKey] = set()
         """The calls of which the parent was told that they are silent."""
+        self._elsewhere: set[StreamKey] = set()
+        """The calls that other workers have, as far as the parent has told."""
         self._open = 0
 
     async def run(self) -> None:
@@ -98,12 +102,15 @@ class Worker:
         self._host, self._path = host, options.path
         self._doorman = Doorman(self._settings, self._metrics, lets_all_in=options.insecure)
         try:
-            await host.start(self, admit=self._admit, leave_room=self._room.leave, on_look=self._report)
+            await host.start(
+                self, admit=self._admit, leave_room=self._room.leave, pass_on=self._pass_on, on_look=self._report
+            )
         except UsageError as error:
             self._tell("failed", text=str(error))
             await self._writer.drain()
             return
-        receiver = Receiver(self._connections, host.websocket)
+        receiver = Receiver(self._connections, self._take)
+        self._sender = Sender(self._connections)
         self._receiver = receiver
         self._on_ready()
         self._tell("ready", recogniser=host.recogniser)
@@ -134,6 +141,9 @@ class Worker:
             self._tell("numbers", numbers=self._snapshot())
         elif word["do"] == "watch":
             self._host.watch(frozenset(word["call_sids"]))
+        elif word["do"] == "elsewhere":
+            key = StreamKey.of_words(word["key"])
+            (self._elsewhere.add if word["is_there"] else self._elsewhere.discard)(key)
         elif word["do"] == "revoke":
             key = StreamKey.of_words(word["key"])
             holder = self._holders.get(key)
@@ -171,6 +181,25 @@ class Worker:
     def _snapshot(self) -> dict[str, Any]:
         self._metrics.sockets_waiting = len(self._room)
         return self._host.snapshot()
+
+    # --- connections ------------------------------------------------------------------------------------------
+
+    async def _take(self, descriptor: int, message: bytes) -> None:
+        about, received = read_message(message)
+        if about is None:
+            await adopt(descriptor, received, self._host.websocket)
+        else:
+            await adopt(descriptor, received, partial(self._host.moved_websocket, about["target"]))
+
+    def _pass_on(self, call: CallStarted, connection: MediaConnection) -> bool:
+        """A stream comes back for a call that another worker has: the parent brings it there."""
+        key = StreamKey.of(call)
+        if key not in self._elsewhere or self._gate.holder(key) is not None:
+            return False
+        about = {"key": key.words(), "target": connection.target}
+        return connection.give(
+            lambda descriptor, received: self._sender.send(descriptor, moved_message(about, received))
+        )
 
     # --- who may come in -----------------------------------------------------------------------------------
 

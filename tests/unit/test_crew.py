@@ -41,6 +41,9 @@ class Owner:
     def left(self, holder: RemoteCall) -> None:
         self.gate.leave(holder.key, holder)
 
+    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+        return []
+
     def publish(self, line: str) -> None:
         pass
 
@@ -50,7 +53,7 @@ class Owner:
     def bury(self, numbers: dict[str, Any]) -> None:
         pass
 
-    def hand_on(self, descriptor: int, early: bytes) -> None:
+    def hand_on(self, descriptor: int, message: bytes) -> None:
         pass
 
 

@@ -11,17 +11,33 @@ import pytest
 import uvloop
 
 from fastcall.adapters.front import Front, WaitingRoom
-from fastcall.adapters.handover import MAX_EARLY_BYTES, Receiver, Sender, Upgrade, handover_pair
+from fastcall.adapters.handover import (
+    MAX_EARLY_BYTES,
+    MAX_MESSAGE_BYTES,
+    Receiver,
+    Sender,
+    Upgrade,
+    adopt,
+    handover_pair,
+    moved_message,
+    read_message,
+    upgrade_message,
+)
 from peers import PATIENCE_S, turns
 from wire.test_front import UPGRADE, Echo
 
 REQUEST = UPGRADE % b"Upgrade: websocket"
 
 
+async def take(descriptor: int, message: bytes) -> None:
+    """As a process does that has the other end."""
+    await adopt(descriptor, read_message(message)[1], lambda: Echo("other"))
+
+
 async def hand_over(pieces: list[bytes], *, channel_is_open: bool = True) -> tuple[bytes, int]:
     """What is answered to the pieces by the other end, and how many connections came there."""
     ours, theirs = handover_pair()
-    sender, receiver = Sender(ours), Receiver(theirs, lambda: Echo("other"))
+    sender, receiver = Sender(ours), Receiver(theirs, take)
     if not channel_is_open:
         receiver.close()
     front = Front(
@@ -60,14 +76,14 @@ def test_who_says_too_much_before_an_answer_is_refused() -> None:
     early = REQUEST + bytes(MAX_EARLY_BYTES)
     taken: list[int] = []
 
-    def take(descriptor: int, _: bytes) -> bool:
+    def choose(descriptor: int, _: bytes) -> bool:
         taken.append(descriptor)
         return True
 
     async def send_at_once() -> bytes:
         ours, theirs = socket.socketpair()
         loop = asyncio.get_running_loop()
-        upgrade = Upgrade(take, lambda: Echo("refused"))
+        upgrade = Upgrade(choose, lambda: Echo("refused"))
         transport, _ = await loop.connect_accepted_socket(lambda: upgrade, ours)
         upgrade.data_received(early)
         theirs.setblocking(False)
@@ -95,7 +111,7 @@ def test_a_full_way_takes_no_more_and_does_not_wait() -> None:
 
 async def test_a_process_out_of_descriptors_leaves_connections_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = handover_pair()
-    sender, receiver = Sender(ours, theirs.dup()), Receiver(theirs, lambda: Echo("other"))
+    sender, receiver = Sender(ours, theirs.dup()), Receiver(theirs, take)
 
     def no_more(*_: object) -> int:
         raise OSError(errno.EMFILE, "too many open files")
@@ -115,3 +131,12 @@ async def test_a_process_out_of_descriptors_leaves_connections_for_another(monke
         assert not receiver.is_full
     receiver.close()
     sender.close()
+
+
+@pytest.mark.parametrize("received", [b"", b"U\nM", bytes(range(256)) * 128], ids=["nothing", "odd", "much"])
+def test_a_message_says_what_the_connection_is_and_no_byte_of_a_peer_does(received: bytes) -> None:
+    about = {"target": "/media?" + "\n\ud800" * 2000, "key": {"stream": "M\n" * 240}}
+    assert read_message(moved_message(about, received)) == (about, received)
+    for forged in (received, moved_message(about, received)):
+        assert read_message(upgrade_message(forged)) == (None, forged)
+    assert len(moved_message(about, received)) <= MAX_MESSAGE_BYTES

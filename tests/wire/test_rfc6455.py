@@ -81,7 +81,11 @@ class Line:
 async def front_of(media_server: MediaServer, *, handed_over: bool) -> AsyncIterator[int]:
     """The port, from which connections go to the server; or by their descriptors, as they go to another process."""
     ours, theirs = handover_pair()
-    sender, receiver = Sender(ours), handover.Receiver(theirs, media_server)
+
+    async def take(descriptor: int, message: bytes) -> None:
+        await handover.adopt(descriptor, handover.read_message(message)[1], media_server)
+
+    sender, receiver = Sender(ours), handover.Receiver(theirs, take)
     front = Front(
         websocket=(lambda: Upgrade(sender.send, asyncio.Protocol)) if handed_over else media_server,
         plain=asyncio.Protocol,

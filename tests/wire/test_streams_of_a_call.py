@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -18,15 +17,13 @@ from fastcall.drivers import comeback
 from fastcall.rules.caller import CallIds
 from fastcall.rules.streamtoken import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Served, ask, serving, tones
-from wire.test_supervisor import crew
+from wire.test_supervisor import Records, crew, on_the_line
 from wire.test_website import next_record, reading
 
 both_lanes = pytest.mark.usefixtures("hot_lane")
 
 SECRET = "a-stream-secret-of-some-length"
 BOTH = ("inbound", "outbound")
-# Longer than a test waits for anything.
-SILENCE = bytes([0xFF]) * int(8000 * PATIENCE_S)
 
 
 @dataclass
@@ -274,28 +271,6 @@ async def test_who_watches_a_call_can_tell_the_batches_of_its_streams_apart(prom
 # --- with workers -----------------------------------------------------------------------------------------------------
 
 
-class Records:
-    """What /events says."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self._records: list[dict[str, Any]] = []
-
-    async def wait_for(self, stream_sid: str, event: str) -> dict[str, Any]:
-        def is_it(record: dict[str, Any]) -> bool:
-            return bool((record["stream_sid"], record["event"]) == (stream_sid, event))
-
-        while not (found := [record for record in self._records if is_it(record)]):
-            record = await next_record(self._reader)
-            assert record is not None
-            self._records.append(record)
-        return found[0]
-
-    def texts(self, stream_sid: str) -> list[str]:
-        ends = (each for each in self._records if each["event"] == "utterance_end")
-        return [record["text"] for record in ends if record["stream_sid"] == stream_sid]
-
-
 async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulator: str) -> None:
     async with (
         crew(prompt_emulator) as it,
@@ -313,12 +288,13 @@ async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulat
         await monitor.say(tones("[300] arrow [700]"))
         await records.wait_for("MZ1", "utterance_end")
         await records.wait_for("MZ2", "utterance_end")
-        # A third stream comes back for one of them: it is held against that one alone, and takes its place or is a
-        # call that stays when that one ends; the other is not touched.
+        # A third stream, at the worker that has the first, comes back for the second.
         async with phones(it.url, "MZ3") as (again,):
             await MONITOR.start(again)
+            await (await again.socket.ping())  # its start has been read by whoever has it now
             await again.say(tones("[100]"))
             await monitor.stop()
+            assert (await records.wait_for("MZ3", "call_moved"))["previous_stream_sid"] == "MZ2"
             await again.say(tones("[300] bottle [700]"))
             await records.wait_for("MZ3", "utterance_end")
             await again.stop()
@@ -349,10 +325,8 @@ async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prom
         for kind in (MAIN, MONITOR):
             async with phones(it.url, f"MZ{kind.parameters}") as (thief,):
                 await kind.start(thief)
-                lines = [asyncio.create_task(phone.speak(SILENCE)) for phone in (main, monitor)]
-                code, reason = await thief.closed()
-                for line in lines:
-                    line.cancel()
+                async with on_the_line(main, monitor):
+                    code, reason = await thief.closed()
             assert (code, (reason or "")[:30]) == (1008, "this call has a socket already")
         for phone in (main, monitor):
             await phone.say(tones("[300] apple [700]"))

@@ -19,10 +19,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import forkserver
+from fastcall.rules.caller import CallIds
 from fastcall.rules.streamtoken import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Process, ask, serve_environment, serve_process, tones, words_of_call
 from waiting import until_so
-from wire.test_website import reading, values_of
+from wire.test_website import next_record, reading, values_of
 
 SECRET = "a-stream-secret-of-some-length"
 
@@ -79,6 +80,33 @@ def is_alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+class Records:
+    """What /events says."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._records: list[dict[str, Any]] = []
+
+    async def wait_for(self, stream_sid: str, event: str) -> dict[str, Any]:
+        """The first such event of the stream, now or later."""
+
+        def is_it(record: dict[str, Any]) -> bool:
+            return bool((record["stream_sid"], record["event"]) == (stream_sid, event))
+
+        while not (found := [record for record in self._records if is_it(record)]):
+            record = await next_record(self._reader)
+            assert record is not None
+            self._records.append(record)
+        return found[0]
+
+    def events(self, stream_sid: str) -> list[str]:
+        return [record["event"] for record in self._records if record["stream_sid"] == stream_sid]
+
+    def texts(self, stream_sid: str) -> list[str]:
+        ends = (each for each in self._records if each["event"] == "utterance_end")
+        return [record["text"] for record in ends if record["stream_sid"] == stream_sid]
 
 
 def sockets_of(pid: int, port: int) -> int:
@@ -168,46 +196,117 @@ async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None
         await phone.start({PARAMETER: token})
         assert await it.number("fastcall_calls_live", 1) == 1
         for given, why in ((other, "socket already"), (token, "token_used")):
-            async with Phone(it.url, "call") as thief:  # goes to the other worker: this one has a call
-                await thief.start({PARAMETER: given})
+            async with Phone(it.url, "call") as thief, on_the_line(phone):
+                await thief.start({PARAMETER: given})  # at the other worker: this one has a call
                 code, text = await thief.closed()
             assert code == 1008
             assert why in (text or "")
         await phone.say(tones("[300] apple [300]"))
         await phone.stop()
-        await asyncio.to_thread(it.process.wait_for, f"Final: apple call={phone.call_sid}")
+        await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): apple call={phone.call_sid}")
 
 
-async def test_a_newer_stream_at_another_worker_stays_when_the_older_one_ends(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, Phone(it.url, "back") as old, Phone(it.url, "back") as new:
+@contextlib.asynccontextmanager
+async def on_the_line(*phones: Phone) -> AsyncIterator[None]:
+    """They send silence meanwhile, as Twilio does."""
+    lines = [asyncio.create_task(phone.speak(bytes([0xFF]) * int(8000 * PATIENCE_S))) for phone in phones]
+    try:
+        yield
+    finally:
+        for line in lines:
+            line.cancel()
+
+
+@contextlib.asynccontextmanager
+async def two_streams(url: str) -> AsyncIterator[tuple[Phone, Phone]]:
+    """Sockets for two streams of one call."""
+    ids = [CallIds("CA" + "b" * 32, sid) for sid in ("MZold", "MZnew")]
+    async with Phone(url, ids=ids[0], max_queue=None) as old, Phone(url, ids=ids[1], max_queue=None) as new:
+        yield old, new
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how: str, prompt_emulator: str) -> None:
+    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+        records = Records(reader)
         await old.start()
-        assert await it.number("fastcall_calls_live", 1) == 1
+        await old.say(tones("[300] apple [700]"))
+        await records.wait_for("MZold", "utterance_end")
+        await new.start()  # at the other worker: this one has a call
+        await (await new.socket.ping())  # its start has been read by whoever has it now
+        await new.say(tones("[100]"))
+        if how == "stop":
+            await old.stop()
+            assert await old.closed() == (1000, "the call goes on over another stream")
+        else:
+            await old.socket.close()
+        moved = await records.wait_for("MZnew", "call_moved")
+        assert moved["previous_stream_sid"] == "MZold"
+        await new.say(tones("[300] arrow [700]"))
+        await records.wait_for("MZnew", "utterance_end")
+        if sys.platform == "linux":
+            await until_so(lambda: it.has_sockets([1, 0]))
+        assert (await it.numbers())["fastcall_calls_live"] == 1
+        await new.stop()
+        await records.wait_for("MZnew", "call_ended")
+        numbers = await it.numbers()
+    assert (records.texts("MZold"), records.texts("MZnew")) == (["apple"], ["arrow"])
+    assert records.events("MZold").count("call_started") == 1
+    assert "call_started" not in records.events("MZnew")
+    assert [numbers[f"fastcall_calls_{name}_total"] for name in ("started", "moved", "ended")] == [1, 1, 1]
+    assert numbers["fastcall_calls_live"] == 0
+    refused = [name for name in numbers if name.startswith("fastcall_calls_refused_total") and numbers[name]]
+    assert refused == []
+
+
+async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_older_stream_goes_on(
+    prompt_emulator: str,
+) -> None:
+    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+        records = Records(reader)
+        await old.start()
+        await records.wait_for("MZold", "session_started")
         await new.start()
-        await it.number("fastcall_calls_started_total", 2)
+        async with on_the_line(old):
+            code, reason = await new.closed()
+        assert (code, (reason or "")[:30]) == (1008, "this call has a socket already")
+        await old.say(tones("[300] apple [700]"))
+        await records.wait_for("MZold", "utterance_end")
+        numbers = await it.numbers()
+        assert numbers["fastcall_calls_started_total"] == 1
+        assert numbers['fastcall_calls_refused_total{reason="second_socket"}'] == 1
+
+
+async def test_a_stream_that_was_too_loud_before_its_start_is_a_call_of_its_own_at_another_worker(
+    prompt_emulator: str,
+) -> None:
+    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+        records = Records(reader)
+        await old.start()
+        await records.wait_for("MZold", "session_started")
+        await new.socket.send(json.dumps({"event": "connected", "protocol": "x" * 60_000}))
+        await new.start()
+        await records.wait_for("MZnew", "session_started")
         await old.stop()
         await new.say(tones("[300] apple [700]"))
-        await asyncio.to_thread(it.process.wait_for, f"Final: apple call={new.call_sid}")
-        await it.number("fastcall_calls_ended_total", 1)
+        await records.wait_for("MZold", "call_ended")
+        await records.wait_for("MZnew", "utterance_end")
+        assert await it.number("fastcall_calls_live", 1) == 1
         numbers = await it.numbers()
-        assert (
-            numbers["fastcall_calls_live"],
-            numbers.get('fastcall_calls_refused_total{reason="second_socket"}'),
-        ) == (
-            1,
-            None,
-        )
+        assert numbers["fastcall_calls_moved_total"] == 0
+        assert numbers.get('fastcall_calls_refused_total{reason="second_socket"}') is None
         assert new.socket.close_code is None
-        await new.stop()
-        await it.number("fastcall_calls_ended_total", 2)
 
 
 async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, Phone(it.url, "call") as phone:
-        await phone.start()
+    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, two_streams(it.url) as (phone, thief):
+        token = mint_token(SECRET, phone.call_sid, now=time.time(), nonce="0" * 32)
+        await phone.start({PARAMETER: token})
         assert await it.number("fastcall_calls_live", 1) == 1
-        async with Phone(it.url, "call") as thief:  # goes to the second worker: the first has a call
-            await thief.start()
-            assert (await thief.closed())[0] == 1008
+        # Another stream of the call, at the second worker, which does not know that the token is spent.
+        await thief.start({PARAMETER: token, "fastcall_stream": "monitor"})
+        code, reason = await thief.closed()
+        assert (code, "token_used" in (reason or "")) == (1008, True)
         os.kill(it.pids[2], signal.SIGKILL)
         await asyncio.to_thread(it.process.wait_for, r"worker 2 died of signal 9; lost are 0 calls")
 

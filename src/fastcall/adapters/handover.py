@@ -2,6 +2,9 @@
 
 The messages are whole or not at all (SOCK_SEQPACKET), and sending never waits: a process that does not take its
 connections is full, and another is asked. Not through TLS: its state belongs to the process that began it.
+
+A message says by its first byte what the connection is: one with an upgrade request to be answered, or a WebSocket
+whose upgrade another process has answered, with what it received since. No byte of a peer stands there.
 """
 
 from __future__ import annotations
@@ -9,27 +12,61 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
 
-__all__ = ["Receiver", "Sender", "Upgrade", "adopt", "handover_pair"]
+__all__ = [
+    "Receiver",
+    "Sender",
+    "Upgrade",
+    "adopt",
+    "handover_pair",
+    "moved_message",
+    "read_message",
+    "upgrade_message",
+]
 
 log = logging.getLogger("fastcall.handover")
 
 # The upgrade request, and whatever impatient peers send behind it. Twilio sends nothing before it has an answer.
 MAX_EARLY_BYTES = 64 * 1024
+# That, and what is said of a WebSocket: its key and the target of its request, as JSON.
+MAX_MESSAGE_BYTES = MAX_EARLY_BYTES + 64 * 1024
+UPGRADE, MOVED = b"U", b"M"
 # How many to take before the loop does something else.
 BATCH = 64
 # Descriptors of others are not for the programs that this process starts.
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
+def upgrade_message(early: bytes) -> bytes:
+    """The message with a connection whose first bytes, an upgrade request, are ``early``."""
+    return UPGRADE + early
+
+
+def moved_message(about: Mapping[str, Any], received: bytes) -> bytes:
+    """The message with a WebSocket that has sent ``received`` since its handshake.
+
+    :param about: what the other process needs to know of it; JSON
+    """
+    return MOVED + json.dumps(about).encode() + b"\n" + received
+
+
+def read_message(message: bytes) -> tuple[dict[str, Any] | None, bytes]:
+    """What is said of a WebSocket, None for an upgrade; and the bytes that the connection has sent."""
+    if message.startswith(UPGRADE):
+        return None, message[1:]
+    about, _, received = message[1:].partition(b"\n")
+    return json.loads(about), received
+
+
 def handover_pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a way for connections; the second is for another process."""
+    """The two ends of a way for connections, in either direction; the second is for another process."""
     kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     ours.setblocking(False)
@@ -46,20 +83,20 @@ class Sender:
         self._channel = channel
         self._their_end = their_end
 
-    def send(self, descriptor: int, early: bytes) -> bool:
+    def send(self, descriptor: int, message: bytes) -> bool:
         """Send a copy of the descriptor; the own one stays to be closed.
 
         :return: whether the other process has it
         """
         try:
-            socket.send_fds(self._channel, [early], [descriptor])
+            socket.send_fds(self._channel, [message], [descriptor])
         except OSError:  # full, or gone: either way it does not take it
             return False
         return True
 
     def take_back(self) -> list[tuple[int, bytes]]:
         """The connections that the other process has not received, and will not: each a descriptor that is to be
-        closed, and its first bytes."""
+        closed, and its message."""
         taken: list[tuple[int, bytes]] = []
         if self._their_end is not None:
             self._their_end.setblocking(False)
@@ -78,7 +115,7 @@ class Sender:
 class Upgrade(asyncio.Protocol):
     """The protocol of a connection that is to go to another process: sends it on with its first bytes.
 
-    :param choose: takes the descriptor and the bytes to another process, and says whether it did
+    :param choose: takes the descriptor and the message to another process, and says whether it did
     :param refuse: makes the protocol that answers those that nobody took
     """
 
@@ -94,7 +131,9 @@ class Upgrade(asyncio.Protocol):
         """The upgrade request. What comes later stays in the socket, for the other process."""
         transport = self._transport
         transport.pause_reading()
-        if len(data) <= MAX_EARLY_BYTES and self._choose(transport.get_extra_info("socket").fileno(), data):
+        if len(data) <= MAX_EARLY_BYTES and self._choose(
+            transport.get_extra_info("socket").fileno(), upgrade_message(data)
+        ):
             transport.abort()  # this copy only
             return
         refusal = self._refuse()
@@ -110,20 +149,20 @@ class Receiver:
     A process that is out of descriptors leaves them where they are: the kernel would take a message and drop the
     descriptor in it, and with it a caller without a word.
 
-    :param make: makes the protocol of each connection
+    :param take: takes each descriptor, which it then owns, and its message
     """
 
-    def __init__(self, channel: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, channel: socket.socket, take: Callable[[int, bytes], Coroutine[Any, Any, None]]) -> None:
         self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._channel.setblocking(False)
-        self._make = make
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._take = take
+        self._taking: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self.is_full = False
         """Whether connections wait for which there are no descriptors."""
         self.received = 0
-        """Connections that came so far and are with their protocols, or gone."""
+        """Connections that came so far and were taken, or are gone."""
         self._loop.add_reader(channel, self._receive)
 
     def look(self) -> None:
@@ -153,18 +192,18 @@ class Receiver:
             if message is None:  # the other end is closed
                 self._loop.remove_reader(self._channel)
                 return
-            early, descriptors = message
+            first_bytes, descriptors = message
             if not descriptors:
                 self.received += 1
                 log.error("a connection was lost: there was no descriptor for it")
             for descriptor in descriptors:
-                task = self._loop.create_task(self._adopt(descriptor, early))
-                self._adopting.add(task)
-                task.add_done_callback(self._adopting.discard)
+                task = self._loop.create_task(self._take_one(descriptor, first_bytes))
+                self._taking.add(task)
+                task.add_done_callback(self._taking.discard)
 
-    async def _adopt(self, descriptor: int, early: bytes) -> None:
+    async def _take_one(self, descriptor: int, message: bytes) -> None:
         try:
-            await adopt(descriptor, early, self._make)
+            await self._take(descriptor, message)
         finally:
             self.received += 1
 
@@ -182,17 +221,17 @@ async def adopt(descriptor: int, early: bytes, make: Callable[[], asyncio.Protoc
 
 
 def _next_message(channel: socket.socket) -> tuple[bytes, list[int]] | None:
-    """The next message: first bytes, and at most one descriptor; None when the other end is closed.
+    """The next message, and at most one descriptor; None when the other end is closed.
 
     :raises OSError: there is none now, or no descriptor is free for it, and then it stays where it is
     """
     _try_descriptor()
-    early, descriptors, _, _ = socket.recv_fds(channel, MAX_EARLY_BYTES, 1, CLOSE_ON_EXEC)
-    if not early:
+    message, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, 1, CLOSE_ON_EXEC)
+    if not message:
         return None
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)  # where the flag is not known
-    return early, descriptors
+    return message, descriptors
 
 
 def _try_descriptor() -> None:

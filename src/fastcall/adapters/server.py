@@ -4,9 +4,10 @@ Messages are taken in ``process_event``, in the loop turn in which their bytes a
 queue, no task switch, and ``start``, ``media`` and ``stop`` keep their order. Handshake, ping and pong, close,
 fragments' framing and the size limit stay websockets' own.
 
-Listening is not done here: connections come with the bytes of their upgrade request. No extension is offered: Twilio
-uses none, and compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented,
-and a call must not die of it.
+Listening is not done here: connections come with the bytes of their upgrade request, or as WebSockets that another
+process has given away with the bytes of their first messages. No extension is offered: Twilio uses none, and
+compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented, and a call must
+not die of it.
 
 The hot lane: once the handshake is done, the transport gives what comes to a compiled ``FrameLane``. It takes a live
 call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It also says
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
@@ -48,6 +50,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
 # The request, and what impatient peers send behind it. Twilio sends nothing before it has an answer.
 MAX_EARLY_BYTES = 64 * 1024
+# What is kept of a connection that may go on in another process: its first messages, of about a kilobyte.
+MAX_KEPT_BYTES = 32 * 1024
 # In what a peer that is being closed still sends its close frame is looked for so long, and then no more is read.
 MAX_DROPPED_BYTES = 256 * 1024
 OPEN_TIMEOUT_S = 10.0
@@ -95,6 +99,9 @@ class MediaConnection(ServerConnection):
         self._lane: FrameLane | None = None
         self._turns = ReadTurns(self._go_on)
         self._early = b""
+        self._kept: bytearray | None = None
+        self.is_moved = False
+        """Whether another process has given it away; it is not given away again."""
         self._is_request_read = False
         self._dropped_bytes: int | None = None
         self._receiver: MessageReceiver | None = None
@@ -129,16 +136,60 @@ class MediaConnection(ServerConnection):
             request, self._early = self._early[:end], self._early[end:]
             super().data_received(request)
 
-    def attach(self, receiver: MessageReceiver) -> None:
-        """The handshake is done: hand messages to ``receiver`` from now on."""
+    def attach(self, receiver: MessageReceiver, *, keeps: bool = False) -> None:
+        """The handshake is done: hand messages to ``receiver`` from now on.
+
+        :param keeps: keep what comes, so that the connection can be given to another process
+        """
         self._receiver = receiver
         self._lane = lane = FrameLane(self.loop.time, self._take_steps)
-        self._receive_by(lane.data_received)
+        self._kept = bytearray() if keeps else None
+        self._receive_by(self._receive_and_keep if keeps else lane.data_received)
         early, self._early = self._early, b""
         if early:
-            lane.data_received(early)
-        if not self._turns.are_due:
+            self.data_received(early)
+        if not self._turns.are_due and self._lane is not None:
             self.transport.resume_reading()
+
+    def continue_from(self, target: str) -> None:
+        """Another process has done the handshake: what comes are frames. To be called before the connection is made.
+
+        :param target: path and query of the upgrade
+        """
+        self.is_moved = self._is_request_read = True
+        self.request = Request(target, Headers())
+
+    def _receive_and_keep(self, data: bytes) -> None:
+        assert self._lane is not None
+        assert self._kept is not None
+        self._kept += data
+        lane = self._lane
+        if len(self._kept) > MAX_KEPT_BYTES:
+            self.stay()
+        lane.data_received(data)
+
+    def stay(self) -> None:
+        """The connection will not be given to another process."""
+        if self._kept is not None:
+            self._kept = None
+            if self._lane is not None and self._dropped_bytes is None:
+                self._receive_by(self._lane.data_received)
+
+    def give(self, send: Callable[[int, bytes], bool]) -> bool:
+        """Give the connection to another process, with all that came since the handshake; nothing of it stays here.
+
+        :param send: takes a copy of the descriptor and what came, and says whether it did
+        :return: whether it is gone; it stays if too much has come, or not all was sent that is to be sent
+        """
+        if self._kept is None or self._closing is not None or self.transport.get_write_buffer_size():
+            return False
+        self.transport.pause_reading()
+        if not send(self.transport.get_extra_info("socket").fileno(), bytes(self._kept)):
+            self.transport.resume_reading()
+            return False
+        self.let_go()
+        self.transport.abort()  # this copy only
+        return True
 
     def deliver_to(self, receiver: MessageReceiver | None) -> None:
         """Hand what comes from now on to another; None: to nobody."""
@@ -358,6 +409,7 @@ class MediaServer:
     :param make_receiver: called for each connection when its handshake is done
     :param admit: looks at an upgrade; None lets it in, else (status, body) refuses it
     :param hot_lane: whether receivers' lanes are used; without, every message takes the way through websockets
+    :param keeps: whether connections may be given to another process, until ``MediaConnection.stay`` is called
     """
 
     def __init__(
@@ -366,17 +418,31 @@ class MediaServer:
         *,
         admit: Callable[[UpgradeRequest], tuple[int, str] | None],
         hot_lane: bool = True,
+        keeps: bool = False,
     ) -> None:
         self._make_receiver = make_receiver
         self._admit = admit
         self._make_connection = MediaConnection if hot_lane else PlainMediaConnection
+        self._keeps = keeps
         self._open: dict[MediaConnection, asyncio.Task[None]] = {}
         self._is_closing = False
 
     def __call__(self) -> MediaConnection:
         """The protocol of one connection, whose first bytes are an upgrade request."""
+        return self._make(State.CONNECTING)
+
+    def moved(self, target: str) -> MediaConnection:
+        """The protocol of a connection that another process gave away.
+
+        :param target: path and query of its upgrade
+        """
+        connection = self._make(State.OPEN)
+        connection.continue_from(target)
+        return connection
+
+    def _make(self, state: State) -> MediaConnection:
         return self._make_connection(
-            ServerProtocol(max_size=MAX_MESSAGE_BYTES, logger=protocol_log),
+            ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=protocol_log),
             self,
             ping_timeout=None,
             close_timeout=CLOSE_TIMEOUT_S,
@@ -405,8 +471,9 @@ class MediaServer:
 
     async def _serve(self, connection: MediaConnection) -> None:
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                await connection.handshake(self._process_request, server_header=None)
+            if connection.state is State.CONNECTING:
+                async with asyncio.timeout(OPEN_TIMEOUT_S):
+                    await connection.handshake(self._process_request, server_header=None)
             if connection.state is State.OPEN:
                 connection.start_keepalive()
                 async with connection:
@@ -423,7 +490,7 @@ class MediaServer:
             del self._open[connection]
 
     async def _receive(self, connection: MediaConnection) -> None:
-        connection.attach(self._make_receiver(connection))
+        connection.attach(self._make_receiver(connection), keeps=self._keeps and not connection.is_moved)
         sender = asyncio.get_running_loop().create_task(connection.send_queued())
         try:
             await connection.wait_closed()

@@ -5,6 +5,7 @@ newer one waits, and what it sends is kept. When the older one stops, closes or 
 in the same call: session, transcript and handler go on. When the older one goes on for ``HOLD_S``, the newer is
 refused: nobody takes a live call away.
 
+Both are in one process: with workers, a stream that comes back is brought to the one that has its call (``worker.py``).
 The older stream's runner has the call, and gets a new socket. The newer stream's runner is no more than a receiver that
 waits, and is over then. Loop thread only.
 """

@@ -30,10 +30,9 @@ from fastcall.events import (
     SocketClosed,
     TranscriptEvent,
 )
-from fastcall.ports import CallSocket, Fallback, Gate, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.ports import CallSocket, Entrance, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.rules.callclock import CallClock
 from fastcall.rules.flood import MessageBudget
-from fastcall.rules.gate import Refusal
 from fastcall.rules.machine import (
     CallMachine,
     CloseSession,
@@ -46,7 +45,7 @@ from fastcall.rules.machine import (
     Warn,
 )
 from fastcall.rules.metrics import Metrics
-from fastcall.rules.records import call_fields, field_value, log_marks, one_line
+from fastcall.rules.records import call_fields, log_marks, one_line
 from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.twilio import parse_message
 from fastcall.rules.watchdog import Expiry, Watchdog
@@ -104,7 +103,7 @@ class CallRunner:
         handler: Handler | None = None,
         prompt: bytes = b"",
         rand: Callable[[], float] = random.random,
-        gate: Gate | None = None,
+        gate: Entrance | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -119,8 +118,7 @@ class CallRunner:
         self._rand = rand
         self._gate = gate
         self._metrics = metrics or Metrics()
-        self.key = NOBODY
-        self.place = None
+        self.key, self.place = NOBODY, None
         self._held: HeldStream | None = None
         self.held_streams = []
         self._budget = MessageBudget(now=self._loop.time())
@@ -160,7 +158,9 @@ class CallRunner:
             self._step(self._decode(event), came_at)
         elif isinstance(event, CallStarted):
             older = self._older_stream_of(event)
-            if older is None:
+            if older is None and self._gate and self._machine.state == "waiting" and self._gate.pass_on(event):
+                self._end_without_a_word()
+            elif older is None:
                 self._step(self._ask(event))
             else:
                 self._watchdog.closed()  # its start has come; to wait has a bound of its own
@@ -258,12 +258,16 @@ class CallRunner:
         assert self._gate is not None
         refusal = self._gate.enter(held.start, older)
         if refusal is not None:
-            self._step(_refused(refusal, held.start))
+            self._step(refusal.of(held.start))
             return False
         older._move(held, self._socket, self._budget)
+        self._end_without_a_word()
+        return True
+
+    def _end_without_a_word(self) -> None:
+        """The socket is somebody else's now."""
         self._machine.receive(SocketClosed(None, ""), now=self._loop.time())
         self._finish()
-        return True
 
     def _begin_late(self) -> None:
         """The older stream goes on, and the gate refuses this one; or it has ended by itself, and this is a new
@@ -321,7 +325,7 @@ class CallRunner:
         if self._gate is not None:
             refusal = self._gate.enter(start, self)
             if refusal is not None:
-                return _refused(refusal, start)
+                return refusal.of(start)
             self.place = key
         self.key = key
         self._heard_at = self._loop.time()
@@ -593,7 +597,3 @@ class CallRunner:
             self._agent = None
         if not self._over.done():
             self._over.set_result(None)
-
-
-def _refused(refusal: Refusal, start: CallStarted) -> Refused:
-    return Refused(refusal.code, f"{refusal.text}, call {field_value(start.call_sid)}")

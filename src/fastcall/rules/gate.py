@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastcall.events import CallStarted
+from fastcall.events import CallStarted, Refused
+from fastcall.rules.records import field_value
 from fastcall.rules.streamkey import StreamKey
 from fastcall.rules.streamtoken import PARAMETER, TICKET, StreamTokens
 
@@ -41,6 +42,10 @@ class Refusal:
     code: int
     text: str
     is_auth: bool = False
+
+    def of(self, call: CallStarted) -> Refused:
+        """What the call is told."""
+        return Refused(self.code, f"{self.text}, call {field_value(call.call_sid)}")
 
 
 class CallHolder(Protocol):
