@@ -83,6 +83,7 @@ class _Detector(Protocol):
 
 @final
 class InboundTimeline:
+    has_two_tracks: bool
     def __new__(cls) -> Self: ...
     @property
     def end_sample(self) -> int: ...

@@ -107,7 +107,8 @@ cdef class MediaLane:
             &found.values[STREAM_SID], self.stream_sid, self.stream_sid_chars
         ):
             return REFUSED
-        timestamp_ms, number = read_number(&found.values[TIMESTAMP]), read_count(&found)
+        timestamp_ms = read_number(&found.values[TIMESTAMP])
+        number = read_count(&found, self.timeline.has_two_tracks)
         samples = base64_bytes(payload)
         if timestamp_ms < 0 or number < NO_COUNT or samples < 1 or not self.ear.has_room(samples):
             return REFUSED

@@ -145,13 +145,13 @@ cdef int64_t read_optional(const Message* message, int key) noexcept nogil:
     return number if number >= 0 else ODD_COUNT
 
 
-cdef int64_t read_count(const Message* message) noexcept nogil:
-    """The number by which the message follows others: its chunk, else its sequence number."""
+cdef int64_t read_count(const Message* message, bint has_two_tracks) noexcept nogil:
+    """The number by which the message follows others, see ``the_count``; or ``ODD_COUNT``."""
     cdef int64_t chunk = read_optional(message, CHUNK)
     cdef int64_t sequence = read_optional(message, SEQUENCE_NUMBER)
     if chunk == ODD_COUNT or sequence == ODD_COUNT:
         return ODD_COUNT
-    return chunk if chunk != NO_COUNT else sequence
+    return the_count(chunk, sequence, has_two_tracks)
 
 
 cdef extern from "_base64.h" nogil:

@@ -16,6 +16,14 @@ cdef enum:
     OFFSET_GAIN = 64
     OFFSET_SLEW = 100  # a clock that is wrong by less than 1 % is followed
 
+cdef inline int64_t the_count(int64_t chunk, int64_t sequence, bint has_two_tracks) noexcept nogil:
+    """The number by which a message follows others: its chunk, else its sequence number; of two tracks the other way
+    round. What is missing is negative."""
+    if has_two_tracks:
+        return sequence if sequence >= 0 else chunk
+    return chunk if chunk >= 0 else sequence
+
+
 cdef enum Placing:
     APPEND, LATE, REPEATED, STALE, RESTARTED
 
@@ -24,6 +32,7 @@ cdef enum Placing:
 cdef class InboundTimeline:
     """Places each frame by its number and its timestamp. Pure; one per call, one thread; keeps the GIL."""
 
+    cdef public bint has_two_tracks  # whose messages may be counted together: numbers do not say how many are missing
     cdef int64_t end  # of the call so far, in samples
     cdef int64_t offset  # of the telephone's clock against it, an estimate in units; holds if has_clock
     cdef bint has_clock
@@ -95,7 +104,7 @@ cdef class InboundTimeline:
             raise ValueError(f"timestamp_ms={timestamp_ms}: must be from 0 to 10**15, or -1")
         if samples < 0:
             raise ValueError(f"samples={samples}: must not be negative")
-        cdef int64_t number = chunk if chunk >= 0 else sequence
+        cdef int64_t number = the_count(chunk, sequence, self.has_two_tracks)
         cdef Placing placing = self.judge(timestamp_ms, number)
         self.stale = self.stale + 1 if placing == STALE else 0
         if placing == STALE and self.stale > STALE_FRAMES:
@@ -114,7 +123,7 @@ cdef class InboundTimeline:
             return 0
         if placing == RESTARTED:
             self.numbered = False
-        cdef int64_t gap = self.gap_before(timestamp_ms, samples, number, chunk >= 0)
+        cdef int64_t gap = self.gap_before(timestamp_ms, samples, number, chunk >= 0 and not self.has_two_tracks)
         gap -= gap % SAMPLES_A_MS
         if gap > 0:
             self.gap_count += 1
@@ -166,9 +175,12 @@ cdef class InboundTimeline:
         """Whether the frame is simply the next, so that placing it is no more than :meth:`advance`."""
         if not self.has_clock or timestamp_ms < self.newest_ms - BACK_MS or self.stands_still(timestamp_ms):
             return False
-        if self.steady < STEADY_FRAMES or (self.numbered and number != self.next_number):
+        if self.steady < STEADY_FRAMES or (self.numbered and not self.is_next(number)):
             return False
         return self.deviation(timestamp_ms) <= JITTER_SAMPLES
+
+    cdef bint is_next(self, int64_t number) noexcept nogil:
+        return number >= self.next_number if self.has_two_tracks else number == self.next_number
 
     cdef void advance(self, int64_t timestamp_ms, Py_ssize_t samples, int64_t number, int64_t gap) noexcept nogil:
         self.stale = 0

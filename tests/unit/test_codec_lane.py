@@ -6,6 +6,7 @@ That a call does not notice is judged in ``adapters/test_server_lanes.py``, agai
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 
 import pytest
@@ -143,6 +144,17 @@ def test_everything_else_is_handed_over_and_changes_nothing(text: bytes) -> None
     assert (call.track.pushed_samples, call.ear.heard_samples) == (0, 0)
     call.receive(frame(media()))
     assert call.media.messages == 1
+
+
+@pytest.mark.parametrize("has_two_tracks", [True, False])
+def test_of_two_tracks_that_are_counted_together_the_lane_takes_the_caller_s(has_two_tracks: bool) -> None:
+    call = Call()
+    call.timeline.has_two_tracks = has_two_tracks
+    for number in range(4):
+        message = json.loads(media(100 + 20 * number))
+        message["sequenceNumber"], message["media"]["chunk"] = str(2 * number + 2), str(2 * number + 1)
+        call.receive(frame(json.dumps(message, separators=(",", ":")).encode()))
+    assert call.media.messages == (4 if has_two_tracks else 1)
 
 
 def test_a_frame_that_does_not_fit_the_track_is_handed_over() -> None:

@@ -108,7 +108,7 @@ async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_
         ]
         assert {record["call_sid"] for record in served.transcripts.of(phone.stream_sid)} == {main.call_sid}
     assert (numbers["calls_started"], numbers["calls_ended"], numbers["calls_moved"]) == (2, 2, 0)
-    assert numbers["calls_refused"] == {}
+    assert (numbers["calls_refused"], numbers["gaps"]) == ({}, 0)
     assert set(numbers["rejected_messages"]) == ({"other_track"} if other.tracks == BOTH else set())
 
 

@@ -270,6 +270,7 @@ class CallMachine:
             self._call = event
             self._session_open = True
             key = StreamKey.of(event)
+            self.timeline.has_two_tracks = len(key.tracks) > 1
             which = {"stream": key.name, "tracks": key.tracks}
             self._commands += [TranscriptEvent("call_started", details=which), OpenSession(event), NoteSpeech(False, 0)]
             if event.dropped_fields:

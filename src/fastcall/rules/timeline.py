@@ -8,6 +8,7 @@ nor shrink when frames are missing. Two things say where a frame belongs, and ea
 - The timestamp says how long a gap is. Real ones begin at 100 to 200 ms, drift, and stray by some 12 ms; so they are
   compared with a running estimate of the clock's offset, and what strays from it by less than 50 ms is no gap. If the
   frames that ``chunk`` leaves out are as long as that, within the same 50 ms, it is they that are missing, exactly.
+  Of a stream with two tracks numbers say only what is new: Twilio's example counts the chunks of both together.
   A clock that is missing, stands still or shows whole seconds measures nothing under 1.5 s.
 
 A frame that comes late, after its place was filled with silence, is appended: its audio is used, and the next gap is

@@ -43,6 +43,22 @@ def test_a_count_that_jumps_where_no_time_passed_leaves_nothing_out() -> None:
     assert place((100, 1), (120, 500), (140, 501))[0] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("has_sequence", [True, False])
+def test_where_chunks_count_two_tracks_they_leave_nothing_out(has_sequence: bool) -> None:
+    timeline = InboundTimeline()
+    timeline.has_two_tracks = True
+
+    def take(number: int, at_ms: int) -> int | None:
+        return timeline.place(155 + at_ms, FRAME, 2 * number + 1, 2 * number + 2 if has_sequence else -1)
+
+    assert {take(number, 20 * number) for number in range(100)} == {0}
+    assert take(99, 20 * 99) is None
+    assert take(105, 20 * 105) == 5 * FRAME
+    assert take(103, 20 * 103) == 0  # late
+    assert take(103, 20 * 103) is None
+    assert (timeline.gaps, timeline.duplicate_frames) == (1, 2)
+
+
 def test_a_frame_that_came_before_is_dropped_and_the_next_is_not() -> None:
     placements, timeline = place((100, 1), (120, 2), (120, 2), (100, 1), (140, 3))
     assert placements == [0, 0, None, None, 0]
