@@ -182,7 +182,7 @@ def _tracks(value: Any, dropped: list[str]) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_TRACKS or not all(map(_is_track, value)):
         dropped.append(f"'tracks' is not a list of at most {MAX_TRACKS} texts of at most {MAX_TRACK_CHARS} characters")
         return ("inbound",)
-    tracks = tuple(track.removesuffix("_track") for track in value)
+    tracks = tuple(track.removesuffix("_tracks").removesuffix("_track") for track in value)
     if tracks and not {"inbound", "both"} & set(tracks):
         found = ", ".join(tracks)[:60]
         raise _FieldError(f"the stream carries {found} only; what the caller says is the inbound track")
