@@ -14,7 +14,7 @@ CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := $(VENV)/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := $(VENV)/.core-$(FASTCALL_BUILD)
-CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/rules/test_timeline.py tests/unit/rules/test_endpointing.py
+CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests/unit/audio/test_timeline.py tests/unit/audio/test_endpointing.py
 SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
 	google_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
 SECONDS ?= 60

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastcall.rules.caller import sign_url
+from fastcall.simulator.twilio_client import sign_url
 
 PAUSE_S = 0.2
 ATTACK_S = 10.0

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 
 from fastcall import _codec, _http2
-from fastcall.adapters.google import GoogleRecognizer
-from fastcall.drivers.session import RecognitionSession
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamListener
+from fastcall.recognition.session import RecognitionSession
 from replaced_design import ReplacedSession
 
 CALLS = 20

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastcall._codec import AudioRing, mulaw_decode
-from fastcall.drivers.intake import AudioIntake
-from fastcall.rules.history import AudioHistory
+from fastcall.audio.audio_input import AudioIntake
+from fastcall.audio.replay_buffer import AudioHistory
 from ratio import compare
 
 FRAME = bytes(range(96, 256))

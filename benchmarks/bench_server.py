@@ -21,14 +21,14 @@ import uvloop
 from websockets.frames import apply_mask
 
 from fastcall import _codec
-from fastcall.adapters.server import MediaConnection, MediaServer
-from fastcall.adapters.vad import WebRtcVoiceDetector
-from fastcall.drivers.runner import CallRunner
+from fastcall.audio.tones import synthesize
+from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener
-from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
-from fastcall.rules.rollover import CircuitBreaker
-from fastcall.rules.tones import synthesize
+from fastcall.retry import CircuitBreaker
+from fastcall.server.call_runner import CallRunner
+from fastcall.server.websocket import MediaConnection, MediaServer
 from fastcall.settings import Settings
+from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 
 CALLS = 40
 # At least so many rounds, and more while the machine is too busy for a judgement: the minima of both sides get truer.

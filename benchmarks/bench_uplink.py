@@ -26,7 +26,7 @@ import pytest
 import uvloop
 
 from fastcall import _http2
-from fastcall.adapters.google import GoogleRecognizer
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
 
 STREAMS = 300

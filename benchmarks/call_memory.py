@@ -12,8 +12,8 @@ import argparse
 import os
 import time
 
-from fastcall.drivers.intake import AudioIntake
-from fastcall.rules.history import AudioHistory
+from fastcall.audio.audio_input import AudioIntake
+from fastcall.audio.replay_buffer import AudioHistory
 from processes import resident_bytes
 
 FRAME = bytes(range(96, 256))

@@ -17,9 +17,9 @@ from importlib import resources
 
 import uvloop
 
-from fastcall.adapters.simulator import CallReport, Pacer, TwilioCaller, place_calls
-from fastcall.rules.caller import CallIds, Lateness, PhoneAudio
-from fastcall.rules.wav import read_wav
+from fastcall.audio.wav import read_wav
+from fastcall.simulator import CallReport, Pacer, TwilioCaller, place_calls
+from fastcall.simulator.twilio_client import CallIds, Lateness, PhoneAudio
 
 
 def state(callers: list[TwilioCaller], lateness: Lateness) -> str:

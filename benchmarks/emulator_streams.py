@@ -21,7 +21,7 @@ import grpc.aio
 import numpy as np
 from google.cloud import speech_v1p1beta1 as speech
 
-from fastcall.rules.tones import VOCABULARY, ToneRecognizer, synthesize
+from fastcall.audio.tones import VOCABULARY, ToneRecognizer, synthesize
 
 BATCH_BYTES = 2560  # 160 ms of LINEAR16 at 8 kHz
 BATCH_S = 0.16

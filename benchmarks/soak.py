@@ -28,9 +28,9 @@ from pathlib import Path
 
 import uvloop
 
-from fastcall.adapters.simulator import CallReport, Pacer, TwilioCaller
-from fastcall.rules.caller import CallIds, PhoneAudio
-from fastcall.rules.tones import VOCABULARY, synthesize
+from fastcall.audio.tones import VOCABULARY, synthesize
+from fastcall.simulator import CallReport, Pacer, TwilioCaller
+from fastcall.simulator.twilio_client import CallIds, PhoneAudio
 from processes import resident_bytes, running
 
 SAMPLE_S = 1.0

@@ -2,7 +2,7 @@
 
     PYTHONPATH=examples fastcall serve --handler booking:agent
 
-What is understood and asked is in `fastcall.booking.clerk`, 100 lines without clock or socket; copy it and change it.
+What is understood and asked is in `fastcall.demo.booking`, 100 lines without clock or socket; copy it and change it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastcall import Call, Speech
-from fastcall.booking import attend, join, load_prompts, say_prepared
+from fastcall.demo import attend, join, load_prompts, say_prepared
 from voices import EspeakVoice
 
 VOICE = EspeakVoice()

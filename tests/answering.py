@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from google.cloud import speech_v1p1beta1 as speech
 
 from accepting import stop_accepting
-from fastcall.adapters.emulator.grpc_server import Connection, GrpcStream
-from fastcall.adapters.emulator.messages import Code, Status
+from fastcall.emulator.grpc_server import Connection, GrpcStream
+from fastcall.emulator.messages import Code, Status
 
 __all__ = ["TEXT", "AnsweringService", "answering"]
 

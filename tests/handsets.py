@@ -6,8 +6,8 @@ import base64
 import json
 from typing import Any
 
-from fastcall.drivers.speaker import Speech
-from fastcall.rules.spoken import Heard
+from fastcall.agent.heard_text import Heard
+from fastcall.agent.player import Speech
 
 
 class Twilio:

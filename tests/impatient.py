@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from fastcall import app, calls
-from fastcall.drivers import agent
-from fastcall.drivers.call import Call
+from fastcall.agent import controller as agent
+from fastcall.agent.call import Call
+from fastcall.server import app
+from fastcall.server import call_manager as calls
 from talkers import break_the_process as break_it
 
 app.STOP_TIMEOUT_S = 2.0

@@ -20,14 +20,14 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from fastcall.adapters.server import MAX_MESSAGE_BYTES, MediaConnection, PlainMediaConnection
-from fastcall.adapters.vad import WebRtcVoiceDetector
-from fastcall.drivers.runner import CallRunner
+from fastcall.audio.tones import synthesize
+from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
-from fastcall.rules.streamkey import StreamKey
-from fastcall.rules.tones import synthesize
+from fastcall.server.call_runner import CallRunner
+from fastcall.server.websocket import MAX_MESSAGE_BYTES, MediaConnection, PlainMediaConnection
 from fastcall.settings import Settings
+from fastcall.twilio.stream_key import StreamKey
 from peers import ScriptedRecognizer, turns
 
 __all__ = [

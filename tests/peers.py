@@ -22,14 +22,14 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from fastcall.adapters.google import GoogleRecognizer
-from fastcall.app import ServeOptions, Server
+from fastcall.audio.tones import VOCABULARY, synthesize
 from fastcall.events import TranscriptEvent
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener, StreamResult
-from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
-from fastcall.rules.rollover import CircuitBreaker
-from fastcall.rules.tones import VOCABULARY, synthesize
+from fastcall.retry import CircuitBreaker
+from fastcall.server.app import ServeOptions, Server
 from fastcall.settings import Settings
+from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 from forkserver import Popen
 
 PATIENCE_S = 30.0

@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 
+from fastcall.audio.tones import ToneRecognizer
 from fastcall.errors import UsageError
-from fastcall.rules.tones import ToneRecognizer
 
 
 class Stub:

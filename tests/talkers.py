@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 
-from fastcall.drivers.answers import Turn
-from fastcall.drivers.blocking import BlockingCall
-from fastcall.drivers.call import Call, MarkPlayed
+from fastcall.agent.blocking import BlockingCall
+from fastcall.agent.call import Call, MarkPlayed
+from fastcall.agent.replies import Turn
 from fastcall.errors import BacklogError
 
 ended_calls: list[str] = []

@@ -6,7 +6,7 @@ from array import array
 from math import pi, sin
 
 from fastcall._codec import mulaw_encode
-from fastcall.drivers.call import Call
+from fastcall.agent.call import Call
 
 TONE_HZ = 1000
 TONE_MS = 250

@@ -10,7 +10,7 @@ because a real line is never digitally silent. Running it twice gives the same b
 
 The wording was chosen by trial: each turn must be recognised word for word by PocketSphinx with booking.gram
 (8 kHz brought up to 16 kHz, decoder fresh or warm) at -6 to +3 dB, wherever the cut before and after it falls.
-tests/unit/test_booking_data.py says so of the recording that is bundled.
+tests/unit/demo/test_booking_data.py says so of the recording that is bundled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcall import g711
-from fastcall.rules.wav import write_wav
+from fastcall.audio.wav import write_wav
 
 DATA = Path(__file__).resolve().parent.parent / "src" / "fastcall" / "data"
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from fastcall import g711
 from fastcall._resample import Resampler
-from fastcall.booking.clerk import DAYS, HOURS, NAMES, NUMBERS, PARTS, SENTENCES
-from fastcall.rules.wav import write_wav
+from fastcall.audio.wav import write_wav
+from fastcall.demo.booking import DAYS, HOURS, NAMES, NUMBERS, PARTS, SENTENCES
 
 DATA = Path(__file__).resolve().parent.parent / "src" / "fastcall" / "data"
 

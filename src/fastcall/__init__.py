@@ -13,13 +13,11 @@ from fastcall._version import __version__
 if TYPE_CHECKING:
     from fastcall._codec import AudioRing, Debouncer
     from fastcall._codec import mulaw_decode as mulaw_decode_fast
-    from fastcall.adapters.google import GoogleRecognizer
-    from fastcall.drivers.answers import Turn
-    from fastcall.drivers.blocking import BlockingCall
-    from fastcall.drivers.call import Call
-    from fastcall.drivers.dispatcher import PendingText, UtteranceDispatcher
-    from fastcall.drivers.session import RecognitionSession
-    from fastcall.drivers.speaker import Speech
+    from fastcall.agent.blocking import BlockingCall
+    from fastcall.agent.call import Call
+    from fastcall.agent.heard_text import Heard
+    from fastcall.agent.player import Speech
+    from fastcall.agent.replies import Turn
     from fastcall.errors import BacklogError, ClosedError, FastcallError, RecognizerError, UsageError
     from fastcall.events import (
         Amendment,
@@ -37,8 +35,10 @@ if TYPE_CHECKING:
         Utterance,
         Word,
     )
+    from fastcall.google.recognizer import GoogleRecognizer
     from fastcall.ports import StreamConfig
-    from fastcall.rules.spoken import Heard
+    from fastcall.recognition.dispatcher import PendingText, UtteranceDispatcher
+    from fastcall.recognition.session import RecognitionSession
     from fastcall.settings import Settings
     from fastcall.threaded import StreamingSTTSession
     from fastcall.tokens import make_stream_token
@@ -84,13 +84,13 @@ __all__ = [
 
 _HOMES = {
     "_codec": ("AudioRing", "Debouncer", "mulaw_decode_fast"),
-    "adapters.google": ("GoogleRecognizer",),
-    "drivers.answers": ("Turn",),
-    "drivers.blocking": ("BlockingCall",),
-    "drivers.call": ("Call",),
-    "drivers.dispatcher": ("PendingText", "UtteranceDispatcher"),
-    "drivers.session": ("RecognitionSession",),
-    "drivers.speaker": ("Speech",),
+    "google.recognizer": ("GoogleRecognizer",),
+    "agent.replies": ("Turn",),
+    "agent.blocking": ("BlockingCall",),
+    "agent.call": ("Call",),
+    "recognition.dispatcher": ("PendingText", "UtteranceDispatcher"),
+    "recognition.session": ("RecognitionSession",),
+    "agent.player": ("Speech",),
     "errors": ("BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError"),
     "events": (
         "Amendment",
@@ -109,7 +109,7 @@ _HOMES = {
         "Word",
     ),
     "ports": ("StreamConfig",),
-    "rules.spoken": ("Heard",),
+    "agent.heard_text": ("Heard",),
     "settings": ("Settings",),
     "threaded": ("StreamingSTTSession",),
     "tokens": ("make_stream_token",),

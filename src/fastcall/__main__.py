@@ -2,7 +2,7 @@
 
 import sys
 
-from fastcall.cli import main
+from fastcall.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

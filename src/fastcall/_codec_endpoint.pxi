@@ -1,4 +1,4 @@
-# The part of endpointing that runs for every frame. Included by _codec.pyx; the rule is told in rules/endpointing.py.
+# The part of endpointing that runs for every frame. Included by _codec.pyx; the rule is told in audio/endpointing.py.
 
 cdef enum:
     VOICE_FRAME_SAMPLES = 160  # 20 ms

@@ -2,7 +2,7 @@
 # RFC 6455 section 5.2 (frames); https://www.twilio.com/docs/voice/media-streams/websocket-messages
 
 cdef enum:
-    LANE_LIMIT_BYTES = 1023  # of a message, which then counts as one (rules/flood.py); Twilio's have about 400
+    LANE_LIMIT_BYTES = 1023  # of a message, which then counts as one (server/rate_limit.py); Twilio's have about 400
     HEAD_LIMIT_BYTES = 14
     CLOSE_OPCODE = 8
     # What is walked over in one turn of the loop: a read may bring 256 KB, and those of other calls wait meanwhile.

@@ -1,4 +1,4 @@
-# Where an inbound frame stands in the call. Included by _codec.pyx; the rule is told in rules/timeline.py.
+# Where an inbound frame stands in the call. Included by _codec.pyx; the rule is told in audio/timeline.py.
 
 cdef enum:
     SAMPLES_A_MS = 8

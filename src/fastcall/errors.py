@@ -9,7 +9,7 @@
     └── ClosedError                a call on something that was closed before
 
 Nothing from the wire raises out of fastcall: a peer's mistakes are counted, logged and answered
-(``fastcall.rules.twilio.Rejected``), because one caller's bad message must never touch another call.
+(``fastcall.twilio.messages.Rejected``), because one caller's bad message must never touch another call.
 """
 
 from __future__ import annotations

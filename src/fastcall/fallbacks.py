@@ -9,9 +9,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from fastcall.drivers.own_fallback import FallbackFunction, OwnFallback
 from fastcall.errors import UsageError
 from fastcall.ports import Fallback
+from fastcall.recognition.callable_fallback import FallbackFunction, OwnFallback
 from fastcall.settings import Settings
 
 __all__ = ["NO_FALLBACK", "load_callable", "load_fallback", "start_fallback"]
@@ -76,8 +76,8 @@ async def start_fallback(settings: Settings, own: FallbackFunction | None, langu
     if settings.whisper_model is None:
         return None
     try:
-        from fastcall.adapters.whisper.engine import EngineOptions
-        from fastcall.adapters.whisper.pool import WhisperFallback
+        from fastcall.whisper.engine import EngineOptions
+        from fastcall.whisper.pool import WhisperFallback
     except ImportError as error:
         raise UsageError(
             f"WHISPER_MODEL is set and Whisper is not installed: pip install 'fastcall[whisper]' ({error})"

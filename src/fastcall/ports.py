@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastcall._codec import MediaLane
-from fastcall.events import CallStarted, TranscriptEvent
-from fastcall.rules.gate import CallHolder, Refusal
-from fastcall.rules.rollover import CircuitBreaker
-from fastcall.rules.streamkey import StreamKey
+from fastcall.events import TranscriptEvent
+from fastcall.retry import CircuitBreaker
+from fastcall.twilio.stream_key import StreamKey
 
 __all__ = [
     "CallSocket",
-    "Entrance",
     "Fallback",
-    "Gate",
     "MessageReceiver",
     "Recognizer",
     "RecognizerStream",
@@ -198,26 +195,6 @@ class CallSocket(Protocol):
 
     def deliver_to(self, receiver: MessageReceiver | None) -> None:
         """From the next message on, what comes is this one's; None: nobody's, who is not told of its end either."""
-
-
-class Gate(Protocol):
-    """Who is asked whether a call may begin; answers at once."""
-
-    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
-        """The call's ``start`` came; None lets it begin, and ``leave`` is then owed."""
-
-    def holder(self, key: StreamKey) -> CallHolder | None:
-        """Who has the call's socket, as far as this process knows."""
-
-    def leave(self, key: StreamKey, holder: CallHolder) -> None:
-        """The call has no socket any more."""
-
-
-class Entrance(Gate, Protocol):
-    """The gate, as one connection sees it."""
-
-    def pass_on(self, call: CallStarted) -> bool:
-        """Whether another process has the call, and has the connection now. Asked before ``enter``."""
 
 
 class TranscriptSink(Protocol):

@@ -16,18 +16,18 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
-from fastcall.drivers.background import Background, shared_background
-from fastcall.drivers.callbacks import UserCallback
-from fastcall.drivers.own_fallback import FallbackFunction, OwnFallback
-from fastcall.drivers.pending import PendingFallback, PendingRecognizer
-from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.aio.background import Background, shared_background
+from fastcall.aio.callbacks import UserCallback
 from fastcall.errors import ClosedError, UsageError, missing_extra
 from fastcall.events import SessionFailed
 from fastcall.fallbacks import start_fallback
+from fastcall.google.endpoints import GLOBAL, V1_REGIONS, speech_endpoint
 from fastcall.ports import Fallback, Recognizer, StreamConfig
-from fastcall.rules.endpoints import GLOBAL, V1_REGIONS, speech_endpoint
-from fastcall.rules.whisper import language_of
+from fastcall.recognition.callable_fallback import FallbackFunction, OwnFallback
+from fastcall.recognition.pending_streams import PendingFallback, PendingRecognizer
+from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.settings import Settings
+from fastcall.whisper.policy import language_of
 
 __all__ = ["StreamingSTTSession"]
 
@@ -450,7 +450,7 @@ def _version_of(settings: Settings, version: str | None) -> str:
 
 def _make_recognizer(settings: Settings, version: str, credentials: Any) -> Recognizer:
     """Blocks: it looks for credentials and reads certificates."""
-    from fastcall.adapters.google import GoogleRecognizer
+    from fastcall.google.recognizer import GoogleRecognizer
 
     return GoogleRecognizer.create(
         version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from fastcall.rules.streamtoken import LIFETIME_S, check_secret, mint_token
+from fastcall.twilio.stream_tokens import LIFETIME_S, check_secret, mint_token
 
 __all__ = ["make_stream_token"]
 

@@ -41,7 +41,7 @@ def run_atheris(target: Target, seconds: float, seed: int) -> None:
         import atheris
     except ImportError:
         raise SystemExit("atheris is not installed: .venv/bin/python -m pip install -e '.[fuzz]'") from None
-    from fastcall.rules import twilio
+    from fastcall.twilio import messages as twilio
 
     corpus = PLACE / "corpus" / target.name
     corpus.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ import h2.connection
 from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall._http2 import ENDED, MESSAGE, Http2Connection, Http2Error, Http2Stream
-from fastcall.adapters.google import GoogleRecognizer, http2
-from fastcall.adapters.google.route import Route
+from fastcall.google import http2
+from fastcall.google.grpc_status import header_block
+from fastcall.google.recognizer import GoogleRecognizer
+from fastcall.google.route import Route
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from fastcall.rules.grpc import header_block
 from h2peer import ANSWER, OK, frame, grpc_message
 
 __all__ = ["Http2Core", "Uplink"]

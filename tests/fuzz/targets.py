@@ -11,7 +11,7 @@ from unittest import mock
 import reference
 from fastcall import _codec, _http2
 from fastcall.events import MediaFrame, Rejected
-from fastcall.rules import twilio
+from fastcall.twilio import messages as twilio
 from fuzz.harness import Target
 from fuzz.lane import Lane
 

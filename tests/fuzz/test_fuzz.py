@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastcall import _codec
-from fastcall.adapters.server import MediaConnection
+from fastcall.server.websocket import MediaConnection
 from fuzz.harness import Fuzzer
 from fuzz.lane import Lane
 from fuzz.targets import TARGETS, MediaScan

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from fastcall import app, crew
-from fastcall.adapters import front, http, output
-from fastcall.calls import SHUTDOWN_S
-from fastcall.commands import serve
-from fastcall.options import ServeOptions
+from fastcall.cli import serve
+from fastcall.server import app, http, output
+from fastcall.server import sniffer as front
+from fastcall.server.call_manager import SHUTDOWN_S
+from fastcall.server.options import ServeOptions
+from fastcall.server.workers import handle as crew
 from house import ROOT
 
 DEPLOY = ROOT / "deploy"

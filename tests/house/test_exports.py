@@ -58,7 +58,7 @@ def test_names_load_only_their_homes(statement, homes):
 
 
 def test_the_command_line_loads_no_extra():
-    loaded = modules_loaded_by("from fastcall.cli import build_parser\nbuild_parser().format_help()")
+    loaded = modules_loaded_by("from fastcall.cli.main import build_parser\nbuild_parser().format_help()")
     assert not {"numpy", "websockets", "grpc", "google.cloud", "uvloop", "webrtcvad", "pocketsphinx", "yaml"} & loaded
 
 

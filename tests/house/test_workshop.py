@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from fastcall.cli import build_parser
+from fastcall.cli.main import build_parser
 from house import ROOT
 
 VERBS = {"help", "build", "demo", "serve", "test", "check", "bench", "gates", "clean"}

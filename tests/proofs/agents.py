@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fastcall.adapters.simulator import CallReport, ListeningCaller, TwilioCaller, place_calls
-from fastcall.rules.caller import CallIds, PhoneAudio
-from fastcall.rules.conversation import Sentence
+from fastcall.simulator import CallReport, ListeningCaller, TwilioCaller, place_calls
+from fastcall.simulator.scripted_caller import Sentence
+from fastcall.simulator.twilio_client import CallIds, PhoneAudio
 from peers import ask, serve_process, start_emulator, tones, words_of_call
 
 TESTS = str(Path(__file__).parents[1])

@@ -7,12 +7,13 @@ import random
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from fastcall.adapters.google import GoogleRecognizer
-from fastcall.drivers.session import RecognitionSession, SessionEvent
+from fastcall.audio.tones import layout
 from fastcall.events import SAMPLE_RATE_HZ, SessionFailed
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamListener
-from fastcall.rules.rollover import SPREAD, CircuitBreaker
-from fastcall.rules.tones import layout
+from fastcall.recognition.rotation import SPREAD
+from fastcall.recognition.session import RecognitionSession, SessionEvent
+from fastcall.retry import CircuitBreaker
 from fastcall.settings import Settings
 from peers import control, google_recognizer, start_emulator, tones
 from proofs.trials import Scale, differences, endless_words, sentences

@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastcall.adapters.whisper.engine import EngineOptions
-from fastcall.adapters.whisper.pool import WhisperFallback
-from fastcall.drivers.own_fallback import FallbackFunction
 from fastcall.fallbacks import start_fallback
 from fastcall.ports import Fallback
+from fastcall.recognition.callable_fallback import FallbackFunction
 from fastcall.settings import Settings
+from fastcall.whisper.engine import EngineOptions
+from fastcall.whisper.pool import WhisperFallback
 from peers import Served, ask
 
 __all__ = ["TONES_MODEL", "OutageWatch", "judge_call", "judge_numbers", "numbers_of", "whisper_of_tones"]
@@ -43,7 +43,7 @@ def whisper_of_tones() -> Iterator[None]:
         return fallback
 
     path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
-    with patch.dict(os.environ, PYTHONPATH=path), patch("fastcall.calls.start_fallback", start):
+    with patch.dict(os.environ, PYTHONPATH=path), patch("fastcall.server.call_manager.start_fallback", start):
         yield
 
 

@@ -15,9 +15,9 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from fastcall.adapters.simulator import TwilioCaller
-from fastcall.rules.caller import CallIds, PhoneAudio
-from fastcall.rules.tones import VOCABULARY, layout
+from fastcall.audio.tones import VOCABULARY, layout
+from fastcall.simulator import TwilioCaller
+from fastcall.simulator.twilio_client import CallIds, PhoneAudio
 from peers import Process, Served, control, serving, start_emulator, tones
 from proofs.outage import TONES_MODEL, OutageWatch
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fastcall.drivers.leg import CLOSING_SPEED
-from fastcall.drivers.runner import CLOSE_TIMEOUT_S
 from fastcall.events import TranscriptEvent
-from fastcall.rules.stall import STALL_S
-from fastcall.rules.utterance import COVER_TOLERANCE_SAMPLES
+from fastcall.recognition.provider_stream import CLOSING_SPEED
+from fastcall.recognition.stall import STALL_S
+from fastcall.recognition.utterance import COVER_TOLERANCE_SAMPLES
+from fastcall.server.call_runner import CLOSE_TIMEOUT_S
 from sim.scenario import RATE, Scenario
 from sim.speech import EDGE_SAMPLES, SpokenWord
 from sim.world import Observed

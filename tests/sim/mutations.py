@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
-from fastcall.drivers.leg import StreamLeg
-from fastcall.drivers.relay import StreamRelay
-from fastcall.drivers.session import RecognitionSession
+from fastcall.audio.replay_buffer import AudioHistory
 from fastcall.ports import StreamResult
-from fastcall.rules.history import AudioHistory
-from fastcall.rules.hypothesis import Hypothesis
-from fastcall.rules.ledger import TranscriptLedger
-from fastcall.rules.streammap import StreamMap
+from fastcall.recognition.hypothesis import Hypothesis
+from fastcall.recognition.ledger import TranscriptLedger
+from fastcall.recognition.provider_stream import StreamLeg
+from fastcall.recognition.session import RecognitionSession
+from fastcall.recognition.stream_manager import StreamRelay
+from fastcall.recognition.time_map import StreamMap
 from sim.run import failures
 
 __all__ = ["MUTATIONS", "SEEDS", "caught_after", "mutated"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from fastcall.ports import StreamConfig, StreamEnd, StreamListener, StreamResult, StreamWord
-from fastcall.rules.rollover import CircuitBreaker
+from fastcall.retry import CircuitBreaker
 from sim.ear import Ear, HeardWord
 from sim.scenario import Outage, ProviderTraits
 from sim.speech import SpokenWord

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import RecognitionEvent, SessionFailed, SessionRotated
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, ScriptedStream
 from sim.clock import elapse, in_virtual_time

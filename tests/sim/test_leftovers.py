@@ -8,8 +8,8 @@ import logging
 from collections import Counter
 from random import Random
 
-from fastcall.drivers.runner import CallRunner
 from fastcall.ports import StreamConfig
+from fastcall.server.call_runner import CallRunner
 from fastcall.settings import Settings
 from sim.clock import VirtualLoop, elapse, run_virtual
 from sim.provider import SimRecognizer

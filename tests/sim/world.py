@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from fastcall.drivers.runner import CallRunner
-from fastcall.drivers.session import RecognitionSession
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig
-from fastcall.rules.streamkey import StreamKey
+from fastcall.recognition.session import RecognitionSession
+from fastcall.server.call_runner import CallRunner
+from fastcall.twilio.stream_key import StreamKey
 from sim.clock import VirtualLoop, run_virtual
 from sim.fallback import SimFallback
 from sim.provider import SimRecognizer

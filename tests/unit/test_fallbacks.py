@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import stub_engines
-from fastcall.drivers.own_fallback import OwnFallback
 from fastcall.errors import UsageError
 from fastcall.fallbacks import load_callable, load_fallback, start_fallback
+from fastcall.recognition.callable_fallback import OwnFallback
 from fastcall.settings import Settings
 
 
@@ -51,7 +51,7 @@ async def test_a_model_that_is_not_there_is_refused() -> None:
 
 
 async def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("fastcall.adapters.whisper.engine", "fastcall.adapters.whisper.pool"):
+    for module in ("fastcall.whisper.engine", "fastcall.whisper.pool"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match=r"pip install 'fastcall\[whisper\]'"):
         await start_fallback(Settings(whisper_model="small"), None, "en-US")

@@ -29,7 +29,7 @@ from fastcall._http2 import (
     Http2Connection,
     Http2Error,
 )
-from fastcall.rules.grpc import header_block
+from fastcall.google.grpc_status import header_block
 from h2peer import ANSWER, grpc_message
 from h2peer import OK as TRAILERS
 from thoroughness import amount

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from fastcall._load import Line, LineSender
-from fastcall.rules.caller import CallerMessages, CallIds, PhoneAudio
-from fastcall.rules.line import STEADY
+from fastcall.simulator.impairments import STEADY
+from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 
 IDS = CallIds.derive("load", 0)
 MASK = b"\x12\x34\x56\x78"

@@ -7,12 +7,12 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from fastcall import ports
-from fastcall.adapters.google import GoogleRecognizer
-from fastcall.adapters.server import MediaConnection
-from fastcall.adapters.vad import WebRtcVoiceDetector
-from fastcall.adapters.whisper.pool import WhisperFallback
-from fastcall.drivers.leg import StreamLeg
-from fastcall.drivers.own_fallback import OwnFallback
+from fastcall.audio.vad import WebRtcVoiceDetector
+from fastcall.google.recognizer import GoogleRecognizer
+from fastcall.recognition.callable_fallback import OwnFallback
+from fastcall.recognition.provider_stream import StreamLeg
+from fastcall.server.websocket import MediaConnection
+from fastcall.whisper.pool import WhisperFallback
 
 
 @pytest.mark.parametrize(

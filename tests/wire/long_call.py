@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 
-from fastcall.adapters.simulator import TwilioCaller
-from fastcall.rules.caller import CallIds, PhoneAudio
+from fastcall.simulator import TwilioCaller
+from fastcall.simulator.twilio_client import CallIds, PhoneAudio
 from peers import Process, tones, words_of_call
 
 IDS = CallIds.derive("long", 0)

@@ -11,8 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK
 
 import talkers
-from fastcall.adapters.simulator import TwilioCaller, place_calls
-from fastcall.rules.caller import CallIds, PhoneAudio
+from fastcall.simulator import TwilioCaller, place_calls
+from fastcall.simulator.twilio_client import CallIds, PhoneAudio
 from peers import PATIENCE_S, Phone, serving, tones, words_of_call
 
 
@@ -120,7 +120,7 @@ async def test_a_handler_that_hangs_up_ends_the_call_with_1000(prompt_emulator: 
 async def test_a_handler_that_never_returns_is_ended_some_time_after_its_call(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastcall.drivers.agent.HANDLER_GRACE_S", 0.05)
+    monkeypatch.setattr("fastcall.agent.controller.HANDLER_GRACE_S", 0.05)
     async with serving(prompt_emulator, handler="talkers:hang") as served, Phone(served.url, "hanging") as phone:
         await phone.start()
         await served.transcripts.wait_for(phone.call_sid, "session_started")

@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from accepting import accepting
-from fastcall import checkup
-from fastcall.checkup import CheckOptions, EventReader, run_check
-from fastcall.rules.caller import sign_url
-from fastcall.rules.verdict import Row
+from fastcall.simulator import check as checkup
+from fastcall.simulator.check import CheckOptions, EventReader, run_check
+from fastcall.simulator.check_report import Row
+from fastcall.simulator.twilio_client import sign_url
 from peers import PATIENCE_S, serve_process
 
 SHORT_S = 1.0

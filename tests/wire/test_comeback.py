@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fastcall.drivers import comeback
-from fastcall.rules.caller import CallerMessages, CallIds
+from fastcall.server import comeback
+from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from peers import PATIENCE_S, Phone, Served, serving, tones
 
 both_lanes = pytest.mark.usefixtures("hot_lane")

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from fastcall.rules import watchdog
+from fastcall.server import watchdog
 from peers import Phone, serving, tones
 
 both_lanes = pytest.mark.usefixtures("hot_lane")

@@ -16,11 +16,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 import fastcall
-from fastcall.rules.caller import CallerMessages, CallIds
-from fastcall.rules.streamtoken import PARAMETER, TICKET, mint_token
+from fastcall.simulator.twilio_client import CallerMessages, CallIds
+from fastcall.twilio.stream_tokens import PARAMETER, TICKET, mint_token
 from peers import PATIENCE_S, Phone, ask, serving, tones
+from wire.test_routes import next_record
 from wire.test_supervisor import crew
-from wire.test_website import next_record
 
 FILES = Path(fastcall.__file__).parent / "data" / "console"
 NAMES = sorted(path.name for path in FILES.iterdir())

@@ -22,9 +22,9 @@ import pytest
 import pytest_asyncio
 
 from fastcall import g711
-from fastcall.rules.caller import CallerMessages, CallIds
-from fastcall.rules.twilio import clear_message, mark_message, media_message, parse_message
-from fastcall.rules.wav import read_wav
+from fastcall.audio.wav import read_wav
+from fastcall.simulator.twilio_client import CallerMessages, CallIds
+from fastcall.twilio.messages import clear_message, mark_message, media_message, parse_message
 from peers import PATIENCE_S, Phone, Process, Served, serving, tones
 from thoroughness import amount
 from tone_talker import TONE_HZ, TONE_MS, tone

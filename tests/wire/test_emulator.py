@@ -19,9 +19,9 @@ from google.cloud.speech_v1p1beta1.services.speech.transports import SpeechGrpcT
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcAsyncIOTransport as AsyncV2
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcTransport as SyncV2
 
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.rules.tones import synthesize
+from fastcall.audio.tones import synthesize
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 
 TEXT = "apple arrow autumn"
 V1 = {"v1": (speech_v1, SyncV1, AsyncV1), "v1p1beta1": (speech_v1p1beta1, SyncBeta, AsyncBeta)}

@@ -19,7 +19,7 @@ import grpc.aio
 import pytest
 
 import forkserver
-from fastcall.rules.tones import VOCABULARY, synthesize
+from fastcall.audio.tones import VOCABULARY, synthesize
 from peers import Process, start_emulator
 from speech_clients import PATIENCE_S, HeldStream
 from thoroughness import amount

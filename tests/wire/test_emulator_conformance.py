@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from google.protobuf import duration_pb2
 
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.rules.tones import layout, synthesize
+from fastcall.audio.tones import layout, synthesize
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 from speech_clients import Conversation, audio, config, talk_async, talk_sync
 
 Talk = Callable[..., Awaitable[Conversation]]

@@ -21,11 +21,11 @@ import grpc.aio
 import pytest
 import yaml
 
-from fastcall.adapters.emulator.faults import Kind, parse_faults
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.cli import build_parser
-from fastcall.rules.tones import synthesize
+from fastcall.audio.tones import synthesize
+from fastcall.cli.main import build_parser
+from fastcall.emulator.faults import Kind, parse_faults
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 from speech_clients import PATIENCE_S, HeldStream
 
 PAGE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")

@@ -14,9 +14,9 @@ from google.api_core import exceptions
 from google.cloud import speech_v1p1beta1 as speech
 from google.cloud.speech_v1p1beta1.services.speech.transports import SpeechGrpcAsyncIOTransport
 
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.rules.tones import VOCABULARY, synthesize
+from fastcall.audio.tones import VOCABULARY, synthesize
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 from speech_clients import PATIENCE_S, audio, config
 
 CHUNK_MS = 100

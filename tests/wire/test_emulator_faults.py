@@ -14,11 +14,11 @@ import grpc.aio
 import pytest
 from hyperframe.frame import PingFrame, SettingsFrame
 
-from fastcall.adapters.emulator.faults import parse_faults
-from fastcall.adapters.emulator.grpc_server import PREFACE
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.rules.tones import synthesize
+from fastcall.audio.tones import synthesize
+from fastcall.emulator.faults import parse_faults
+from fastcall.emulator.grpc_server import PREFACE
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 from speech_clients import PATIENCE_S, HeldStream
 
 TWO = "apple arrow [700] badge bamboo [700]"

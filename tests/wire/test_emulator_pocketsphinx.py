@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from fastcall import g711
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.rules.wav import read_wav
+from fastcall.audio.wav import read_wav
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 from speech_clients import HeldStream, config
 from waiting import until_so
 
 pytest.importorskip("pocketsphinx", reason="no wheel of pocketsphinx for this Python")
 
-from fastcall.adapters.emulator.engines import pocketsphinx_pool
-from fastcall.adapters.emulator.engines.pocketsphinx import PocketsphinxEngine
+from fastcall.emulator.engines import pocketsphinx_pool
+from fastcall.emulator.engines.pocketsphinx import PocketsphinxEngine
 
 DATA = resources.files("fastcall") / "data"
 ROWS = [row.split("\t") for row in (DATA / "booking.tsv").read_text(encoding="utf-8").splitlines()[1:]]

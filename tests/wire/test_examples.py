@@ -17,12 +17,12 @@ import pytest
 from aiohttp import web
 
 from fastcall._codec import mulaw_decode, mulaw_encode
-from fastcall.adapters.simulator import ListeningCaller
-from fastcall.booking.voice import load_prompts
-from fastcall.drivers.call import Call
-from fastcall.rules.conversation import Sentence
-from fastcall.rules.metrics import Metrics
+from fastcall.agent.call import Call
+from fastcall.demo.voice import load_prompts
+from fastcall.metrics import Metrics
 from fastcall.settings import Settings
+from fastcall.simulator import ListeningCaller
+from fastcall.simulator.scripted_caller import Sentence
 from llm import sentences
 from peers import PATIENCE_S, Phone, serving, tones
 from voices import EspeakVoice

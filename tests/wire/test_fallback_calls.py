@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-import fastcall.calls
+import fastcall.server.call_manager
 import stub_engines
 from fastcall import StreamingSTTSession, UtteranceDispatcher
-from fastcall.adapters.whisper.engine import EngineOptions
-from fastcall.adapters.whisper.pool import WhisperFallback
+from fastcall.audio.tones import synthesize
 from fastcall.errors import UsageError
 from fastcall.ports import Fallback
-from fastcall.rules.tones import synthesize
 from fastcall.settings import Settings
+from fastcall.whisper.engine import EngineOptions
+from fastcall.whisper.pool import WhisperFallback
 from peers import PATIENCE_S, Phone, Process, Served, serving, start_emulator, tones, words_of_call
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ def whisper(monkeypatch: pytest.MonkeyPatch) -> None:
         return fallback
 
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    monkeypatch.setattr(fastcall.calls, "start_fallback", start)
+    monkeypatch.setattr(fastcall.server.call_manager, "start_fallback", start)
 
 
 class Talk:

@@ -17,8 +17,9 @@ from google.cloud import speech_v1p1beta1 as speech
 from google.cloud import speech_v2
 
 from fastcall import mulaw_decode_fast
-from fastcall.adapters.google import GoogleRecognizer, Version1, Version2
 from fastcall.errors import UsageError
+from fastcall.google.api_versions import Version1, Version2
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from peers import (
     CERTIFICATE,

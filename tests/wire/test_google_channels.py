@@ -7,9 +7,9 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
 
-from fastcall.adapters.google import GoogleRecognizer
+from fastcall.google.pool import PoolRule
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
-from fastcall.rules.pool import PoolRule
 from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
 from relay import Between
 from waiting import until_called, until_so

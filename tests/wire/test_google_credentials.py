@@ -10,9 +10,9 @@ import pytest
 from google.cloud import speech_v1p1beta1 as speech
 from google.oauth2.credentials import Credentials
 
-from fastcall.adapters.google import GoogleRecognizer
-from fastcall.adapters.google.credentials import has_default_credentials
 from fastcall.errors import UsageError
+from fastcall.google.credentials import has_default_credentials
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.settings import Settings
 from h2peer import H2Peer, h2_server
 from peers import PATIENCE_S, Phone, both_uplinks, serving, tones

@@ -14,11 +14,11 @@ import pytest
 
 from answering import answering
 from fastcall import _http2
-from fastcall.adapters.google import GoogleRecognizer
-from fastcall.drivers.session import RecognitionSession, SessionEvent
 from fastcall.events import SAMPLE_RATE_HZ, SessionFailed, SessionRotated
+from fastcall.google.pool import PoolRule
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from fastcall.rules.pool import PoolRule
+from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.settings import Settings
 from peers import PATIENCE_S, google_recognizer, start_emulator, tones, words_of_call
 from relay import Between

@@ -17,16 +17,16 @@ from test_google_uplinks import Talk
 from test_http2_channel import open_call
 
 from accepting import accepting, connected, join
-from fastcall.adapters.google import route
-from fastcall.adapters.google.http2 import GrpcChannel
-from fastcall.adapters.google.route import Route
-from fastcall.adapters.google.trust import client_tls, read_roots
-from fastcall.drivers.probe import Probe
 from fastcall.errors import UsageError
-from fastcall.options import ServeOptions
+from fastcall.google import route
+from fastcall.google.http2 import GrpcChannel
+from fastcall.google.route import Route
+from fastcall.google.tls import client_tls, read_roots
 from fastcall.ports import StreamEnd
+from fastcall.recognition.probe import Probe
+from fastcall.server.options import ServeOptions
+from fastcall.server.workers.supervisor import Supervisor
 from fastcall.settings import Settings
-from fastcall.supervisor import Supervisor
 from h2peer import OK, H2Peer, h2_server
 from peers import (
     CERTIFICATE,

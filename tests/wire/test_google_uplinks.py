@@ -19,14 +19,14 @@ import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall import _http2
-from fastcall.adapters.emulator.faults import parse_faults
-from fastcall.adapters.emulator.options import Options
-from fastcall.adapters.emulator.server import Emulator
-from fastcall.adapters.google import GoogleRecognizer
+from fastcall.audio.tones import synthesize
+from fastcall.emulator.faults import parse_faults
+from fastcall.emulator.options import Options
+from fastcall.emulator.server import Emulator
 from fastcall.errors import UsageError
+from fastcall.google.pool import PoolRule
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
-from fastcall.rules.pool import PoolRule
-from fastcall.rules.tones import synthesize
 from h2peer import OK, H2Peer, h2_server
 from peers import (
     CERTIFICATE,

@@ -12,8 +12,9 @@ from google.cloud import speech_v2
 from test_google_adapter import Listener
 
 from fastcall import mulaw_decode_fast
-from fastcall.adapters.google import GoogleRecognizer, Version2
 from fastcall.errors import UsageError
+from fastcall.google.api_versions import Version2
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamConfig
 from peers import Phone, both_uplinks, google_recognizer, serving, start_emulator, tones
 

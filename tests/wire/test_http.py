@@ -64,7 +64,7 @@ POST = b"POST /twiml HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form
 async def test_a_broken_request_gets_its_answer(
     data: bytes, status: int, prompt_emulator: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("fastcall.adapters.http.BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("fastcall.server.http.BODY_TIMEOUT_S", 0.2)
     async with serving(prompt_emulator, **GUARDED) as served:
         answer = await raw(served.port, data)
         assert answer.split(b" ", 2)[1] == str(status).encode()

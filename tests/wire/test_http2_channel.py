@@ -27,11 +27,11 @@ try:
 except OSError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-from fastcall.adapters.google import http2
-from fastcall.adapters.google.grpccall import GrpcCall
-from fastcall.adapters.google.http2 import GrpcChannel
-from fastcall.adapters.google.route import Route
-from fastcall.adapters.google.trust import client_tls
+from fastcall.google import http2
+from fastcall.google.grpc_call import GrpcCall
+from fastcall.google.http2 import GrpcChannel
+from fastcall.google.route import Route
+from fastcall.google.tls import client_tls
 
 DATA = Path(__file__).parent.parent / "data"
 METHOD = "/service/Method"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import forkserver
-from fastcall.adapters.metrics import render
-from fastcall.rules.metrics import Metrics
+from fastcall.metrics import Metrics
+from fastcall.server.prometheus import render
 from proofs.lossless import main
 from proofs.outage import judge_call, judge_numbers, numbers_of
 from proofs.trials import differences

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fastcall.adapters.front import Front, WaitingRoom
-from fastcall.adapters.handover import Receiver, Sender, adopt, handover_pair, moved_message, read_message
-from fastcall.adapters.server import MAX_KEPT_BYTES, MediaConnection, MediaServer
+from fastcall.server.sniffer import Front, WaitingRoom
+from fastcall.server.websocket import MAX_KEPT_BYTES, MediaConnection, MediaServer
+from fastcall.server.workers.fd_forwarder import Receiver, Sender, adopt, handover_pair, moved_message, read_message
 from peers import PATIENCE_S, client_frame, turns, upgrade_request
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 import talkers
 from fastcall._codec import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
-from fastcall.drivers import runner
+from fastcall.server import call_runner as runner
 from peers import Phone, serving, tones
 
 both_lanes = pytest.mark.usefixtures("hot_lane")

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from fastcall.adapters import handover
-from fastcall.adapters.front import Front, WaitingRoom
-from fastcall.adapters.handover import Sender, Upgrade, handover_pair
-from fastcall.adapters.server import MAX_MESSAGE_BYTES, MediaConnection, MediaServer
-from fastcall.adapters.vad import WebRtcVoiceDetector
-from fastcall.drivers.runner import CallRunner
+from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.ports import StreamConfig, StreamEnd
+from fastcall.server.call_runner import CallRunner
+from fastcall.server.sniffer import Front, WaitingRoom
+from fastcall.server.websocket import MAX_MESSAGE_BYTES, MediaConnection, MediaServer
+from fastcall.server.workers import fd_forwarder as handover
+from fastcall.server.workers.fd_forwarder import Sender, Upgrade, handover_pair
 from fastcall.settings import Settings
 from lanes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, media, prelude, speech
 from peers import PATIENCE_S, ScriptedRecognizer, ScriptedStream, upgrade_request

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from fastcall.drivers import comeback
-from fastcall.rules.caller import CallerMessages, CallIds
+from fastcall.server import comeback
+from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from peers import (
     PATIENCE_S,
     Phone,
@@ -284,8 +284,8 @@ async def test_a_connection_that_breaks_ends_its_call_only(prompt_emulator: str,
 async def test_a_caller_that_stops_reading_is_closed_and_nobody_waits_for_it(
     prompt_emulator: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastcall.adapters.server.CLOSE_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("fastcall.adapters.server.MAX_OUTBOUND_BYTES", 256 * 1024)  # less than marks may wait
+    monkeypatch.setattr("fastcall.server.websocket.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("fastcall.server.websocket.MAX_OUTBOUND_BYTES", 256 * 1024)  # less than marks may wait
     async with (
         serving(prompt_emulator, handler="talkers:talk_without_end") as served,
         beside_a_good_call_that_listens(served),

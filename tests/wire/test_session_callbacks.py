@@ -19,8 +19,8 @@ from fastcall import (
     UsageError,
     UtteranceDispatcher,
 )
-from fastcall.drivers.background import shared_background
-from fastcall.rules.tones import synthesize
+from fastcall.aio.background import shared_background
+from fastcall.audio.tones import synthesize
 from peers import PATIENCE_S, control, way
 
 WORDS = "[200] apple arrow autumn [900]"

@@ -21,7 +21,7 @@ from fastcall import (
     UtteranceDispatcher,
     threaded,
 )
-from fastcall.rules.tones import synthesize
+from fastcall.audio.tones import synthesize
 from peers import PATIENCE_S, ScriptedFallback, way
 
 WORDS = "[200] apple arrow autumn [900]"

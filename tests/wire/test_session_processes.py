@@ -17,7 +17,7 @@ import os, signal, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks of a process with threads
 import fastcall
 from fastcall import Settings, StreamingSTTSession, UsageError, UtteranceDispatcher
-from fastcall.rules.tones import synthesize
+from fastcall.audio.tones import synthesize
 
 address, uplink, roots = sys.argv[1], sys.argv[2], sys.argv[3] or None
 SETTINGS = Settings(speech_emulator_host=address, language="en-US", stt_uplink=uplink, stt_tls_roots=roots)

@@ -14,9 +14,9 @@ import pytest
 
 from fastcall import StreamingSTTSession, UtteranceDispatcher
 from fastcall._codec import Debouncer
+from fastcall.audio.tones import synthesize
 from fastcall.errors import ClosedError
 from fastcall.events import SessionFailed
-from fastcall.rules.tones import synthesize
 from fastcall.settings import Settings
 from peers import PATIENCE_S, start_emulator, way, words_of_call
 

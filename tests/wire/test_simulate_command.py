@@ -21,8 +21,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from fastcall import g711
-from fastcall.rules.tones import ToneRecognizer
-from fastcall.rules.wav import write_wav
+from fastcall.audio.tones import ToneRecognizer
+from fastcall.audio.wav import write_wav
 from forkserver import Popen
 from peers import serving
 

@@ -19,13 +19,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from accepting import accepting
-from fastcall.adapters.simulator import CallReport, Conduct, ListeningCaller, TwilioCaller, check_url, place_calls
 from fastcall.errors import UsageError
-from fastcall.rules.caller import CallIds, Lateness, PhoneAudio, sign_url
-from fastcall.rules.conversation import Sentence
-from fastcall.rules.line import LinePlan, Step
-from fastcall.rules.playback import Clear, Mark, Media
-from fastcall.rules.twilio import clear_message, mark_message, media_message
+from fastcall.simulator import CallReport, Conduct, ListeningCaller, TwilioCaller, check_url, place_calls
+from fastcall.simulator.impairments import LinePlan, Step
+from fastcall.simulator.playback import Clear, Mark, Media
+from fastcall.simulator.scripted_caller import Sentence
+from fastcall.simulator.twilio_client import CallIds, Lateness, PhoneAudio, sign_url
+from fastcall.twilio.messages import clear_message, mark_message, media_message
 from peers import PATIENCE_S
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
@@ -281,8 +281,8 @@ FLOOD = Conduct(LinePlan(tuple(Step(0.0, frame) for frame in range(20_000)), 20_
 async def test_a_server_that_does_not_read_loses_audio_and_the_call_ends_on_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fastcall.adapters.simulator.pacer.DISCARD_AFTER_S", 0.1)
-    monkeypatch.setattr("fastcall.adapters.simulator.caller.CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("fastcall.simulator.pacer.DISCARD_AFTER_S", 0.1)
+    monkeypatch.setattr("fastcall.simulator.caller.CLOSE_TIMEOUT_S", 0.1)
     over = asyncio.Event()
 
     async def deaf(connection: ServerConnection) -> None:
@@ -363,8 +363,8 @@ async def test_a_slow_reader_reads_slowly_and_ends_at_once() -> None:
 
 @pytest.mark.parametrize(("refuse", "outcome"), [(True, "closed with 1008"), (False, "taken")])
 async def test_a_second_socket_for_the_same_call(refuse: bool, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastcall.adapters.simulator.caller.SECOND_SOCKET_AFTER_S", 0.1)
-    monkeypatch.setattr("fastcall.adapters.simulator.caller.SECOND_SOCKET_LIVES_S", 0.2)
+    monkeypatch.setattr("fastcall.simulator.caller.SECOND_SOCKET_AFTER_S", 0.1)
+    monkeypatch.setattr("fastcall.simulator.caller.SECOND_SOCKET_LIVES_S", 0.2)
     recorder: Recorder
 
     async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:

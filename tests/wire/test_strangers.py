@@ -77,7 +77,7 @@ async def test_a_request_with_more_than_64_kib_behind_it_is_cut_off(monkeypatch:
 
 @pytest.mark.usefixtures("hot_lane")
 async def test_a_flood_of_pings_is_closed_and_not_parsed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastcall.adapters.server.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("fastcall.server.websocket.CLOSE_TIMEOUT_S", 0.2)
     parsed = Parsed(monkeypatch)
     async with serving(NOWHERE) as served:
         _, taken = await send_until_closed(
@@ -91,7 +91,7 @@ async def test_refused_upgrades_that_keep_their_sockets_say_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their sockets are closed by this side, and not after a time-out with a traceback."""
-    monkeypatch.setattr("fastcall.adapters.server.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("fastcall.server.websocket.CLOSE_TIMEOUT_S", 0.2)
     caplog.set_level(logging.INFO)
     async with serving(NOWHERE, **SIGNED_ONLY) as served:
         caplog.clear()

@@ -11,7 +11,7 @@ import h2.events
 import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
-from fastcall.rules.grpc import STATUS_NAMES
+from fastcall.google.grpc_status import STATUS_NAMES
 from h2peer import ANSWER, OK, H2Peer, grpc_message, h2_server
 from peers import CERTIFICATE, KEY, Phone, ask, both_uplinks, serving, tones, way
 

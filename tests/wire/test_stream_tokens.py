@@ -24,9 +24,10 @@ from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 from test_google_uplinks import Talk
 
-from fastcall.adapters.google import GoogleRecognizer, tokens
-from fastcall.adapters.google.tokens import TokenSource
 from fastcall.errors import RecognizerError
+from fastcall.google import access_tokens as tokens
+from fastcall.google.access_tokens import TokenSource
+from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamEnd
 from h2peer import OK, H2Peer, h2_server
 from peers import CERTIFICATE, KEY, PATIENCE_S, both_uplinks, turns

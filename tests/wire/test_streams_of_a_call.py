@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fastcall.drivers import comeback
-from fastcall.rules.caller import CallIds
-from fastcall.rules.streamtoken import PARAMETER, mint_token
+from fastcall.server import comeback
+from fastcall.simulator.twilio_client import CallIds
+from fastcall.twilio.stream_tokens import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Served, ask, serving, tones
+from wire.test_routes import next_record, reading
 from wire.test_supervisor import Records, crew, on_the_line
-from wire.test_website import next_record, reading
 
 both_lanes = pytest.mark.usefixtures("hot_lane")
 

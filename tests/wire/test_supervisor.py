@@ -19,11 +19,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import forkserver
-from fastcall.rules.caller import CallIds
-from fastcall.rules.streamtoken import PARAMETER, mint_token
+from fastcall.simulator.twilio_client import CallIds
+from fastcall.twilio.stream_tokens import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Process, ask, serve_environment, serve_process, tones, words_of_call
 from waiting import until_so
-from wire.test_website import next_record, reading, values_of
+from wire.test_routes import next_record, reading, values_of
 
 SECRET = "a-stream-secret-of-some-length"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fastcall.adapters.systemd import ServiceManager
 from fastcall.errors import UsageError
+from fastcall.server.systemd import ServiceManager
 from peers import PATIENCE_S, serve_process
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastcall import StreamingSTTSession
-from fastcall.rules.tones import synthesize
+from fastcall.audio.tones import synthesize
 from fastcall.settings import Settings
 from peers import Phone, both_uplinks, serving, start_emulator, tones, way
 from scripted_speech import Result, Script, result, scripted_speech

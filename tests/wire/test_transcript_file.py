@@ -16,7 +16,7 @@ import pytest
 
 from peers import PATIENCE_S, Phone, Process, ask, serve_process, tones
 from waiting import until_so
-from wire.test_website import values_of
+from wire.test_routes import values_of
 
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 

@@ -14,10 +14,10 @@ from dataclasses import asdict
 import pytest
 import uvloop
 
-from fastcall.adapters.handover import handover_pair
-from fastcall.options import ServeOptions
+from fastcall.server.options import ServeOptions
+from fastcall.server.workers.fd_forwarder import handover_pair
+from fastcall.server.workers.worker import LINE_LIMIT_BYTES, Worker
 from fastcall.settings import Settings
-from fastcall.worker import LINE_LIMIT_BYTES, Worker
 from peers import PATIENCE_S, Phone, tones
 from waiting import until_so
 from wire.test_supervisor import crew

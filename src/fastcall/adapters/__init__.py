@@ -1,1 +1,0 @@
-"""The adapters: one foreign thing each; none imports another."""

@@ -1,0 +1,218 @@
+"""A call for handlers that are plain functions: they run in threads of their own and may block as they like.
+
+Every method hands its work to the event loop and waits for it. A thread cannot be ended from outside: one that never
+returns keeps itself, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from fastcall.agent.call import Call
+from fastcall.agent.heard_text import Heard
+from fastcall.agent.outbound import Encoding
+from fastcall.agent.player import Speech
+from fastcall.events import SAMPLE_RATE_HZ, CallEvent, Utterance
+
+__all__ = ["BlockingCall", "BlockingSpeech", "run_in_thread"]
+
+T = TypeVar("T")
+
+# Each is a thread for as long as its call; an event loop's handlers have no such bound.
+MAX_THREADS = 256
+
+_running = threading.BoundedSemaphore(MAX_THREADS)
+
+
+class BlockingSpeech:
+    """What one ``say`` says. Any thread."""
+
+    def __init__(self, call: BlockingCall, speech: Speech) -> None:
+        self._call = call
+        self._speech = speech
+
+    def wait(self) -> Heard:
+        """Return what was heard of it, once it was played or cut off."""
+
+        async def wait() -> Heard:
+            return await self._speech
+
+        return self._call.wait_for(wait())
+
+
+class BlockingCall:
+    """``Call`` for a thread. Any thread but the event loop's; see there for what the methods do."""
+
+    def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+        self._call = call
+        self._loop = loop
+        self.call_sid = call.call_sid
+        self.stream_sid = call.stream_sid
+        self.parameters: Mapping[str, str] = call.parameters
+        self.state = call.state
+
+    def utterances(self) -> Iterator[Utterance]:
+        """The committed utterances as they come, until the call ends."""
+        return self._iterate(self._call.utterances())
+
+    def keys(self) -> Iterator[str]:
+        """The keys that are pressed."""
+        return self._iterate(self._call.keys())
+
+    def events(self) -> Iterator[CallEvent]:
+        """Everything that happens from now on."""
+        return self._iterate(self._ask(self._call.events))
+
+    def say(
+        self,
+        audio: bytes | Iterable[bytes],
+        *,
+        text: str = "",
+        encoding: Encoding = "mulaw",
+        rate_hz: int = SAMPLE_RATE_HZ,
+        word_ends_ms: list[float] | None = None,
+    ) -> BlockingSpeech:
+        """Queue audio to be played: bytes, or an iterator, which is then read in this thread until it ends or what is
+        said is cut off. What the iterator raises is raised here; what there was of it is played."""
+        options: dict[str, Any] = {
+            "text": text, "encoding": encoding, "rate_hz": rate_hz, "word_ends_ms": word_ends_ms
+        }  # fmt: skip
+        if isinstance(audio, bytes | bytearray | memoryview):
+            data = bytes(audio)
+            return BlockingSpeech(self, self._ask(lambda: self._call.say(data, **options)))
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        speech = self._ask(lambda: self._call.say(_from_queue(pieces), **options))
+        try:
+            for piece in audio:
+                if speech.is_done:
+                    break
+                self.wait_for(_put(pieces, piece, speech))
+        except BaseException:
+            speech.is_broken = True  # it says nothing before the audio ends, below
+            raise
+        finally:
+            self.wait_for(_put(pieces, None, speech))
+        return BlockingSpeech(self, speech)
+
+    def keep_audio(self, seconds: float) -> None:
+        """Keep the caller's newest audio."""
+        self._ask(lambda: self._call.keep_audio(seconds))
+
+    def audio(self, start_ms: int, end_ms: int) -> bytes:
+        """What the caller said, as LINEAR16, 8 kHz mono."""
+        return self._ask(lambda: self._call.audio(start_ms, end_ms))
+
+    def mark(self, name: str) -> None:
+        """Ask for ``MarkPlayed`` when the audio queued so far was played."""
+        self._ask(lambda: self._call.mark(name))
+
+    def clear(self) -> Heard:
+        """Drop what was said and not yet played; returns what was heard."""
+
+        async def clear() -> Heard:
+            return await self._call.clear()
+
+        return self.wait_for(clear())
+
+    def hangup(self) -> None:
+        """Close the stream now."""
+        self._ask(self._call.hangup)
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the call's loop and return its result.
+
+        :raises RuntimeError: the loop is closed
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
+        return future.result()
+
+    def _iterate(self, events: AsyncIterator[T]) -> Iterator[T]:
+        while True:
+            event = self.wait_for(_next(events))
+            if event is None:
+                return
+            yield event
+
+    def _ask(self, function: Callable[[], T]) -> T:
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(function())
+            except BaseException as error:  # it is raised where it was asked
+                answer.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return answer.result()
+
+
+async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) -> None:
+    """Run a plain handler in a thread of its own; return when it has.
+
+    :raises RuntimeError: there are 256 already, or the system gives no more
+    :raises Exception: what it raised
+    """
+    if not _running.acquire(blocking=False):
+        raise RuntimeError(f"{MAX_THREADS} handlers run in threads already; an `async def` handler has no such bound")
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            function(BlockingCall(call, loop))
+        except BaseException as caught:  # it is raised where the thread is waited for
+            error = caught
+        finally:
+            _running.release()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, done, error)
+
+    # A thread that blocks for ever must not keep the process from ending.
+    thread = threading.Thread(target=run, name=f"fastcall-handler-{call.call_sid[:10]}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system has no more
+        _running.release()
+        raise
+    await done
+
+
+def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+
+async def _next(events: AsyncIterator[T]) -> T | None:
+    return await anext(events, None)
+
+
+async def _put(pieces: asyncio.Queue[bytes | None], piece: bytes | None, speech: Speech) -> None:
+    """Wait for room, or for the speech's end, whichever comes first."""
+    room = asyncio.ensure_future(pieces.put(piece))
+    over = asyncio.ensure_future(_wait(speech))
+    await asyncio.wait((room, over), return_when=asyncio.FIRST_COMPLETED)
+    for task in (room, over):
+        task.cancel()
+
+
+async def _wait(speech: Speech) -> Heard:
+    return await speech
+
+
+async def _from_queue(pieces: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
+    while (piece := await pieces.get()) is not None:
+        yield piece

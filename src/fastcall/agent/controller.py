@@ -1,0 +1,323 @@
+"""The side of the AI in one call: its handler's task, what it is told, when it is interrupted, what it is measured by.
+
+The runner tells what happens and never waits. The desk owns the handler's task or thread, the call's way out, and one
+timer, and ends them. A handler that fails ends alone: the call goes on, with the prompt that is set for it, or in
+silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from fastcall.agent.blocking import run_in_thread
+from fastcall.agent.call import Call
+from fastcall.agent.heard_text import Heard
+from fastcall.agent.player import Speech
+from fastcall.agent.response_latency import FirstResponse, TurnClock
+from fastcall.aio.stall_monitor import is_async, watch_steps
+from fastcall.events import (
+    SAMPLES_PER_MS,
+    Amendment,
+    BargeIn,
+    CallStarted,
+    DtmfPressed,
+    MarkPlayed,
+    Partial,
+    TranscriptEvent,
+    Utterance,
+)
+from fastcall.formats import call_fields, log_marks
+from fastcall.metrics import Metrics
+from fastcall.ports import CallSocket
+from fastcall.recognition.session import RecognitionSession
+from fastcall.recognition.tokenization import tokens_of
+from fastcall.settings import Settings
+from fastcall.turns.barge_in import BargeIn as BargeInRule
+from fastcall.turns.call_machine import CallMachine, CloseSession, NoteSpeech
+from fastcall.twilio.stream_key import StreamKey
+
+__all__ = ["AgentDesk", "Handler"]
+
+log = logging.getLogger("fastcall.call")
+
+Handler = Callable[[Any], Any]
+"""``async def handler(call: Call)``, or a plain function of one ``BlockingCall``, which gets a thread."""
+
+# What a handler has for its own clean-up after the call's end.
+HANDLER_GRACE_S = 5.0
+# And for what it does when it is cancelled.
+HANDLER_CANCEL_S = 1.0
+
+
+class AgentDesk:
+    """One call's handler. Loop thread only. Fulfils ``CallOwner``.
+
+    :param session: the call's recognition, for call time
+    :param machine: the call's rules, for where voice was heard last
+    :param publish: tells the world
+    :param prompt: mu-law that the caller hears when the handler has failed; empty: silence
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        started: CallStarted,
+        socket: CallSocket,
+        session: RecognitionSession,
+        machine: CallMachine,
+        *,
+        publish: Callable[[TranscriptEvent], None],
+        settings: Settings,
+        metrics: Metrics,
+        prompt: bytes = b"",
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._handler = handler
+        self._key = StreamKey.of(started)
+        self._session = session
+        self._machine = machine
+        self._publish = publish
+        self._metrics = metrics
+        self._prompt = prompt
+        self._turns = TurnClock()
+        self._barge_in = BargeInRule(
+            is_on=settings.barge_in, min_ms=settings.barge_in_min_ms, min_words=settings.barge_in_min_words
+        )
+        self._start_ms = settings.vad_start_ms
+        self._voice_sample = 0
+        """About where the voice of the newest utterance began."""
+        self._has_begun = False
+        """Somebody has begun to speak, and the utterance of it is not there yet."""
+        self._utterance_id = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_stalled = False
+        self._is_given_up = False
+        self._call = Call(
+            started,
+            socket,
+            weakref.proxy(self),  # the runner and the running handler have the desk; a call that is over has nobody
+            history=session.history,
+            call_time=machine.call_time,
+            metrics=metrics,
+            turns=self._turns,
+            speculate_s=settings.speculate_after_ms / 1000,
+        )
+        self._task = self._loop.create_task(self._run_handler())
+
+    # --- from the runner ----------------------------------------------------------------------------------
+
+    def note_command(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
+        """What the call's rules want, as far as it concerns a handler."""
+        match command:
+            case NoteSpeech(speaking, sample):
+                self._note_speech(speaking, sample)
+            case DtmfPressed():
+                self._call.deliver(command)
+            case MarkPlayed(name):
+                if not self._call.speaker.echoed(name):
+                    self._call.deliver(command)
+            case CloseSession():
+                # The telephone is gone; words may still come.
+                self._stop_timer()
+                self._call.speaker.finish()
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the handler has ended the call."""
+        return self._call.has_hung_up
+
+    def carry_over(self, started: CallStarted, socket: CallSocket) -> None:
+        """The call goes on over another stream."""
+        self._call.carry_over(started, socket)
+
+    def _note_speech(self, speaking: bool, sample: int) -> None:
+        if speaking:
+            # So much of a voice it takes to be noticed.
+            self._has_begun = True
+            self._voice_sample = self._machine.last_voiced_sample - self._start_ms * SAMPLES_PER_MS
+        else:
+            self._barge_in.speech_ended()
+            self._turns.ended(sample, now=self._loop.time())
+
+    def note(self, event: TranscriptEvent) -> None:
+        """The transcript goes on."""
+        utterance_id, text = event.utterance_id or 0, event.text or ""
+        if event.event == "utterance_begin":
+            self._utterance_began(utterance_id)
+        elif event.event == "partial":
+            self._call.deliver(Partial(utterance_id, text))
+            self._words_known(utterance_id, text)
+        elif event.event == "utterance_end":
+            self._words_known(utterance_id, text)
+            self._commit(event, utterance_id, text)
+        elif event.event == "amended":
+            self._call.deliver(Amendment(utterance_id, text))
+
+    def finish(self) -> None:
+        """The call is over."""
+        self._stop_timer()
+        self._call.finish()
+        if not self._task.done():
+            self._loop.call_later(HANDLER_GRACE_S, self._cancel_handler)
+
+    def _cancel_handler(self) -> None:
+        """Cancel it; one that will not have it is dropped where it is."""
+        if self._is_given_up and not self._task.done():
+            self._metrics.agent_failures += 1
+            self._tell("the handler goes on after its call and its cancellation; it is dropped %s")
+        if self._task.cancel() and not self._is_given_up:
+            self._loop.call_later(HANDLER_CANCEL_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._is_given_up = True
+        self._cancel_handler()
+
+    # --- turns ----------------------------------------------------------------------------------------------
+
+    def _commit(self, event: TranscriptEvent, utterance_id: int, text: str) -> None:
+        start, end = event.start_sample or 0, event.end_sample or 0
+        if text:
+            now = self._loop.time()
+            spoken_at = now - self._session.clock.age_s(end, now=now)
+            self._turns.committed(utterance_id, end, spoken_at=spoken_at, now=now)
+            self._call.speaker.begin_answer()
+        start_ms, end_ms = (self._machine.call_time.of(sample) // SAMPLES_PER_MS for sample in (start, end))
+        self._call.deliver(Utterance(utterance_id, text, start_ms, end_ms))
+
+    def _answered(self, found: FirstResponse) -> None:
+        metrics = self._metrics
+        metrics.first_response_seconds.observe(found.total_s)
+        metrics.turn_endpointing_seconds.observe(found.endpointing_s)
+        metrics.turn_commit_seconds.observe(found.commit_s)
+        metrics.turn_agent_seconds.observe(found.agent_s)
+        metrics.turn_first_audio_seconds.observe(found.first_audio_s)
+        parts = ("total", "endpointing", "commit", "agent", "first_audio", "gained")
+        details = {f"{part}_ms": round(1000 * getattr(found, f"{part}_s"), 1) for part in parts}
+        self._publish(TranscriptEvent("first_response", found.utterance_id, details=details))
+
+    # --- barge-in ---------------------------------------------------------------------------------------------
+
+    def _utterance_began(self, utterance_id: int) -> None:
+        if not self._has_begun:
+            return  # words that are in no utterance: nobody began to speak
+        self._has_begun = False
+        self._utterance_id = utterance_id
+        if self._barge_in.speech_began(self._voiced_ms(), now=self._loop.time()):
+            self._interrupt(utterance_id)
+        self._arm()
+
+    def _words_known(self, utterance_id: int, text: str) -> None:
+        if utterance_id == self._utterance_id and self._barge_in.words_known(len(tokens_of(text))):
+            self._interrupt(utterance_id)
+            self._arm()
+
+    def _voiced_ms(self) -> int:
+        return (self._machine.last_voiced_sample - self._voice_sample) // SAMPLES_PER_MS
+
+    def _interrupt(self, utterance_id: int) -> None:
+        speaker = self._call.speaker
+        if not speaker.is_speaking:
+            return
+        heard, _ = speaker.clear()
+        now = self._loop.time()
+        after_s = self._session.clock.age_s(self._voice_sample, now=now)
+        self._metrics.barge_ins += 1
+        self._metrics.barge_in_seconds.observe(after_s)
+        details = {"heard_ms": heard.ms, "after_ms": round(1000 * after_s, 1)}
+        self._publish(TranscriptEvent("barge_in", utterance_id, heard.text, details=details))
+        self._call.deliver(BargeIn(utterance_id, heard.text, heard.ms))
+
+    def _arm(self) -> None:
+        self._stop_timer()
+        look_at = self._barge_in.next_deadline()
+        if look_at is not None:
+            self._timer = self._loop.call_at(look_at, self._look, look_at)
+
+    def _look(self, planned: float) -> None:
+        self._timer = None
+        if self._barge_in.look(self._voiced_ms(), now=max(planned, self._loop.time())):
+            self._interrupt(self._utterance_id)
+        self._arm()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- CallOwner -------------------------------------------------------------------------------------
+
+    def speech_began(self, speech: Speech) -> None:
+        """See the protocol."""
+        turn, speech.turn = speech.turn, None
+        if turn is not None:
+            self._answered(self._turns.sent(turn, now=self._loop.time()))
+        speech.began_sample = self._session.call_samples
+        self._publish_audio(speech, {"state": "begin"})
+
+    def speech_ended(self, speech: Speech, heard: Heard) -> None:
+        """See the protocol."""
+        if speech.has_begun:
+            state = "played" if heard.is_whole else "cut"
+            self._publish_audio(speech, {"state": state, "heard_text": heard.text, "heard_ms": heard.ms})
+
+    def mark_passed(self, name: str) -> None:
+        """See the protocol."""
+        self._call.deliver(MarkPlayed(name))
+
+    def clear_overdue(self, marks: int) -> None:
+        """See the protocol."""
+        self._metrics.clears_overdue += 1
+        self._tell("%d marks did not come back within 1 s of clear; what was heard is an estimate %s", marks)
+
+    def source_failed(self, error: BaseException) -> None:
+        """See the protocol."""
+        self._metrics.agent_failures += 1
+        self._log_error("the audio of a say() failed; what there was of it is played %s", error)
+
+    def _publish_audio(self, speech: Speech, details: dict[str, Any]) -> None:
+        start = speech.began_sample
+        end = None if details["state"] == "begin" else self._session.call_samples
+        details = {"speech_id": speech.number, **details}
+        self._publish(
+            TranscriptEvent(
+                "agent_audio", text=speech.text or None, start_sample=start, end_sample=end, details=details
+            )
+        )
+
+    # --- the handler ----------------------------------------------------------------------------------------
+
+    async def _run_handler(self) -> None:
+        try:
+            if is_async(self._handler):
+                await watch_steps(self._handler(self._call), self.stalled, lambda: self._is_given_up)
+            else:
+                await run_in_thread(self._handler, self._call)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            # The handler is the user's code: its failure is told, and the call goes on.
+            self._metrics.agent_failures += 1
+            self._log_error("the handler failed; the call goes on without it %s", error)
+            if self._prompt and not self._call.is_over:
+                self._call.say(self._prompt)
+
+    def stalled(self, seconds: float) -> None:
+        """See ``CallOwner``."""
+        self._metrics.agent_stalls += 1
+        if not self._has_stalled:
+            self._has_stalled = True
+            self._tell(
+                "the handler kept the event loop for %.0f ms, and with it every call: make it a plain `def`, or use "
+                "asyncio.to_thread; told once %s",
+                1000 * seconds,
+            )
+
+    def _tell(self, form: str, *values: object) -> None:
+        log.warning(form, *values, call_fields(self._key), extra=log_marks(self._key))
+
+    def _log_error(self, form: str, error: BaseException) -> None:
+        log.error(form, call_fields(self._key), exc_info=error, extra=log_marks(self._key))

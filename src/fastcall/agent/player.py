@@ -1,0 +1,396 @@
+"""The way out: what a handler says, in chunks, paced, each followed by its mark; stopped by ``clear``.
+
+Twilio keeps what it is sent and plays it in order, so pace is not needed to be heard; it keeps what ``clear`` throws
+away, and what a slow network has to carry, small. The peer has about two seconds in store: far more than any stall of
+the loop. Everything returns at once; one timer a speaking call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterable, Generator
+from typing import Protocol
+
+from fastcall.agent.heard_text import Heard, heard_text
+from fastcall.agent.outbound import OutboundAudio, PayloadEncoder
+from fastcall.agent.playout import ECHO_GRACE_S, Playout
+from fastcall.agent.response_latency import OpenTurn
+from fastcall.errors import BacklogError
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, AudioFormat
+from fastcall.ports import CallSocket
+from fastcall.twilio.messages import clear_message, mark_message, media_message
+
+__all__ = ["Speaker", "SpeakerOwner", "Speech"]
+
+log = logging.getLogger("fastcall.call")
+
+CHUNK_SAMPLES = 1600
+LEAD_S = 2.0
+# Below this a chunk that is not full is sent as well: the peer would fall silent.
+LOW_LEAD_S = 0.4
+CLEAR_TIMEOUT_S = 1.0
+
+# What is kept: of one source that is faster than speech, of all that waits, and of speeches that one answer has.
+SOURCE_AHEAD_SAMPLES = 5 * SAMPLE_RATE_HZ
+MAX_WAITING_SAMPLES = 300 * SAMPLE_RATE_HZ
+MAX_SPEECHES = 256
+
+
+class Speech:
+    """What one ``say`` says. ``await`` it for what was heard of it, once it was played or cut off. Loop thread only."""
+
+    def __init__(
+        self, audio: OutboundAudio, text: str = "", word_ends: tuple[int, ...] | None = None, *, number: int = 0
+    ) -> None:
+        self.number = number
+        self.text = text
+        self.audio = audio
+        self.turn: OpenTurn | None = None
+        """The turn that this is the first answer to, until its first audio is sent."""
+        self.has_begun = False
+        """Whether some of its audio was sent."""
+        self.is_broken = False
+        """What makes its audio has failed."""
+        self.began_sample: int | None = None
+        """Call time then; its owner's to fill in."""
+        self.source: asyncio.Task[None] | None = None
+        self.has_room = asyncio.Event()
+        self._word_ends = word_ends
+        self._done: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+
+    def __await__(self) -> Generator[object, None, Heard]:
+        return asyncio.shield(self._done).__await__()
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing more of it will be heard."""
+        return self._done.done()
+
+    def describe(self, heard_samples: int) -> Heard:
+        """What was heard, when so much was."""
+        # Of audio that broke off nobody knows how long it would have been.
+        total = None if self.is_broken else self.audio.total_samples
+        if not heard_samples:
+            return Heard("", 0, total == 0 and not self.text)
+        is_whole = total is not None and heard_samples >= total
+        text = heard_text(self.text, heard_samples, total_samples=total, word_ends=self._word_ends)
+        return Heard(text, heard_samples // SAMPLES_PER_MS, is_whole)
+
+    def finish(self, heard_samples: int) -> Heard:
+        """It is over."""
+        heard = self._done.result() if self._done.done() else self.describe(heard_samples)
+        if not self._done.done():
+            self._done.set_result(heard)
+        if self.source is not None:
+            self.source.cancel()
+        return heard
+
+
+class SpeakerOwner(Protocol):
+    """Who wants to know what becomes of speeches."""
+
+    def speech_began(self, speech: Speech) -> None:
+        """Its first audio is on the wire."""
+
+    def speech_ended(self, speech: Speech, heard: Heard) -> None:
+        """It was played, or cut off."""
+
+    def mark_passed(self, name: str) -> None:
+        """The handler's mark of this name was played, or cleared, or did not come back in time."""
+
+    def clear_overdue(self, marks: int) -> None:
+        """So many marks did not come back after ``clear``."""
+
+    def source_failed(self, error: BaseException) -> None:
+        """What made a speech's audio raised."""
+
+
+class Speaker:
+    """One call's way out. Loop thread only."""
+
+    def __init__(
+        self, socket: CallSocket, stream_sid: str, owner: SpeakerOwner, audio_format: AudioFormat | None = None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket
+        self._stream_sid = stream_sid
+        self._encode = PayloadEncoder(audio_format or AudioFormat()).encode
+        self._owner = owner
+        self._playout = Playout()
+        self._queue: deque[Speech | str] = deque()
+        """Speeches of which something is to be sent, and marks of the handler's own, in order."""
+        self._sent: deque[Speech] = deque()
+        """Speeches of which everything was sent and not everything was heard."""
+        self._answer: deque[Speech] = deque(maxlen=MAX_SPEECHES)
+        """What belongs to the answer that is being given, for what was heard of it."""
+        self._clears: list[tuple[asyncio.Future[Heard], Heard]] = []
+        self._clear_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._numbers = 0
+        self._is_over = False
+
+    def carry_over(self, socket: CallSocket, stream_sid: str, audio_format: AudioFormat) -> None:
+        """Everything goes to this stream from now on, in its format. What the one before was sent and has not played is
+        lost; its marks will not come back, and are passed."""
+        self._socket = socket
+        self._stream_sid = stream_sid
+        self._encode = PayloadEncoder(audio_format).encode
+        self._playout.give_up(now=self._loop.time())
+        self._tell_passed()
+        self._resolve_clears()
+        self._end_played()
+        self._go_on()
+
+    # --- what is asked ---------------------------------------------------------------------------------
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the caller hears the handler, or is about to."""
+        return any(isinstance(each, Speech) for each in self._queue) or self._playout.is_playing(now=self._loop.time())
+
+    def say(self, speech: Speech, source: AsyncIterable[bytes] | None = None) -> None:
+        """Queue a speech; ``source`` makes its audio.
+
+        :raises BacklogError: too much waits already
+        """
+        if self._is_over:
+            speech.audio.drop()
+            speech.finish(0)
+            return
+        self.check_room(speech.audio)
+        self._numbers += 1
+        speech.number = self._numbers
+        if source is not None and speech.source is None:
+            self.draw(speech, source)
+        self._queue.append(speech)
+        self._answer.append(speech)
+        self._go_on()
+
+    def check_room(self, audio: OutboundAudio) -> None:
+        """:raises BacklogError: too much waits already for ``audio`` as well"""
+        waiting = [each.audio.waiting_samples for each in self._queue if isinstance(each, Speech)]
+        if len(waiting) >= MAX_SPEECHES or sum(waiting) + audio.waiting_samples > MAX_WAITING_SAMPLES:
+            raise BacklogError(
+                f"{sum(waiting) // SAMPLE_RATE_HZ} s of audio in {len(waiting)} speeches wait to be played; "
+                f"{MAX_WAITING_SAMPLES // SAMPLE_RATE_HZ} s in {MAX_SPEECHES} are kept: await what say() returns"
+            )
+
+    def mark(self, name: str) -> None:
+        """Ask for the echo of ``name`` when what was said so far was played."""
+        if self._is_over:
+            return
+        if len(self._queue) + self._playout.marks >= 2 * MAX_SPEECHES:
+            raise BacklogError(f"{len(self._queue) + self._playout.marks} speeches and marks wait already")
+        self._queue.append(name)
+        self._go_on()
+
+    def clear(self) -> tuple[Heard, asyncio.Future[Heard]]:
+        """Stop: drop what was not played.
+
+        :return: what was heard of this answer, now and when the marks are back, after a second at the latest
+        """
+        heard = self._stop_all()
+        future: asyncio.Future[Heard] = self._loop.create_future()
+        if self._is_over or not self._playout.cleared_marks:
+            future.set_result(heard)
+        else:
+            self._clears.append((future, heard))
+            if self._clear_timer is None:
+                self._clear_timer = self._loop.call_later(CLEAR_TIMEOUT_S, self._clear_overdue)
+        return heard, future
+
+    def _stop_all(self) -> Heard:
+        if not self._is_over:
+            # Marks that wait here are cleared like those that wait there: the peer sends all of them back, in order.
+            for each in self._queue:
+                if isinstance(each, str):
+                    self._send_mark(each)
+            self._socket.send_soon(clear_message(self._stream_sid))
+        self._playout.clear(now=self._loop.time())
+        stopped = [*self._sent, *(each for each in self._queue if isinstance(each, Speech))]
+        self._sent.clear()
+        self._queue.clear()
+        heard = self.heard()
+        for speech in stopped:
+            self._end(speech)
+            speech.audio.drop()
+        self._answer.clear()
+        self._arm()
+        return heard
+
+    def heard(self) -> Heard:
+        """What was heard of this answer by now."""
+        now = self._loop.time()
+        each = [
+            speech.finish(0) if speech.is_done else speech.describe(self._playout.heard_samples(speech.number, now=now))
+            for speech in self._answer
+        ]
+        text = " ".join(part.text for part in each if part.text)
+        return Heard(text, sum(part.ms for part in each), all(part.is_whole for part in each))
+
+    def begin_answer(self) -> None:
+        """What is said from now on answers something else; what is not over belongs to it still."""
+        self._answer = deque((speech for speech in self._answer if not speech.is_done), maxlen=MAX_SPEECHES)
+
+    def echoed(self, name: str) -> bool:
+        """A mark came back.
+
+        :return: whether it was one of ours
+        """
+        echo = self._playout.echoed(name, now=self._loop.time())
+        if not self._playout.cleared_marks:
+            self._resolve_clears()
+        self._tell_passed()
+        if echo == "played":
+            self._end_played()
+            self._go_on()
+        return echo != "unknown"
+
+    def _tell_passed(self) -> None:
+        for name in self._playout.take_passed():
+            self._owner.mark_passed(name)
+
+    def _send_mark(self, name: str) -> None:
+        self._socket.send_soon(mark_message(self._stream_sid, name))
+        self._playout.mark_sent(name, now=self._loop.time())
+
+    def finish(self) -> None:
+        """The call is over."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._stop_all()
+        self._resolve_clears()
+
+    # --- sending ---------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Send what may be sent now, and see to it that the rest will be."""
+        while self._queue and not self._is_over:
+            head = self._queue[0]
+            if isinstance(head, str):
+                self._send_mark(head)
+                self._queue.popleft()
+            elif head.audio.is_empty:
+                self._queue.popleft()
+                self._sent.append(head)
+                self._end_played()
+            elif not self._send_chunk(head):
+                break
+        self._arm()
+
+    def _send_chunk(self, speech: Speech) -> bool:
+        now = self._loop.time()
+        lead_s = self._playout.lead_s(now=now)
+        audio = speech.audio
+        is_short = audio.waiting_samples < CHUNK_SAMPLES and not audio.is_ended
+        if lead_s > (LOW_LEAD_S if is_short else _full_lead_s()):
+            return False
+        chunk = audio.take(CHUNK_SAMPLES)
+        if audio.waiting_samples < SOURCE_AHEAD_SAMPLES:
+            speech.has_room.set()
+        if not chunk:
+            return audio.is_empty
+        self._socket.send_soon(media_message(self._stream_sid, self._encode(chunk)))
+        mark = self._playout.sent(speech.number, len(chunk), now=now)
+        self._socket.send_soon(mark_message(self._stream_sid, mark))
+        if not speech.has_begun:
+            speech.has_begun = True
+            self._owner.speech_began(speech)
+        return True
+
+    def draw(self, speech: Speech, source: AsyncIterable[bytes]) -> None:
+        """Begin to fill a speech; it may be said later."""
+        speech.source = self._loop.create_task(self._draw(speech, source))
+
+    async def _draw(self, speech: Speech, source: AsyncIterable[bytes]) -> None:
+        audio, pieces = speech.audio, aiter(source)
+        try:
+            async for piece in pieces:
+                audio.feed(piece)
+                self._go_on()
+                while audio.waiting_samples >= SOURCE_AHEAD_SAMPLES:
+                    speech.has_room.clear()
+                    await speech.has_room.wait()
+            audio.end()
+        except (Exception, SystemExit) as error:  # the latter would end the loop, and with it every call
+            speech.is_broken = True
+            self._owner.source_failed(error)
+        finally:
+            speech.source = None
+            audio.stop()
+            self._go_on()
+            close = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _arm(self) -> None:
+        """The one timer: when there is room at the peer, or when its marks are overdue."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_over:
+            return
+        now = self._loop.time()
+        lead_s = self._playout.lead_s(now=now)
+        deadlines = []
+        head = self._queue[0] if self._queue else None
+        # Of audio that has ended a filter may have the rest, although none waits.
+        if isinstance(head, Speech) and (head.audio.waiting_samples or head.audio.is_ended):
+            is_short = head.audio.waiting_samples < CHUNK_SAMPLES and not head.audio.is_ended
+            room_at_s = LOW_LEAD_S if is_short else _full_lead_s()
+            deadlines.append(now + max(0.001, lead_s - room_at_s))
+        elif self._sent:
+            deadlines.append(now + lead_s + ECHO_GRACE_S + 0.001)
+        mark_overdue_at = self._playout.next_deadline()
+        if mark_overdue_at is not None:
+            deadlines.append(mark_overdue_at + 0.001)
+        if deadlines:
+            self._timer = self._loop.call_at(min(deadlines), self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        # A peer that echoes no marks: nobody should wait for ever, and nothing grow.
+        self._playout.give_up_marks(now=now)
+        is_unheard = bool(self._sent) and not self._playout.is_playing(now=now)
+        if is_unheard:
+            self._playout.give_up(now=now)
+        self._tell_passed()
+        while is_unheard and self._sent:
+            self._end(self._sent.popleft())
+        self._go_on()
+
+    # --- ends ------------------------------------------------------------------------------------------
+
+    def _end_played(self) -> None:
+        while self._sent and not self._playout.is_waiting(self._sent[0].number):
+            self._end(self._sent.popleft())
+
+    def _end(self, speech: Speech) -> None:
+        heard = speech.finish(self._playout.heard_samples(speech.number, now=self._loop.time()))
+        self._playout.forget(speech.number)
+        self._owner.speech_ended(speech, heard)
+
+    def _clear_overdue(self) -> None:
+        self._clear_timer = None
+        self._owner.clear_overdue(self._playout.cleared_marks)
+        self._playout.give_up_cleared()
+        self._tell_passed()
+        self._resolve_clears()
+
+    def _resolve_clears(self) -> None:
+        if self._clear_timer is not None:
+            self._clear_timer.cancel()
+            self._clear_timer = None
+        waiting, self._clears = self._clears, []
+        for future, heard in waiting:
+            if not future.done():
+                future.set_result(heard)
+
+
+def _full_lead_s() -> float:
+    """What the peer may have in store when another chunk is sent. A sum of chunks is no exact number."""
+    return LEAD_S - CHUNK_SAMPLES / SAMPLE_RATE_HZ + 1e-6

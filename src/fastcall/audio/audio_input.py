@@ -1,0 +1,94 @@
+"""How audio gets from the wire, and from whichever thread has it, into the call's history."""
+
+from __future__ import annotations
+
+from fastcall._codec import AudioTrack, alaw_decode, mulaw_encode
+from fastcall._resample import Resampler
+from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.events import SAMPLE_RATE_HZ, AudioFormat
+
+__all__ = ["AudioIntake", "PayloadDecoder"]
+
+RING_S = 10
+
+
+class PayloadDecoder:
+    """What a stream's payloads carry, as mu-law at 8 kHz. One stream, one thread.
+
+    :param audio_format: as its ``start`` said
+    """
+
+    def __init__(self, audio_format: AudioFormat) -> None:
+        self._encoding = audio_format.encoding
+        self._resampler = None if audio_format.rate_hz == SAMPLE_RATE_HZ else Resampler(audio_format.rate_hz)
+
+    def decode(self, payload: bytes) -> bytes:
+        """The next payload; with L16 at 16 kHz the first gives some samples less.
+
+        :raises ValueError: not a whole number of samples
+        """
+        if self._encoding == "mulaw":
+            return payload
+        if self._encoding == "alaw":
+            return mulaw_encode(alaw_decode(payload))
+        if len(payload) % 2:
+            raise ValueError(f"{len(payload)} bytes are not whole samples of L16")
+        return mulaw_encode(payload if self._resampler is None else self._resampler.push(payload))
+
+
+class AudioIntake:
+    """One producer thread's end of the history's track, of which the loop has the other; keeps time when it overflows.
+
+    Where 10 s wait already, the newest audio is dropped and silence of the same length takes its place, so that call
+    time and what the recogniser hears stay in step. Audio is written once, to where it is read from.
+
+    :param sample_bytes: 1 for mu-law, 2 for LINEAR16, as the history keeps it
+    :raises ValueError: the history keeps the other
+    """
+
+    def __init__(self, history: AudioHistory, *, sample_bytes: int) -> None:
+        self._history = history
+        self._track = history.track
+        if self._track.sample_bytes != sample_bytes:
+            raise ValueError(f"samples of {sample_bytes} bytes for a history of {self._track.sample_bytes}")
+        self._limit_samples = int(RING_S * SAMPLE_RATE_HZ)
+
+    @property
+    def track(self) -> AudioTrack:
+        """Where audio is fed to, for a producer that looks itself whether all fits."""
+        return self._track
+
+    @property
+    def limit_samples(self) -> int:
+        """At most so many samples may wait."""
+        return self._limit_samples
+
+    @property
+    def fed_samples(self) -> int:
+        """Samples that were fed, dropped ones included. Any thread."""
+        return self._track.pushed_samples
+
+    @property
+    def dropped_samples(self) -> int:
+        """Samples that did not fit. Any thread."""
+        return self._track.dropped_samples
+
+    @property
+    def waiting_samples(self) -> int:
+        """Samples that wait for ``drain``. Any thread."""
+        return self._track.waiting_samples
+
+    def feed(self, audio: bytes) -> None:
+        """Take whole samples; never blocks. Producer thread.
+
+        :raises ValueError: not a whole number of samples
+        """
+        self._track.push(audio, self._limit_samples)
+
+    def feed_silence(self, samples: int) -> None:
+        """The same for silence, which needs no room. Producer thread."""
+        self._track.push_silence(samples)
+
+    def drain(self) -> None:
+        """Make what waits part of the history. Loop thread."""
+        self._history.take()

@@ -1,0 +1,208 @@
+"""``fastcall serve``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fastcall.errors import UsageError
+from fastcall.settings import UPLINKS, Settings, check_names
+
+HELP = "the server: Twilio calls in, transcripts out"
+
+MAX_WORKERS = 256
+DEFAULT_PORT = 8080
+MAX_PORT = 65535
+# A call may last a day.
+MAX_DRAIN_S = 86_400
+
+EPILOG = """\
+Point a Twilio number's voice webhook at https://YOUR-HOST/twiml, or at TwiML of your own:
+  <Response><Connect><Stream url="wss://YOUR-HOST/media"/></Connect></Response>
+
+who may come in (environment):
+  TWILIO_AUTH_TOKEN       streams and /twiml need Twilio's signature; two tokens, comma between, while one replaces
+                          the other (or the second in TWILIO_AUTH_TOKEN_SECONDARY)
+  FASTCALL_PUBLIC_URL     https://YOUR-HOST as Twilio reaches this server: what signatures are made for
+  FASTCALL_STREAM_SECRET  streams need a one-time token; /twiml gives them to Twilio's signed requests, and
+                          `fastcall token` makes them for TwiML of your own
+  FASTCALL_ADMIN_TOKEN    /metrics and /events need `Authorization: Bearer` with it, and /console asks for it; without
+                          it, and without a public URL, they answer this machine only
+  FASTCALL_FALLBACK_URL   TwiML to send calls to when there is no room; without it callers hear that it is busy
+
+settings (environment), with their defaults:
+  GOOGLE_APPLICATION_CREDENTIALS  a service account's key file; without it, gcloud's file or the metadata server;
+                                  without any, and without an emulator, the embedded recogniser is used
+                                  (English, rough, loopback only)
+  SPEECH_EMULATOR_HOST            HOST:PORT of a plaintext emulator (`fastcall emulator`)
+  GCP_STT_LANGUAGE=he-IL  GCP_STT_MODEL=phone_call
+  GCP_STT_PHRASES  GCP_STT_ALTERNATIVE_LANGUAGE_CODES
+                                  what to expect: words and phrases, further languages; with commas between
+  GCP_STT_LOCATION=global         us or eu; for --stt google-v2 also a region: whose endpoint is used
+  GOOGLE_CLOUD_UNIVERSE_DOMAIN=googleapis.com
+  GOOGLE_CLOUD_PROJECT  GCP_STT_SENSITIVITY
+                                  for --stt google-v2: the project, if the credentials name none; standard, short or
+                                  supershort: how soon an utterance counts as over
+  ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
+  WHISPER_MODEL                   a directory or a name (small, large-v3, ...): Whisper is the fallback when the
+                                  recogniser cannot serve; needs pip install 'fastcall[whisper]'
+  WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
+  STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
+  STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
+  STT_UPLINK=auto                 native: streams go by libnghttp2, on the event loop; grpcio: by Google's client
+                                  library, at several times the cost; auto: native where libnghttp2 is
+  STT_TLS_ROOTS                   certificates (PEM) to trust in place of the system's; an emulator is then spoken to by
+                                  TLS
+  BARGE_IN=true  BARGE_IN_MIN_MS=0  BARGE_IN_MIN_WORDS=0
+                                  whether a caller who speaks stops the handler, after how much voice or how many words
+  SPECULATE_AFTER_MS=0            replies may begin on an interim that has not changed for so long; 0: never
+  AGENT_FAILURE_PROMPT            a WAV or .ulaw file that the caller hears when the handler has failed
+  FASTCALL_PORT=8080              the port, where --port does not say it
+  WORKER_TIMEOUT_S=15             how long a worker may not answer before it is killed and replaced
+  VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
+
+/console in a browser shows the live calls, and lets you talk to the server.
+GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
+within the drain timeout, then closes them, keeps their last words, and ends it; a second one does so at once.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="port; 0 for a free one (default: FASTCALL_PORT, or 8080)")
+    parser.add_argument("--path", default="/media", help="path of the WebSocket (default: %(default)s)")
+    parser.add_argument(
+        "--stt",
+        choices=("auto", "google", "google-v2", "emulator"),
+        default="auto",
+        help="recogniser; auto: SPEECH_EMULATOR_HOST, else Google with Application Default Credentials, else embedded; "
+        "google-v2: Google's API version 2 (models chirp_3, telephony, ...), or an emulator's, if one is named",
+    )
+    parser.add_argument(
+        "--stt-endpoint", metavar="HOST:PORT", help="an emulator's address, or one of Google's endpoints"
+    )
+    uplink = "what carries the streams: native (libnghttp2), grpcio, or the first that is there (default: STT_UPLINK)"
+    parser.add_argument("--uplink", choices=UPLINKS, help=uplink)
+    parser.add_argument(
+        "--handler",
+        metavar="MODULE:CALLABLE",
+        help="your agent, run for each call: async def agent(call), or a plain function, which gets a thread",
+    )
+    parser.add_argument(
+        "--fallback",
+        metavar="MODULE:CALLABLE",
+        help="your own fallback, plain or async: f(pcm, language) -> text; pcm is LINEAR16, 8 kHz mono",
+    )
+    parser.add_argument("--whisper-model", metavar="MODEL", help="overrides WHISPER_MODEL")
+    parser.add_argument("--transcripts", metavar="FILE", help="append the transcript stream (NDJSON) to FILE")
+    _configure_the_port(parser)
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="(default: %(default)s)")
+
+
+def _configure_the_port(parser: argparse.ArgumentParser) -> None:
+    """Who may come in, how many, and how they are served."""
+    parser.add_argument(
+        "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one a core (default: 1)"
+    )
+    parser.add_argument("--as-worker", help=argparse.SUPPRESS)
+    parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the certificate chain (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
+    parser.add_argument("--insecure", action="store_true", help="let anyone place calls, on any address")
+    parser.add_argument(
+        "--insecure-twiml", action="store_true", help="give TwiML, and the token in it, to whoever asks for it"
+    )
+    parser.add_argument("--max-calls", type=int, default=1500, metavar="N", help="calls at once (default: %(default)s)")
+    parser.add_argument(
+        "--max-lag-ms",
+        type=int,
+        default=200,
+        metavar="MS",
+        help="refuse calls while the event loop is later than this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--drain-timeout",
+        type=float,
+        default=25.0,
+        metavar="S",
+        help="how long calls may go on after SIGTERM (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--hot-lane",
+        choices=("on", "off"),
+        default="on",
+        help="take ordinary media messages from the socket's bytes at once; off: by websockets, slower, and the same "
+        "otherwise (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    # A terminal that is closed ends no calls. Not SIG_IGN, which what a handler starts would inherit.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    check_names(environ)
+    settings = Settings.from_environ(environ)
+    if args.whisper_model:
+        settings = replace(settings, whisper_model=args.whisper_model)
+    if args.uplink:
+        settings = replace(settings, stt_uplink=args.uplink)
+    port = _port(args.port, environ.get("FASTCALL_PORT", ""))
+    for name, value in (("--max-calls", args.max_calls), ("--max-lag-ms", args.max_lag_ms)):
+        if value < 1:
+            raise UsageError(f"{name} {value}: must be at least 1")
+    if not 0 <= args.drain_timeout <= MAX_DRAIN_S:
+        raise UsageError(f"--drain-timeout {args.drain_timeout:g}: must be from 0 to {MAX_DRAIN_S}")
+    from fastcall.server.app import ServeOptions, serve, serve_as_worker
+    from fastcall.server.systemd import ServiceManager
+
+    if args.as_worker:
+        control, connections = args.as_worker.split(",")
+        return serve_as_worker(settings, (int(control), int(connections)), args.log_format)
+
+    options = ServeOptions(
+        host=args.host,
+        port=port,
+        path=args.path,
+        stt=args.stt,
+        stt_endpoint=args.stt_endpoint,
+        handler=args.handler,
+        fallback=args.fallback,
+        transcripts=args.transcripts,
+        log_format=args.log_format,
+        insecure=args.insecure,
+        insecure_twiml=args.insecure_twiml,
+        tls_cert=args.tls_cert,
+        tls_key=args.tls_key,
+        max_calls=args.max_calls,
+        max_lag_ms=args.max_lag_ms,
+        drain_timeout_s=args.drain_timeout,
+        workers=_workers(args.workers),
+        hot_lane=args.hot_lane == "on",
+    )
+    return serve(settings, options, ServiceManager.from_environ(environ))
+
+
+def _port(given: int | None, text: str) -> int:
+    """The option's, else the environment's."""
+    if given is not None:
+        if not 0 <= given <= MAX_PORT:
+            raise UsageError(f"--port {given}: must be from 0 to {MAX_PORT}")
+        return given
+    if not text:
+        return DEFAULT_PORT
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_PORT):
+        raise UsageError(f"FASTCALL_PORT={text!r}: must be from 0 to {MAX_PORT}")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
+        raise UsageError(f"--workers {text}: say a number from 1 to {MAX_WORKERS}, or auto")
+    return int(text)

@@ -1,0 +1,328 @@
+"""A call on this machine: a caller books a table with a clerk, and a table shows what became of each sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import uvloop
+
+from fastcall.agent.call import Call
+from fastcall.agent.heard_text import heard_text
+from fastcall.audio.tones import synthesize
+from fastcall.audio.wav import read_wav
+from fastcall.demo.agent import attend, say_prepared
+from fastcall.demo.booking import answer
+from fastcall.demo.voice import Prompt, join, load_prompts
+from fastcall.errors import UsageError
+from fastcall.events import SAMPLES_PER_MS
+from fastcall.server.app import ServeOptions, Server
+from fastcall.server.embedded import EmbeddedRecognizer
+from fastcall.server.output import LogOutput
+from fastcall.settings import Settings
+from fastcall.simulator import CallReport, ListeningCaller
+from fastcall.simulator.scripted_caller import Sentence
+from fastcall.wer import score, words
+
+__all__ = [
+    "Interruption",
+    "Line",
+    "Outcome",
+    "choose_engine",
+    "compare",
+    "load_sentences",
+    "render_interruptions",
+    "render_table",
+    "run_demo",
+]
+
+END_TIMEOUT_S = 15.0
+MAX_RESPONSE_MS = 1200
+# How far the server may be from what the telephone knows to have played.
+HEARD_TOLERANCE_MS = 100
+
+# The caller does not wait for the end of the clerk's third sentence.
+BREAKS_IN = 2
+BREAKS_IN_AFTER_S = 1.7
+
+# Test tones have words, but no language: each sentence of tones stands for one of the bundled conversation.
+TONES = {
+    "apple arrow autumn badge": "hello i would like to book a table",
+    "bamboo basket butter": "there will be four people",
+    "cabin camera candle apple arrow": "on friday at eight in the evening",
+    "badge bamboo": "my name is michael",
+    "butter cabin camera candle": "yes that is right",
+    "arrow badge": "that is all goodbye",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence of the caller's, and where in the call it is said."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one line. Times in ms; None where nothing came."""
+
+    line: Line
+    recognised: str
+    partials: int
+    partial_gaps_ms: tuple[float, ...]
+    commit_ms: float | None
+    """From the end of speech to the committed text."""
+    response_ms: float | None = None
+    """From the end of speech to the first audio of the answer, as the telephone has it."""
+
+    @property
+    def right(self) -> bool:
+        """Whether the words are those that were said."""
+        return words(self.recognised) == words(self.line.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """The barge-in, as the telephone saw it and as the agent was told."""
+
+    clear_ms: float
+    """From the caller's first speech frame to ``clear``."""
+    played_ms: int
+    heard_text: str
+    prompt: Prompt
+
+    @property
+    def right(self) -> bool:
+        """Whether the agent was told the words that had been played, give or take 0.1 s."""
+        at = [self.played_ms - HEARD_TOLERANCE_MS, self.played_ms, self.played_ms + HEARD_TOLERANCE_MS]
+        return self.heard_text in [_words_until(self.prompt, ms) for ms in at]
+
+
+def _words_until(prompt: Prompt, ms: int) -> str:
+    ends = [SAMPLES_PER_MS * end for end in prompt.word_ends_ms]
+    return heard_text(prompt.text, SAMPLES_PER_MS * ms, total_samples=len(prompt.mulaw), word_ends=ends)
+
+
+async def tones_agent(call: Call) -> None:
+    """The clerk, for a caller who speaks in tones."""
+    await attend(call, say_prepared, understand=lambda booking, text: answer(booking, TONES.get(text, text)))
+
+
+def choose_engine(wanted: str) -> tuple[str, str | None]:
+    """The engine to use, and a remark if it is not the one that a newcomer would expect.
+
+    :raises UsageError: PocketSphinx was asked for by name and is not installed
+    """
+    if wanted == "tones":
+        return "tones", None
+    if importlib.util.find_spec("pocketsphinx") is not None:
+        return "pocketsphinx", None
+    if wanted == "pocketsphinx":
+        raise UsageError("PocketSphinx is not installed: run pip install 'fastcall[emulator]', or use --engine tones")
+    return "tones", "PocketSphinx has no wheel for this Python: the caller speaks in test tones instead of words."
+
+
+def load_sentences(engine: str) -> tuple[Sentence, ...]:
+    """The bundled conversation's sentences, or the same number in tones."""
+    if engine == "pocketsphinx":
+        data = resources.files("fastcall") / "data"
+        audio = read_wav((data / "booking.wav").read_bytes())
+        rows = (data / "booking.tsv").read_text(encoding="utf-8").splitlines()
+        fields = [row.split("\t") for row in rows if row[:1].isdigit()]
+        spoken = [(text.strip(), audio[8 * int(start) : 8 * int(end)]) for start, end, text in fields]
+    else:
+        spoken = [(text, synthesize(text, encoding="mulaw")) for text in TONES]
+    return tuple(
+        Sentence(text, mulaw, BREAKS_IN_AFTER_S if number == BREAKS_IN else None)
+        for number, (text, mulaw) in enumerate(spoken)
+    )
+
+
+def compare(
+    lines: Sequence[Line], events: list[dict[str, Any]], began_at: float, responses_ms: Sequence[float | None] = ()
+) -> list[Outcome]:
+    """What the transcript stream says of each line.
+
+    :param events: the transcript stream
+    :param began_at: Unix time of the call's first frame
+    :param responses_ms: what the telephone knows of each line's answer
+    """
+    spans = {e["utterance_id"]: e for e in events if e["event"] == "utterance_end"}
+    texts = {e["utterance_id"]: e["text"] for e in events if e["event"] in ("utterance_end", "amended")}
+    outcomes = []
+    for number, line in enumerate(lines):
+        mine = [i for i, e in spans.items() if e["start_ms"] < line.end_ms and e["end_ms"] > line.start_ms]
+        partial_at = [e["at"] for e in events if e["event"] == "partial" and e["utterance_id"] in mine]
+        ends_at = [spans[i]["at"] for i in mine]
+        outcomes.append(
+            Outcome(
+                line,
+                " ".join(texts[i] for i in mine if texts[i]),
+                len(partial_at),
+                tuple(1000 * (b - a) for a, b in pairwise(partial_at)),
+                1000 * (max(ends_at) - began_at) - line.end_ms if ends_at else None,
+                responses_ms[number] if number < len(responses_ms) else None,
+            )
+        )
+    return outcomes
+
+
+def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
+    """The table, as lines of text.
+
+    :param extra: texts that were recognised where nothing was said
+    """
+    width = max(len(o.line.text) for o in outcomes)
+    other = max([len("recognised"), *(len(o.recognised) for o in outcomes)])
+    table = ["", f"{'said':{width}}  {'recognised':{other}}  partials  committed after  answered after"]
+    for o in outcomes:
+        mark = "" if o.right else "   <- WRONG"
+        mark += "" if _is_quick(o) else "   <- TOO LATE"
+        times = f"{_ms(o.commit_ms):>15}  {_ms(o.response_ms):>14}"
+        table.append(f"{o.line.text:{width}}  {o.recognised:{other}}  {o.partials:8}  {times}{mark}")
+    table += [f"{'(nothing)':{width}}  {text}   <- WRONG" for text in extra]
+    gaps = [gap for o in outcomes for gap in o.partial_gaps_ms]
+    if gaps:
+        table += ["", f"partials: every {median(gaps):.0f} ms (median), never closer than {min(gaps):.0f} ms"]
+    for name, times_ms in (
+        ("committed text", [o.commit_ms for o in outcomes]),
+        ("first response", [o.response_ms for o in outcomes]),
+    ):
+        known = [ms for ms in times_ms if ms is not None]
+        if known:
+            table.append(
+                f"{name}: {median(known):.0f} ms (median) after the end of speech, at most {max(known):.0f} ms "
+                "(the silence that tells the end included)"
+            )
+    scores = [score(o.line.text, o.recognised) for o in outcomes] + [score("", text) for text in extra]
+    table.append(
+        f"words: {sum(s.said for s in scores)} said, {sum(s.wrong for s in scores)} wrong, "
+        f"{sum(s.missing for s in scores)} missing, {sum(s.extra for s in scores)} too many"
+    )
+    right = sum(o.right for o in outcomes)
+    verdict = "all right" if right == len(outcomes) and not extra else "NOT all right"
+    quick = sum(map(_is_quick, outcomes))
+    return [
+        *table,
+        f"{quick} of {len(outcomes)} answers within {MAX_RESPONSE_MS} ms",
+        f"{right} of {len(outcomes)} sentences word for word: {verdict}",
+    ]
+
+
+def _is_quick(outcome: Outcome) -> bool:
+    return outcome.response_ms is not None and outcome.response_ms < MAX_RESPONSE_MS
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+def render_interruptions(found: Sequence[Interruption]) -> list[str]:
+    """What there is to say of barge-ins, of which there should be one."""
+    if len(found) != 1:
+        return [f"barge-in: {len(found)} times   <- WRONG, the caller broke in once"]
+    (one,) = found
+    return [
+        f"barge-in: clear {one.clear_ms:.0f} ms after the caller's first speech; the telephone had played "
+        f"{one.played_ms} ms, the clerk was told {one.heard_text!r}{'' if one.right else '   <- WRONG'}"
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """The call, when it is over."""
+
+    events: list[dict[str, Any]]
+    report: CallReport
+    caller: ListeningCaller
+
+
+async def _place_call(engine: str, settings: Settings) -> _Played:
+    events: list[dict[str, Any]] = []
+    grammar = resources.files("fastcall") / "data" / "booking.gram"
+    with resources.as_file(grammar) as path:
+        recogniser = await EmbeddedRecognizer.start(
+            engine, ["--grammar", str(path)] if engine == "pocketsphinx" else []
+        )
+    handler = "fastcall.demo.agent:agent" if engine == "pocketsphinx" else "fastcall.demo.run:tones_agent"
+    options = ServeOptions(port=0, stt="emulator", stt_endpoint=recogniser.address, handler=handler)
+    ended = asyncio.Event()
+
+    def keep(line: str) -> None:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "call_ended":
+            ended.set()
+
+    server = Server(settings, options, on_transcript=keep)
+    try:
+        port = await server.start()
+        caller = ListeningCaller(f"ws://{options.host}:{port}{options.path}", load_sentences(engine))
+        report = await caller.run()
+        if report.error is None:
+            try:
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await ended.wait()
+            except TimeoutError:
+                report.error = f"the server did not end the call within {END_TIMEOUT_S:.0f} s after the caller hung up"
+    finally:
+        await server.stop()
+        await recogniser.stop()
+    return _Played(events, report, caller)
+
+
+def _interruptions(played: _Played) -> list[Interruption]:
+    """The barge-ins of which both sides know."""
+    told = [event for event in played.events if event["event"] == "barge_in"]
+    seen = [said for said in played.caller.said if said.cleared_at is not None]
+    prompt = join(load_prompts(), ("when",))
+    return [
+        Interruption(1000 * (said.cleared_at - said.began_at), said.played_ms, event["text"], prompt)
+        for event, said in zip(told, seen, strict=False)
+        if said.cleared_at is not None
+    ]
+
+
+def run_demo(engine: str, settings: Settings, log_format: str = "text") -> tuple[bool, list[str]]:
+    """Place the call.
+
+    :return: whether every word is right, every answer quick and the barge-in told as it was, and the table's lines
+    """
+    # The caller of the demo is no Twilio: it can sign nothing.
+    settings = replace(settings, twilio_auth_token=None, twilio_auth_token_secondary=None, stream_secret=None)
+    output = LogOutput(sys.stdout, log_format)
+    try:
+        played = uvloop.run(_place_call(engine, settings))
+    finally:
+        output.close()
+    events, report, said = played.events, played.report, played.caller.said
+    if report.first_frame_at is None or report.error or not said:
+        return False, [f"the call did not go through: {report.error}"]
+    began_at = time.time() - time.monotonic() + report.first_frame_at
+    lines = [Line(each.sentence.text, each.start_ms, each.end_ms) for each in said]
+    responses_ms = [None if s.answered_at is None else 1000 * (s.answered_at - s.ended_at) for s in said]
+    outcomes = compare(lines, events, began_at, responses_ms)
+    texts = {e["utterance_id"]: e for e in events if e["event"] in ("utterance_end", "amended")}
+    extra = [
+        e["text"]
+        for e in texts.values()
+        if e["text"] and not any(e["start_ms"] < o.line.end_ms and e["end_ms"] > o.line.start_ms for o in outcomes)
+    ]
+    found = _interruptions(played)
+    table = render_table(outcomes, extra)
+    table[-1:-1] = render_interruptions(found)
+    if not played.caller.is_done:
+        table.append(f"the conversation ended after {len(said)} sentences: the clerk did not answer   <- WRONG")
+    is_right = all(o.right and _is_quick(o) for o in outcomes) and not extra and played.caller.is_done
+    return is_right and len(found) == 1 and found[0].right, table

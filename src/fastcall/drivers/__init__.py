@@ -1,1 +1,0 @@
-"""The drivers: what runs the rules on an event loop."""

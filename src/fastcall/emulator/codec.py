@@ -1,0 +1,223 @@
+"""Requests from bytes, responses to bytes, one codec a version. Audio, the hot path, skips protobuf."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from fastcall.emulator.messages import (
+    AudioRequest,
+    ConfigRequest,
+    EmptyRequest,
+    MalformedRequest,
+    Request,
+    Response,
+    Result,
+    StreamConfig,
+)
+from fastcall.emulator.wire import build_messages
+
+__all__ = ["Codec", "codec_for"]
+
+_ENCODINGS_V1: Final = (
+    "",
+    *("LINEAR16", "FLAC", "MULAW", "AMR", "AMR_WB", "OGG_OPUS", "SPEEX_WITH_HEADER_BYTE", "MP3"),
+    *("WEBM_OPUS", "ALAW"),
+)
+_ENCODINGS_V2: Final = (
+    "",
+    *("LINEAR16", "MULAW", "ALAW", "AMR", "AMR_WB", "FLAC", "MP3", "OGG_OPUS", "WEBM_OPUS"),
+    *("MP4_AAC", "M4A_AAC", "MOV_AAC"),
+)
+_RECOGNIZER: Final = re.compile(r"projects/[^/]+/locations/([^/]+)/recognizers/[^/]+")
+
+
+def _only_field(data: bytes, tag: int) -> bytes | None:
+    """The payload of a message that holds one length-delimited field `tag` and nothing else."""
+    size = len(data)
+    if size < 2 or data[0] != tag:
+        return None
+    length, shift, at = 0, 0, 1
+    while at < size and at < 6:
+        byte = data[at]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        at += 1
+        if byte < 0x80:
+            return data[at:] if at + length == size else None
+    return None
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.seconds + duration.nanos / 1e9)
+
+
+def _set_seconds(duration: Any, seconds: float) -> None:
+    nanos = round(seconds * 1e9)
+    duration.seconds, duration.nanos = divmod(nanos, 1_000_000_000)
+    # A duration of 0 must still be present, as Google sends it.
+    duration.SetInParent()
+
+
+def _name(names: tuple[str, ...], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else ""
+
+
+class Codec(ABC):
+    """The wire form of one version. Stateless after construction."""
+
+    audio_tag: int
+    end_field: str
+    word_fields: tuple[str, str]
+
+    def __init__(self, version: str) -> None:
+        messages = build_messages(version)
+        self._request = messages["StreamingRecognizeRequest"]
+        self._response = messages["StreamingRecognizeResponse"]
+
+    def decode(self, data: bytes) -> Request:
+        """Never raises: what is no message becomes a MalformedRequest."""
+        audio = _only_field(data, self.audio_tag)
+        if audio is not None:
+            return AudioRequest(audio)
+        message = self._request()
+        try:
+            message.ParseFromString(data)
+        except DecodeError:
+            return MalformedRequest()
+        return self._decode(message)
+
+    def encode(self, response: Response, config: StreamConfig, request_id: int) -> bytes:
+        message = self._response()
+        for result in response.results:
+            self._add_result(message.results.add(), result, config)
+        self._finish(message, response, request_id)
+        data: bytes = message.SerializeToString()
+        return data
+
+    def _add_result(self, target: Any, result: Result, config: StreamConfig) -> None:
+        alternative = target.alternatives.add(transcript=result.transcript)
+        if result.confidence:
+            alternative.confidence = result.confidence
+        start_field, end_field = self.word_fields
+        for word in result.words:
+            info = alternative.words.add(word=word.text)
+            if config.word_times:
+                _set_seconds(getattr(info, start_field), word.start_s)
+                _set_seconds(getattr(info, end_field), word.end_s)
+            if config.word_confidence:
+                info.confidence = result.confidence
+        target.is_final = result.is_final
+        if result.stability:
+            target.stability = result.stability
+        _set_seconds(getattr(target, self.end_field), result.end_s)
+        # Google answers with the lower-case form of the language that was asked for.
+        target.language_code = config.languages[0].lower()
+
+    @abstractmethod
+    def _decode(self, message: Any) -> Request: ...
+
+    @abstractmethod
+    def _finish(self, message: Any, response: Response, request_id: int) -> None: ...
+
+
+class _CodecV1(Codec):
+    audio_tag = 2 << 3 | 2
+    end_field = "result_end_time"
+    word_fields = ("start_time", "end_time")
+
+    def _decode(self, message: Any) -> Request:
+        if message.HasField("streaming_config"):
+            if message.audio_content:
+                return EmptyRequest()  # both at once: as wrong as neither
+            return ConfigRequest(self._config(message.streaming_config))
+        return AudioRequest(message.audio_content) if message.audio_content else EmptyRequest()
+
+    def _config(self, streaming: Any) -> StreamConfig:
+        config = streaming.config
+        timeout = streaming.voice_activity_timeout
+        phrases = [phrase for context in config.speech_contexts for phrase in context.phrases]
+        sets = config.adaptation.phrase_sets
+        if sets:  # adaptation supersedes speech contexts
+            phrases = [phrase.value for phrase_set in sets for phrase in phrase_set.phrases]
+        return StreamConfig(
+            encoding=_name(_ENCODINGS_V1, config.encoding),
+            sample_rate_hertz=config.sample_rate_hertz,
+            channels=config.audio_channel_count or 1,
+            languages=(config.language_code,),
+            model=config.model,
+            interim_results=streaming.interim_results,
+            single_utterance=streaming.single_utterance,
+            voice_activity_events=streaming.enable_voice_activity_events,
+            speech_start_timeout_s=_seconds(timeout.speech_start_timeout),
+            speech_end_timeout_s=_seconds(timeout.speech_end_timeout),
+            word_times=config.enable_word_time_offsets,
+            word_confidence=config.enable_word_confidence,
+            phrases=tuple(phrases),
+        )
+
+    def _finish(self, message: Any, response: Response, request_id: int) -> None:
+        message.request_id = request_id
+        if response.event is not None:
+            message.speech_event_type = response.event
+            _set_seconds(message.speech_event_time, response.event_s)
+        if response.billed_s is not None:
+            _set_seconds(message.total_billed_time, response.billed_s)
+
+
+class _CodecV2(Codec):
+    audio_tag = 5 << 3 | 2
+    end_field = "result_end_offset"
+    word_fields = ("start_offset", "end_offset")
+
+    def _decode(self, message: Any) -> Request:
+        if message.HasField("streaming_config"):
+            if message.audio:
+                return EmptyRequest()
+            return ConfigRequest(self._config(message.recognizer, message.streaming_config))
+        return AudioRequest(message.audio) if message.audio else EmptyRequest()
+
+    def _config(self, recognizer: str, streaming: Any) -> StreamConfig:
+        config, features = streaming.config, streaming.streaming_features
+        decoding = config.explicit_decoding_config
+        timeout = features.voice_activity_timeout
+        path = _RECOGNIZER.fullmatch(recognizer)
+        phrases = [
+            phrase.value
+            for phrase_set in config.adaptation.phrase_sets
+            for phrase in phrase_set.inline_phrase_set.phrases
+        ]
+        return StreamConfig(
+            encoding=_name(_ENCODINGS_V2, decoding.encoding),
+            sample_rate_hertz=decoding.sample_rate_hertz,
+            channels=decoding.audio_channel_count,
+            languages=tuple(config.language_codes),
+            model=config.model,
+            location=path[1] if path else "",
+            recognizer_valid=path is not None,
+            interim_results=features.interim_results,
+            voice_activity_events=features.enable_voice_activity_events,
+            speech_start_timeout_s=_seconds(timeout.speech_start_timeout),
+            speech_end_timeout_s=_seconds(timeout.speech_end_timeout),
+            word_times=config.features.enable_word_time_offsets,
+            word_confidence=config.features.enable_word_confidence,
+            phrases=tuple(phrases),
+        )
+
+    def _finish(self, message: Any, response: Response, request_id: int) -> None:
+        message.metadata.request_id = f"{request_id:016x}"
+        if response.event is not None:
+            message.speech_event_type = response.event
+            _set_seconds(message.speech_event_offset, response.event_s)
+        if response.billed_s is not None:
+            _set_seconds(message.metadata.total_billed_duration, response.billed_s)
+
+
+@lru_cache(maxsize=8)
+def codec_for(version: str) -> Codec:
+    """The codec of `v1`, `v1p1beta1` or `v2`."""
+    return _CodecV2(version) if version == "v2" else _CodecV1(version)

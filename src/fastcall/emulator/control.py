@@ -1,0 +1,221 @@
+"""The emulator's own little HTTP: what it does, and faults while it runs. On the same port as gRPC.
+
+::
+
+    GET    /            status, for people
+    GET    /status      status, JSON
+    GET    /faults      the armed faults, JSON
+    POST   /faults      arm faults: a scenario as JSON; streams are counted from here
+    POST   /faults/now  let a fault happen to all open streams: status, reset, goaway, stall, refuse_connections
+    DELETE /faults      disarm all
+
+HTTP/1.1, one request a connection. Requests that change something need `Content-Type: application/json`, which a
+web page of another origin cannot send unasked, and are taken from this machine only. All must have been made for an
+address, for `localhost` or for the name that the emulator listens on: a web page can make a name of its own point here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastcall.emulator.faults import Fault, Kind, parse_faults
+from fastcall.emulator.server_state import Host
+
+__all__ = ["MAX_BODY_BYTES", "Control", "HttpConnection"]
+
+MAX_HEAD_BYTES: Final = 8192
+MAX_BODY_BYTES: Final = 262_144
+_TIMEOUT_S: Final = 10.0
+_AT_ONCE: Final = {Kind.STATUS, Kind.RESET, Kind.GOAWAY, Kind.STALL, Kind.REFUSE_CONNECTIONS}
+
+
+class _Refused(Exception):
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Control:
+    """Answers requests. `on_server_fault` does the faults that concern the listening socket."""
+
+    def __init__(self, host: Host, on_server_fault: Callable[[Fault], None]) -> None:
+        self._host = host
+        self._on_server_fault = on_server_fault
+
+    def check_host(self, host: str | None) -> None:
+        """Refuse a request that was made for a name that is not the emulator's; browsers always say for which."""
+        if host is not None and not _is_ours(host, self._host.options.host):
+            raise _Refused(HTTPStatus.FORBIDDEN, "ask for the emulator by its address, or by localhost")
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[HTTPStatus, str, str]:
+        """(status, content type, text). Never raises."""
+        try:
+            if method == "GET" and path == "/":
+                return HTTPStatus.OK, "text/plain", self._page()
+            return HTTPStatus.OK, "application/json", json.dumps(self._json(method, path, body)) + "\n"
+        except _Refused as refused:
+            return refused.status, "text/plain", f"{refused}\n"
+
+    def _json(self, method: str, path: str, body: bytes) -> Any:
+        faults = self._host.faults
+        match method, path:
+            case "GET", "/status":
+                return self._host.status()
+            case "GET", "/faults":
+                return {"faults": faults.armed}
+            case "POST", "/faults":
+                new = _faults_in(body)
+                self._arm(new)
+                return {"armed": len(new)}
+            case "POST", "/faults/now":
+                new = _faults_in(body)
+                return {"streams": self._strike(new)}
+            case "DELETE", "/faults":
+                faults.clear()
+                return {"armed": 0}
+        if path in ("/", "/status", "/faults", "/faults/now"):
+            raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not possible here")
+        raise _Refused(HTTPStatus.NOT_FOUND, "there are /status, /faults and /faults/now")
+
+    def _arm(self, new: Sequence[Fault]) -> None:
+        try:
+            self._host.faults.add(
+                (fault for fault in new if fault.fault is not Kind.REFUSE_CONNECTIONS),
+                after_stream=self._host.opened,
+            )
+        except ValueError as error:
+            raise _Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+        for fault in new:
+            if fault.fault is Kind.REFUSE_CONNECTIONS:
+                self._on_server_fault(fault)
+
+    def _strike(self, new: Sequence[Fault]) -> int:
+        for fault in new:
+            if fault.fault not in _AT_ONCE:
+                raise _Refused(HTTPStatus.BAD_REQUEST, f"{fault.fault} cannot happen to streams that are open")
+        streams = list(self._host.open.values())
+        for fault in new:
+            if fault.fault is Kind.REFUSE_CONNECTIONS:
+                self._on_server_fault(fault)
+            else:
+                for conversation in streams:
+                    conversation.strike(fault)
+        return len(streams)
+
+    def _page(self) -> str:
+        status = self._host.status()
+        streams, faults = status["streams"], status["faults"]
+        ended = ", ".join(f"{count} {name}" for name, count in sorted(streams["ended"].items())) or "none"
+        fired = ", ".join(f"{count} {name}" for name, count in sorted(faults["fired"].items())) or "none"
+        return (
+            f"fastcall emulator, engine {status['engine']}\n"
+            f"streams  {streams['open']} open, {streams['opened']} opened, ended: {ended}\n"
+            f"audio    {status['audio_s']:.1f} s\n"
+            f"faults   {len(faults['armed'])} armed, fired: {fired}\n"
+        )
+
+
+def _is_ours(host: str, listens_on: str) -> bool:
+    name = host.strip().lower()
+    name = name[: name.rfind(":")] if name.rfind(":") > name.rfind("]") else name
+    if name in ("localhost", listens_on.lower()):
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _faults_in(body: bytes) -> tuple[Fault, ...]:
+    try:
+        return parse_faults(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise _Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+
+
+class HttpConnection(asyncio.Protocol):
+    """One request and its answer."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._transport: asyncio.Transport | None = None
+        self._data = bytearray()
+        self._timeout: asyncio.TimerHandle | None = None
+        self._is_answered = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._timeout = asyncio.get_running_loop().call_later(_TIMEOUT_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._timeout is not None:
+            self._timeout.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self._is_answered:
+            return
+        self._data += data
+        try:
+            request = self._request()
+        except _Refused as refused:
+            self._send(refused.status, "text/plain", f"{refused}\n")
+            return
+        if request is not None:
+            self._send(*self._control.answer(*request))
+
+    def _request(self) -> tuple[str, str, bytes] | None:
+        """(method, path, body) when it has come whole."""
+        head, found, body = self._data.partition(b"\r\n\r\n")
+        if len(head) > MAX_HEAD_BYTES:
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header too large")
+        if not found:
+            return None
+        lines = head.decode("latin-1").split("\r\n")
+        words = lines[0].split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            raise _Refused(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1, and no HTTP/2 either")
+        pairs = (line.partition(":")[::2] for line in lines[1:])
+        headers = {name.strip().lower(): value.strip() for name, value in pairs}
+        size = headers.get("content-length", "0")
+        if not size.isascii() or not size.isdigit() or len(size) > 9:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "Content-Length must be a number")
+        if int(size) > MAX_BODY_BYTES:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY_BYTES} bytes")
+        self._control.check_host(headers.get("host"))
+        if words[0] != "GET":
+            self._check_may_change(words[0], headers)
+        if len(body) < int(size):
+            return None
+        return words[0], words[1].partition("?")[0], bytes(body[: int(size)])
+
+    def _check_may_change(self, method: str, headers: dict[str, str]) -> None:
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        if not ipaddress.ip_address(peer[0]).is_loopback:
+            raise _Refused(HTTPStatus.FORBIDDEN, "faults are controlled from this machine only")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if method == "POST" and kind != "application/json":
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+
+    def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
+        assert self._transport is not None
+        body = text.encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        self._is_answered = True
+        self._transport.write(head.encode() + body)
+        if self._transport.can_write_eof():
+            # Closing with input unread would reset the connection before the answer is read: the client closes.
+            self._transport.write_eof()
+        else:  # TLS
+            self._transport.close()

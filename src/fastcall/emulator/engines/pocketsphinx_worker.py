@@ -1,0 +1,171 @@
+"""A worker process of the pocketsphinx engine: decodes utterances that come on standard input.
+
+Run as `python -m fastcall.emulator.engines.pocketsphinx_worker [grammar file]`. It ends when its
+input closes, so it never outlives the emulator. One thread; a decoder is used by one utterance at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
+
+from pocketsphinx import Decoder
+
+from fastcall.emulator.engines.grammar import jsgf_from_phrases
+from fastcall.emulator.engines.worker_frames import HEADER, Kind, pack, pack_json, unpack_json
+
+FRAME_S = 0.01
+_MODEL = "model"  # the search of the free language model
+WORD_INSERTION: Final = 0.2
+"""Price of a word of a grammar, as a probability. At PocketSphinx' 0.65 the end of a word's sound, or the silence after
+it, becomes one more short word."""
+
+
+def grammar_decoder() -> Any:
+    """A decoder for grammars.
+
+    Without the second pass over the word lattice (`bestpath`): that pass forgets where the grammar may end, and adds
+    the first word of a phrase whose rest nobody said.
+    """
+    return Decoder(lm=None, bestpath=False, wip=WORD_INSERTION, loglevel="FATAL")
+
+
+class Worker:
+    """The decoders of one process."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._idle: dict[str, list[Any]] = {}  # by search: decoders that have it active
+        self._busy: dict[int, tuple[str, Any]] = {}
+        self._shown: dict[int, list[Any]] = {}
+        self._grammars: dict[tuple[str, ...], str | None] = {}
+        self._lexicon = grammar_decoder()  # for looking up words, then for the first grammar
+        self._spare: Any = self._lexicon
+        self._cmn: str = self._lexicon.get_cmn(False)
+
+    def handle(self, kind: int, utterance: int, payload: bytes) -> None:
+        if kind == Kind.BEGIN:
+            self._begin(utterance, unpack_json(payload))
+        elif utterance not in self._busy:
+            return  # it failed or was dropped
+        elif kind == Kind.AUDIO:
+            self._audio(utterance, payload)
+        elif kind in (Kind.END, Kind.DROP):
+            self._end(utterance, tell=kind == Kind.END)
+
+    def check(self, grammar: str) -> None:
+        """Raise ValueError when the grammar cannot be used."""
+        search, decoder = self._acquire(grammar)
+        self._idle.setdefault(search, []).append(decoder)
+
+    def _begin(self, utterance: int, wish: dict[str, Any]) -> None:
+        grammar = wish["grammar"]
+        if grammar is None and wish["phrases"]:
+            grammar = self._grammar_of(tuple(wish["phrases"]))
+        try:
+            search, decoder = self._acquire(grammar)
+        except ValueError as error:
+            self._send(pack_json(Kind.ERROR, utterance, str(error)))
+            return
+        decoder.set_cmn(self._cmn)  # the adaptation to another speaker's channel must not carry over
+        decoder.start_utt()
+        self._busy[utterance] = (search, decoder)
+        self._shown[utterance] = []
+
+    def _grammar_of(self, phrases: tuple[str, ...]) -> str | None:
+        if phrases not in self._grammars:
+            grammar, dropped = jsgf_from_phrases(phrases, lambda word: bool(self._lexicon.lookup_word(word)))
+            if dropped:
+                shown = ", ".join(repr(phrase) for phrase in dropped[:10])
+                self._send(pack_json(Kind.NOTE, 0, f"phrases with words that the dictionary lacks: {shown}"))
+            if len(self._grammars) > 100:
+                self._grammars.clear()
+            self._grammars[phrases] = grammar
+        return self._grammars[phrases]
+
+    def _acquire(self, grammar: str | None) -> tuple[str, Any]:
+        search = _MODEL if grammar is None else grammar
+        if self._idle.get(search):
+            return search, self._idle[search].pop()
+        if grammar is None:
+            return search, Decoder(loglevel="FATAL")
+        # A decoder that has another grammar can be given this one; loading a new one takes 0.15 s.
+        decoder, self._spare = self._spare, None
+        for other, idle in self._idle.items():
+            if decoder is None and other != _MODEL and idle:
+                decoder = idle.pop()
+        if decoder is None:
+            decoder = grammar_decoder()
+        try:
+            decoder.add_jsgf_string("grammar", grammar)
+        except ValueError:
+            self._spare = decoder
+            raise ValueError(
+                "PocketSphinx cannot use the grammar: a syntax error, or a word that its dictionary lacks"
+            ) from None
+        decoder.activate_search("grammar")
+        return search, decoder
+
+    def _audio(self, utterance: int, pcm: bytes) -> None:
+        decoder = self._busy[utterance][1]
+        decoder.process_raw(pcm, no_search=False, full_utt=False)
+        words = _words(decoder)
+        if words and [word[0] for word in words] != self._shown[utterance]:
+            self._shown[utterance] = [word[0] for word in words]
+            self._send(pack_json(Kind.HEARD, utterance, words))
+
+    def _end(self, utterance: int, *, tell: bool) -> None:
+        search, decoder = self._busy.pop(utterance)
+        self._shown.pop(utterance)
+        decoder.end_utt()
+        if tell:
+            self._send(pack_json(Kind.DONE, utterance, _words(decoder)))
+        self._idle.setdefault(search, []).append(decoder)
+
+
+def _words(decoder: Any) -> list[Any]:
+    """The words so far: [word, start_s, end_s]. Fillers and the marks of alternative pronunciations go."""
+    if decoder.hyp() is None:
+        return []
+    return [
+        [segment.word.partition("(")[0], segment.start_frame * FRAME_S, (segment.end_frame + 1) * FRAME_S]
+        for segment in decoder.seg() or ()
+        if not segment.word.startswith(("<", "[", "(", "+"))
+    ]
+
+
+def _read_exactly(source: BinaryIO, size: int) -> bytes:
+    data = source.read(size)
+    return data if len(data) == size else b""
+
+
+def main() -> int:
+    # PocketSphinx' grammar scanner echoes what it does not understand to standard output: keep ours apart.
+    output = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the emulator's to handle
+    send: Callable[[bytes], None] = output.write  # type: ignore[assignment]
+    worker = Worker(send)
+    if len(sys.argv) > 1:
+        try:
+            with open(sys.argv[1], encoding="utf-8") as file:
+                worker.check(file.read())
+        except (OSError, ValueError) as error:
+            send(pack_json(Kind.ERROR, 0, str(error)))
+            return 1
+    send(pack(Kind.READY, 0))
+    source = sys.stdin.buffer
+    while header := _read_exactly(source, HEADER.size):
+        kind, utterance, length = HEADER.unpack(header)
+        payload = _read_exactly(source, length)
+        if len(payload) != length:
+            break
+        worker.handle(kind, utterance, payload)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The gRPC service: routes calls to `Conversation`s. No behaviour of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastcall.emulator.api_versions import DIALECTS
+from fastcall.emulator.grpc_server import CallHandler, Connection, GrpcStream
+from fastcall.emulator.messages import Code, Status
+from fastcall.emulator.server_state import Host
+from fastcall.emulator.stream_handler import Conversation
+
+__all__ = ["SpeechService"]
+
+_PATHS = {f"/{dialect.service}/StreamingRecognize": version for version, dialect in DIALECTS.items()}
+
+
+class SpeechService:
+    """StreamingRecognize of all versions, for all connections of a server."""
+
+    def __init__(self, host: Host, other: Callable[[], asyncio.Protocol]) -> None:
+        """`other` makes the protocol of clients that speak HTTP/1.1."""
+        self._host = host
+        self._other = other
+        self.streams_per_connection = host.options.streams_per_connection
+        self.connections: set[Connection] = set()
+
+    def connected(self, connection: Connection) -> None:
+        self.connections.add(connection)
+
+    def disconnected(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+
+    def call(self, path: str, stream: GrpcStream) -> CallHandler | None:
+        version = _PATHS.get(path)
+        if version is None:
+            # What Google's servers say for what they do not know, and what the emulator has not: Recognize, ...
+            stream.finish(Status(Code.UNIMPLEMENTED, f"The emulator has no method {path[:200]}"))
+            return None
+        return Conversation(self._host, version, stream)
+
+    def http1(self, connection: Connection, data: bytes) -> asyncio.Protocol | None:
+        # Every method of HTTP/1.1 is upper-case letters; what does not begin so is dropped.
+        return self._other() if data[:1].isalpha() and data[:1].isupper() else None

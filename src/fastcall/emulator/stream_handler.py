@@ -1,0 +1,251 @@
+"""Drives one stream: the rules, the engine's ear and one timer, between a transport and an engine."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Protocol
+
+from fastcall.emulator.admission import Refusal
+from fastcall.emulator.api_versions import DIALECTS, Dialect
+from fastcall.emulator.audio import AudioDecoder
+from fastcall.emulator.codec import Codec, codec_for
+from fastcall.emulator.engines.base import EngineEvent, EngineStream
+from fastcall.emulator.faults import Fault, Kind, StreamFaults
+from fastcall.emulator.messages import ConfigRequest, Response, Status, StreamConfig
+from fastcall.emulator.record import StreamRecord
+from fastcall.emulator.rules import StreamRules
+from fastcall.emulator.server_state import Host
+
+__all__ = ["Conversation", "Peer"]
+
+
+class Peer(Protocol):
+    """The transport's side of a stream. Calls are made on the event loop and never block."""
+
+    def accept(self) -> None:
+        """Tell the client that the stream is taken."""
+
+    def send(self, message: bytes) -> None:
+        """Send one response message."""
+
+    def finish(self, status: Status) -> None:
+        """End the stream after what was sent. Called at most once."""
+
+    def reset_connection(self) -> None:
+        """Cut the connection under the stream."""
+
+    def leave_connection(self) -> None:
+        """Announce that the connection takes no more streams (GOAWAY)."""
+
+
+class Conversation:
+    """One stream. The transport calls `message`, `half_closed`, `cancelled`; all on the event loop."""
+
+    def __init__(self, host: Host, version: str, peer: Peer) -> None:
+        self._host = host
+        self._peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._dialect: Dialect = DIALECTS[version]
+        self._codec: Codec = codec_for(version)
+        self._ear: EngineStream | None = None
+        self._decoder: AudioDecoder | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._busy = False  # inside a step: events that the engine tells at once belong to that step
+        self._over = False
+        self.number = host.began(self)
+        now = self._loop.time()
+        self._record: StreamRecord | None = None
+        if host.recorder is not None:
+            self._record = host.recorder.open(self.number, version, now=now)
+        faults = StreamFaults(host.faults.choose(self.number))
+        self._early: list[bytes | None] | None = None  # what came before a slow accept; None: the half-close
+        self._rules = StreamRules(
+            host.options,
+            self._dialect,
+            Random(f"{host.options.seed}/{self.number}"),
+            rates_hertz=host.engine.sample_rates_hertz,
+            now=now,
+            faults=faults,
+        )
+        self._refusal = host.admission.open(now=now)
+        if faults.accept_delay_s:
+            self._early = []
+            faults.fired.append(Kind.SLOW_ACCEPT)
+            self._arm(now + faults.accept_delay_s)
+        else:
+            self._accept()
+
+    @property
+    def audio_s(self) -> float:
+        """Audio received, in seconds."""
+        return self._rules.audio_s
+
+    def message(self, data: bytes) -> None:
+        """A request message from the client."""
+        if self._over:
+            return
+        if self._early is not None:
+            self._early.append(data)
+            return
+        if self._is_refused():
+            return
+        now = self._loop.time()
+        request = self._codec.decode(data)
+        if self._record is not None:
+            self._record.request(request, now=now)
+        self._busy = True
+        audio = self._rules.receive(request, now=now)
+        if isinstance(request, ConfigRequest) and self._rules.status is None and self._ear is None:
+            self._open_ear(request.config)
+        if audio and self._ear is not None and self._decoder is not None:
+            pcm = self._decoder.decode(audio)
+            if self._record is not None:
+                self._record.audio(pcm)
+            self._ear.feed(pcm)
+        self._settle()
+
+    def half_closed(self) -> None:
+        """The client has sent all."""
+        if self._over:
+            return
+        if self._early is not None:
+            self._early.append(None)
+            return
+        if self._is_refused():
+            return
+        if self._record is not None:
+            self._record.half_close(now=self._loop.time())
+        self._busy = True
+        self._rules.half_close(now=self._loop.time())
+        if self._rules.status is None and self._ear is not None:
+            self._ear.finish()
+        self._settle()
+
+    def cancelled(self) -> None:
+        """The client or the connection is gone. Harmless after the end."""
+        self._release("CANCELLED")
+
+    def strike(self, fault: Fault) -> None:
+        """Let a fault happen now, by a control call."""
+        if not self._over:
+            self._rules.strike(fault, now=self._loop.time())
+            self._settle()
+
+    def _accept(self) -> None:
+        self._peer.accept()
+        if self._refusal is None:
+            self._settle()
+
+    def _accept_late(self) -> None:
+        early, self._early = self._early, None
+        self._accept()
+        for data in early or ():
+            if data is None:
+                self.half_closed()
+            else:
+                self.message(data)
+
+    def _open_ear(self, config: StreamConfig) -> None:
+        self._decoder = AudioDecoder(config.encoding)
+        self._ear = self._host.engine.open(config, self._hear)
+
+    def _hear(self, event: EngineEvent) -> None:
+        if self._over:
+            return
+        self._rules.hear(event, now=self._loop.time())
+        if not self._busy:
+            self._settle()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._early is not None:
+            self._accept_late()
+            return
+        self._rules.handle_deadline(now=max(self._loop.time(), self._timer_at))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Send what the rules say, and arm the timer for what they wait for."""
+        self._busy = False
+        now = self._loop.time()
+        for response in self._rules.take():
+            self._send(response, now)
+        self._tell_faults(now)
+        if self._over:  # the connection was cut
+            return
+        status = self._rules.status
+        if status is not None:
+            if self._record is not None:
+                self._record.status(status, now=now)
+            self._release(status.code.name)
+            self._peer.finish(status)
+            return
+        deadline = self._rules.next_deadline
+        if deadline is not None:
+            self._arm(deadline)
+
+    def _arm(self, deadline: float) -> None:
+        # A timer that fires too early only looks again: deadlines that move out with each request cost nothing.
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _send(self, response: Response, now: float) -> None:
+        config = self._rules.config
+        assert config is not None  # there is no response before a configuration
+        if self._record is not None:
+            self._record.response(response, now=now)
+        self._peer.send(self._codec.encode(response, config, self.number))
+
+    def _tell_faults(self, now: float) -> None:
+        fired = self._rules.faults.take_fired()
+        if not fired:
+            return
+        self._host.count_faults(fired)
+        if self._record is not None:
+            for kind in fired:
+                self._record.fault(kind.value, now=now)
+        cuts, self._rules.cuts = self._rules.cuts, []
+        for kind in cuts:
+            if kind is Kind.RESET:
+                self._release("RESET")
+                self._peer.reset_connection()
+            else:
+                self._peer.leave_connection()
+
+    def _is_refused(self) -> bool:
+        """Answer the first request of a stream that no quota had room for.
+
+        Not before the first request: gRPC's Python client reports an internal error of its own when a stream
+        ends while it begins to write.
+        """
+        if self._refusal is None:
+            return False
+        quota = (
+            self._dialect.requests_per_minute()
+            if self._refusal is Refusal.REQUESTS_PER_MINUTE
+            else self._dialect.concurrent_streams()
+        )
+        self._release(quota.code.name)
+        self._peer.finish(quota)
+        return True
+
+    def _release(self, ended: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._host.over(self.number, ended, self._rules.audio_s)
+        if self._refusal is None:
+            self._host.admission.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._ear is not None:
+            self._ear.close()
+        if self._record is not None:
+            self._record.close()

@@ -1,0 +1,303 @@
+"""The way to the recogniser by grpcio: its own threads, and two tasks a stream. Works wherever grpcio does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from fastcall.errors import RecognizerError
+from fastcall.google.access_tokens import TokenSource
+from fastcall.google.api_versions import Dialect
+from fastcall.google.grpc_call import Metadata
+from fastcall.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
+from fastcall.ports import StreamEnd
+
+__all__ = ["GrpcioConnection", "GrpcioStream"]
+
+log = logging.getLogger("fastcall.google")
+
+# Batches that may wait in a stream before it is no longer writable: one on its way and one behind it.
+MAX_PENDING = 2
+# A status comes with the end of the responses. Where the peer sent none, gRPC would wait for our half of the stream to
+# end, which goes on as long as the call.
+STATUS_TIMEOUT_S = 1.0
+# A stream that has not begun so long after others of its connection waits for a place in it.
+FULL_AFTER_S = 0.25
+# How many places there are is then known, for a while: the reason may have been another.
+LEARNED_S = 60.0
+
+
+_BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
+
+
+class GrpcioConnection:
+    """A channel whose connection is its own; see ``Connection``.
+
+    :param tokens: what authorises each stream; None where nothing is asked for
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, tokens: TokenSource | None = None) -> None:
+        self._channel = channel
+        self.tokens = tokens
+        self._streams: set[GrpcioStream] = set()
+        self._methods: dict[str, Any] = {}
+        self._learned: int | None = None
+        self._learned_at = 0.0
+
+    @property
+    def max_streams(self) -> int | None:
+        """As far as it is known: gRPC does not tell what the peer has set, and streams beyond it wait in silence."""
+        if self._learned is not None and asyncio.get_running_loop().time() >= self._learned_at + LEARNED_S:
+            self._learned = None
+        return self._learned
+
+    def open(self, request: StreamRequest) -> OpenStream:
+        """Begin a stream."""
+        stream = GrpcioStream(self, request)
+        self.carry(stream)
+        return stream
+
+    def carry(self, stream: GrpcioStream) -> None:
+        """``stream`` is to begin here."""
+        self._streams.add(stream)
+        if any(each.has_begun for each in self._streams):
+            self._look_soon()
+
+    def lose(self, stream: GrpcioStream) -> None:
+        """``stream`` is over, or another connection's."""
+        self._streams.discard(stream)
+
+    def began(self) -> None:
+        """A stream has begun: the connection stands, and those that have not begun should soon."""
+        if not all(each.has_begun for each in self._streams):
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        waiting = [each for each in self._streams if not each.has_begun]
+        loop = asyncio.get_running_loop()
+        # In two halves: a loop that was late once has still half of the time for what is to be seen.
+        loop.call_later(FULL_AFTER_S / 2, loop.call_later, FULL_AFTER_S / 2, self._look, waiting)
+
+    def _look(self, waiting: list[GrpcioStream]) -> None:
+        """Streams that have waited beside others that go are more than the peer takes: they begin elsewhere."""
+        begun = sum(each.has_begun for each in self._streams)
+        for stream in waiting:
+            if begun and stream in self._streams and not stream.has_begun:
+                self._learned, self._learned_at = begun, asyncio.get_running_loop().time()
+                stream.begin_elsewhere()
+
+    def start_call(self, dialect: Dialect, headers: Metadata) -> Any:
+        """A gRPC call of StreamingRecognize."""
+        method = self._methods.get(dialect.method)
+        if method is None:
+            method = self._methods[dialect.method] = self._channel.stream_stream(
+                dialect.method, request_serializer=None, response_deserializer=dialect.parse
+            )
+        return method(timeout=STREAM_TIMEOUT_S, metadata=tuple(headers))
+
+    def is_gone(self, *, has_worked: bool) -> bool:
+        """gRPC would connect again by itself, when its own back-off of up to 2 min allows; another is quicker."""
+        state = self._channel.get_state()
+        return state in _BROKEN or (state is grpc.ChannelConnectivity.IDLE and has_worked)
+
+    async def aclose(self) -> None:
+        """End all streams and close the channel."""
+        tasks = [stream.task for stream in self._streams]
+        for stream in tuple(self._streams):
+            stream.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._channel.close()
+
+
+class GrpcioStream:
+    """A task that writes what is pending and a task that reads.
+
+    Owner of the gRPC call; ``stream_ended`` is the last thing that the listener hears.
+    """
+
+    def __init__(self, connection: GrpcioConnection, request: StreamRequest) -> None:
+        self.has_begun = False
+        """Whether the peer took the first request."""
+        self._connection = connection
+        self._moves = False
+        self._request = request
+        self._dialect = request.dialect
+        self._listener = request.listener
+        self._pending: deque[bytes] = deque((request.first,))
+        self._half_closed = False
+        self._cancelled = False
+        self._waits_for_token = False
+        self._was_full = False
+        self._wake = asyncio.Event()
+        self._call: Any = None
+        loop = asyncio.get_running_loop()
+        self._opened_at = loop.time()
+        self.task = loop.create_task(self._run())
+
+    @property
+    def writable(self) -> bool:
+        """Whether another batch may be written now."""
+        if len(self._pending) < MAX_PENDING:
+            return not self._half_closed
+        self._was_full = True
+        return False
+
+    def write(self, pcm: bytes) -> None:
+        """Send audio; see the port."""
+        if not self._half_closed:
+            self._pending.append(self._dialect.audio_request(pcm))
+            self._wake.set()
+
+    def half_close(self) -> None:
+        """No more audio; see the port."""
+        self._half_closed = True
+        self._wake.set()
+
+    def cancel(self) -> None:
+        """Give up; see the port."""
+        self._cancelled = True
+        # Before the task's first step there is no call; it will see the flag, and tell the end.
+        if self._call is not None:
+            self._call.cancel()
+        elif self._waits_for_token:
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        end = StreamEnd("CANCELLED", "given up before it was connected")
+        try:
+            while not self._cancelled:
+                try:
+                    end = await self._authorize_and_converse()
+                except asyncio.CancelledError:
+                    # What gRPC raises for a call that was given up here; it may be that, or the task's own end.
+                    if not self._moves or self.task.cancelling():
+                        raise
+                    end = StreamEnd("UNAVAILABLE", "the connection had no place for it")
+                if not self._moves or self.has_begun or self._cancelled:
+                    break
+                self._move()
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                end = StreamEnd("CANCELLED", "the event loop is closing")
+            if self._call is not None:
+                self._call.cancel()
+        finally:
+            self._half_closed = True
+            # A finished call that somebody still knows would keep its connection open.
+            self._call = None
+            self._connection.lose(self)
+            self._request.on_end(self, end)
+            self._listener.stream_ended(end)
+
+    def begin_elsewhere(self) -> None:
+        """Nothing of it has gone out, nor will it soon: it is made again on another connection."""
+        self._moves = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _move(self) -> None:
+        self._moves = False
+        self._call = None
+        self._connection.lose(self)
+        connection = self._request.elsewhere()
+        assert isinstance(connection, GrpcioConnection)
+        self._connection = connection
+        connection.carry(self)
+
+    async def _authorize_and_converse(self) -> StreamEnd:
+        headers: Metadata = ()
+        tokens = self._connection.tokens
+        if tokens is not None:
+            self._waits_for_token = True
+            try:
+                await tokens.ready()
+            except RecognizerError as error:
+                return StreamEnd(error.code, error.message)
+            finally:
+                self._waits_for_token = False
+            headers = tokens.headers()
+            if self._cancelled:
+                return StreamEnd("CANCELLED", "given up before it was connected")
+        self._call = self._connection.start_call(self._dialect, headers)
+        end = await self._converse()
+        if end.code == "UNAUTHENTICATED" and tokens is not None and tokens.not_accepted(headers):
+            return StreamEnd("UNAVAILABLE", f"the access token was not accepted: {end.message}")
+        return end
+
+    async def _converse(self) -> StreamEnd:
+        """Write and read until the call is over."""
+        writer = asyncio.get_running_loop().create_task(self._write_all())
+        try:
+            return await self._read_all()
+        finally:
+            writer.cancel()
+            for failure in await asyncio.gather(writer, return_exceptions=True):
+                if isinstance(failure, Exception):
+                    log.error("writing failed", exc_info=failure)
+
+    async def _write_all(self) -> None:
+        """Ends with the stream: after the half-close, or when gRPC says that the call is over.
+
+        Why it is over is told to the reader, so these errors need no second report.
+        """
+        try:
+            await self._call.wait_for_connection()
+            # Not the call's own `write`: when the stream has ended meanwhile, that puts an INTERNAL of its own in the
+            # place of the peer's status (grpc/grpc#36066), which the session would have to take for a failure.
+            core = getattr(self._call, "_cython_call", None)
+            send = self._call.write if core is None else core.send_serialized_message
+            while True:
+                while self._pending:
+                    await send(self._pending[0])
+                    self._pending.popleft()
+                    if not self.has_begun:
+                        self._begun()
+                    if self._was_full and len(self._pending) < MAX_PENDING:
+                        self._was_full = False
+                        self._listener.stream_writable()
+                if self._half_closed:
+                    await self._call.done_writing()
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
+            log.debug("writing ended: %s", error)
+
+    def _begun(self) -> None:
+        self.has_begun = True
+        self._connection.began()
+        self._request.on_begin(asyncio.get_running_loop().time() - self._opened_at)
+
+    async def _read_all(self) -> StreamEnd:
+        dialect = self._dialect
+        # Not the call's own `read`: at the end of the responses that waits for a status, however long none comes.
+        read = getattr(self._call, "_read", self._call.read)
+        try:
+            while True:
+                response = await read()
+                if response is grpc.aio.EOF:
+                    break
+                if response is None:  # what grpcio makes of bytes that are not protobuf
+                    self._call.cancel()
+                    return StreamEnd("INTERNAL", "a response that is not protobuf")
+                error = dialect.error(response)
+                if error is not None:
+                    self._call.cancel()
+                    return error
+                results = dialect.results(response)
+                if results:
+                    self._listener.stream_results(results)
+        except grpc.aio.AioRpcError as error:
+            return StreamEnd(error.code().name, error.details() or "")
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                code = await self._call.code()
+        except TimeoutError:
+            self._call.cancel()
+            return StreamEnd("UNKNOWN", "the peer ended the stream without a status")
+        return StreamEnd(code.name, await self._call.details() or "")

@@ -1,0 +1,170 @@
+"""The way to the recogniser by ``fastcall._http2``: on the event loop itself, without a thread or a task a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from google.protobuf.message import DecodeError
+
+from fastcall.google.access_tokens import TokenSource
+from fastcall.google.grpc_call import GrpcCall, GrpcListener, Metadata
+from fastcall.google.http2 import GrpcChannel
+from fastcall.google.route import Route
+from fastcall.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
+from fastcall.ports import StreamEnd
+
+__all__ = ["NativeConnection", "NativeStream"]
+
+# What a stream keeps of what it has written, until the peer answers: 4 s of audio.
+MAX_KEPT_BYTES = 64 * 1024
+
+
+class NativeConnection:
+    """An HTTP/2 connection; see ``Connection``.
+
+    :param route: where to, and how
+    :param tls: for Google; None for a plaintext emulator
+    :param tokens: what authorises each stream; None where nothing is asked for
+    :param headers: sent with each stream
+    """
+
+    def __init__(
+        self, route: Route, *, tls: ssl.SSLContext | None, tokens: TokenSource | None, headers: Metadata
+    ) -> None:
+        self._channel = GrpcChannel(route, tls=tls, headers=headers, authorization=tokens)
+
+    @property
+    def max_streams(self) -> int | None:
+        """As the peer has set it."""
+        return self._channel.max_calls
+
+    def open(self, request: StreamRequest) -> OpenStream:
+        """Begin a stream."""
+        return NativeStream(self, request)
+
+    def call(self, path: str, listener: GrpcListener) -> GrpcCall:
+        """Begin a gRPC call."""
+        return self._channel.open(path, listener, timeout_s=STREAM_TIMEOUT_S)
+
+    def is_gone(self, *, has_worked: bool) -> bool:
+        """It does not connect again: what is lost is lost."""
+        return not self._channel.is_usable
+
+    async def aclose(self) -> None:
+        """End all streams and close it."""
+        await self._channel.aclose()
+
+
+class NativeStream:
+    """One StreamingRecognize call. A ``RecognizerStream``, and the listener of its own gRPC call.
+
+    A call that the peer refuses unprocessed (it says goodbye just then, or has no place) is made once more on another
+    connection, with all that was written: gRPC's *transparent retry*, which grpcio does by itself.
+    """
+
+    __slots__ = (
+        "_audio_tag",
+        "_call",
+        "_early_error",
+        "_half_closed",
+        "_kept",
+        "_kept_bytes",
+        "_opened_at",
+        "_request",
+        "has_begun",
+    )
+
+    def __init__(self, connection: NativeConnection, request: StreamRequest) -> None:
+        self.has_begun = False
+        self._request = request
+        self._early_error: StreamEnd | None = None
+        self._opened_at = asyncio.get_running_loop().time()
+        # What was written, each with its field, as long as the call may have to be made again.
+        self._kept: list[tuple[bytes, int]] | None = []
+        self._kept_bytes = 0
+        self._half_closed = False
+        self._audio_tag = request.dialect.audio_tag
+        self._call = connection.call(request.dialect.method, self)
+        self._keep(request.first, 0)
+        self._call.write(request.first, 0)
+
+    # --- RecognizerStream -------------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        """Whether a batch goes out now."""
+        return self._call.writable
+
+    def write(self, pcm: bytes) -> None:
+        """Send audio; see the port."""
+        if self._kept is not None:
+            self._keep(pcm, self._audio_tag)
+        self._call.write(pcm, self._audio_tag)
+
+    def _keep(self, message: bytes, field: int) -> None:
+        assert self._kept is not None
+        self._kept.append((message, field))
+        self._kept_bytes += len(message)
+        if self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept = None
+
+    def half_close(self) -> None:
+        """No more audio; see the port."""
+        self._half_closed = True
+        self._call.half_close()
+
+    def cancel(self) -> None:
+        """Give up; see the port."""
+        self._call.cancel()
+
+    # --- GrpcListener -----------------------------------------------------------------------------------
+
+    def call_begun(self) -> None:
+        """The request's headers have gone out."""
+        if not self.has_begun:
+            self.has_begun = True
+            self._request.on_begin(asyncio.get_running_loop().time() - self._opened_at)
+
+    def call_answered(self) -> None:
+        """It will not be refused any more."""
+        self._kept = None
+
+    def call_message(self, message: bytes) -> None:
+        """A response."""
+        dialect = self._request.dialect
+        try:
+            response = dialect.parse(message)
+        except DecodeError as error:
+            self._early_error = StreamEnd("INTERNAL", f"a response that is not protobuf: {error}")
+            self._call.cancel()
+            return
+        self._early_error = dialect.error(response)
+        if self._early_error is not None:
+            self._call.cancel()
+            return
+        results = dialect.results(response)
+        if results:
+            self._request.listener.stream_results(results)
+
+    def call_writable(self) -> None:
+        """There is room again."""
+        self._request.listener.stream_writable()
+
+    def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
+        """It is over; a status inside a response counts before that of the call, which was given up for it."""
+        if unprocessed and self._kept is not None and self._early_error is None:
+            kept, self._kept = self._kept, None
+            connection = self._request.elsewhere()
+            assert isinstance(connection, NativeConnection)
+            self._call = connection.call(self._request.dialect.method, self)
+            for each, field in kept:
+                self._call.write(each, field)
+            if self._half_closed:
+                self._call.half_close()
+            elif self._call.writable:
+                self._request.listener.stream_writable()  # the one before may have been full, and counted otherwise
+            return
+        end = self._early_error or StreamEnd(code, message)
+        self._request.on_end(self, end)
+        self._request.listener.stream_ended(end)

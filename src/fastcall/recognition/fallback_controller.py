@@ -1,0 +1,220 @@
+"""Asks the fallback for what the recogniser cannot serve: the clock, the tasks and the audio of ``FallbackRule``.
+
+A task lives as long as an ask; their number is bounded by the rule. The audio is copied when it is asked for, so the
+history may forget it meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from fastcall.audio.audio_input import AudioIntake
+from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.errors import RecognizerError
+from fastcall.events import SAMPLE_RATE_HZ, FallbackAsked, FallbackSilent
+from fastcall.ports import Fallback
+from fastcall.recognition.fallback_policy import FallbackAsk, FallbackRule, SettledSpan, quietest_sample
+from fastcall.settings import Settings
+
+__all__ = ["FallbackDesk", "FallbackOwner"]
+
+log = logging.getLogger("fastcall.session")
+
+
+NO_END = 1 << 62
+
+
+class FallbackOwner(Protocol):
+    """The session, as its fallback's side sees it."""
+
+    def fallback_settles(self, span: SettledSpan) -> None:
+        """The text that is next, in order; F moves."""
+
+    def fallback_tells(self, event: FallbackAsked | FallbackSilent) -> None:
+        """What is asked, and what has no answer."""
+
+    def has_words_to(self, sample: int) -> bool:
+        """Whether the recogniser serves again and has told of the speech up to ``sample``."""
+
+
+class FallbackDesk:
+    """The fallback's side of one session. Loop thread only; made on the running loop.
+
+    :param history: has what is kept of the call
+    :param intake: is drained before it is asked for: what waits in it is less than a batch, but of an utterance
+    """
+
+    def __init__(
+        self,
+        fallback: Fallback,
+        language: str,
+        *,
+        history: AudioHistory,
+        intake: AudioIntake,
+        settings: Settings,
+        owner: FallbackOwner,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fallback = fallback
+        self._language = language
+        self._history = history
+        self._intake = intake
+        self._limit_s = settings.stt_fallback_limit_s
+        self._owner = owner
+        self._rule = FallbackRule(limit_samples=int(settings.stt_replay_s * SAMPLE_RATE_HZ))
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._final_end = 0
+        self._is_stopped = False
+
+    # --- from the session -----------------------------------------------------------------------------
+
+    def note_utterance(self, begins: bool, sample: int, *, call_end: int | None) -> None:
+        """An utterance begins at ``sample``, or the open one ends there.
+
+        :param call_end: as far as there is audio; None if no more follows: the last word is whole then and needs no cut
+        """
+        if self._rule.trouble:
+            self._intake.drain()
+        call_end = NO_END if call_end is None else call_end
+        self._rule.note_speech(begins, sample, call_end=call_end, now=self._loop.time(), quietest=self._quietest)
+        self.look()
+
+    def note_trouble(self, reason: str) -> None:
+        """The recogniser cannot serve, or, empty, it serves."""
+        if reason != self._rule.trouble:
+            self._rule.note_trouble(reason, now=self._loop.time())
+            self.look()
+
+    def settled(self, final_end: int) -> None:
+        """F has moved."""
+        self._final_end = final_end
+        self._rule.settled(final_end)
+        for number, task in tuple(self._tasks.items()):
+            if self._rule.end_of(number) is None and task is not asyncio.current_task():
+                task.cancel()
+
+    def look(self) -> None:
+        """Ask for what is due."""
+        if not self._rule.trouble or self._is_stopped:
+            return
+        self._intake.drain()
+        self._hand_out()  # a final may have settled what a text waited for
+        history = self._history
+        self._rule.forgotten(history.start)
+        if self._rule.trouble == "off":
+            history.forget_before(self._rule.unneeded_before(history.end))
+        asks = self._rule.asks(
+            final_end=max(self._final_end, history.start),
+            call_end=history.end,
+            now=self._loop.time(),
+            quietest=self._quietest,
+        )
+        for ask in asks:
+            self._begin(ask)
+        self._hand_out()  # what needed no asking
+        self._arm()
+
+    async def finish(self) -> None:
+        """No more audio will come. Return when no answer is awaited any more; the caller bounds it."""
+        self._rule.finish(now=self._loop.time())
+        self.look()
+        while self._tasks or (self._rule.unanswered and self._timer is not None):
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await self._elapse()
+
+    def stop(self) -> None:
+        """Give up what is asked, and say so; texts that waited for those before them are handed out."""
+        for start, end in self._rule.unanswered:
+            self._owner.fallback_tells(
+                FallbackSilent(start, end, self._fallback.source, "no answer before the end of the call")
+            )
+        self._rule.give_up()
+        self._hand_out()
+        self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+
+    # --- asking ---------------------------------------------------------------------------------------
+
+    def _begin(self, ask: FallbackAsk) -> None:
+        start = max(ask.start, self._history.start)
+        pcm = self._history.read(start, ask.audio_end - start)
+        self._owner.fallback_tells(FallbackAsked(ask.start, ask.voice_end, ask.reason, self._fallback.source))
+        task = self._loop.create_task(self._recognize(ask, pcm))
+        self._tasks[ask.number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(ask.number))
+
+    async def _recognize(self, ask: FallbackAsk, pcm: bytes) -> None:
+        began_at = self._loop.time()
+        try:
+            async with asyncio.timeout(self._limit_s) as limit:
+                text = await self._fallback.recognize(pcm, self._language, urgent=ask.urgent)
+        except TimeoutError as error:
+            self._failed(ask, f"no answer within {self._limit_s:g} s" if limit.expired() else f"TimeoutError: {error}")
+        except RecognizerError as error:
+            self._failed(ask, str(error))
+        except Exception as error:
+            # The user's own function may raise anything: it is told, and the call goes on.
+            log.exception("the fallback failed")
+            self._failed(ask, f"{type(error).__name__}: {error}")
+        else:
+            seconds = len(pcm) / 2 / SAMPLE_RATE_HZ
+            log.debug("fallback: %.1f s of audio in %.2f s", seconds, self._loop.time() - began_at)
+            self._answered(ask, " ".join(text.split()))
+
+    def _answered(self, ask: FallbackAsk, text: str) -> None:
+        end = self._rule.end_of(ask.number)
+        if end is None or self._is_stopped:
+            return
+        self._rule.answered(ask.number, text)
+        self._hand_out()
+        if not text or end < ask.voice_end:
+            self._owner.fallback_tells(FallbackSilent(ask.start, ask.voice_end, self._fallback.source))
+        self.look()
+
+    def _failed(self, ask: FallbackAsk, why: str) -> None:
+        if self._rule.end_of(ask.number) is None or self._is_stopped:
+            return
+        is_final = self._rule.failed(ask.number, now=self._loop.time())
+        if not is_final:
+            log.info("the fallback has no answer: %s; asking once more", why)
+        else:
+            self._owner.fallback_tells(FallbackSilent(ask.start, ask.voice_end, self._fallback.source, why))
+        self._hand_out()
+        self.look()
+
+    def _hand_out(self) -> None:
+        while (span := self._rule.take_settled(self._owner.has_words_to)) is not None:
+            self._owner.fallback_settles(span)
+
+    # --- the clock ------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_at = self._rule.next_deadline()
+        if due_at is not None:
+            self._timer = self._loop.call_at(due_at, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self.look()
+
+    async def _elapse(self) -> None:
+        """Until the timer has fired."""
+        due_at = self._rule.next_deadline()
+        if due_at is not None:
+            await asyncio.sleep(due_at - self._loop.time())
+        await asyncio.sleep(0)
+
+    def _quietest(self, low: int, high: int) -> int:
+        low = max(low, self._history.start)
+        return low + quietest_sample(self._history.read(low, high - low))

@@ -1,0 +1,313 @@
+"""One stream of a session: reads the call's history from a cursor of its own and sends it.
+
+A leg that begins at the end of the history is live at once; one that begins earlier replays, paced, until it has caught
+up. Both are the same code, so a replay can lose or double nothing that sending does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, NoWords, SessionFailed, SessionRotated, Word
+from fastcall.ports import Recognizer, RecognizerStream, StreamConfig, StreamEnd, StreamResult
+from fastcall.recognition.reported import Reported, StreamReports
+from fastcall.recognition.rotation import RotationPlan
+from fastcall.recognition.time_map import StreamMap
+
+__all__ = ["LegOwner", "RelayOwner", "StreamLeg"]
+
+# Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
+MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
+REPLAY_PIECE_SAMPLES = 250 * SAMPLES_PER_MS
+# Further behind than this a leg is paced; nearer, it sends what there is. Back-pressure of a moment stays below it.
+LIVE_BACKLOG_SAMPLES = 1000 * SAMPLES_PER_MS
+# Google gives up after about 10 s without audio.
+KEEPALIVE_AFTER_S = 5.0
+# Once no more audio comes, catching up may go near to the 5 times real time that Google takes: `close()` has a bound.
+CLOSING_SPEED = 4.5
+# A stream that takes nothing for so long, while audio waits, will not take any more.
+STUCK_S = 8.0
+
+
+class LegOwner(Protocol):
+    """The session, as its legs see it."""
+
+    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response of this leg's stream."""
+
+    def leg_outgrown(self, leg: StreamLeg) -> int:
+        """Audio that the leg was to send was not kept.
+
+        :return: from where in the call it is to go on, if that is kept
+        """
+
+    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
+        """The stream is over. Once a leg, and last."""
+
+
+class _GoneStream:
+    """A stream that has ended. Fulfils ``RecognizerStream``."""
+
+    writable = False
+
+    def write(self, pcm: bytes) -> None:
+        """Ignored."""
+
+    def half_close(self) -> None:
+        """Ignored."""
+
+    def cancel(self) -> None:
+        """Ignored."""
+
+
+_GONE = _GoneStream()
+
+
+class StreamLeg:
+    """One stream, its cursor, and its map from stream time to call time. Loop thread only.
+
+    :param start: the first sample of the call that this stream is to hear
+    :param replay_speed: pace of catching up, as a multiple of real time
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        config: StreamConfig,
+        history: AudioHistory,
+        owner: LegOwner,
+        *,
+        start: int,
+        plan: RotationPlan,
+        batch_samples: int,
+        replay_speed: float,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.config = config
+        """What the stream was opened with: its end is judged by this, whatever other calls have learned meanwhile."""
+        self._history = history
+        self._owner = owner
+        self._batch_samples = batch_samples
+        self._replay_speed = replay_speed
+        self.start = start
+        """The first sample of the call that this stream was to hear."""
+        self._cursor = start
+        self._flush_to = start
+        self._is_paced = False
+        self._next_piece_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_finishing = False
+        self._has_been_abreast = False
+        self.on_sent: Callable[[int, int], None] | None = None
+        """Told of audio that was sent as it was said, not in replay: its first sample, and the one after its last."""
+        self.map = StreamMap()
+        self.reports = StreamReports()
+        self.plan = plan
+        self.opened_at = self._loop.time()
+        self.abreast_since: float | None = None
+        """Since when the stream has had all that the call has said, but for a batch; None while it has not."""
+        self.answered_at: float | None = None
+        """When the last result came; None while there was none."""
+        self.half_closed = False
+        """Whether all was sent and the stream was told so."""
+        self._last_write_at = self.opened_at
+        self._stream: RecognizerStream = recognizer.open(config, self)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether there was a result."""
+        return self.answered_at is not None
+
+    @property
+    def cursor(self) -> int:
+        """The next sample of the call to be sent."""
+        return self._cursor
+
+    # --- what a response says, in call time -----------------------------------------------------------
+
+    def words_of(self, result: StreamResult) -> tuple[Word, ...]:
+        """The words of a result, as far as it has their times."""
+        return tuple(Word(w.text, *self.map.span_to_call(w.start_sample, w.end_sample)) for w in result.words)
+
+    def interim_of(self, results: Sequence[StreamResult]) -> tuple[str, int | None]:
+        """The hypothesis that a response's interim results make together, and its end; None without any."""
+        interims = [result for result in results if not result.is_final]
+        if not interims:
+            return "", None
+        return "".join(r.text for r in interims).strip(), self.map.to_call(max(r.end_sample for r in interims))
+
+    # --- sending --------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what is due: a batch or more when abreast, a piece at its time when catching up."""
+        self._pump(self._loop.time())
+
+    def flush(self) -> None:
+        """Send all that the history has, be it less than a batch: an utterance is over, and audio may not go on."""
+        self._flush_to = self._history.end
+        self.pump()
+
+    def _pump(self, now: float) -> None:
+        if self.half_closed:
+            return
+        backlog = self._backlog()
+        if backlog > LIVE_BACKLOG_SAMPLES:
+            self._is_paced = True
+            self.abreast_since = None
+        if self._is_paced:
+            backlog = self._replay(now)
+        waits_for_batch = self.abreast_since is not None and not self._is_finishing and self._cursor >= self._flush_to
+        if not self._is_paced and backlog >= (self._batch_samples if waits_for_batch else 1):
+            backlog = self._send_all(now)
+        if self.abreast_since is None or self._is_finishing:
+            self._after_sending(now, backlog)
+
+    def finish(self) -> None:
+        """No more audio will come: half-close once all that the history has was sent."""
+        self._is_finishing = True
+        self.pump()
+
+    def cancel(self) -> None:
+        """Give the stream up."""
+        self._stop_timer()
+        self._stream.cancel()
+
+    def keep_alive(self, *, now: float) -> None:
+        """Send silence if nothing was sent for 5 s; the call's time does not move."""
+        if now < self.next_keep_alive() or self._is_finishing or not self._stream.writable:
+            return
+        if self._backlog():
+            self._send_all(now)
+        else:
+            self._stream.write(bytes(2 * MAX_PIECE_SAMPLES))
+            self.map.add_keepalive(MAX_PIECE_SAMPLES)
+            # The next is due when this one is over, not after 5 s again.
+            self._last_write_at = now - KEEPALIVE_AFTER_S + MAX_PIECE_SAMPLES / SAMPLE_RATE_HZ
+
+    def next_keep_alive(self) -> float:
+        """When ``keep_alive`` has something to do."""
+        return self._last_write_at + KEEPALIVE_AFTER_S
+
+    def is_stuck(self, *, now: float) -> bool:
+        """Whether the stream takes no audio, although more and more of it waits."""
+        return self._is_paced and now - self._last_write_at > STUCK_S and not self._stream.writable
+
+    def _backlog(self) -> int:
+        return self._history.kept_from(self._cursor)
+
+    def _send_all(self, now: float) -> int:
+        """Send what the stream takes; what is left."""
+        while (backlog := self._backlog()) > 0 and self._stream.writable:
+            self._send(MAX_PIECE_SAMPLES, now)
+        return backlog
+
+    def _send(self, limit: int, now: float) -> None:
+        if self._cursor < self._history.start:
+            # Audio that the history had to forget keeps its time: the map jumps with the cursor.
+            self._cursor = max(self._owner.leg_outgrown(self), self._history.start)
+        pcm = self._history.read(self._cursor, limit)
+        samples = len(pcm) // 2
+        self._stream.write(pcm)
+        self.map.add_audio(self._cursor, samples)
+        self._cursor += samples
+        if self._has_been_abreast and self.on_sent is not None:
+            self.on_sent(self._cursor - samples, self._cursor)
+        self._last_write_at = now
+
+    def _replay(self, now: float) -> int:
+        """Send what is due by now; what is left."""
+        if not self._stream.writable:
+            return self._backlog()  # stream_writable comes back to it
+        if now >= self._next_piece_at:
+            self._send(REPLAY_PIECE_SAMPLES, now)
+            speed = max(self._replay_speed, CLOSING_SPEED) if self._is_finishing else self._replay_speed
+            self._next_piece_at = now + REPLAY_PIECE_SAMPLES / SAMPLE_RATE_HZ / speed
+        backlog = self._backlog()
+        if backlog <= self._batch_samples:
+            self._is_paced = False
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._next_piece_at, self._timer_fired, self._next_piece_at)
+        return backlog
+
+    def _after_sending(self, now: float, backlog: int) -> None:
+        if self.abreast_since is None and not self._is_paced and backlog < self._batch_samples:
+            self.abreast_since = now
+            self._has_been_abreast = True
+        if self._is_finishing and backlog <= 0:
+            self._stop_timer()
+            self.half_closed = True
+            self._stream.half_close()
+
+    def _timer_fired(self, planned: float) -> None:
+        self._timer = None
+        # A loop's timer may fire a tick before its time.
+        self._pump(max(planned, self._loop.time()))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- StreamListener -------------------------------------------------------------------------------
+
+    def stream_writable(self) -> None:
+        """The stream takes audio again."""
+        self.pump()
+
+    def stream_results(self, results: Sequence[StreamResult]) -> None:
+        """A response."""
+        self.answered_at = self._loop.time()
+        self._owner.leg_results(self, self._sound(results))
+
+    def _sound(self, results: Sequence[StreamResult]) -> list[StreamResult]:
+        """The results without what was settled before, each with an end."""
+        sent = self.map.length_samples
+        sound, interims = [], []
+        for result in results:
+            if not result.is_final:
+                interims.append(result)
+            elif (new := self.reports.final(result.text, result.words, result.end_sample, sent=sent)) is not None:
+                sound.append(_as_reported(result, new))
+        if interims:
+            text = "".join(result.text for result in interims)
+            end_sample = max(result.end_sample for result in interims)
+            words = tuple(word for result in interims for word in result.words)
+            whole = StreamResult(text, False, end_sample, words)
+            sound.append(_as_reported(whole, self.reports.interim(text, words, end_sample, sent=sent)))
+        return sound
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        """The stream is over."""
+        self._stop_timer()
+        self._stream = _GONE  # the two knew each other, and would wait for the collector of cycles
+        self._owner.leg_ended(self, end)
+
+
+def _as_reported(result: StreamResult, reported: Reported) -> StreamResult:
+    words = result.words[reported.first_word :] if reported.is_timed else ()
+    return StreamResult(reported.text, result.is_final, reported.end_sample, words)
+
+
+class RelayOwner(Protocol):
+    """The session, as its streams see it."""
+
+    def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+        """A response of the stream that owns the call."""
+
+    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
+        """A response of the stream that is being replaced; whether it told of more than the owner has."""
+
+    def owner_is_authoritative(self) -> None:
+        """The owner has had all audio for so long that what it has not told of is not there."""
+
+    def audio_outgrew(self) -> None:
+        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
+
+    def relay_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
+        """News for the session's listeners."""
+
+    def relay_finished(self, *, complete: bool) -> None:
+        """Nothing more will come: after ``finish``, or, not ``complete``, since no stream can succeed."""

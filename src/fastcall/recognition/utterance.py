@@ -1,0 +1,54 @@
+"""One utterance in the ledger: where it was said, what is settled of it, and what an interim is taken to tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastcall.events import SAMPLES_PER_MS, Word
+from fastcall.recognition.tokenization import joined
+
+__all__ = ["COVER_TOLERANCE_SAMPLES", "Utterance"]
+
+# Finals that end this close before the end of speech cover it: the last voiced frame is no exact end of a word.
+COVER_TOLERANCE_SAMPLES = 300 * SAMPLES_PER_MS
+
+
+@dataclass(slots=True)
+class Utterance:
+    """An utterance and its words; samples are call time. Not for threads."""
+
+    id: int
+    start_sample: int
+    voice_sample: int
+    """Where its voice was first heard, after the pre-roll."""
+    end_sample: int | None = None
+    """None while it is being spoken."""
+    source: str | None = None
+    settled: list[str] = field(default_factory=list)
+    """Words that finals gave it."""
+    claim: list[str] = field(default_factory=list)
+    """Words of the newest interim that it is taken to have said after those."""
+    commit_at: float | None = None
+    """When it is committed at the latest; None while it is spoken, and once it is."""
+    committed: str | None = None
+    """The text that it was last told to have."""
+
+    @property
+    def text(self) -> str:
+        """All that is known of it."""
+        return joined([*self.settled, *self.claim])
+
+    def distance(self, word: Word) -> int:
+        """How far the middle of ``word`` is outside this utterance, in samples."""
+        middle = (word.start_sample + word.end_sample) // 2
+        if middle < self.start_sample:
+            return self.start_sample - middle
+        return max(0, middle - self.end_sample) if self.end_sample is not None else 0
+
+    def is_covered(self, final_end: int) -> bool:
+        """Whether finals up to ``final_end`` reach its end of speech; of one shorter than the tolerance, at least its
+        voice."""
+        if self.end_sample is None:
+            return False
+        reached_to = self.end_sample - COVER_TOLERANCE_SAMPLES
+        return final_end >= self.end_sample or final_end > max(reached_to, self.voice_sample)

@@ -1,1 +1,0 @@
-"""The rules: pure, and told the time."""

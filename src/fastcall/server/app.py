@@ -1,0 +1,324 @@
+"""The server, wired: the port, the calls, the sinks, what a signal does. The only file that names uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import uvloop
+
+from fastcall.aio.lifetime import LastResort, run_to_the_end
+from fastcall.errors import UsageError
+from fastcall.metrics import Metrics
+from fastcall.server.call_manager import CallHost
+from fastcall.server.http_frontend import Door
+from fastcall.server.options import ServeOptions, check_exposure, tell_where, tls_context
+from fastcall.server.output import LogOutput, TranscriptFile
+from fastcall.server.systemd import ServiceManager
+from fastcall.server.workers.supervisor import Supervisor
+from fastcall.server.workers.worker import Worker
+from fastcall.settings import Settings
+
+__all__ = ["ServeOptions", "Server", "serve", "serve_as_worker"]
+
+# Collections of the middle generation to one of the old; Python's own is 10.
+OLD_GENERATION_EVERY = 100
+# From the end of a drain; the last words of a worker's calls take 15 s at most.
+STOP_TIMEOUT_S = 20.0
+LEFTOVERS_TIMEOUT_S = 3.0
+# A worker that stands still is its parent's to kill; it ends itself after twice that time.
+SELF_END_SHARE = 2
+SELF_WATCH_S = 1.0
+
+log = logging.getLogger("fastcall")
+
+
+class Server:
+    """The running server, in one process. Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``.
+
+    :param on_transcript: also told every transcript event as a line of JSON; must return at once
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: ServeOptions,
+        *,
+        on_transcript: Callable[[str], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self.metrics = Metrics()
+        self._calls = CallHost(
+            settings,
+            options,
+            self.metrics,
+            emit=self._write,
+            is_read=self._is_read,
+            emit_batch=self._write_batch,
+        )
+        check_exposure(settings, options)
+        self._tls = tls_context(options)
+        self._file = TranscriptFile(options.transcripts) if options.transcripts else None
+        self._writers: list[Callable[[str], None]] = []
+        if on_transcript is not None:
+            self._writers.append(on_transcript)
+        if self._file is not None:
+            self._writers.append(self._file.write)
+        self._door: Door | None = None
+
+    @property
+    def live_calls(self) -> int:
+        """Sockets that are open or whose last words are still coming."""
+        return self._calls.live_calls
+
+    async def start(self) -> int:
+        """Bring the recogniser and the listening socket up.
+
+        :return: the port
+        :raises UsageError: something needed is not there; the message says what to do
+        """
+        log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
+        self._door = door = Door(self._settings, self._options, self, self.metrics, tls=self._tls)
+        try:
+            await self._calls.start(door, admit=door.admit, leave_room=door.room.leave, on_look=door.look)
+            port = await door.listen()
+        except UsageError:
+            await self.stop()
+            raise
+        tell_where(self._settings, self._options, port, self._calls.recogniser)
+        return port
+
+    async def drain(self) -> None:
+        """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
+        if self._door is not None:
+            await self._door.drain()
+
+    async def stop(self) -> None:
+        """Stop accepting, close live calls, let their last words come (at most 8 s), release everything."""
+        if self._door is not None:
+            self._door.close()
+        await self._calls.stop()
+        if self._door is not None:
+            await self._door.finish()
+        if self._file is not None:
+            self._file.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """The metrics, as of now."""
+        if self._door is not None:
+            self.metrics.sockets_waiting = len(self._door.room)
+        if self._file is not None:
+            self.metrics.transcript_lines_dropped = self._file.dropped_lines
+            self.metrics.transcript_lines_waiting = self._file.waiting_lines
+        return self._calls.snapshot()
+
+    def _is_read(self) -> bool:
+        return bool(self._writers) or (self._door is not None and self._door.broadcast.is_read)
+
+    def _write(self, line: str) -> None:
+        for write in self._writers:
+            write(line)
+        if self._door is not None:
+            self._door.broadcast.write(line)
+
+    def _write_batch(self, call_sid: str, line: str) -> None:
+        if self._door is not None:
+            self._door.broadcast.write_batch(call_sid, line)
+
+    # --- CallPool -------------------------------------------------------------------------------------------
+
+    def websocket(self) -> asyncio.Protocol:
+        """See ``CallPool``."""
+        return self._calls.websocket()
+
+    def has_room(self) -> bool:
+        """See ``CallPool``."""
+        return self._calls.has_room()
+
+    async def trouble(self) -> list[str]:
+        """See ``CallPool``."""
+        return await self._calls.trouble()
+
+    def remarks(self) -> list[str]:
+        """See ``CallPool``."""
+        return [self._file.trouble] if self._file is not None and self._file.trouble else []
+
+    def reopen(self) -> None:
+        """Go on in a new file of transcripts: the old one was renamed."""
+        if self._file is not None:
+            self._file.reopen()
+
+    async def numbers(self) -> dict[str, Any]:
+        """See ``CallPool``."""
+        return self.snapshot()
+
+    def watch(self, call_sids: frozenset[str]) -> None:
+        """See ``CallPool``."""
+        self._calls.watch(call_sids)
+
+
+def _set_aside() -> None:
+    """See to it that the collector of cycles seldom looks through everything: a thousand calls stop for 0.1 s then.
+
+    What there is before the first call stays, and need not be looked through. Calls that are over leave it nothing
+    (tests/wire/test_leftovers.py); handlers may, and their libraries, but the young generations find most of that.
+    """
+    gc.collect()
+    gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, OLD_GENERATION_EVERY)
+
+
+def _say_alive(manager: ServiceManager, loop: asyncio.AbstractEventLoop) -> None:
+    """Once called, called by the loop for ever: its manager ends a process whose loop stands still."""
+    if manager.watchdog_s:
+        manager.tell("WATCHDOG=1")
+        loop.call_later(manager.watchdog_s / 3, _say_alive, manager, loop)
+
+
+async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[int], manager: ServiceManager) -> None:
+    """Serve until a signal comes. The first lets the calls end, the second does not."""
+    loop = asyncio.get_running_loop()
+    _say_alive(manager, loop)
+    tasks: list[asyncio.Task[Any]] = [loop.create_task(server.start()), loop.create_task(asked.get())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+            _set_aside()
+            manager.tell("READY=1")
+            await tasks[1]
+            manager.tell("STOPPING=1")
+            tasks += [loop.create_task(server.drain()), loop.create_task(asked.get())]
+            await asyncio.wait(tasks[2:], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await server.stop()
+
+
+class _SelfWatch:
+    """Ends a worker whose event loop stands still when there is no parent left to do it. Loop thread only.
+
+    :param limit_s: for how long it may stand still
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._nowhere = open(os.devnull, "w")
+
+    def turn(self) -> None:
+        """Once called, called by the loop for ever."""
+        # It waits in a thread that needs no interpreter. What it has to say nobody may read: a full pipe would stop it.
+        faulthandler.dump_traceback_later(self._limit_s, exit=True, file=self._nowhere)
+        asyncio.get_running_loop().call_later(SELF_WATCH_S, self.turn)
+
+
+def _allow_sockets() -> None:
+    """A call takes a descriptor; the usual limit of a shell is 1024, and may be raised to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # where it may not, the limit stays what it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def serve(settings: Settings, options: ServeOptions, manager: ServiceManager | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. For a process of its own, the main thread of it: what does not end with the calls
+    is ended by force soon after.
+
+    :param manager: is told when calls may come, and that the event loop turns
+    :return: the exit status
+    """
+    _allow_sockets()
+    output = LogOutput(sys.stdout, options.log_format)
+    last_resort = LastResort(partial(_leave, output))
+
+    async def main() -> None:
+        server = Server(settings, options) if options.workers == 1 else Supervisor(settings, options)
+        loop, asked = asyncio.get_running_loop(), asyncio.Queue[int]()
+        drain_s = [options.drain_timeout_s]
+
+        def ask(number: int, _: object) -> None:
+            # Not by the loop's own way of signals: one that stands still would not hear of it.
+            last_resort.within(STOP_TIMEOUT_S + (drain_s.pop() if drain_s else 0.0), status=1)
+            wake(asked.put_nowait, number)
+
+        def wake(act: Callable[..., None], *values: int) -> None:
+            if not loop.is_closed():  # a signal may still come while the process ends
+                loop.call_soon_threadsafe(act, *values)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ask)
+        signal.signal(signal.SIGHUP, lambda *_: wake(server.reopen))
+        await _serve_until_asked(server, asked, manager or ServiceManager())
+
+    return _run(main(), output, last_resort)
+
+
+def serve_as_worker(settings: Settings, descriptors: tuple[int, int], log_format: str) -> int:
+    """Be one of the processes that have the calls; see ``Worker``.
+
+    :param descriptors: the ends of the ways for words and for connections
+    """
+    _allow_sockets()
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # what a handler starts is not to hold them
+    control, connections = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    faulthandler.register(signal.SIGUSR1)  # by which the parent asks what a worker is at that does not answer
+    output = LogOutput(sys.stdout, log_format)
+    last_resort = LastResort(partial(_leave, output))
+    watch = _SelfWatch(SELF_END_SHARE * settings.worker_timeout_s)
+
+    def ready() -> None:
+        _set_aside()
+        watch.turn()
+
+    async def main() -> None:
+        await Worker(
+            settings, control, connections, on_ready=ready, on_end=partial(last_resort.within, STOP_TIMEOUT_S, 1)
+        ).run()
+
+    return _run(main(), output, last_resort)
+
+
+def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastResort) -> int:
+    """Run it, and be sure to end after it.
+
+    :return: the exit status
+    """
+    before = set(threading.enumerate())
+    try:
+        # The calls are over. What handlers have left behind, tasks and threads, is waited for, but not for ever.
+        run_to_the_end(
+            main, loop_factory=uvloop.new_event_loop, on_over=partial(last_resort.within, LEFTOVERS_TIMEOUT_S, 0)
+        )
+    except BaseException:
+        last_resort.within(LEFTOVERS_TIMEOUT_S, 1)
+        raise
+    finally:
+        if not output.close():
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+        if all(thread.daemon for thread in threading.enumerate() if thread not in before):
+            last_resort.close()  # else the interpreter would wait for what a handler has started
+    return 0
+
+
+def _leave(output: LogOutput, status: int) -> None:
+    """Leave what does not end."""
+    level = logging.ERROR if status else logging.WARNING
+    log.log(level, "ending by force: %s", ", ".join(thread.name for thread in threading.enumerate()))
+    output.close()
+    os._exit(status)

@@ -1,0 +1,238 @@
+"""Plain HTTP requests, by aiohttp: parsing, limits, bodies and answers are its own; what is answered is not.
+
+One request a connection: whoever needs more of them, a proxy or a scraper, does not need them quickly, and a connection
+that is closed cannot be held open for its next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10
+from aiohttp.web_protocol import RequestHandler
+
+from fastcall.aio.read_turns import SharedReader
+
+__all__ = ["HttpProtocols", "LineStream", "PlainAnswer", "PlainRequest"]
+
+log = logging.getLogger("fastcall.http")
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_FORM_FIELDS = 500
+BODY_TIMEOUT_S = 5.0
+# Of what came, so much is parsed in one turn of the loop: a body in chunks of a byte costs aiohttp much for each.
+SHARE_BYTES = 4 * 1024
+# More than a head and the longest body have, in the smallest chunks: what comes behind that is not read.
+MAX_REQUEST_BYTES = 512 * 1024
+# How long a request that is being answered may take when the server stops.
+SHUTDOWN_S = 1.0
+
+# Nothing here is to be kept, nor to be taken for what it does not say it is.
+COMMON_HEADERS = {"Server": "fastcall", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(slots=True, frozen=True)
+class PlainRequest:
+    """A request, whole. Nothing in it is to be trusted."""
+
+    method: str
+    path: str
+    """As it was sent, without the query."""
+    query: str
+    """As it was sent, without the ``?``; empty if there is none."""
+    headers: Mapping[str, str]
+    """By name, in any case; of a name that comes twice, the first."""
+    form: tuple[tuple[str, str], ...]
+    """The fields of a form that was posted, decoded, empty ones included."""
+    peer: str
+    """The address of the other side of the socket: a proxy's, where there is one."""
+    transport: asyncio.BaseTransport | None
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The fields of the query, decoded."""
+        return tuple(parse_qsl(self.query, keep_blank_values=True)) if self.query else ()
+
+
+@dataclass(slots=True, frozen=True)
+class PlainAnswer:
+    """What goes back."""
+
+    status: int
+    body: str | bytes
+    content_type: str = "text/plain"
+    allow: str = ""
+    """With 405: the methods that there are."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """More of them, or other values than what every answer has."""
+
+
+@dataclass(slots=True, frozen=True)
+class LineStream:
+    """An answer that goes on until ``lines`` or the reader ends."""
+
+    lines: AsyncIterator[str]
+    on_end: Callable[[], None]
+    """Called once, when nothing more will be read of ``lines``; they may not even have been begun."""
+    content_type: str = "application/x-ndjson"
+
+
+Answerer = Callable[[PlainRequest], Awaitable[PlainAnswer | LineStream]]
+
+
+class HttpProtocols:
+    """Makes the protocol of each plain connection. Loop thread only.
+
+    :param answer: what to answer; its errors are told in the log and answered with 500
+    """
+
+    def __init__(self, answer: Answerer) -> None:
+        self._answer = answer
+        # What a peer's broken request looks like is told to the peer (400), not to the log: anyone could fill it.
+        silent = logging.getLogger("fastcall.http.protocol")
+        silent.disabled = True
+        self._server = web.Server(self._handle, request_factory=self._make_request)
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "logger": silent,
+            "lingering_time": 0.0,
+            "auto_decompress": False,
+        }
+        self._server.handler_cancellation = True
+
+    def __call__(self) -> asyncio.Protocol:
+        """The protocol of one connection."""
+        handler = _Handler(self._server, loop=asyncio.get_running_loop(), **self._options)
+        return _Shared(handler)
+
+    async def close(self) -> None:
+        """End what is being answered, after a second."""
+        await self._server.shutdown(SHUTDOWN_S)
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._respond(request)
+        response.force_close()
+        return response
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                form = await _form_of(request)
+        except TimeoutError:
+            return _response(PlainAnswer(408, "The body did not come in time.\n"))
+        except web.HTTPRequestEntityTooLarge:
+            return _response(PlainAnswer(413, f"A body may have {MAX_BODY_BYTES} bytes.\n"))
+        except (UnicodeDecodeError, ValueError):
+            return _response(PlainAnswer(400, "This is no form.\n"))
+        plain = PlainRequest(
+            request.method,
+            request.raw_path.partition("?")[0],
+            request.raw_path.partition("?")[2],
+            request.headers,
+            form,
+            request.remote or "",
+            request.transport,
+        )
+        try:
+            answer = await self._answer(plain)
+        except Exception:
+            log.exception("internal error on a request for %.100r", plain.path)
+            return _response(PlainAnswer(500, "Internal error; the log has the reason.\n"))
+        return await _stream_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
+
+
+class _Handler(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(self, *args: Any, **options: Any) -> web.StreamResponse:
+        """aiohttp's answer to what it cannot read; it names no versions."""
+        response = super().handle_error(*args, **options)
+        response.headers.update(COMMON_HEADERS)
+        return response
+
+
+class _Shared(asyncio.Protocol):
+    """aiohttp's protocol of one connection, given what is received in shares, and no more than a request may have."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+        self._reader = SharedReader(self._take, share_bytes=SHARE_BYTES)
+        self._received = 0
+        self._transport: asyncio.Transport
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        data = data[: MAX_REQUEST_BYTES - self._received]
+        self._received += len(data)
+        if data:
+            self._reader.received(self._transport, data)
+        else:
+            self._transport.pause_reading()  # it is answered without the rest, and then closed
+
+    def eof_received(self) -> bool | None:
+        self._reader.finish()
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reader.cancel()
+        self._protocol.connection_lost(exc)
+
+    def _take(self, data: bytes) -> bool:
+        self._protocol.data_received(data)
+        return False
+
+
+async def _form_of(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
+    body = await request.read()
+    if not body or request.content_type != FORM:
+        return ()
+    return tuple(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
+
+
+def _response(answer: PlainAnswer) -> web.Response:
+    headers = {**COMMON_HEADERS, **answer.headers}
+    if answer.allow:
+        headers["Allow"] = answer.allow
+    content_type, _, parameter = answer.content_type.partition(";")
+    version = f";{parameter}" if parameter else "; charset=utf-8"
+    headers["Content-Type"] = content_type + version
+    body = answer.body.encode() if isinstance(answer.body, str) else answer.body
+    return web.Response(status=answer.status, body=body, headers=headers)
+
+
+async def _stream_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
+    try:
+        return await _send_lines(request, stream)
+    except ConnectionError:
+        log.debug("a reader of lines is gone")
+        return web.Response(status=499)  # nobody is there to get it
+    finally:
+        stream.on_end()
+
+
+async def _send_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": stream.content_type})
+    response.force_close()
+    if request.version != HttpVersion10:
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    async for line in stream.lines:
+        await response.write(line.encode(errors="backslashreplace"))
+    return response

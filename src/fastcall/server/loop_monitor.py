@@ -1,0 +1,71 @@
+"""How well the event loop keeps up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from statistics import median
+
+from fastcall.metrics import Metrics
+
+__all__ = ["LoopWatch"]
+
+EVERY_S = 0.1
+WINDOW = 20
+# A loop that is late because it has no time left; one that waits for the processor is late only.
+BUSY_SHARE = 0.95
+BUSY_LAG_S = 0.02
+
+
+class LoopWatch:
+    """Looks ten times a second how late the loop is and how much of a core its thread uses; ``stop`` is owed.
+
+    Loop thread only; made on the running loop.
+
+    :param max_lag_s: later than this, calls suffer: there is no room for more
+    :param on_look: called at each look
+    """
+
+    def __init__(self, metrics: Metrics, *, max_lag_s: float, on_look: Callable[[], None] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._metrics = metrics
+        self._max_lag_s = max_lag_s
+        self._on_look = on_look
+        self._lags: deque[float] = deque(maxlen=WINDOW)
+        self._looks: deque[tuple[float, float]] = deque([(time.monotonic(), time.thread_time())], maxlen=WINDOW)
+        self._due_at = time.monotonic() + EVERY_S
+        self._timer = self._loop.call_later(EVERY_S, self._look)
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether another call would hurt those that are there."""
+        return self._is_beyond(1.0)
+
+    @property
+    def is_strained(self) -> bool:
+        """Whether that is near."""
+        return self._is_beyond(0.5)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def _is_beyond(self, share: float) -> bool:
+        lag_s, busy = self._metrics.loop_lag_seconds, self._metrics.loop_busy_ratio
+        return lag_s > self._max_lag_s * share or (busy > BUSY_SHARE and lag_s > BUSY_LAG_S * share)
+
+    def _look(self) -> None:
+        now, used = time.monotonic(), time.thread_time()
+        lag_s = max(0.0, now - self._due_at)
+        self._lags.append(lag_s)
+        self._metrics.loop_lateness_seconds.observe(lag_s)
+        self._metrics.loop_lag_seconds = median(self._lags) if len(self._lags) == WINDOW else 0.0
+        since, used_before = self._looks[0]
+        self._metrics.loop_busy_ratio = (used - used_before) / (now - since) if now > since else 0.0
+        self._looks.append((now, used))
+        self._due_at = time.monotonic() + EVERY_S
+        self._timer = self._loop.call_later(EVERY_S, self._look)
+        if self._on_look is not None:
+            self._on_look()  # may raise; the next look comes all the same

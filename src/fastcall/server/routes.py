@@ -1,0 +1,132 @@
+"""What plain HTTP requests are answered on the one port."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastcall.metrics import Metrics
+from fastcall.server.admission import CallGate
+from fastcall.server.authorizer import Doorman
+from fastcall.server.broadcast import Broadcast
+from fastcall.server.console import Console
+from fastcall.server.http import LineStream, PlainAnswer, PlainRequest
+from fastcall.server.prometheus import CONTENT_TYPE, render
+from fastcall.settings import Settings
+from fastcall.twilio.signature import PublicUrl
+from fastcall.twilio.stream_tokens import PARAMETER, StreamTokens
+from fastcall.twilio.twiml import busy_twiml, connect_twiml, own_parameters, redirect_twiml
+
+__all__ = ["Website"]
+
+XML = "text/xml; charset=utf-8"
+
+Answer = PlainAnswer | LineStream
+
+
+class Website:
+    """The paths and their answers. Loop thread only.
+
+    :param path: where WebSockets are taken
+    :param readiness: says why no more calls should be sent here; nothing if they should
+    :param remarks: says what is wrong though they should
+    :param numbers: the metrics of all processes, as snapshots add up to them
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        path: str,
+        doorman: Doorman,
+        gate: CallGate,
+        tokens: StreamTokens | None,
+        metrics: Metrics,
+        broadcast: Broadcast,
+        readiness: Callable[[], Awaitable[list[str]]],
+        remarks: Callable[[], list[str]],
+        has_room: Callable[[], bool],
+        numbers: Callable[[], Awaitable[dict[str, Any]]],
+        leave_room: Callable[[Any], None],
+        console: Console,
+    ) -> None:
+        self._path = path
+        self._doorman = doorman
+        self._gate = gate
+        self._tokens = tokens
+        self._metrics = metrics
+        self._broadcast = broadcast
+        self._readiness = readiness
+        self._remarks = remarks
+        self._has_room = has_room
+        self._numbers = numbers
+        self._leave_room = leave_room
+        self._console = console
+        self._fallback_url = settings.fallback_url
+        self._url = PublicUrl.parse(settings.public_url) if settings.public_url else None
+        self._routes: dict[str, tuple[tuple[str, ...], Callable[[PlainRequest], Awaitable[Answer]]]] = {
+            "/healthz": (("GET", "HEAD"), self._healthz),
+            "/readyz": (("GET", "HEAD"), self._readyz),
+            "/metrics": (("GET", "HEAD"), self._show_metrics),
+            "/events": (("GET",), self._events),
+            "/twiml": (("GET", "POST"), self._twiml),
+            path.rstrip("/") or "/": (("GET",), self._media),
+        }
+
+    async def answer(self, request: PlainRequest) -> Answer:
+        """What ``request`` gets."""
+        route = self._routes.get(request.path.rstrip("/") or "/")
+        if route is None and (request.path + "/").startswith("/console/"):
+            route = self._console.route(request.path)
+        if route is None:
+            return PlainAnswer(404, f"Nothing here; calls connect to {self._path}.\n")
+        methods, answer = route
+        if request.method not in methods:
+            return PlainAnswer(405, f"{' or '.join(methods)} only.\n", allow=", ".join(methods))
+        return await answer(request)
+
+    async def _healthz(self, request: PlainRequest) -> Answer:
+        return PlainAnswer(200, "ok\n")
+
+    async def _readyz(self, request: PlainRequest) -> Answer:
+        reasons = await self._readiness()
+        remarks = [each for each in self._remarks() if each not in reasons]
+        return PlainAnswer(503 if reasons else 200, "".join(f"{each}\n" for each in [*(reasons or ["ok"]), *remarks]))
+
+    async def _media(self, request: PlainRequest) -> Answer:
+        if "websocket" in request.headers.get("Upgrade", "").lower():
+            return PlainAnswer(503, "No room for another call.\n")
+        return PlainAnswer(426, "This is a WebSocket endpoint for Twilio Media Streams.\n")
+
+    async def _show_metrics(self, request: PlainRequest) -> Answer:
+        if not self._doorman.may_read(request):
+            return PlainAnswer(403, "Not for you; the log says why.\n")
+        return PlainAnswer(200, render(await self._numbers()), CONTENT_TYPE)
+
+    async def _events(self, request: PlainRequest) -> Answer:
+        if not self._doorman.may_read(request):
+            return PlainAnswer(403, "Not for you; the log says why.\n")
+        lines = self._broadcast.subscribe()
+        if lines is None:
+            return PlainAnswer(503, "There are readers enough.\n")
+        self._leave_room(request.transport)
+        return LineStream(lines, lines.close)
+
+    async def _twiml(self, request: PlainRequest) -> Answer:
+        if self._url is None:
+            return PlainAnswer(503, "FASTCALL_PUBLIC_URL is not set: where is the stream to connect to?\n")
+        if not self._doorman.may_fetch_twiml(request):
+            return PlainAnswer(403, "This is for Twilio's signed requests.\n")
+        fields = dict(request.form if request.method == "POST" else request.fields)
+        call_sid = fields.get("CallSid", "")
+        if not call_sid:
+            return PlainAnswer(400, "There is no CallSid.\n")
+        if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
+            self._metrics.calls_refused["busy"] += 1
+            return PlainAnswer(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)
+        parameters = own_parameters(request.fields) | {name: fields.get(name, "") for name in ("From", "To")}
+        if self._tokens is not None:
+            parameters[PARAMETER] = self._tokens.mint(call_sid, now=time.time(), nonce=secrets.token_hex(16))
+        return PlainAnswer(200, connect_twiml(self._url.stream_url(self._path), parameters), XML)

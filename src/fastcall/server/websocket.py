@@ -1,0 +1,510 @@
+"""The WebSocket server, by the websockets package.
+
+Messages are taken in ``process_event``, in the loop turn in which their bytes arrive, never through ``recv()``: no
+queue, no task switch, and ``start``, ``media`` and ``stop`` keep their order. Handshake, ping and pong, close,
+fragments' framing and the size limit stay websockets' own.
+
+Listening is not done here: connections come with the bytes of their upgrade request, or as WebSockets that another
+process has given away with the bytes of their first messages. No extension is offered: Twilio uses none, and
+compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented, and a call must
+not die of it.
+
+The hot lane: once the handshake is done, the transport gives what comes to a compiled ``FrameLane``. It takes a live
+call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It also says
+when a turn of the loop has had its share of them (``ReadTurns``).
+
+The work that a stranger can cause is bounded: nothing is read behind a request until it is admitted, a refusal is sent
+and the connection closed, every frame is charged to the receiver, and of what comes after the decision to close only
+the peer's close frame is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from fastcall._codec import FrameLane
+from fastcall.aio.read_turns import ReadTurns
+from fastcall.ports import MessageReceiver
+
+__all__ = ["MediaConnection", "MediaServer", "PlainMediaConnection", "UpgradeRequest"]
+
+log = logging.getLogger("fastcall.server")
+# websockets' own words: it has some at INFO for each connection.
+protocol_log = logging.getLogger("fastcall.websocket")
+protocol_log.setLevel(logging.WARNING)
+
+MAX_MESSAGE_BYTES = 64 * 1024
+# What may wait for a peer that does not read: about two minutes of audio in base64.
+MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
+# The request, and what impatient peers send behind it. Twilio sends nothing before it has an answer.
+MAX_EARLY_BYTES = 64 * 1024
+# What is kept of a connection that may go on in another process: its first messages, of about a kilobyte.
+MAX_KEPT_BYTES = 32 * 1024
+# In what a peer that is being closed still sends its close frame is looked for so long, and then no more is read.
+MAX_DROPPED_BYTES = 256 * 1024
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 5.0
+MAX_REASON_BYTES = 123
+
+END_OF_REQUEST = b"\r\n\r\n"
+# The steps of a ``FrameLane`` that are not ``attend``.
+HAND_OVER = 1
+LATER = 3
+INTERNAL_ERROR = 1011
+POLICY_VIOLATION = 1008
+
+# What Twilio signs an upgrade with.
+SIGNATURE_HEADER = "X-Twilio-Signature"
+
+
+@dataclass(slots=True, frozen=True)
+class UpgradeRequest:
+    """A request to open a WebSocket. Nothing in it is to be trusted."""
+
+    target: str
+    """Path and query, as they were sent."""
+    signatures: tuple[str, ...]
+    """The values of all its signature headers."""
+    origins: tuple[str, ...]
+    """The pages that it says it comes from: browsers say so, Twilio does not."""
+    hosts: tuple[str, ...]
+    """The names that it says it was sent to."""
+
+
+def fit_reason(reason: str) -> str:
+    """``reason``, cut to what a close frame holds: 123 bytes of UTF-8, whole characters (RFC 6455 section 5.5)."""
+    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+
+
+class MediaConnection(ServerConnection):
+    """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
+
+    hot_lane = True
+    """Whether the receiver's lane is used."""
+
+    def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
+        super().__init__(protocol, server, **options)
+        self._lane: FrameLane | None = None
+        self._turns = ReadTurns(self._go_on)
+        self._early = b""
+        self._kept: bytearray | None = None
+        self.is_moved = False
+        """Whether another process has given it away; it is not given away again."""
+        self._is_request_read = False
+        self._dropped_bytes: int | None = None
+        self._receiver: MessageReceiver | None = None
+        self._fragments = bytearray()
+        self._fragmented: Opcode | None = None
+        self._outbound: asyncio.Queue[str] = asyncio.Queue()
+        self._outbound_bytes = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there. Skips what websockets' own server would do with it."""
+        super(ServerConnection, self).connection_made(transport)
+        owner: Any = self.server
+        owner.adopt(self)
+
+    # --- inbound ----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """The request, as long as nobody is attached. What comes behind its head waits, and no more is read."""
+        self.transport.pause_reading()
+        self._early += data
+        if len(self._early) > MAX_EARLY_BYTES:
+            self._early = b""
+            self.transport.abort()
+        elif not self._is_request_read:
+            end = self._early.find(END_OF_REQUEST)
+            if end < 0:
+                self.transport.resume_reading()
+                return
+            self._is_request_read = True
+            end += len(END_OF_REQUEST)
+            request, self._early = self._early[:end], self._early[end:]
+            super().data_received(request)
+
+    def attach(self, receiver: MessageReceiver, *, keeps: bool = False) -> None:
+        """The handshake is done: hand messages to ``receiver`` from now on.
+
+        :param keeps: keep what comes, so that the connection can be given to another process
+        """
+        self._receiver = receiver
+        self._lane = lane = FrameLane(self.loop.time, self._take_steps)
+        self._kept = bytearray() if keeps else None
+        self._receive_by(self._receive_and_keep if keeps else lane.data_received)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
+        if not self._turns.are_due and self._lane is not None:
+            self.transport.resume_reading()
+
+    def continue_from(self, target: str) -> None:
+        """Another process has done the handshake: what comes are frames. To be called before the connection is made.
+
+        :param target: path and query of the upgrade
+        """
+        self.is_moved = self._is_request_read = True
+        self.request = Request(target, Headers())
+
+    def _receive_and_keep(self, data: bytes) -> None:
+        assert self._lane is not None
+        assert self._kept is not None
+        self._kept += data
+        lane = self._lane
+        if len(self._kept) > MAX_KEPT_BYTES:
+            self.stay()
+        lane.data_received(data)
+
+    def stay(self) -> None:
+        """The connection will not be given to another process."""
+        if self._kept is not None:
+            self._kept = None
+            if self._lane is not None and self._dropped_bytes is None:
+                self._receive_by(self._lane.data_received)
+
+    def give(self, send: Callable[[int, bytes], bool]) -> bool:
+        """Give the connection to another process, with all that came since the handshake; nothing of it stays here.
+
+        :param send: takes a copy of the descriptor and what came, and says whether it did
+        :return: whether it is gone; it stays if too much has come, or not all was sent that is to be sent
+        """
+        if self._kept is None or self._closing is not None or self.transport.get_write_buffer_size():
+            return False
+        self.transport.pause_reading()
+        if not send(self.transport.get_extra_info("socket").fileno(), bytes(self._kept)):
+            self.transport.resume_reading()
+            return False
+        self.let_go()
+        self.transport.abort()  # this copy only
+        return True
+
+    def deliver_to(self, receiver: MessageReceiver | None) -> None:
+        """Hand what comes from now on to another; None: to nobody."""
+        self._receiver = receiver
+
+    @property
+    def receiver(self) -> MessageReceiver | None:
+        """Who is handed what comes."""
+        return self._receiver
+
+    def _receive_by(self, receive: Callable[[bytes], None]) -> None:
+        self.data_received = receive  # type: ignore[method-assign, assignment]
+        self.transport.set_protocol(self)  # transports remember the method that they call
+
+    def _take_steps(self, step: int) -> None:
+        """What the lane does not do itself."""
+        while step and (lane := self._lane) is not None:  # none: nothing more is read
+            if step == LATER:
+                self._turns.defer(self.transport)
+                return
+            if step == HAND_OVER:
+                super().data_received(lane.handed())
+                self._look_at_state(lane)
+            else:
+                self._guard(lane.attend)
+            step = lane.go_on()
+
+    def _go_on(self) -> None:
+        """Another turn of the loop: what waits has its share of it."""
+        if self._lane is not None:
+            self._take_steps(self._lane.next_turn())
+
+    def _look_at_state(self, lane: FrameLane) -> None:
+        if self._dropped_bytes is not None:
+            return
+        if self.protocol.state is not State.OPEN:  # the peer closes, or has broken the protocol's rules
+            self.close_soon(1000, "")  # nothing is sent any more; but it is to be over within 5 s
+        elif self.hot_lane and self._receiver is not None:
+            lane.carry(self._receiver.lane)
+
+    def _stop_reading(self) -> None:
+        """Closing is decided: what the peer still sends is dropped, but for its close frame, and is soon not even taken
+        from its socket."""
+        if self._dropped_bytes is None:
+            self._dropped_bytes = 0
+            if self._lane is not None:
+                self._lane.expect_close()
+            self._receive_by(self._drop)
+            if not self._turns.are_due:
+                self.transport.resume_reading()
+
+    def _drop(self, data: bytes) -> None:
+        assert self._dropped_bytes is not None
+        self._dropped_bytes += len(data)
+        if self._is_deaf:
+            self._turns.cancel()
+            self._forget_lane()
+            self.transport.pause_reading()
+            self.send_data()
+        elif self._lane is not None:
+            self._lane.data_received(data)
+
+    @property
+    def _is_deaf(self) -> bool:
+        return self._dropped_bytes is not None and self._dropped_bytes > MAX_DROPPED_BYTES
+
+    def eof_received(self) -> None:
+        """The peer sends no more."""
+        self._finish_reading()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._finish_reading()
+        super().connection_lost(exc)
+
+    def _finish_reading(self) -> None:
+        """What waits for a turn has it now. The beginning of a frame of which no more will come is websockets' to
+        judge."""
+        while self._turns.are_due:
+            self._turns.cancel()
+            self._go_on()
+        if self._lane is not None and (rest := self._lane.held()):
+            super().data_received(rest)
+
+    def process_event(self, event: Any) -> None:
+        """One frame, or the handshake's request. Called by websockets from ``data_received``; may not raise."""
+        if not isinstance(event, Frame) or event.opcode is Opcode.CLOSE:
+            super().process_event(event)
+        elif self._receiver is not None and self._dropped_bytes is None:
+            self._take(event, self._receiver)
+
+    def _take(self, frame: Frame, receiver: MessageReceiver) -> None:
+        if frame.opcode is Opcode.TEXT and frame.fin:
+            self._guard(receiver.message_received, bytes(frame.data))
+        elif frame.opcode in (Opcode.PING, Opcode.PONG):
+            super().process_event(frame)
+            self._guard(receiver.frame_received)
+        else:
+            self._guard(self._take_fragment, frame, receiver)
+
+    def _guard(self, act: Callable[..., None], *args: Any) -> None:
+        try:
+            act(*args)
+        except Exception:
+            # A defect of ours must end this call only, and be seen.
+            log.exception("internal error on a message; closing this call only")
+            self.close_soon(INTERNAL_ERROR, "internal error")
+
+    def _take_fragment(self, frame: Frame, receiver: MessageReceiver) -> None:
+        # websockets checks the order of fragments and the size of the whole.
+        if frame.opcode is not Opcode.CONT:
+            self._fragmented = frame.opcode
+        if self._fragmented is Opcode.TEXT:
+            self._fragments += frame.data
+        if not frame.fin:
+            receiver.frame_received()
+        else:
+            message, self._fragments = bytes(self._fragments), bytearray()
+            if self._fragmented is Opcode.TEXT:
+                receiver.message_received(message)
+            else:
+                receiver.binary_received()
+
+    @property
+    def target(self) -> str:
+        """Path and query of the upgrade, as they were sent; empty before the handshake."""
+        return self.request.path if self.request is not None else ""
+
+    def how_it_ended(self) -> tuple[int | None, str]:
+        """Code and reason of the side that closed first; 1006 if neither did."""
+        protocol = self.protocol
+        close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        return (close.code, close.reason) if close is not None else (self.close_code, self.close_reason or "")
+
+    def let_go(self) -> None:
+        """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
+        it."""
+        self._turns.close()
+        self._forget_lane()
+        self.data_received = _ignore  # type: ignore[method-assign]
+        self._receiver = None
+
+    def _forget_lane(self) -> None:
+        if self._lane is not None:
+            self._lane.carry(None)
+            self._lane = None
+
+    # --- outbound ---------------------------------------------------------------------------------------
+
+    def send_soon(self, message: str) -> None:
+        """Queue one message. A peer that lets more than 2 MiB wait is not reading and is closed with 1008."""
+        if self._closing is not None:
+            return
+        self._outbound_bytes += len(message)
+        self._outbound.put_nowait(message)
+        self._look_at_unread()
+
+    def send_data(self) -> None:
+        """websockets': what its protocol has for the peer. Pongs and close frames come by here, too."""
+        if self._is_deaf and self.protocol.state is State.CLOSING and not self.protocol.eof_sent:
+            self.protocol.send_eof()  # the peer need not answer the close frame: that will not be read
+        super().send_data()
+        if self.protocol.state is State.CONNECTING and self.protocol.eof_sent:
+            self.transport.close()  # a refusal, which goes out first; see the handshake for when it does not
+        elif self._closing is None:
+            self._look_at_unread()
+
+    def _look_at_unread(self) -> None:
+        """What the transport has is of messages that were queued, of pongs, and of frames' heads."""
+        if self._outbound_bytes + self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
+            self.close_soon(POLICY_VIOLATION, "the peer does not read what it is sent")
+
+    def close_soon(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; whatever still comes in is dropped."""
+        if self._closing is None:
+            self._closing = self.loop.create_task(self.close(code, reason))
+            self._stop_reading()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """The closing handshake; a peer that does not take part in it is cut off after 5 s."""
+        self._stop_reading()
+        try:
+            # websockets' own close waits for a write that is under way, and that for a peer that does not read.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await super().close(code, fit_reason(reason))
+        except TimeoutError:
+            self.transport.abort()
+        except Exception:
+            log.exception("internal error on closing a connection; it is cut off")
+            self.transport.abort()
+
+    async def send_queued(self) -> None:
+        """Send what is queued, as it comes, until the connection closes."""
+        try:
+            while True:
+                message = await self._outbound.get()
+                await self.send(message)
+                self._outbound_bytes -= len(message)
+        except ConnectionClosed:
+            return
+
+
+def _ignore(data: bytes) -> None:
+    """What a transport still has for a connection that was let go."""
+
+
+class PlainMediaConnection(MediaConnection):
+    """The same without the hot lane: every message takes the way through websockets."""
+
+    hot_lane = False
+
+
+class MediaServer:
+    """Makes the protocol of each WebSocket, and knows those that are open. Loop thread only.
+
+    :param make_receiver: called for each connection when its handshake is done
+    :param admit: looks at an upgrade; None lets it in, else (status, body) refuses it
+    :param hot_lane: whether receivers' lanes are used; without, every message takes the way through websockets
+    :param keeps: whether connections may be given to another process, until ``MediaConnection.stay`` is called
+    """
+
+    def __init__(
+        self,
+        make_receiver: Callable[[MediaConnection], MessageReceiver],
+        *,
+        admit: Callable[[UpgradeRequest], tuple[int, str] | None],
+        hot_lane: bool = True,
+        keeps: bool = False,
+    ) -> None:
+        self._make_receiver = make_receiver
+        self._admit = admit
+        self._make_connection = MediaConnection if hot_lane else PlainMediaConnection
+        self._keeps = keeps
+        self._open: dict[MediaConnection, asyncio.Task[None]] = {}
+        self._is_closing = False
+
+    def __call__(self) -> MediaConnection:
+        """The protocol of one connection, whose first bytes are an upgrade request."""
+        return self._make(State.CONNECTING)
+
+    def moved(self, target: str) -> MediaConnection:
+        """The protocol of a connection that another process gave away.
+
+        :param target: path and query of its upgrade
+        """
+        connection = self._make(State.OPEN)
+        connection.continue_from(target)
+        return connection
+
+    def _make(self, state: State) -> MediaConnection:
+        return self._make_connection(
+            ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=protocol_log),
+            self,
+            ping_timeout=None,
+            close_timeout=CLOSE_TIMEOUT_S,
+        )
+
+    @property
+    def open_connections(self) -> int:
+        """Connections of which something is left, those in their handshake among them."""
+        return len(self._open)
+
+    def is_serving(self) -> bool:
+        """Whether handshakes may still be finished; websockets asks."""
+        return not self._is_closing
+
+    def adopt(self, connection: MediaConnection) -> None:
+        """The connection is there."""
+        self._open[connection] = asyncio.get_running_loop().create_task(self._serve(connection))
+
+    async def close(self, code: int, reason: str) -> None:
+        """Open no more, close those that are open, and return when their receivers have nothing left to do."""
+        self._is_closing = True
+        is_open = [connection for connection in self._open if connection.state is State.OPEN]
+        await asyncio.gather(*(connection.close(code, reason) for connection in is_open))
+        if self._open:
+            await asyncio.wait(tuple(self._open.values()))
+
+    async def _serve(self, connection: MediaConnection) -> None:
+        try:
+            if connection.state is State.CONNECTING:
+                async with asyncio.timeout(OPEN_TIMEOUT_S):
+                    await connection.handshake(self._process_request, server_header=None)
+            if connection.state is State.OPEN:
+                connection.start_keepalive()
+                async with connection:
+                    await self._receive(connection)
+        except TimeoutError:
+            log.debug("a handshake was not finished in time")
+        except (ConnectionClosed, OSError) as error:
+            log.debug("a connection was gone, or was kept by its peer after a refusal: %s", error)
+        except Exception:
+            log.exception("internal error on a connection; closing this one only")
+        finally:
+            connection.transport.abort()
+            connection.let_go()
+            del self._open[connection]
+
+    async def _receive(self, connection: MediaConnection) -> None:
+        connection.attach(self._make_receiver(connection), keeps=self._keeps and not connection.is_moved)
+        sender = asyncio.get_running_loop().create_task(connection.send_queued())
+        try:
+            await connection.wait_closed()
+        finally:
+            sender.cancel()
+            if connection.receiver is not None:
+                connection.receiver.socket_closed(*connection.how_it_ended())
+        if connection.receiver is not None:
+            await connection.receiver.wait_over()
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        every = request.headers.get_all
+        upgrade = UpgradeRequest(
+            request.path, tuple(every(SIGNATURE_HEADER)), tuple(every("Origin")), tuple(every("Host"))
+        )
+        refusal = self._admit(upgrade)
+        return None if refusal is None else connection.respond(*refusal)

@@ -1,0 +1,444 @@
+"""One worker, over all the lives of its process, as its supervisor has it: started, spoken with, mourned, replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from fastcall.aio.child_process import ChildProcess
+from fastcall.aio.heartbeat import Heartbeat
+from fastcall.aio.restarts import RestartPause
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted, TranscriptEvent
+from fastcall.formats import call_fields, record_line
+from fastcall.metrics import Metrics
+from fastcall.server.options import ServeOptions
+from fastcall.server.workers.fd_forwarder import Receiver, Sender, handover_pair
+from fastcall.server.workers.worker import LINE_LIMIT_BYTES
+from fastcall.twilio.stream_key import STREAM, StreamKey
+
+__all__ = ["CrewMember", "CrewOwner", "RemoteCall"]
+
+log = logging.getLogger("fastcall")
+
+NUMBERS_TIMEOUT_S = 1.0
+# The worker's own bound for last words, and some.
+STOP_TIMEOUT_S = 15.0
+# A worker that starts brings a recogniser up, maybe a large model.
+START_TIMEOUT_S = 60.0
+# Of the time after which a worker that does not answer is killed; it reports ten times a second.
+LATE_SHARE = 2 / 15
+# A worker that has closed its end is about to be gone.
+EXIT_TIMEOUT_S = 10.0
+# What it said last is in the kernel, and is read at once, or somebody else holds its end.
+LAST_WORDS_S = 1.0
+MAX_CALLS_NAMED = 20
+
+
+class CrewOwner(Protocol):
+    """The supervisor, as its workers' handles see it."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where the supervisor counts."""
+
+    @property
+    def worker_timeout_s(self) -> float:
+        """How long a worker may not answer before it is killed."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether workers may end."""
+
+    @property
+    def worker_options(self) -> ServeOptions:
+        """What a worker is told."""
+
+    @property
+    def worker_arguments(self) -> list[str]:
+        """What is on a worker's command line."""
+
+    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+        """A worker has begun a call: revoke it if it may not be."""
+
+    def left(self, holder: RemoteCall) -> None:
+        """A worker's call has no socket any more."""
+
+    def publish(self, line: str) -> None:
+        """A line of the transcript stream."""
+
+    def publish_batch(self, call_sid: str, line: str) -> None:
+        """A batch of a call that is watched."""
+
+    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+        """The calls that other workers have."""
+
+    @property
+    def watched(self) -> list[str]:
+        """The calls of which each batch is told."""
+
+    def bury(self, numbers: dict[str, Any]) -> None:
+        """A worker is gone: what it counted stays counted."""
+
+    def hand_on(self, descriptor: int, message: bytes) -> None:
+        """A worker has not received a connection, or gives one away: another may take it. The descriptor is to be
+        closed."""
+
+
+class RemoteCall:
+    """A call in a worker. Fulfils ``CallHolder``."""
+
+    def __init__(self, worker: CrewMember, call: CallStarted) -> None:
+        self.worker = worker
+        self.call = call
+        self.key = StreamKey.of(call)
+        self.is_silent = False
+        """Whether its socket has been silent for so long that it is dead."""
+
+    def silent_s(self) -> float:
+        return float("inf") if self.is_silent or not self.worker.has(self) else 0.0
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the worker has it, and no newer socket of it."""
+        return self.worker.has(self)
+
+    def replaced(self) -> None:
+        self.revoke(1008, "the call came back on another socket")
+
+    def revoke(self, code: int, text: str) -> None:
+        if self.worker.has(self):  # else the worker has closed it, and the key is another socket's there
+            self.worker.say("revoke", key=self.key.words(), code=code, text=text)
+
+
+class CrewMember:
+    """One worker, over all its lives."""
+
+    def __init__(self, number: int, owner: CrewOwner) -> None:
+        self._number = number
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[StreamKey, RemoteCall] = {}
+        self._sent = 0
+        self._received = 0
+        self._open = 0
+        self._numbers = Metrics().snapshot()
+        self._asked: asyncio.Future[None] | None = None
+        self._process: ChildProcess | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._sender: Sender | None = None
+        self._receiver: Receiver | None = None
+        self._began: asyncio.Future[None] = self._loop.create_future()
+        self._has_started = False
+        self._heartbeat = self._new_heartbeat()
+        self._is_late_told = False
+        self.is_full = False
+        """Whether it has no descriptors for connections."""
+        self.has_room = True
+        self.is_strained = False
+        self.fails = False
+        self.recogniser = ""
+        self._task = self._loop.create_task(self._live())
+
+    @property
+    def load(self) -> int:
+        """Its sockets: those it told of, and those sent to it since."""
+        return self._open + self._sent - self._received
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has started, and answers."""
+        return self._has_started and not self._heartbeat.is_late
+
+    @property
+    def trouble(self) -> str:
+        """Why it gets no calls; empty if it does."""
+        if not self._has_started:
+            return f"worker {self._number} is not running"
+        if self._heartbeat.is_late:
+            return f"worker {self._number} does not answer"
+        return f"worker {self._number} is out of descriptors" if self.is_full else ""
+
+    def has(self, call: RemoteCall) -> bool:
+        """Whether the call is there, and no newer socket of it."""
+        return self._calls.get(call.key) is call
+
+    async def began(self) -> None:
+        """Return when it is ready for the first time.
+
+        :raises UsageError: it cannot be
+        """
+        await asyncio.shield(self._began)
+
+    def take(self, descriptor: int, message: bytes) -> bool:
+        """Send it a connection; see ``Sender.send``."""
+        if self._sender is None or not self._sender.send(descriptor, message):
+            return False
+        self._sent += 1
+        return True
+
+    def say(self, what: str, **more: Any) -> None:
+        """Tell it something; a worker that is gone hears nothing."""
+        if self._writer is not None:
+            self._writer.write(json.dumps({"do": what, **more}).encode() + b"\n")
+
+    async def numbers(self) -> dict[str, Any]:
+        """What it has counted; what it last told, if it does not answer in a second."""
+        if self.is_ready:
+            if self._asked is None or self._asked.done():
+                self._asked = self._loop.create_future()
+                self.say("numbers")
+            await asyncio.wait((self._asked,), timeout=NUMBERS_TIMEOUT_S)
+        return self._numbers
+
+    def look(self, *, now: float) -> None:
+        """To be called a few times a second: see whether it answers. One that does not for long is killed."""
+        if self._receiver is not None:
+            self._receiver.look()
+        process, heart = self._process, self._heartbeat
+        if process is None or process.status is not None or self._owner.is_stopping:
+            return
+        heart.look(now=now)
+        if heart.is_dead:
+            log.error("worker %d has not answered for %.1f s; killing it", self._number, heart.silent_s)
+            process.kill()
+        elif self._has_started and heart.is_late and not self._is_late_told:
+            self._is_late_told = True
+            self._owner.metrics.worker_stalls += 1
+            log.error(
+                "worker %d has not answered for %.1f s; it gets no calls until it does, and what it is at is on stderr",
+                self._number,
+                heart.silent_s,
+            )
+            process.send_signal(signal.SIGUSR1)
+
+    async def stop(self) -> None:
+        """Let it end, or end it."""
+        self.say("stop")
+        done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT_S)
+        if not done:
+            log.error("worker %d does not end; killing it", self._number)
+            if self._process is not None:
+                self._process.kill()
+                await self._process.wait()
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        if self._began.done() and not self._began.cancelled():
+            self._began.exception()  # told by who waited for it
+
+    # --- its lives ------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        pause = RestartPause()
+        while not self._owner.is_stopping:
+            began_at = self._loop.time()
+            try:
+                await self._live_once()
+            except OSError as error:  # no memory, no descriptors: another time there may be
+                log.error("worker %d cannot be started: %s", self._number, error.strerror or error)
+            if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
+                return
+            await asyncio.sleep(pause.after(self._loop.time() - began_at))
+
+    async def _live_once(self) -> None:
+        control, theirs = socket.socketpair()
+        connections, their_connections = handover_pair()
+        self._sender = Sender(connections, their_connections)
+        self._receiver = Receiver(connections, self._give_away)
+        descriptors = theirs.fileno(), their_connections.fileno()
+        try:
+            with theirs:
+                self._process = process = ChildProcess(
+                    *(sys.executable, "-m", "fastcall", "serve", "--as-worker", f"{descriptors[0]},{descriptors[1]}"),
+                    *self._owner.worker_arguments,
+                    pass_fds=descriptors,
+                )
+        except OSError:
+            control.close()
+            self._part()
+            raise
+        self._heartbeat = Heartbeat(late_s=START_TIMEOUT_S, dead_s=START_TIMEOUT_S)
+        try:
+            reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
+            self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")
+            status = await self._attend(process, reader)
+        finally:
+            process.kill()
+            self._part()
+        self._mourn(status)
+
+    async def _attend(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
+        """Hear what it says until it has ended, by itself or because it says what nobody understands.
+
+        :return: its status
+        """
+        listening = self._loop.create_task(self._listen(reader))
+        exited = self._loop.create_task(process.wait())
+        try:
+            await asyncio.wait((listening, exited), return_when=asyncio.FIRST_COMPLETED)
+            if not exited.done():
+                await asyncio.wait((exited,), timeout=EXIT_TIMEOUT_S if listening.result() else 0)
+                process.kill()
+            # Not its silence: a fork of it may hold its end for as long as it likes.
+            await exited
+            await asyncio.wait((listening,), timeout=LAST_WORDS_S)
+            return process.status or 0
+        finally:
+            listening.cancel()
+            exited.cancel()
+
+    def _part(self) -> None:
+        """It is gone: close the ways to it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._sender is not None:
+            self._has_started = False
+            self._take_back()
+            self._sender.close()
+            self._sender = None
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    async def _give_away(self, descriptor: int, message: bytes) -> None:
+        self._owner.hand_on(descriptor, message)
+
+    def _take_back(self) -> None:
+        """What it has not received another may have."""
+        for descriptor, message in self._sender.take_back() if self._sender is not None else ():
+            self._sent -= 1
+            self._owner.hand_on(descriptor, message)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> bool:
+        """Return when it says nothing more; whether what it said could be understood."""
+        while True:
+            try:
+                line = await reader.readline()
+                if not line.endswith(b"\n"):
+                    return True
+                self.hear(json.loads(line))
+            except ConnectionError:
+                return True
+            except Exception as error:  # whatever it is, it ends one worker, and not the attention to it
+                log.error("worker %d says what cannot be understood; killing it: %r", self._number, error)
+                return False
+
+    def _new_heartbeat(self) -> Heartbeat:
+        timeout_s = self._owner.worker_timeout_s
+        return Heartbeat(late_s=timeout_s * LATE_SHARE, dead_s=timeout_s)
+
+    def hear(self, word: dict[str, Any]) -> None:
+        """It has told something."""
+        _HEARD[word["tell"]](self, word)
+
+    def _ready(self, word: dict[str, Any]) -> None:
+        self._has_started, self.has_room, self.is_strained, self.fails = True, True, False, False
+        self.is_full = False
+        self._heartbeat = self._new_heartbeat()
+        self._is_late_told = False
+        self.recogniser = word["recogniser"]
+        self.say("watch", call_sids=self._owner.watched)
+        for key in self._owner.calls_elsewhere(self):
+            self.say("elsewhere", key=key.words(), is_there=True)
+        pid = self._process.pid if self._process is not None else 0
+        log.info("worker %d is there, pid %d", self._number, pid)
+        if not self._began.done():
+            self._began.set_result(None)
+
+    def _failed(self, word: dict[str, Any]) -> None:
+        if not self._began.done():
+            self._began.set_exception(UsageError(word["text"]))
+        else:
+            log.error("worker %d cannot start: %s", self._number, word["text"])
+
+    def _report(self, word: dict[str, Any]) -> None:
+        self._open, self._received = word["open"], word["received"]
+        self.has_room, self.is_strained, self.fails = word["has_room"], word["is_strained"], word["fails"]
+        if self._is_late_told:
+            self._is_late_told = False
+            log.info("worker %d answers again, after %.1f s", self._number, self._heartbeat.silent_s)
+        self._heartbeat.beat()
+        if word["is_full"] and not self.is_full:
+            log.error("worker %d is out of descriptors; it gets no calls until it has some", self._number)
+        self.is_full = word["is_full"]
+        if self.is_full:
+            self._take_back()
+
+    def _count(self, word: dict[str, Any]) -> None:
+        self._numbers = word["numbers"]
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_result(None)
+
+    def _enter(self, word: dict[str, Any]) -> None:
+        key = StreamKey.of_words(word["key"])
+        parameters = {**word["tokens"], STREAM: key.name}
+        call = CallStarted(word["stream_sid"], key.call_sid, "", key.tracks, parameters)
+        holder = self._calls[key] = RemoteCall(self, call)
+        self._owner.entered(call, holder)
+
+    def _leave(self, word: dict[str, Any]) -> None:
+        holder = self._calls.pop(StreamKey.of_words(word["key"]), None)
+        if holder is not None:
+            self._owner.left(holder)
+
+    def _silent(self, word: dict[str, Any]) -> None:
+        self._note_silent(word, True)
+
+    def _heard(self, word: dict[str, Any]) -> None:
+        self._note_silent(word, False)
+
+    def _note_silent(self, word: dict[str, Any], is_silent: bool) -> None:
+        holder = self._calls.get(StreamKey.of_words(word["key"]))
+        if holder is not None:  # else it has left since
+            holder.is_silent = is_silent
+
+    def _line(self, word: dict[str, Any]) -> None:
+        self._owner.publish(word["line"])
+
+    def _batch(self, word: dict[str, Any]) -> None:
+        self._owner.publish_batch(word["call_sid"], word["line"])
+
+    def _mourn(self, status: int) -> None:
+        """It has ended: tell of the calls that ended with it."""
+        self._has_started = False
+        self._owner.bury(self._numbers)
+        self._numbers = Metrics().snapshot()
+        lost, self._calls = self._calls, {}
+        sockets = self.load
+        self._sent = self._received = self._open = 0
+        if self._owner.is_stopping and not status:
+            return
+        self._owner.metrics.worker_deaths += 1
+        named = ", ".join(call_fields(key).removeprefix("call=") for key in list(lost)[:MAX_CALLS_NAMED])
+        more = f" and {len(lost) - MAX_CALLS_NAMED} more" if len(lost) > MAX_CALLS_NAMED else ""
+        how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
+        calls = f": {named}{more}" if lost else ""
+        log.error("worker %d %s; lost are %d calls%s (%d sockets)", self._number, how, len(lost), calls, sockets)
+        for key, holder in lost.items():
+            self._owner.left(holder)
+            event = TranscriptEvent("call_ended", text="the process that had the call died")
+            stream_sid = holder.call.stream_sid
+            self._owner.publish(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
+
+
+_HEARD: dict[str, Callable[[CrewMember, dict[str, Any]], None]] = {
+    "ready": CrewMember._ready,
+    "failed": CrewMember._failed,
+    "report": CrewMember._report,
+    "numbers": CrewMember._count,
+    "enter": CrewMember._enter,
+    "leave": CrewMember._leave,
+    "silent": CrewMember._silent,
+    "heard": CrewMember._heard,
+    "line": CrewMember._line,
+    "batch": CrewMember._batch,
+}

@@ -1,0 +1,309 @@
+"""Several processes behind one port: this one accepts, answers requests, and has an eye on those that have the calls.
+
+A connection's upgrade goes, descriptor and first bytes, to the worker with the fewest; how many that are is what the
+worker last told of, and what was sent to it since. A stream that comes back for a call of another worker goes on to
+that one. A worker that does not answer gets no more, and is killed when it does not for long; one that dies is logged
+with the calls that it had, and another is started. Numbers, readiness and the live stream speak for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted
+from fastcall.fallbacks import load_fallback
+from fastcall.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
+from fastcall.recognition.probe import Probe
+from fastcall.server.comeback import HOLD_S
+from fastcall.server.http_frontend import Door
+from fastcall.server.loop_monitor import LoopWatch
+from fastcall.server.options import (
+    ServeOptions,
+    check_exposure,
+    check_fallback,
+    choose_recogniser,
+    google_endpoint,
+    load_handler,
+    tell_where,
+)
+from fastcall.server.output import TranscriptFile
+from fastcall.server.workers.fd_forwarder import Upgrade, adopt, read_message
+from fastcall.server.workers.handle import CrewMember, RemoteCall
+from fastcall.settings import Settings
+from fastcall.twilio.stream_key import StreamKey
+
+__all__ = ["Supervisor"]
+
+log = logging.getLogger("fastcall")
+
+START_TIMEOUT_S = 60.0
+
+
+class Supervisor:
+    """Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``. A ``CallPool`` by its workers."""
+
+    def __init__(self, settings: Settings, options: ServeOptions) -> None:
+        kind, endpoint = choose_recogniser(settings, options)
+        check_exposure(settings, options)
+        check_fallback(settings, options)
+        if kind == "embedded":
+            raise UsageError("the embedded recogniser is for one process: leave --workers at 1, or set another up")
+        if options.tls_cert:
+            raise UsageError("with --workers TLS must end before this server, in a proxy: leave --tls-cert out")
+        if options.handler:
+            load_handler(options.handler)
+        if options.fallback:
+            load_fallback(options.fallback)
+        self._settings = settings
+        self._options = options
+        self.metrics = Metrics()
+        self._gone = Metrics().snapshot()
+        self._file = TranscriptFile(options.transcripts) if options.transcripts else None
+        self._probe = _probe(endpoint or google_endpoint(settings, options)) if kind != "none" else None
+        self._door: Door | None = None
+        self._watch: LoopWatch | None = None
+        self._workers: list[CrewMember] = []
+        self._refusing: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        self._doubles: dict[RemoteCall, asyncio.TimerHandle] = {}
+        """Calls that another worker has as well, the oldest first."""
+
+    async def start(self) -> int:
+        """Start the workers, then listen.
+
+        :return: the port
+        :raises UsageError: something needed is not there; the message says what to do
+        """
+        log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
+        self._door = door = Door(self._settings, self._options, self, self.metrics)
+        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=self._look)
+        self._workers = [CrewMember(number, self) for number in range(1, self._options.workers + 1)]
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await asyncio.gather(*(worker.began() for worker in self._workers))
+            port = await door.listen()
+        except TimeoutError:
+            await self.stop()
+            raise UsageError(f"the workers did not start within {START_TIMEOUT_S:.0f} s") from None
+        except UsageError:
+            await self.stop()
+            raise
+        tell_where(self._settings, self._options, port, f"{self._workers[0].recogniser}, workers {len(self._workers)}")
+        return port
+
+    async def drain(self) -> None:
+        """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
+        if self._door is not None:
+            await self._door.drain()
+
+    async def stop(self) -> None:
+        """Stop accepting, let the workers close their calls and collect their last words, end everything."""
+        self._is_stopping = True
+        if self._door is not None:
+            self._door.close()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        if self._watch is not None:
+            self._watch.stop()
+        if self._door is not None:
+            await self._door.finish()
+        if self._file is not None:
+            self._file.close()
+
+    # --- CallPool -------------------------------------------------------------------------------------------
+
+    @property
+    def live_calls(self) -> int:
+        """See ``CallPool``."""
+        return sum(worker.load for worker in self._workers)
+
+    def websocket(self) -> asyncio.Protocol:
+        """See ``CallPool``."""
+        assert self._door is not None
+        return Upgrade(self._hand_over, self._door.plain)
+
+    def has_room(self) -> bool:
+        """See ``CallPool``."""
+        return any(worker.is_ready and worker.has_room for worker in self._workers)
+
+    async def trouble(self) -> list[str]:
+        """See ``CallPool``."""
+        ready = [worker for worker in self._workers if worker.is_ready]
+        if not ready:
+            return [worker.trouble for worker in self._workers]
+        reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
+        if all(worker.fails for worker in ready):
+            reasons.append("the recogniser fails")
+        elif self._probe is not None and not await self._probe.is_reachable():
+            reasons.append("the recogniser cannot be reached")
+        return reasons
+
+    def remarks(self) -> list[str]:
+        """See ``CallPool``."""
+        troubles = [worker.trouble for worker in self._workers]
+        return [each for each in (*troubles, self._file.trouble if self._file is not None else "") if each]
+
+    def reopen(self) -> None:
+        """Go on in a new file of transcripts: the old one was renamed."""
+        if self._file is not None:
+            self._file.reopen()
+
+    async def numbers(self) -> dict[str, Any]:
+        """See ``CallPool``."""
+        assert self._door is not None
+        self.metrics.sockets_waiting = len(self._door.room)
+        if self._file is not None:
+            self.metrics.transcript_lines_dropped = self._file.dropped_lines
+            self.metrics.transcript_lines_waiting = self._file.waiting_lines
+        theirs = await asyncio.gather(*(worker.numbers() for worker in self._workers))
+        return merge([self._gone, self.metrics.snapshot(), *theirs])
+
+    def watch(self, call_sids: frozenset[str]) -> None:
+        """See ``CallPool``."""
+        for worker in self._workers:
+            worker.say("watch", call_sids=sorted(call_sids))
+
+    # --- the workers' matters ---------------------------------------------------------------------------------
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether workers may end."""
+        return self._is_stopping
+
+    @property
+    def worker_timeout_s(self) -> float:
+        """How long a worker may not answer before it is killed."""
+        return self._settings.worker_timeout_s
+
+    @property
+    def worker_options(self) -> ServeOptions:
+        """What a worker is told."""
+        return replace(self._options, transcripts=None, workers=1)
+
+    @property
+    def worker_arguments(self) -> list[str]:
+        """What of the command line a worker cannot take from the environment or from its options."""
+        model = self._settings.whisper_model
+        told = ["--log-format", self._options.log_format, "--uplink", self._settings.stt_uplink]
+        return [*told, *(["--whisper-model", model] if model else [])]
+
+    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+        """A worker has begun a call: revoke it if it may not be. If another worker has the call, of which this one had
+        not heard yet, that one may be about to end (``server/comeback.py``): only when it goes on is the newer one
+        revoked."""
+        assert self._door is not None
+        refusal = self._door.enter(call, holder, may_wait=True)
+        if refusal is None:
+            self._tell_where(holder.key, holder.worker)
+        elif refusal.reason == "second_socket":
+            self._doubles[holder] = asyncio.get_running_loop().call_later(HOLD_S, self._decide, holder)
+        else:
+            holder.revoke(refusal.code, refusal.text)
+
+    def _decide(self, holder: RemoteCall) -> None:
+        """The older call has ended, or has gone on for long enough."""
+        assert self._door is not None
+        self._doubles.pop(holder).cancel()
+        if holder.is_there:
+            refusal = self._door.enter(holder.call, holder, has_waited=True)
+            if refusal is None:
+                self._tell_where(holder.key, holder.worker)
+            else:
+                holder.revoke(refusal.code, refusal.text)
+
+    def left(self, holder: RemoteCall) -> None:
+        """A worker's call has no socket any more."""
+        assert self._door is not None
+        self._door.leave(holder.key, holder)
+        if self._door.holder(holder.key) is None:
+            self._tell_where(holder.key, None)
+        if holder in self._doubles:
+            self._doubles.pop(holder).cancel()
+        elif (next_one := next((each for each in self._doubles if each.key == holder.key), None)) is not None:
+            self._decide(next_one)
+
+    def _tell_where(self, key: StreamKey, worker: CrewMember | None) -> None:
+        """Tell the workers whether another has the call, so that they can pass on a stream that comes back for it."""
+        for each in self._workers:
+            each.say("elsewhere", key=key.words(), is_there=worker is not None and each is not worker)
+
+    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+        """The calls that other workers have."""
+        assert self._door is not None
+        streams = self._door.gate.streams
+        return [key for key, _ in streams if self._worker_of(key) not in (None, worker)]
+
+    def _worker_of(self, key: StreamKey) -> CrewMember | None:
+        assert self._door is not None
+        holder = self._door.holder(key)
+        return holder.worker if isinstance(holder, RemoteCall) else None
+
+    def publish(self, line: str) -> None:
+        """A line of the transcript stream."""
+        assert self._door is not None
+        self._door.broadcast.write(line)
+        if self._file is not None:
+            self._file.write(line)
+
+    def publish_batch(self, call_sid: str, line: str) -> None:
+        """A batch of a call that is watched."""
+        assert self._door is not None
+        self._door.broadcast.write_batch(call_sid, line)
+
+    @property
+    def watched(self) -> list[str]:
+        """The calls of which each batch is told."""
+        return sorted(self._door.broadcast.watched) if self._door is not None else []
+
+    def bury(self, numbers: dict[str, Any]) -> None:
+        """A worker is gone: what it counted stays counted."""
+        kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
+        self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
+
+    def hand_on(self, descriptor: int, message: bytes) -> None:
+        """A worker will not receive a connection that was sent to it, or gives one away: another takes it, or the
+        caller is told."""
+        assert self._door is not None
+        about, received = read_message(message)
+        if about is not None:
+            self._bring(descriptor, message, self._worker_of(StreamKey.of_words(about["key"])))
+            os.close(descriptor)
+            return
+        if not self._is_stopping and self._hand_over(descriptor, message):
+            os.close(descriptor)
+            return
+        task = asyncio.get_running_loop().create_task(adopt(descriptor, received, self._door.plain))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
+
+    def _look(self) -> None:
+        assert self._door is not None
+        self._door.look()
+        now = time.monotonic()
+        for worker in self._workers:
+            worker.look(now=now)
+
+    def _hand_over(self, descriptor: int, message: bytes) -> bool:
+        assert self._door is not None
+        return self._door.may_upgrade() and self._bring(descriptor, message)
+
+    def _bring(self, descriptor: int, message: bytes, first: CrewMember | None = None) -> bool:
+        """To a worker: ``first``, if that takes it, else the one that has the fewest."""
+        ready = [worker for worker in self._workers if worker.is_ready and not worker.is_full]
+        for worker in sorted(ready, key=lambda each: (each is not first, not each.has_room, each.load)):
+            if worker.take(descriptor, message):
+                return True
+        self.metrics.calls_refused["no_worker"] += 1
+        return False
+
+
+def _probe(address: str) -> Probe:
+    # Here and not above: it brings Google's packages, which this process does without where there is no recogniser.
+    from fastcall.google.route import Route
+
+    return Probe(Route.to(address).reach)

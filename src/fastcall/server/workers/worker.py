@@ -1,0 +1,241 @@
+"""One of several processes that have the calls of one port. Its parent has the port, and tells it what to do.
+
+The two speak in lines of JSON over a socket pair (``do`` from the parent, ``tell`` from the worker); connections come
+over another. When the parent is gone, or says so, the worker closes its calls, lets their last words come, and ends.
+
+What concerns one call only is decided here. What concerns all processes is the parent's: whether another process has
+the call (by its ``StreamKey``), or has spent its token, or has taken the last place. A call begins at once and is
+revoked, if it must be, one message later: a caller does not wait for two processes to agree. A stream that comes back
+for a call of another worker, of which the parent has told, is given away as it came, and begins there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastcall.errors import UsageError
+from fastcall.events import CallStarted
+from fastcall.metrics import Metrics
+from fastcall.server.admission import DEAD_AFTER_S, CallGate, CallHolder, Refusal
+from fastcall.server.authorizer import Doorman
+from fastcall.server.call_manager import CallHost
+from fastcall.server.call_runner import CallRunner
+from fastcall.server.options import ServeOptions
+from fastcall.server.sniffer import WaitingRoom
+from fastcall.server.websocket import MediaConnection, UpgradeRequest
+from fastcall.server.workers.fd_forwarder import Receiver, Sender, adopt, moved_message, read_message
+from fastcall.settings import Settings
+from fastcall.twilio.stream_key import StreamKey
+from fastcall.twilio.stream_tokens import PARAMETER, TICKET, StreamTokens, console_tickets
+
+__all__ = ["LINE_LIMIT_BYTES", "Worker"]
+
+log = logging.getLogger("fastcall.server.workers.worker")
+
+LINE_LIMIT_BYTES = 4 * 1024 * 1024
+# Places are counted by the parent.
+NO_LIMIT = 1 << 30
+
+
+class Worker:
+    """Loop thread only; ``run`` until the parent says stop.
+
+    :param control: this process's end of the way for words
+    :param connections: its end of the way for connections
+    :param on_ready: called before the first call may come
+    :param on_end: called when it begins to end
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: socket.socket,
+        connections: socket.socket,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._settings = settings
+        self._control = control
+        self._connections = connections
+        self._metrics = Metrics()
+        self._room = WaitingRoom(on_closed=self._note_idle_closed)
+        tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
+        tickets = console_tickets(settings.stream_secret, settings.admin_token)
+        self._gate = CallGate(max_calls=NO_LIMIT, tokens=tokens, tickets=tickets)
+        self._holders: dict[StreamKey, CallHolder] = {}
+        self._silent: set[StreamKey] = set()
+        """The calls of which the parent was told that they are silent."""
+        self._elsewhere: set[StreamKey] = set()
+        """The calls that other workers have, as far as the parent has told."""
+        self._open = 0
+
+    async def run(self) -> None:
+        """Serve until the parent says stop, or is gone."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: None)  # a signal to all processes is the parent's to act on
+        reader, self._writer = await asyncio.open_connection(sock=self._control, limit=LINE_LIMIT_BYTES)
+        line = await reader.readline()
+        if not line:
+            return
+        options = ServeOptions(**json.loads(line))
+        host = CallHost(
+            self._settings,
+            options,
+            self._metrics,
+            emit=self._emit,
+            is_read=lambda: True,  # it is the parent who knows
+            emit_batch=self._emit_batch,
+        )
+        self._host, self._path = host, options.path
+        self._doorman = Doorman(self._settings, self._metrics, lets_all_in=options.insecure)
+        try:
+            await host.start(
+                self, admit=self._admit, leave_room=self._room.leave, pass_on=self._pass_on, on_look=self._report
+            )
+        except UsageError as error:
+            self._tell("failed", text=str(error))
+            await self._writer.drain()
+            return
+        receiver = Receiver(self._connections, self._take)
+        self._sender = Sender(self._connections)
+        self._receiver = receiver
+        self._on_ready()
+        self._tell("ready", recogniser=host.recogniser)
+        await self._obey(reader)
+        self._on_end()
+        receiver.close()
+        await host.stop()
+        self._tell("numbers", numbers=self._snapshot())
+        self._writer.close()
+        with contextlib.suppress(OSError):  # a parent that is gone hears nothing
+            await self._writer.wait_closed()
+
+    # --- the parent's words --------------------------------------------------------------------------------
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
+        while line := await _line(reader):
+            try:
+                word = json.loads(line)
+                if word["do"] == "stop":
+                    return
+                self._do(word)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                log.error("the parent says what cannot be understood; ending: %r", error)
+                return
+
+    def _do(self, word: dict[str, Any]) -> None:
+        if word["do"] == "numbers":
+            self._tell("numbers", numbers=self._snapshot())
+        elif word["do"] == "watch":
+            self._host.watch(frozenset(word["call_sids"]))
+        elif word["do"] == "elsewhere":
+            key = StreamKey.of_words(word["key"])
+            (self._elsewhere.add if word["is_there"] else self._elsewhere.discard)(key)
+        elif word["do"] == "revoke":
+            key = StreamKey.of_words(word["key"])
+            holder = self._holders.get(key)
+            if isinstance(holder, CallRunner):
+                self.leave(key, holder)
+                holder.revoked(word["code"], word["text"])
+
+    def _tell(self, what: str, **more: Any) -> None:
+        if not self._writer.is_closing():  # a parent that is gone hears nothing; the calls still end in order
+            self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
+
+    def _emit(self, line: str) -> None:
+        self._tell("line", line=line)
+
+    def _emit_batch(self, call_sid: str, line: str) -> None:
+        self._tell("batch", call_sid=call_sid, line=line)
+
+    def _report(self) -> None:
+        self._receiver.look()
+        self._tell(
+            "report",
+            open=self._host.open_sockets,
+            received=self._receiver.received,
+            has_room=self._host.has_room() and not self._receiver.is_full,
+            is_full=self._receiver.is_full,
+            is_strained=self._host.is_strained,
+            fails=self._host.fails,
+        )
+        # A line each, and only of what has changed: however many calls are silent, no line is longer than one key.
+        silent = self._host.silent_calls(DEAD_AFTER_S)
+        for key in silent ^ self._silent:
+            self._tell("silent" if key in silent else "heard", key=key.words())
+        self._silent = silent
+
+    def _snapshot(self) -> dict[str, Any]:
+        self._metrics.sockets_waiting = len(self._room)
+        return self._host.snapshot()
+
+    # --- connections ------------------------------------------------------------------------------------------
+
+    async def _take(self, descriptor: int, message: bytes) -> None:
+        about, received = read_message(message)
+        if about is None:
+            await adopt(descriptor, received, self._host.websocket)
+        else:
+            await adopt(descriptor, received, partial(self._host.moved_websocket, about["target"]))
+
+    def _pass_on(self, call: CallStarted, connection: MediaConnection) -> bool:
+        """A stream comes back for a call that another worker has: the parent brings it there."""
+        key = StreamKey.of(call)
+        if key not in self._elsewhere or self._gate.holder(key) is not None:
+            return False
+        about = {"key": key.words(), "target": connection.target}
+        return connection.give(
+            lambda descriptor, received: self._sender.send(descriptor, moved_message(about, received))
+        )
+
+    # --- who may come in -----------------------------------------------------------------------------------
+
+    def _admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
+        return self._doorman.look_at(self._path, upgrade)
+
+    def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
+        """A call's start came: decide what can be decided here, and ask the parent for the rest."""
+        refusal = self._gate.enter(call, holder, now=time.monotonic(), unix_now=time.time())
+        if refusal is None:
+            key = StreamKey.of(call)
+            self._holders[key] = holder
+            tokens = {name: call.custom_parameters.get(name, "") for name in (PARAMETER, TICKET)}
+            self._tell("enter", key=key.words(), stream_sid=call.stream_sid, tokens=tokens)
+        else:
+            self._metrics.note_refusal(refusal.reason, is_auth=refusal.is_auth)
+        return refusal
+
+    def holder(self, key: StreamKey) -> CallHolder | None:
+        """See ``Gate``."""
+        return self._gate.holder(key)
+
+    def leave(self, key: StreamKey, holder: CallHolder) -> None:
+        """A call's socket is gone."""
+        self._gate.leave(key, holder)
+        if self._holders.get(key) is holder:
+            del self._holders[key]
+            self._tell("leave", key=key.words())
+
+    def _note_idle_closed(self) -> None:
+        self._metrics.idle_closed += 1
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The parent's next line; empty when it is gone."""
+    try:
+        return await reader.readline()
+    except (ConnectionError, ValueError):  # gone, or beyond understanding
+        return b""

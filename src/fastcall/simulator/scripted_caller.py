@@ -1,0 +1,140 @@
+"""A simulated caller who listens: says each sentence when the other side has ended, and breaks in where told to.
+
+What is noted is what a telephone can know: when it sent what, when the answer's first audio came, how much of an
+answer had been played when ``clear`` came. Nothing of the server's is asked. Pure; time is an argument in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastcall.simulator.playback import Playback
+from fastcall.simulator.twilio_client import FRAME_S, PhoneAudio
+
+__all__ = ["Conversation", "Said", "Sentence"]
+
+# How long people wait before they answer, and how long before they hang up.
+PAUSE_S = 0.4
+PATIENCE_S = 6.0
+TAIL_S = 2.0
+
+BYTES_PER_MS = 8
+SILENCE = PhoneAudio(b"", tail_s=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What is to be said: mu-law at 8 kHz."""
+
+    text: str
+    mulaw: bytes
+    breaks_in_after_s: float | None = None
+    """So long into the other's speech; None: when that has ended."""
+
+
+@dataclass(slots=True)
+class Said:
+    """What became of one sentence."""
+
+    sentence: Sentence
+    start_ms: int
+    """Call time."""
+    began_at: float
+    end_ms: int = 0
+    ended_at: float = 0.0
+    """When the last frame of it was sent."""
+    answered_at: float | None = None
+    """When the first audio after its end came."""
+    cleared_at: float | None = None
+    """When ``clear`` came, if it did while this was said or soon after."""
+    played_ms: int = 0
+    """How much of the other's speech the telephone had played by then."""
+
+
+class Conversation:
+    """The caller's part of one call. One thread.
+
+    :param speaks_first: nobody greets
+    """
+
+    def __init__(self, sentences: Sequence[Sentence], *, now: float, speaks_first: bool = False) -> None:
+        self.said: list[Said] = []
+        self._left = list(sentences)
+        self._voice: PhoneAudio | None = None
+        self._offset = 0
+        self._playback = Playback()
+        self._received_bytes = 0
+        self._quiet_since = now
+        self._heard_from: float | None = now if speaks_first else None
+        """When the speech began that the other side is giving, or gave last; None: nothing since our own."""
+
+    @property
+    def is_done(self) -> bool:
+        """Everything was said."""
+        return not self._left and self._voice is None
+
+    def media(self, mulaw_bytes: int, *, now: float) -> None:
+        """The other side's audio."""
+        if self._heard_from is None:
+            self._heard_from = now
+            self._received_bytes = 0
+        self._received_bytes += mulaw_bytes
+        self._playback.media(mulaw_bytes, now=now)
+        last = self.said[-1] if self.said else None
+        if last is not None and self._voice is None and last.answered_at is None and not self._is_talked_over:
+            last.answered_at = now
+
+    def clear(self, *, now: float) -> None:
+        """The other side takes back what was not played."""
+        waiting_s = self._playback.waiting_s(now=now)
+        if self.said and self.said[-1].cleared_at is None:
+            self.said[-1].cleared_at = now
+            self.said[-1].played_ms = round(self._received_bytes / BYTES_PER_MS - 1000 * waiting_s)
+        self._playback.clear(now=now)
+        self._heard_from = None
+
+    def frame(self, frame: int, *, now: float) -> str | None:
+        """The base64 of the next 20 ms; frames are asked for once each, in order, when they are due.
+
+        :return: None: nobody answers, or all is said and answered: hang up
+        """
+        if self._playback.waiting_s(now=now) > 0:
+            self._quiet_since = now
+        if self._voice is None and self._may_speak(now):
+            self._begin(frame, now)
+        if self._voice is None:
+            limit_s = TAIL_S if self.is_done and self._heard_from is not None else PATIENCE_S
+            return None if now - self._quiet_since > limit_s else SILENCE.payload(frame)
+        payload = self._voice.payload(self._offset)
+        self._offset += 1
+        if self._offset == self._voice.frames:
+            self._end(now)
+        return payload
+
+    @property
+    def _is_talked_over(self) -> bool:
+        """We broke in, and the other side has not noticed yet: what it says is no answer."""
+        last = self.said[-1] if self.said else None
+        return last is not None and last.sentence.breaks_in_after_s is not None and last.cleared_at is None
+
+    def _may_speak(self, now: float) -> bool:
+        if not self._left or self._heard_from is None or self._is_talked_over:
+            return False
+        after_s = self._left[0].breaks_in_after_s
+        if after_s is not None:
+            return now - self._heard_from >= after_s
+        return now - self._quiet_since >= PAUSE_S
+
+    def _begin(self, frame: int, now: float) -> None:
+        sentence = self._left.pop(0)
+        self._voice, self._offset = PhoneAudio(sentence.mulaw, tail_s=0.0), 0
+        self.said.append(Said(sentence, round(1000 * frame * FRAME_S), now))
+
+    def _end(self, now: float) -> None:
+        last = self.said[-1]
+        last.end_ms, last.ended_at = last.start_ms + len(last.sentence.mulaw) // BYTES_PER_MS, now
+        self._voice = None
+        self._quiet_since = now
+        if self._playback.waiting_s(now=now) == 0:
+            self._heard_from = None

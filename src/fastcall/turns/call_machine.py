@@ -1,0 +1,455 @@
+"""One call's rules.
+
+Two rules of this file: everything that decides what happens in a call is decided here, and nothing here knows
+that sockets, clocks or recognisers exist. Events and ``now`` go in; commands come out; ``next_deadline`` says when
+to come back although nothing happened.
+
+The states of a call::
+
+    state      | start            | media            | stop / closed     | session closed | deadline
+    -----------+------------------+------------------+-------------------+----------------+----------------------
+    waiting    | -> live          | reject           | -> over           | -              | -
+    live       | close 1008       | audio            | end utterance,    | note it        | endpointing, ledger
+               |                  |                  | close session     |                |
+               |                  |                  | -> ending         |                |
+    ending     | reject           | reject           | -                 | commit the     | ledger
+               |                  |                  |                   | rest, -> over  |
+    over       | -                | -                | -                 | -              | -
+
+The stream of a live call may be another one from one message to the next (``moved``); the call does not notice.
+``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``; so
+do, with 1008, a flood of messages and a start that cannot be taken, and with a code of its own whatever the runner is
+told to refuse: by the gate, or by the watchdog of the connection (``server/watchdog.py``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastcall._codec import EndpointRule
+from fastcall.audio.endpointing import Endpointer, SpeechBegan, SpeechEnded
+from fastcall.audio.timeline import MAX_SILENCE_SAMPLES, CallTime, InboundTimeline
+from fastcall.events import (
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_MS,
+    CallStarted,
+    CallStopped,
+    Connected,
+    DtmfPressed,
+    FallbackAsked,
+    FallbackSilent,
+    MarkPlayed,
+    MediaFrame,
+    NoWords,
+    RecognitionEvent,
+    Refused,
+    Rejected,
+    SessionClosed,
+    SessionFailed,
+    SessionRotated,
+    SessionStarted,
+    SocketClosed,
+    TranscriptEvent,
+)
+from fastcall.recognition.ledger import TranscriptLedger
+from fastcall.settings import Settings
+from fastcall.twilio.stream_key import StreamKey
+
+__all__ = [
+    "CallMachine",
+    "CloseSession",
+    "CloseSocket",
+    "Command",
+    "NoteSpeech",
+    "OpenSession",
+    "PushAudio",
+    "Warn",
+]
+
+# RFC 6455 section 7.4.1
+INVALID_DATA = 1007
+POLICY_VIOLATION = 1008
+
+# Between two streams of a call less is no gap: as in the timeline, messages stray by some 12 ms.
+JITTER_SAMPLES = 50 * SAMPLES_PER_MS
+
+# What a person should know of a socket that was closed without `stop`, by its code.
+_LOSSES: dict[int | None, str] = {
+    1002: "the peer does not speak the WebSocket protocol correctly",
+    1006: "the network between Twilio and this server failed, or a proxy cut the connection",
+    1009: "a message of over 64 KiB; Twilio's have about 400 bytes, so this is another kind of client",
+}
+_ORDERLY = (1000, 1001, 1005)
+
+
+@dataclass(slots=True, frozen=True)
+class OpenSession:
+    """Open the call's one recognition session."""
+
+    call: CallStarted
+
+
+@dataclass(slots=True)
+class PushAudio:
+    """Hand ``silence_samples`` of silence and then ``mulaw`` to the recogniser and to the voice detector."""
+
+    silence_samples: int
+    mulaw: bytes
+    cut_samples: int = 0
+    """Silence before it that they are spared; call time has it."""
+
+
+@dataclass(slots=True, frozen=True)
+class NoteSpeech:
+    """Tell the session that somebody speaks since, or nobody speaks since ``sample``."""
+
+    speaking: bool
+    sample: int
+    is_last: bool = False
+    """No more audio follows."""
+
+
+@dataclass(slots=True, frozen=True)
+class CloseSession:
+    """No more audio will come: flush, collect the last finals, then report ``SessionClosed``."""
+
+
+@dataclass(slots=True, frozen=True)
+class CloseSocket:
+    """Close the WebSocket with this code; the reason is logged and sent."""
+
+    code: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Warn:
+    """Something that a person should read once."""
+
+    message: str
+
+
+Command = (
+    OpenSession
+    | PushAudio
+    | NoteSpeech
+    | CloseSession
+    | CloseSocket
+    | Warn
+    | TranscriptEvent
+    | DtmfPressed
+    | MarkPlayed
+)
+
+Event = (
+    Connected
+    | CallStarted
+    | MediaFrame
+    | DtmfPressed
+    | MarkPlayed
+    | CallStopped
+    | SocketClosed
+    | Rejected
+    | Refused
+    | RecognitionEvent
+    | FallbackAsked
+    | FallbackSilent
+    | SessionStarted
+    | SessionFailed
+    | SessionRotated
+    | NoWords
+    | SessionClosed
+)
+
+State = Literal["waiting", "live", "ending", "over"]
+
+
+class CallMachine:
+    """The rules of one call, from the socket's opening to the last word. Pure; one thread.
+
+    :param settings: what can be set
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._state: State = "waiting"
+        self._call: CallStarted | None = None
+        self._session_open = False
+        self._refused_for: str | None = None
+        self._is_clock_told = False
+        self._moved_from: float | None = None
+        """When the audio of the stream before ended; None once this one's has begun."""
+        self.timeline = InboundTimeline()
+        self.call_time = CallTime()
+        """When the audio was said that the session and the voice detector have: long silence is cut short for them."""
+        self.rejected: Counter[str] = Counter()
+        """Messages that were not taken, by reason."""
+        self._endpointer = Endpointer(
+            start_ms=settings.vad_start_ms,
+            hangover_ms=settings.vad_hangover_ms,
+            preroll_ms=settings.vad_preroll_ms,
+            max_s=settings.utterance_max_s,
+        )
+        self._ledger = TranscriptLedger(
+            commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.partial_debounce_s
+        )
+        self._fallback_wait_s = settings.stt_fallback_timeout_ms / 1000
+        self._commands: list[Command] = []
+
+    # --- what a runner asks -----------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """``waiting`` for the start, ``live``, ``ending`` (last words), ``over``."""
+        return self._state
+
+    @property
+    def endpoint_rule(self) -> EndpointRule:
+        """To feed frames of 20 ms to without an event each; what it tells goes to ``speech_changed``."""
+        return self._endpointer.rule
+
+    @property
+    def call(self) -> CallStarted | None:
+        """Which call this is, once it has started."""
+        return self._call
+
+    def moved(self, call: CallStarted, *, heard_at: float) -> None:
+        """The live call goes on over another stream, whose clock and count begin anew.
+
+        :param heard_at: when the last audio came by the stream before: call time goes on in between
+        """
+        assert self._call is not None
+        details = {"previous_stream_sid": self._call.stream_sid}
+        self._commands.append(TranscriptEvent("call_moved", details=details))
+        self._call = call
+        self._is_clock_told = False
+        self._moved_from = heard_at
+        self.timeline.restart()
+
+    @property
+    def last_voiced_sample(self) -> int:
+        """End of the newest voiced frame of the newest utterance."""
+        return self._endpointer.last_voiced_sample
+
+    def commands(self) -> list[Command]:
+        """What is to be done, in order; empties the list."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_deadline`` must be called, or None. It may lie in the past."""
+        if self._state == "over":
+            return None
+        times = (self._endpointer.next_deadline(), self._ledger.next_deadline())
+        return min((t for t in times if t is not None), default=None)
+
+    def handle_deadline(self, *, now: float) -> None:
+        """Time has passed."""
+        self._endpoint(self._endpointer.handle_deadline(now=now), now=now)
+        self._ledger.handle_deadline(now=now)
+        self._commands += self._ledger.take()
+
+    def receive(self, event: Event, *, now: float) -> None:
+        """Something has happened. When the call is over nothing counts any more."""
+        if self._state != "over":
+            _HANDLERS[type(event)](self, event, now)
+
+    # --- the telephone -----------------------------------------------------------------------------
+
+    def _connected(self, event: Connected, now: float) -> None:
+        pass  # carries nothing that a call needs; providers that leave it out are served too
+
+    def _start(self, event: CallStarted, now: float) -> None:
+        if self._state == "live":
+            self.rejected["second_start"] += 1
+            self._refuse("a second start message on one socket", now=now)
+        elif self._state == "waiting":
+            self._state = "live"
+            self._call = event
+            self._session_open = True
+            key = StreamKey.of(event)
+            self.timeline.has_two_tracks = len(key.tracks) > 1
+            which = {"stream": key.name, "tracks": key.tracks}
+            self._commands += [TranscriptEvent("call_started", details=which), OpenSession(event), NoteSpeech(False, 0)]
+            if event.dropped_fields:
+                self.rejected["dropped_field"] += len(event.dropped_fields)
+                self._commands.append(Warn(f"left out of the start message: {'; '.join(event.dropped_fields)}"))
+        else:
+            self._reject(Rejected("second_start"), now)
+
+    def _media(self, event: MediaFrame, now: float) -> None:
+        if self._state != "live" or self._call is None:
+            self._reject(Rejected("before_start", "media outside of start and stop"), now)
+        elif event.stream_sid not in ("", self._call.stream_sid):
+            self._reject(Rejected("wrong_stream", "media for another streamSid"), now)
+        else:
+            self._hear(event, now)
+
+    def _hear(self, event: MediaFrame, now: float) -> None:
+        timeline, samples = self.timeline, len(event.payload)
+        between = self._between_streams(samples, now)
+        silence_samples = timeline.place(event.timestamp_ms, samples, event.chunk, event.sequence)
+        if timeline.unclocked_frames and not self._is_clock_told:
+            self._is_clock_told = True
+            self._commands.append(
+                Warn("the timestamps of the audio are missing or stand still; short gaps in it cannot be seen")
+            )
+        if silence_samples is None:
+            return
+        silence_samples += between
+        cut_samples = silence_samples - MAX_SILENCE_SAMPLES
+        if cut_samples > 0:
+            silence_samples = MAX_SILENCE_SAMPLES
+            # In the middle of the silence that is left: neither an end before it nor a pre-roll after it is moved.
+            end = timeline.end_sample - samples - cut_samples - self.call_time.cut_samples
+            self.call_time.cut(end - MAX_SILENCE_SAMPLES // 2, cut_samples)
+        self._commands.append(PushAudio(silence_samples, event.payload, max(cut_samples, 0)))
+
+    def _between_streams(self, samples: int, now: float) -> int:
+        """Samples that nobody heard between the stream before and this one's first frame of ``samples``; once."""
+        if self._moved_from is None:
+            return 0
+        gap = int((now - self._moved_from) * SAMPLE_RATE_HZ) - samples
+        self._moved_from = None
+        if gap < JITTER_SAMPLES:
+            return 0
+        self.timeline.restart(gap)
+        return gap
+
+    def _pass_on(self, event: DtmfPressed | MarkPlayed, now: float) -> None:
+        if self._state == "live":
+            self._commands.append(event)
+        else:
+            self._reject(Rejected("before_start", "an event outside of start and stop"), now)
+
+    def _reject(self, event: Rejected, now: float) -> None:
+        self.rejected[event.reason] += 1
+        if event.reason == "not_utf8":
+            self._refuse("a text message that is not UTF-8", now=now, code=INVALID_DATA)
+        elif event.reason in ("flood", "bad_start"):
+            self._refuse(event.detail, now=now)
+        elif self.rejected[event.reason] == 1:
+            detail = f" ({event.detail})" if event.detail else ""
+            self._commands.append(
+                Warn(f"message ignored: {event.reason}{detail}; further ones of this kind are counted only")
+            )
+
+    def _refused(self, event: Refused, now: float) -> None:
+        self._refuse(event.text, now=now, code=event.code)
+
+    def _socket_closed(self, event: SocketClosed, now: float) -> None:
+        # Who goes without a start may be anybody; there is no call of which a person should read.
+        if self._state == "live" and event.code not in _ORDERLY:
+            why = _LOSSES.get(event.code or 1006) or event.reason or "no reason given"
+            self._commands.append(Warn(f"the socket was closed without a stop message, code {event.code}: {why}"))
+        self._stop(event, now)
+
+    def _stop(self, event: CallStopped | SocketClosed, now: float) -> None:
+        if self._state == "waiting":
+            self._state = "over"
+        elif self._state == "live":
+            self._endpoint(self._endpointer.stop(), now=now)
+            self._state = "ending"
+            if self._session_open:
+                self._commands.append(CloseSession())
+            else:
+                self._finish(now)
+
+    def _refuse(self, reason: str, *, now: float, code: int = POLICY_VIOLATION) -> None:
+        if self._state in ("waiting", "live"):
+            self._refused_for = reason
+            self._commands.append(CloseSocket(code, reason))
+            self._stop(SocketClosed(code, reason), now)
+
+    # --- the audio -----------------------------------------------------------------------------------
+
+    def speech_changed(self, change: int, *, now: float) -> None:
+        """A frame was fed to ``endpoint_rule``, and this is what it told: 1 to 3."""
+        self._endpoint(self._endpointer.describe(change), now=now)
+
+    def _endpoint(self, change: SpeechBegan | SpeechEnded | None, *, now: float) -> None:
+        if change is None:
+            return
+        if isinstance(change, SpeechBegan):
+            self._ledger.begin(change.start_sample, now=now, voice_sample=change.voice_sample)
+            self._commands.append(NoteSpeech(True, change.start_sample))
+        else:
+            self._ledger.end(change.end_sample, now=now)
+            self._commands.append(NoteSpeech(False, change.end_sample, is_last=change.reason == "stopped"))
+        self._commands += self._ledger.take()
+
+    # --- the recogniser ------------------------------------------------------------------------------
+
+    def _recognized(self, event: RecognitionEvent, now: float) -> None:
+        self._ledger.receive(event, now=now)
+        self._commands += self._ledger.take()
+
+    def _fallback_asked(self, event: FallbackAsked, now: float) -> None:
+        utterance_id = self._ledger.reschedule(event.end_sample, commit_at=now + self._fallback_wait_s)
+        span = (event.start_sample, event.end_sample)
+        self._commands.append(TranscriptEvent("fallback", utterance_id, event.reason, *span, event.source))
+
+    def _fallback_silent(self, event: FallbackSilent, now: float) -> None:
+        utterance_id = self._ledger.reschedule(event.end_sample, commit_at=now)
+        if event.error:
+            what = f"failed: {event.error}"
+            self._commands += [
+                TranscriptEvent("fallback", utterance_id, what, event.start_sample, event.end_sample, event.source),
+                Warn(f"the fallback has no words for an utterance; it {what}"),
+            ]
+
+    def _session_started(self, event: SessionStarted, now: float) -> None:
+        self._commands.append(TranscriptEvent("session_started", source=event.source))
+
+    def _session_failed(self, event: SessionFailed, now: float) -> None:
+        what = f"{event.code}: {event.message}"
+        self._commands += [
+            TranscriptEvent("session_failed", text=what),
+            Warn(f"recognition {'is interrupted' if event.retrying else 'failed'}: {what.rstrip('.')}. {event.advice}"),
+        ]
+
+    def _session_rotated(self, event: SessionRotated, now: float) -> None:
+        self._commands.append(TranscriptEvent("session_rotated", text=event.reason))
+
+    def _no_words(self, event: NoWords, now: float) -> None:
+        self._commands += [
+            TranscriptEvent("no_words", start_sample=event.start_sample, end_sample=event.end_sample),
+            Warn(
+                "speech was heard for 5 s, and the recogniser returned no words: check that GCP_STT_LANGUAGE is the "
+                "language that is spoken, and what the line sounds like"
+            ),
+        ]
+
+    def _session_closed(self, event: SessionClosed, now: float) -> None:
+        self._session_open = False
+        if self._state == "ending":
+            self._finish(now)
+
+    def _finish(self, now: float) -> None:
+        self._ledger.finish(now=now)
+        self._commands += self._ledger.take()
+        self._commands += [TranscriptEvent("session_closed"), TranscriptEvent("call_ended", text=self._refused_for)]
+        self._state = "over"
+
+
+_HANDLERS: dict[type, Callable[[CallMachine, Any, float], None]] = {
+    Connected: CallMachine._connected,
+    CallStarted: CallMachine._start,
+    MediaFrame: CallMachine._media,
+    DtmfPressed: CallMachine._pass_on,
+    MarkPlayed: CallMachine._pass_on,
+    Rejected: CallMachine._reject,
+    Refused: CallMachine._refused,
+    CallStopped: CallMachine._stop,
+    SocketClosed: CallMachine._socket_closed,
+    RecognitionEvent: CallMachine._recognized,
+    FallbackAsked: CallMachine._fallback_asked,
+    FallbackSilent: CallMachine._fallback_silent,
+    SessionStarted: CallMachine._session_started,
+    SessionFailed: CallMachine._session_failed,
+    SessionRotated: CallMachine._session_rotated,
+    NoWords: CallMachine._no_words,
+    SessionClosed: CallMachine._session_closed,
+}

@@ -1,0 +1,146 @@
+"""faster-whisper: the only module that knows it. Lives in the worker process.
+
+Settings for latency: one known language, a beam of one, one temperature (no second try), no timestamps, no text of
+before, no detector of its own (there is one already). An encoder run costs the same for 1 s as for 30 s.
+
+Source: https://github.com/SYSTRAN/faster-whisper, faster_whisper/transcribe.py
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fastcall.errors import UsageError
+from fastcall.whisper.audio import level_db, split_at_quiet, to_16k
+from fastcall.whisper.policy import SILENT_LEVEL_DB, is_invented, language_of
+
+__all__ = ["Engine", "EngineOptions", "check_model"]
+
+_WANTED: Final = ("model.bin", "config.json", "tokenizer.json")
+_HOW: Final = (
+    "name a directory with a model in CTranslate2's format (model.bin, config.json, tokenizer.json, vocabulary.*), or "
+    "one of faster-whisper's names: tiny, base, small, medium, large-v3, turbo"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Which model, and how it is run."""
+
+    model: str
+    """A directory, or a name that faster-whisper knows or finds on the Hugging Face hub."""
+    compute_type: str = "default"
+    threads: int = 2
+
+
+def check_model(model: str) -> None:
+    """Whether ``model`` may be one, as far as can be told before it is loaded.
+
+    :raises UsageError: a directory that is not there or not complete
+    """
+    path = Path(model)
+    if path.is_dir():
+        missing = [name for name in _WANTED if not (path / name).is_file()]
+        if not list(path.glob("vocabulary.*")):
+            missing.append("vocabulary.json or vocabulary.txt")
+        if missing:
+            raise UsageError(f"WHISPER_MODEL={model}: there is no {', '.join(missing)} in this directory; {_HOW}")
+    elif os.sep in model and (path.is_absolute() or model.startswith(".") or path.exists()):
+        raise UsageError(f"WHISPER_MODEL={model}: there is no such directory; {_HOW}")
+
+
+class Engine:
+    """A loaded model. One thread.
+
+    :raises UsageError: it cannot be loaded; the message says what to do
+    """
+
+    def __init__(self, options: EngineOptions) -> None:
+        check_model(options.model)
+        self._name = options.model
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise UsageError(f"Whisper is not installed ({error}): pip install 'fastcall[whisper]'") from error
+        try:
+            self._model: Any = WhisperModel(
+                options.model,
+                compute_type=options.compute_type,
+                cpu_threads=options.threads,
+                local_files_only=_is_offline() or Path(options.model).is_dir(),
+            )
+        except Exception as error:
+            # Of the hub, of ctranslate2, of a file that is damaged: a dozen kinds, and one thing to do about them.
+            raise UsageError(_why_compute_type(options.compute_type, error) or _why(options.model, error)) from error
+        self.is_multilingual = bool(self._model.model.is_multilingual)
+
+    def lacks(self, language: str) -> bool:
+        """Whether the model does not have the language of this BCP 47 tag."""
+        return language_of(language) not in self._model.supported_languages
+
+    def recognize(self, pcm: bytes, language: str) -> str:
+        """The words in LINEAR16 at 8 kHz; empty if there are none."""
+        audio = to_16k(pcm)
+        texts = []
+        for piece in split_at_quiet(audio):
+            level = level_db(piece)
+            if level <= SILENT_LEVEL_DB:
+                continue  # a second of work, of which only an invention could come
+            segments, _ = self._model.transcribe(
+                piece,
+                language=language_of(language),
+                beam_size=1,
+                temperature=0.0,
+                condition_on_previous_text=False,
+                without_timestamps=True,
+                vad_filter=False,
+            )
+            heard = list(segments)  # decoding happens here
+            text = " ".join(segment.text.strip() for segment in heard).strip()
+            silence = min((segment.no_speech_prob for segment in heard), default=1.0)
+            if text and not is_invented(text, no_speech_probability=silence, level_db=level):
+                texts.append(text)
+        return " ".join(texts)
+
+    def warm_up(self, language: str) -> None:
+        """Have everything loaded that the first utterance would wait for.
+
+        :raises UsageError: the model loads and does not decode; one of 128 mel bands without its
+            ``preprocessor_config.json`` is such
+        """
+        noise = np.random.default_rng(0).normal(0, 300, 8000).astype("<i2")
+        try:
+            self.recognize(noise.tobytes(), language)
+        except Exception as error:  # whatever a model raises that does not fit together
+            raise UsageError(_why(self._name, error)) from error
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def _why_compute_type(compute_type: str, error: Exception) -> str:
+    """What is wrong with the compute type; empty if ``error`` is about something else."""
+    if "compute type" not in str(error):
+        return ""
+    from ctranslate2 import get_supported_compute_types
+
+    usable = ", ".join(["default", *sorted(get_supported_compute_types("cpu"))])
+    return f"WHISPER_COMPUTE_TYPE={compute_type} cannot be used: {error}; this machine has {usable}"
+
+
+def _why(model: str, error: Exception) -> str:
+    what = " ".join(str(error).split())[:300] or type(error).__name__
+    if Path(model).is_dir():
+        return f"WHISPER_MODEL={model} cannot be used: {what}; {_HOW}"
+    if _is_offline():
+        return (
+            f"WHISPER_MODEL={model} is not on this machine, and HF_HUB_OFFLINE forbids to download it: unset that "
+            f"once, or {_HOW}"
+        )
+    return f"WHISPER_MODEL={model} cannot be had: {what}; {_HOW}"

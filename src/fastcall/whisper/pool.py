@@ -1,0 +1,287 @@
+"""The Whisper workers, and the utterances that wait for them: bounded, the urgent first, each with a time limit.
+
+A worker has one utterance at a time. One that dies is started again; one that takes too long is killed first, because
+nothing else stops a model that is at work. Everything here lives on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from fastcall.errors import RecognizerError, UsageError
+from fastcall.retry import Backoff
+from fastcall.whisper.engine import EngineOptions, check_model
+from fastcall.whisper.frames import HEADER, pack
+
+__all__ = ["WhisperFallback"]
+
+log = logging.getLogger("fastcall.whisper")
+
+MAX_WAITING: Final = 64
+"""Utterances that wait at once; further ones are refused. Of those that are not urgent, half as many."""
+START_TIMEOUT_S: Final = 1800.0  # a model may have to be downloaded
+SAY_EVERY_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 2.0
+_MODULE: Final = "fastcall.whisper.worker"
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    pcm: bytes
+    language: str
+    answer: asyncio.Future[str]
+
+
+class WhisperFallback:
+    """Fulfils ``Fallback`` by worker processes. One event loop; shared by its calls.
+
+    :param language: BCP 47; a model that lacks it is refused at the start
+    :param workers: processes, each with a model of its own
+    :param limit_s: an utterance that takes a worker longer is given up, and the worker with it
+    """
+
+    source = "whisper"
+
+    def __init__(
+        self,
+        options: EngineOptions,
+        *,
+        language: str,
+        workers: int = 1,
+        limit_s: float = 20.0,
+        engine: str | None = None,
+    ) -> None:
+        check_model(options.model)
+        self._model = options.model
+        arguments = {**asdict(options), "language": language}
+        if engine is not None:
+            arguments["engine"] = engine
+        self._urgent: deque[_Job] = deque()
+        self._patient: deque[_Job] = deque()
+        self._workers = [_Worker(self, [json.dumps(arguments)], limit_s) for _ in range(workers)]
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Start the workers; returns when all have loaded their model.
+
+        :raises UsageError: one cannot; the message says what to do
+        """
+        log.info("loading the Whisper model %s", self._model)
+        began_at = time.monotonic()
+        starts = [asyncio.create_task(worker.start()) for worker in self._workers]
+        while True:
+            done, waiting = await asyncio.wait(starts, timeout=SAY_EVERY_S, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [task.exception() for task in done if task.exception() is not None]
+            if failed:
+                await self.aclose()
+                await asyncio.gather(*starts, return_exceptions=True)
+                raise failed[0]  # type: ignore[misc]
+            if not waiting:
+                break
+            seconds = time.monotonic() - began_at
+            log.info(
+                "still loading the Whisper model %s, %.0f s so far (the first time it is downloaded)",
+                self._model,
+                seconds,
+            )
+        log.info("the Whisper model %s is ready, after %.1f s", self._model, time.monotonic() - began_at)
+
+    @property
+    def waiting(self) -> int:
+        """Utterances that no worker has yet."""
+        return len(self._urgent) + len(self._patient)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are ready."""
+        return [worker.pid for worker in self._workers if worker.is_ready and worker.pid is not None]
+
+    async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
+        """See the port."""
+        if self._is_closed:
+            raise RecognizerError("CANCELLED", "the fallback is closed")
+        if self.waiting >= (MAX_WAITING if urgent else MAX_WAITING // 2):
+            raise RecognizerError("RESOURCE_EXHAUSTED", f"{self.waiting} utterances wait for Whisper")
+        job = _Job(pcm, language, asyncio.get_running_loop().create_future())
+        queue = self._urgent if urgent else self._patient
+        queue.append(job)
+        self.dispatch()
+        try:
+            return await job.answer
+        finally:
+            if job in queue:
+                queue.remove(job)
+
+    async def aclose(self) -> None:
+        """End the workers."""
+        self._is_closed = True
+        for job in (*self._urgent, *self._patient):
+            _fail(job, "CANCELLED", "the fallback is closed")
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    def dispatch(self) -> None:
+        """Give what waits to workers that are free."""
+        for worker in self._workers:
+            if worker.is_free and (queue := self._urgent or self._patient):
+                worker.take(queue.popleft())
+
+
+class _Worker:
+    """One process, started again when it ends."""
+
+    def __init__(self, pool: WhisperFallback, arguments: Sequence[str], limit_s: float) -> None:
+        self._pool = pool
+        self._arguments = arguments
+        self._limit_s = limit_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._job: _Job | None = None
+        self._number = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._backoff = Backoff()
+        self._is_closed = False
+        self.is_ready = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it can take an utterance."""
+        return self.is_ready and self._job is None
+
+    @property
+    def pid(self) -> int | None:
+        """Of its process."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Returns when the model is loaded. :raises UsageError: it cannot be"""
+        self._ready = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep())
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise UsageError(f"the Whisper model was not loaded within {START_TIMEOUT_S:g} s") from None
+
+    async def stop(self) -> None:
+        """Close its input and wait for its end; kill one that is at work, because nobody waits for that any more."""
+        self._is_closed = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            assert process.stdin is not None
+            process.stdin.close()
+            if self._job is not None:
+                process.kill()
+            await _reap(process)
+        if self._keeper is not None:
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    def take(self, job: _Job) -> None:
+        """Have it recognised."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._job, self._number = job, self._number + 1
+        self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_long)
+        # One utterance at a time: the pipe's buffer holds no more than that.
+        self._process.stdin.write(pack({"number": self._number, "language": job.language}, job.pcm))
+
+    async def _keep(self) -> None:
+        """The process and its successors."""
+        while not self._is_closed:
+            await self._live()
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_exception(UsageError("the Whisper worker ended while it loaded its model"))
+            if self._ready is not None and self._ready.exception() is not None:
+                return
+            if not self._is_closed:
+                wait_s = self._backoff.failed(jitter=1.0)
+                log.warning("a Whisper worker has ended; starting another in %.1f s", wait_s)
+                await asyncio.sleep(wait_s)
+
+    async def _live(self) -> None:
+        """One process, from its start to its end."""
+        process = self._process = await asyncio.create_subprocess_exec(
+            # -P: a module in the working directory must not come before an installed one.
+            *(sys.executable, "-P", "-m", _MODULE, *self._arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            while True:
+                head_bytes, _ = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
+                self._receive(json.loads(await process.stdout.readexactly(head_bytes)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # it has ended, or is about to
+        except (ValueError, KeyError) as error:
+            log.error("the Whisper worker sent what is no message: %r", error)
+        finally:
+            self.is_ready = False
+            await _reap(process)
+            self._end_job("INTERNAL", "the Whisper worker has ended")
+
+    def _receive(self, head: dict[str, Any]) -> None:
+        if "refused" in head:
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_exception(UsageError(head["refused"]))
+            else:
+                log.error("the Whisper worker cannot start again: %s", head["refused"])
+        elif "ready" in head:
+            self.is_ready = True
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_result(None)
+            self._pool.dispatch()
+        elif head["number"] == self._number and self._job is not None:
+            self._backoff.succeeded()
+            self._answer(head)
+
+    def _answer(self, head: dict[str, Any]) -> None:
+        job = self._free()
+        if job is not None and not job.answer.done():
+            if "text" in head:
+                job.answer.set_result(head["text"])
+            else:
+                _fail(job, "INTERNAL", head["error"])
+        self._pool.dispatch()
+
+    def _too_long(self) -> None:
+        log.warning("Whisper took longer than %g s; killing its worker", self._limit_s)
+        self._end_job("DEADLINE_EXCEEDED", f"no answer within {self._limit_s:g} s")
+        self.is_ready = False
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    def _end_job(self, code: str, message: str) -> None:
+        job = self._free()
+        if job is not None:
+            _fail(job, code, message)
+
+    def _free(self) -> _Job | None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        job, self._job = self._job, None
+        return job
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    """Wait for its end; kill it if it does not end."""
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _fail(job: _Job, code: str, message: str) -> None:
+    if not job.answer.done():
+        job.answer.set_exception(RecognizerError(code, message))

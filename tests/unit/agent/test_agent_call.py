@@ -1,0 +1,195 @@
+"""What a handler sees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fastcall._codec import mulaw_encode
+from fastcall.agent.call import MAX_READERS, MAX_WAITING_EVENTS, MAX_WAITING_UTTERANCES, Call
+from fastcall.agent.heard_text import Heard
+from fastcall.audio.wav import write_wav
+from fastcall.errors import BacklogError, UsageError
+from fastcall.events import Amendment, BargeIn, CallStarted, DtmfPressed, MarkPlayed, Partial, Utterance
+from fastcall.metrics import Metrics
+from handsets import Twilio
+
+
+def make(metrics: Metrics | None = None) -> tuple[Call, Twilio]:
+    twilio = Twilio()
+    started = CallStarted("MZ1", "CA1", "AC1", custom_parameters={"a": "b"})
+    return Call(started, twilio, twilio, metrics=metrics), twilio
+
+
+async def test_utterances_come_in_order_until_the_end_and_those_without_words_do_not() -> None:
+    call, _ = make()
+    spoken = [Utterance(1, "hello", 100, 200), Utterance(2, "", 250, 270), Utterance(3, "world", 300, 400)]
+    for utterance in spoken:
+        call.deliver(utterance)
+    call.finish()
+    assert [u async for u in call.utterances()] == [spoken[0], spoken[2]]
+    assert call.is_over
+
+
+async def test_a_slow_handler_loses_the_oldest_and_it_is_counted() -> None:
+    metrics = Metrics()
+    call, _ = make(metrics)
+    for number in range(MAX_WAITING_UTTERANCES + 2):
+        call.deliver(Utterance(number, str(number), 0, 0))
+    call.finish()
+    assert (await anext(call.utterances())).id == 2
+    assert metrics.agent_events_dropped == 2
+
+
+async def test_events_are_all_there_is_and_a_partial_that_waits_gives_way_to_the_next() -> None:
+    call, _ = make()
+    events = call.events()
+    told = [
+        Partial(1, "hel"), Partial(1, "hello"), Utterance(1, "hello", 0, 9), Amendment(1, "hallo"),
+        Utterance(2, "", 9, 9),
+        BargeIn(3, "heard", 100), DtmfPressed("5"), MarkPlayed("mine"), Partial(3, "x"), Partial(4, "y"),
+    ]  # fmt: skip
+    for event in told:
+        call.deliver(event)
+    call.finish()
+    assert [event async for event in events] == told[1:]
+    assert [event async for event in call.events()] == []
+
+
+async def test_events_that_nobody_reads_are_bounded() -> None:
+    metrics = Metrics()
+    call, _ = make(metrics)
+    events = call.events()
+    for number in range(MAX_WAITING_EVENTS + 1):
+        call.deliver(DtmfPressed(str(number % 10)))
+    call.finish()
+    assert len([event async for event in events]) == MAX_WAITING_EVENTS
+    assert metrics.agent_events_dropped == 1
+    call, _ = make()
+    readers = [call.events() for _ in range(MAX_READERS)]
+    with pytest.raises(RuntimeError, match="readers"):
+        call.events()
+    assert len(readers) == MAX_READERS
+
+
+async def test_keys_parameters_and_state() -> None:
+    call, _ = make()
+    for key in "12#":
+        call.deliver(DtmfPressed(key))
+    call.state["menu"] = 1
+    call.finish()
+    keys = call.keys()
+    assert [key async for key in keys] == ["1", "2", "#"]
+    assert (call.parameters["a"], call.state, call.call_sid, call.stream_sid) == ("b", {"menu": 1}, "CA1", "MZ1")
+    with pytest.raises(TypeError):
+        call.parameters["a"] = "c"  # type: ignore[index]
+
+
+async def test_audio_marks_and_clear_have_twilios_fields() -> None:
+    call, twilio = make()
+    call.say(b"\xff\x00")
+    call.say(b"")
+    call.mark("m")
+    heard = call.clear()
+    assert [json.dumps(message) for message in twilio.sent] == [
+        '{"event": "media", "streamSid": "MZ1", "media": {"payload": "/wA="}}',
+        '{"event": "mark", "streamSid": "MZ1", "mark": {"name": "fastcall:1"}}',
+        '{"event": "mark", "streamSid": "MZ1", "mark": {"name": "m"}}',
+        '{"event": "clear", "streamSid": "MZ1"}',
+    ]
+    call.speaker.echoed("fastcall:1")
+    assert (await heard).text == ""
+    call.hangup()
+    assert twilio.closed[0][0] == 1000
+
+
+async def test_nothing_is_said_at_once_and_as_a_whole() -> None:
+    call, twilio = make()
+    assert await call.say(b"") == Heard("", 0, True)
+    assert twilio.sent == []
+
+
+@pytest.mark.parametrize(("data", "says"), [(b"ID3\x03\0" + bytes(99), "MP3"), (b"OggS\0" + bytes(99), "Ogg")])
+async def test_compressed_audio_is_refused_where_it_is_said(data: bytes, says: str) -> None:
+    call, twilio = make()
+    with pytest.raises(UsageError, match=says):
+        call.say(data)
+    assert twilio.sent == []
+
+
+@pytest.mark.parametrize("name", ["fastcall:7", "x" * 1025])
+async def test_a_marks_name_that_cannot_be(name: str) -> None:
+    call, _ = make()
+    with pytest.raises(ValueError, match="mark's name"):
+        call.mark(name)
+
+
+async def test_pcm_wav_files_and_other_rates_are_what_the_telephone_takes() -> None:
+    pcm = struct.pack("<400h", *range(0, 8000, 20))
+    wav = b"RIFF" + struct.pack("<I4s4sIHHIIHH4sI", 36 + len(pcm), b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16,
+                                b"data", len(pcm)) + pcm  # fmt: skip
+    for audio, options in ((pcm, {"encoding": "pcm"}), (wav, {}), (write_wav(mulaw_encode(pcm)), {"encoding": "pcm"})):
+        call, twilio = make()
+        call.say(audio, **options)  # type: ignore[arg-type]
+        assert twilio.audio == mulaw_encode(pcm)
+    call, twilio = make()
+    call.say(pcm, encoding="pcm", rate_hz=16_000)
+    assert len(twilio.audio) == 200
+    with pytest.raises(ValueError, match="rate_hz"):
+        call.say(pcm, rate_hz=7)
+
+
+async def test_an_iterator_is_played_as_it_comes() -> None:
+    call, twilio = make()
+    given = asyncio.Event()
+
+    async def voice() -> AsyncIterator[bytes]:
+        for piece in (b"\x01" * 100, b"\x02" * 60):
+            yield piece
+        given.set()
+
+    speech = call.say(voice(), text="one two", word_ends_ms=[15, 20])
+    async with asyncio.timeout(5):
+        await given.wait()
+    assert twilio.audio == b"\x01" * 100 + b"\x02" * 60
+    for mark in twilio.marks:
+        call.speaker.echoed(mark)
+    assert await speech == Heard("one two", 20, True)
+
+
+async def test_the_rest_of_an_answer_that_was_interrupted_is_not_played() -> None:
+    """An agent that is still reading its model's sentences does not talk over the caller."""
+    call, twilio = make()
+    call.say(bytes(160), text="one")
+    call.deliver(BargeIn(2, "", 0))
+    assert await call.say(bytes(160), text="two") == Heard("", 0, False)
+    call.deliver(Utterance(2, "", 0, 1))
+    call.say(bytes(160), text="three")
+    assert len(twilio.audio) == 320
+
+
+async def test_when_it_is_over_nothing_is_said_and_nobody_waits() -> None:
+    call, twilio = make()
+    call.finish()
+    assert (await call.say(b"\xff" * 160, text="too late")).text == ""
+    assert twilio.sent == []
+    call.mark("m")
+    assert (await call.clear()).ms == 0
+    assert twilio.sent == []
+
+
+async def test_what_is_no_audio_is_refused() -> None:
+    call, _ = make()
+    for audio in ([b"a list"], "text", None):
+        with pytest.raises(TypeError, match="say bytes"):
+            call.say(audio)  # type: ignore[arg-type]
+
+
+async def test_too_much_is_refused() -> None:
+    call, _ = make()
+    with pytest.raises(BacklogError):
+        call.say(bytes(2_400_001))

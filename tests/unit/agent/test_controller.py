@@ -1,0 +1,343 @@
+"""The side of the AI in a call, by its runner: what it is told, when it is stopped, what it is measured by."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastcall._codec import mulaw_decode
+from fastcall.agent.blocking import BlockingCall
+from fastcall.agent.call import Call
+from fastcall.agent.controller import Handler
+from fastcall.events import BargeIn, CallEvent, MarkPlayed, TranscriptEvent
+from fastcall.metrics import Metrics
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.server.call_runner import CallRunner
+from fastcall.settings import Settings
+from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
+from handsets import Twilio
+from peers import ScriptedRecognizer, turns
+
+VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
+
+
+class Ear:
+    """Voice is what is not silence."""
+
+    def is_speech(self, pcm: bytes) -> bool:
+        return any(pcm)
+
+
+class Stage:
+    """A call whose every frame the test decides."""
+
+    def __init__(self, handler: Handler, *, prompt: bytes = b"", **settings: Any) -> None:
+        self.recognizer, self.twilio, self.metrics = ScriptedRecognizer(), Twilio(), Metrics()
+        self.events: list[TranscriptEvent] = []
+        self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
+        self.runner = CallRunner(
+            self.twilio,
+            settings=Settings(**settings),
+            recognizer=self.recognizer,
+            config=StreamConfig("en-US", "default"),
+            voice=Ear(),
+            sink=lambda event, key, stream_sid: self.events.append(event),
+            handler=handler,
+            prompt=prompt,
+            metrics=self.metrics,
+        )
+        self._frame = 0
+        for message in (self.messages.connected(), self.messages.start({})):
+            self.runner.message_received(message.encode())
+
+    async def hear(self, *frames: bytes) -> None:
+        for frame in frames:
+            payload = PhoneAudio(frame, tail_s=0).payload(0)
+            self.runner.message_received(self.messages.media(self._frame, payload).encode())
+            self._frame += 1
+        await self.turn()
+
+    async def recognise(self, text: str, *, is_final: bool, end_ms: int) -> None:
+        self.recognizer.streams[0].results(StreamResult(text, is_final, 8 * end_ms))
+        await self.turn()
+
+    async def echo(self, *marks: str) -> None:
+        for mark in marks:
+            self.runner.message_received(self.messages.mark(mark).encode())
+        await self.turn()
+
+    @staticmethod
+    async def turn() -> None:
+        await turns(10)
+
+    def told(self, *names: str) -> list[TranscriptEvent]:
+        return [event for event in self.events if event.event in names]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await _tick()
+
+    async def end(self) -> None:
+        self.runner.message_received(self.messages.stop().encode())
+        self.runner.socket_closed(1000, "")
+        await self.turn()
+        over: list[None] = []
+        self.runner.on_over(lambda: over.append(None))
+        async with asyncio.timeout(5):
+            while not over:
+                # Where speech had no words it is asked again, once: of another stream, which ends as well.
+                for stream in self.recognizer.streams:
+                    if stream.half_closed:
+                        stream.end(StreamEnd("OK"))
+                await _tick()
+        await self.turn()
+
+
+async def _tick() -> None:
+    """Let timers fire: until a millisecond has passed."""
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(0.001, passed.set_result, None)
+    await passed
+
+
+async def speaks(call: Call) -> None:
+    """Says ten seconds at once, and keeps what happens."""
+    call.state["events"] = events = []
+    talkers.append(events)
+    call.say(b"\x01" * 80_000, text="one two three four five six seven eight nine ten")
+    async for event in call.events():
+        events.append(event)
+
+
+talkers: list[list[CallEvent]] = []
+
+
+async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_heard() -> None:
+    stage = Stage(speaks)
+    await stage.turn()
+    assert stage.twilio.events.count("media") == 10
+    await stage.hear(*[SILENCE] * 10)
+    await stage.echo(*stage.twilio.marks[:9])
+    await stage.hear(VOICE, VOICE)
+    assert "clear" not in stage.twilio.events
+    await stage.hear(VOICE)
+    assert stage.twilio.events[-1] == "clear"
+    (barge_in,) = stage.told("barge_in")
+    assert (barge_in.utterance_id, barge_in.text) == (1, "one two")
+    assert barge_in.details is not None
+    assert 1800 <= barge_in.details["heard_ms"] <= 2000
+    assert [e.heard_text for e in talkers[-1] if isinstance(e, BargeIn)] == ["one two"]
+    begin, cut = stage.told("agent_audio")
+    assert begin.details == {"speech_id": 1, "state": "begin"}
+    assert cut.details is not None
+    assert (cut.details["state"], cut.details["heard_text"]) == ("cut", "one two")
+    await stage.echo(*stage.twilio.marks[9:])
+    # Nobody speaks any more: the rest of the caller's sentence interrupts nothing.
+    await stage.hear(*[VOICE] * 50)
+    assert stage.metrics.barge_ins == 1
+    assert sum(stage.metrics.barge_in_seconds.counts) == 1
+    await stage.end()
+
+
+@pytest.mark.parametrize("settings", [{"barge_in": False}, {"barge_in_min_ms": 400}, {"barge_in_min_words": 2}])
+async def test_a_cough_does_not_stop_it_where_that_is_set(settings: dict[str, Any]) -> None:
+    stage = Stage(speaks, **settings)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 5, *[SILENCE] * 40)
+    await stage.recognise("uh", is_final=True, end_ms=300)
+    assert stage.told("utterance_end")
+    assert "clear" not in stage.twilio.events
+    await stage.end()
+
+
+async def test_so_much_voice_stops_it() -> None:
+    stage = Stage(speaks, barge_in_min_ms=200)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 9)
+    assert "clear" not in stage.twilio.events
+    await stage.hear(*[VOICE] * 3)
+    await stage.until(lambda: "clear" in stage.twilio.events)
+    await stage.end()
+
+
+async def test_so_many_words_stop_it() -> None:
+    stage = Stage(speaks, barge_in_min_words=2)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
+    await stage.recognise("stop", is_final=False, end_ms=500)
+    assert "clear" not in stage.twilio.events
+    await stage.recognise("stop it", is_final=False, end_ms=600)
+    await stage.until(lambda: "clear" in stage.twilio.events)
+    await stage.end()
+
+
+async def answers(call: Call) -> None:
+    async for utterance in call.utterances():
+        call.say(b"\x01" * 320, text=f"you said {utterance.text}")
+        call.say(b"\x01" * 320, text="and that is no first response")
+
+
+async def test_each_turn_is_measured_with_its_parts() -> None:
+    stage = Stage(answers)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.recognise("hello", is_final=True, end_ms=600)
+    (response,) = stage.told("first_response")
+    assert response.utterance_id == 1
+    assert response.details is not None
+    parts = [response.details[f"{part}_ms"] for part in ("endpointing", "commit", "agent", "first_audio")]
+    assert sum(parts) == pytest.approx(response.details["total_ms"], abs=0.5)
+    for name in ("first_response", "turn_endpointing", "turn_commit", "turn_agent", "turn_first_audio"):
+        assert sum(getattr(stage.metrics, f"{name}_seconds").counts) == 1
+    assert len(stage.told("agent_audio")) == 2
+    await stage.end()
+    assert [e.details["state"] for e in stage.told("agent_audio") if e.details] == ["begin", "begin", "cut", "cut"]
+
+
+async def test_what_the_caller_said_can_be_had_if_it_is_kept() -> None:
+    kept: list[bytes] = []
+
+    async def keeps(call: Call) -> None:
+        call.keep_audio(5)
+        async for utterance in call.utterances():
+            kept.append(call.audio(utterance.start_ms, utterance.end_ms))
+
+    stage = Stage(keeps)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.recognise("hello", is_final=True, end_ms=600)
+    assert kept == [mulaw_decode(SILENCE * 10 + VOICE * 20)]
+    await stage.end()
+
+
+async def test_keys_and_marks_reach_the_handler_and_our_own_marks_do_not() -> None:
+    stage = Stage(speaks)
+    await stage.turn()
+    stage.runner.message_received(stage.messages.dtmf("7").encode())
+    await stage.echo("mine", "fastcall:1")
+    assert [type(event).__name__ for event in talkers[-1]] == ["DtmfPressed", "MarkPlayed"]
+    await stage.end()
+
+
+async def marks_and_stops(call: Call) -> None:
+    talkers.append([])
+    events = call.events()
+    call.say(bytes(80_000))
+    call.mark("behind")
+    call.clear()
+    talkers[-1] += [event async for event in events]
+
+
+async def test_a_mark_that_was_not_sent_yet_when_all_was_cleared_is_told_once_it_is_back() -> None:
+    stage = Stage(marks_and_stops)
+    await stage.turn()
+    await stage.echo(*stage.twilio.marks)
+    await stage.end()
+    assert [event.name for event in talkers[-1] if isinstance(event, MarkPlayed)] == ["behind"]
+
+
+async def fails(call: Call) -> None:
+    raise RuntimeError("no answer")
+
+
+async def ends_the_process(call: Call) -> None:
+    sys.exit("no answer")
+
+
+async def has_a_reply_that_ends_the_process(call: Call) -> None:
+    await call.answer(ends_the_process)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("handler", [ends_the_process, has_a_reply_that_ends_the_process])
+async def test_a_handler_that_would_end_the_process_ends_alone(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(handler)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.recognise("hello", is_final=True, end_ms=600)
+    assert "SystemExit('no answer')" in caplog.text
+    assert stage.metrics.agent_failures == 1
+    await stage.end()
+
+
+@pytest.mark.parametrize(("prompt", "audio"), [(b"", b""), (b"\x07" * 400, b"\x07" * 400)])
+async def test_when_it_fails_the_caller_hears_the_prompt_or_silence(
+    prompt: bytes, audio: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(fails, prompt=prompt)
+    await stage.turn()
+    assert stage.twilio.audio == audio
+    assert "the handler failed; the call goes on without it call=CA1" in caplog.text
+    assert "RuntimeError: no answer" in caplog.text
+    assert stage.metrics.agent_failures == 1
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    assert stage.told("utterance_begin")
+    await stage.end()
+
+
+async def test_a_plain_function_gets_a_thread() -> None:
+    threads: list[int] = []
+
+    def handler(call: BlockingCall) -> None:
+        threads.append(threading.get_ident())
+
+    stage = Stage(handler)
+    await stage.until(lambda: threads)
+    assert threads != [threading.get_ident()]
+    await stage.end()
+
+
+async def test_a_handler_that_keeps_the_loop_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fastcall.aio.stall_monitor.STALL_S", 0.01)
+
+    async def keeps(call: Call) -> None:
+        for _ in range(2):
+            until = time.monotonic() + 0.015
+            while time.monotonic() < until:
+                pass
+            await asyncio.sleep(0)
+
+    with caplog.at_level(logging.WARNING, "fastcall"):
+        stage = Stage(keeps)
+        await stage.turn()
+    assert stage.metrics.agent_stalls == 2
+    assert caplog.text.count("kept the event loop") == 1
+    await stage.end()
+
+
+async def test_a_peer_that_confirms_no_clear_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fastcall.agent.player.CLEAR_TIMEOUT_S", 0.01)
+    done: list[object] = []
+
+    async def clears(call: Call) -> None:
+        call.say(b"\x01" * 1600)
+        done.append(await call.clear())
+
+    stage = Stage(clears)
+    await stage.until(lambda: done)
+    assert "did not come back within 1 s of clear" in caplog.text
+    assert stage.metrics.clears_overdue == 1
+    await stage.end()
+
+
+async def test_audio_that_cannot_be_made_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken():  # type: ignore[no-untyped-def]
+        yield b"\x01" * 160
+        raise OSError("no voice")
+
+    async def tries(call: Call) -> None:
+        call.say(broken())
+
+    stage = Stage(tries)
+    await stage.turn()
+    assert "the audio of a say() failed" in caplog.text
+    assert stage.twilio.audio == b"\x01" * 160
+    await stage.end()

@@ -1,0 +1,81 @@
+"""Audio as a handler gives it becomes the telephone's, piece by piece."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcall._codec import mulaw_decode, mulaw_encode
+from fastcall._resample import Resampler
+from fastcall.agent.outbound import Encoding, OutboundAudio
+
+
+def all_of(audio: OutboundAudio, size: int) -> bytes:
+    taken = b""
+    while not audio.is_empty:
+        taken += audio.take(size)
+    return taken
+
+
+# What begins as a file does is no samples; see tests/unit/audio/test_sniff.py.
+SAMPLES = st.binary(max_size=4000).map(lambda data: b"\x55" * min(2, len(data)) + data[2:])
+
+
+@given(SAMPLES, st.integers(1, 900), st.lists(st.integers(1, 700), max_size=6))
+def test_mu_law_of_the_telephone_goes_through_as_it_is(data: bytes, size: int, pieces: list[int]) -> None:
+    audio, position = OutboundAudio(), 0
+    for piece in pieces:
+        audio.feed(data[position : position + piece])
+        position += piece
+    audio.feed(data[position:])
+    assert audio.total_samples is None
+    audio.end()
+    assert audio.total_samples == audio.waiting_samples == len(data)
+    assert all_of(audio, size) == data
+
+
+@given(
+    SAMPLES,
+    st.sampled_from(["pcm", "mulaw"]),
+    st.sampled_from([8000, 16_000, 22_050, 24_000]),
+    st.integers(100, 900),
+)
+def test_all_else_is_what_the_whole_would_be(data: bytes, encoding: Encoding, rate_hz: int, size: int) -> None:
+    audio = OutboundAudio(encoding, rate_hz)
+    audio.feed(data)
+    audio.end()
+    pcm = data[: len(data) & ~1] if encoding == "pcm" else mulaw_decode(data)
+    if rate_hz != 8000:
+        resampler = Resampler(rate_hz)
+        pcm = resampler.push(pcm) + resampler.flush()
+    wanted = mulaw_encode(pcm) if rate_hz != 8000 or encoding == "pcm" else data
+    total = audio.total_samples
+    assert all_of(audio, size) == wanted
+    assert total == len(wanted)
+
+
+def test_half_a_sample_waits_for_its_other_half() -> None:
+    audio = OutboundAudio("pcm")
+    audio.feed(b"\x00")
+    assert (audio.take(10), audio.waiting_samples, audio.is_empty) == (b"", 0, False)
+    audio.feed(b"\x10")
+    assert audio.take(10) == mulaw_encode(b"\x00\x10")
+    audio.feed(b"\x01")
+    audio.end()
+    assert audio.is_empty
+
+
+def test_what_is_dropped_is_empty() -> None:
+    audio = OutboundAudio("pcm", 24_000)
+    audio.feed(bytes(1000))
+    audio.drop()
+    assert audio.is_empty
+    assert audio.take(100) == b""
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="encoding"):
+        OutboundAudio("mp3")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="rate_hz"):
+        OutboundAudio("pcm", 8001)

@@ -1,0 +1,137 @@
+"""A call's audio on its way to the voice detector, and the silence of its gaps, which costs little however long it is.
+
+Judged against the plain way: each 20 ms decoded, asked about, and fed to the endpointing, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastcall._codec import Ear, EndpointRule, mulaw_decode
+from fastcall.audio.tones import synthesize
+from fastcall.audio.vad import WebRtcVoiceDetector
+
+FRAME = 160
+SILENCE = b"\xff"
+GAP = 5 * 8000
+SPEECH = synthesize("[40] apple [140] arrow autumn [60] badge", encoding="mulaw")
+
+
+class Loudness:
+    """A detector that hears whatever is not silence."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def is_speech(self, pcm: bytes) -> bool:
+        self.heard.append(pcm)
+        return any(pcm)
+
+
+def rule(hangover_frames: int = 5, max_samples: int = 10**6) -> EndpointRule:
+    return EndpointRule(
+        onset_frames=2,
+        onset_window_frames=4,
+        hangover_frames=hangover_frames,
+        hangover_voiced_frames=hangover_frames // 10,
+        settle_samples=800,
+        preroll_samples=1600,
+        max_samples=max_samples,
+    )
+
+
+def seen(endpoint: EndpointRule, change: int) -> tuple[int, ...]:
+    return change, endpoint.start_sample, endpoint.voice_sample, endpoint.last_voiced_sample
+
+
+def in_frames(
+    parts: list[tuple[int, bytes]], is_speech: Callable[[bytes], bool], endpoint: EndpointRule
+) -> tuple[list[tuple[int, ...]], bytes]:
+    """The plain way: what changed, and what is left."""
+    audio = b"".join(SILENCE * silence + codes for silence, codes in parts)
+    changes = []
+    for at in range(0, len(audio) - FRAME + 1, FRAME):
+        change = endpoint.feed(is_speech(mulaw_decode(audio[at : at + FRAME])), at + FRAME, 7.0)
+        if change:
+            changes.append(seen(endpoint, change))
+    return changes, audio[len(audio) - len(audio) % FRAME :]
+
+
+def at_once(parts: list[tuple[int, bytes]], ear: Ear, endpoint: EndpointRule) -> tuple[list[tuple[int, ...]], bytes]:
+    changes: list[tuple[int, ...]] = []
+    for silence, codes in parts:
+        ear.hear(endpoint, silence, codes, 7.0, lambda change: changes.append(seen(endpoint, change)))
+    return changes, ear.unheard
+
+
+spoken = st.builds(lambda at, size: SPEECH[at : at + size], st.integers(0, len(SPEECH) - 1), st.integers(0, 6000))
+sound = st.one_of(spoken, st.binary(max_size=400), st.just(b"\x00" * 1000))
+gaps = st.one_of(st.just(0), st.integers(0, 700), st.integers(0, GAP), st.just(GAP))
+calls = st.lists(st.tuples(gaps, sound), min_size=1, max_size=6)
+
+
+@settings(max_examples=60)
+@given(calls, st.integers(0, 3), st.sampled_from([3, 40, 250]), st.sampled_from([8000, 10**6]), st.booleans())
+def test_silence_at_once_is_silence_frame_by_frame(
+    parts: list[tuple[int, bytes]], mode: int, hangover_frames: int, max_samples: int, is_native: bool
+) -> None:
+    detector = WebRtcVoiceDetector(mode)
+    ear = Ear(detector, detector.native if is_native else None)
+    endpoint, twin = rule(hangover_frames, max_samples), rule(hangover_frames, max_samples)
+    assert at_once(parts, ear, endpoint) == in_frames(parts, WebRtcVoiceDetector(mode).is_speech, twin)
+    audio = sum(silence + len(codes) for silence, codes in parts)
+    assert ear.heard_samples == audio - audio % FRAME
+    assert endpoint.in_speech == twin.in_speech
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=500)), max_size=8))
+def test_what_is_not_a_gap_is_all_asked_about(parts: list[tuple[int, bytes]]) -> None:
+    detector, twin = Loudness(), Loudness()
+    assert at_once(parts, Ear(detector), rule()) == in_frames(parts, twin.is_speech, rule())
+    assert detector.heard == twin.heard
+
+
+@pytest.mark.parametrize("silence", [GAP, 10 * GAP, 3600 * 8000])
+def test_the_detector_is_asked_about_the_beginning_of_silence_only(silence: int) -> None:
+    detector = Loudness()
+    ear, endpoint = Ear(detector), rule(hangover_frames=250)
+    changes = at_once([(0, b"\x00" * 1920), (silence, b"\x00" * 320)], ear, endpoint)[0]
+    assert [change for change, *_ in changes] == [1, 2, 1]
+    assert ear.heard_samples == 1920 + silence + 320
+    assert len(detector.heard) == 12 + 25 + 2
+
+
+def test_what_failed_is_raised_where_it_happened() -> None:
+    def fail(pcm: bytes) -> bool:
+        raise ZeroDivisionError
+
+    detector, changes = Loudness(), list[int]()
+    ear, endpoint = Ear(detector), rule()
+    ear.hear(endpoint, 0, b"\x00" * 1200, 7.0, changes.append)
+    detector.is_speech = fail  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        ear.hear(endpoint, GAP, b"", 7.0, changes.append)
+    assert (changes, ear.heard_samples) == ([1], 1280)
+
+
+def test_what_the_callback_raises_is_raised() -> None:
+    def refuse(change: int) -> None:
+        raise LookupError(change)
+
+    with pytest.raises(LookupError, match="1"):
+        Ear(Loudness()).hear(rule(), 0, b"\x00" * 3200, 7.0, refuse)
+
+
+def test_silence_is_not_negative() -> None:
+    with pytest.raises(ValueError, match="silence_samples=-1"):
+        Ear(Loudness()).hear(rule(), -1, b"", 7.0, print)
+
+
+@pytest.mark.parametrize("native", [(0, 1), (1, 0)])
+def test_no_address_is_0(native: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="address"):
+        Ear(Loudness(), native)

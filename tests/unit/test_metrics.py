@@ -1,0 +1,63 @@
+"""The numbers: counted, taken along, added."""
+
+from __future__ import annotations
+
+import json
+
+from fastcall.audio.audio_clock import CallClock
+from fastcall.metrics import COUNTERS, GAUGES, HISTOGRAMS, LABELLED, Histogram, Metrics, merge
+
+
+def test_a_value_is_counted_at_the_first_bound_that_is_not_below_it() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 99.0):
+        histogram.observe(value)
+    assert (histogram.counts, histogram.total) == ([2, 2, 1], 104.0)
+
+
+def test_every_number_is_described_and_every_description_has_its_number() -> None:
+    described = {*COUNTERS, *GAUGES, *LABELLED, *HISTOGRAMS}
+    assert described == set(vars(Metrics())) - {"watched"} == set(Metrics().snapshot())
+
+
+def test_a_snapshot_travels_as_json() -> None:
+    metrics = Metrics()
+    metrics.frames += 3
+    metrics.rotations["age"] += 1
+    metrics.audio_age_seconds.observe(0.004)
+    assert json.loads(json.dumps(metrics.snapshot())) == metrics.snapshot()
+
+
+def test_processes_are_added_and_the_worst_loop_counts() -> None:
+    one, other = Metrics(), Metrics()
+    one.frames, other.frames = 3, 4
+    one.loop_lag_seconds, other.loop_lag_seconds = 0.1, 0.3
+    one.calls_live, other.calls_live = 1, 2
+    one.rotations["age"] += 1
+    other.rotations["pause"] += 2
+    other.rotations["age"] += 1
+    one.commit_latency_seconds.observe(0.3)
+    other.commit_latency_seconds.observe(100.0)
+    together = merge([one.snapshot(), other.snapshot()])
+    assert (together["frames"], together["calls_live"], together["loop_lag_seconds"]) == (7, 3, 0.3)
+    assert together["rotations"] == {"age": 2, "pause": 2}
+    counts, total = together["commit_latency_seconds"]
+    assert (sum(counts), counts[-1], total) == (2, 1, 100.3)
+    assert merge([]) == Metrics().snapshot()
+
+
+def test_who_watches_a_call_is_told_of_its_batches() -> None:
+    metrics, watched, other = Metrics(), CallClock(), CallClock()
+    told: list[tuple[int, int]] = []
+    metrics.watched = {watched: lambda start, end: told.append((start, end))}
+    for clock, start in ((watched, 0), (other, 5), (watched, 1200)):
+        metrics.note_sent(clock, start, start + 1200, now=1.0)
+    assert told == [(0, 1200), (1200, 2400)]
+    assert sum(metrics.audio_age_seconds.counts) == 3
+
+
+def test_a_refusal_is_counted_by_what_it_is() -> None:
+    metrics = Metrics()
+    metrics.note_refusal("no_capacity", is_auth=False)
+    metrics.note_refusal("token_used", is_auth=True)
+    assert (metrics.calls_refused, metrics.auth_refusals) == ({"no_capacity": 1}, {"token_used": 1})
