@@ -45,10 +45,10 @@ $(CORE_STAMP): $(ENV_STAMP) setup.py $(CORE) $(CORE_PARTS)
 	@rm -f $(VENV)/.core-*
 	@touch $@
 
-demo: build  ## a phone call on this machine: server, recogniser and caller
+demo: build  ## a phone call on this machine: server, recognizer and caller
 	@$(BIN)/fastcall demo
 
-serve: build  ## the server on 127.0.0.1:8080, with the embedded recogniser unless Google is set up
+serve: build  ## the server on 127.0.0.1:8080, with the embedded recognizer unless Google is set up
 	@$(BIN)/fastcall serve
 
 test: build  ## all tests, JOBS=2 at once: most of them wait for a wire
@@ -101,7 +101,7 @@ coverage:  ## which lines of the core its tests run, inside nogil functions and 
 	$(BIN)/python -m pytest -q $(CORE_TESTS)
 	$(BIN)/python tools/core_coverage.py --floor 98
 
-fuzz: build  ## SECONDS=60 of fuzzing what reads from the wire, against the slow way
+fuzz: build  ## SECONDS=60 of fuzzing what reads from the wire, against the slow path
 	cd tests && ../$(BIN)/python $(if $(filter sanitize,$(FASTCALL_BUILD)),../tools/sanitized.py) -m fuzz --seconds $(SECONDS)
 
 density: build  ## how many live calls one core carries, against the replaced design (about 15 minutes)

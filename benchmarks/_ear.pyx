@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""A recogniser for measuring servers: Google's StreamingRecognize by gRPC over HTTP/2, as little of it as costs least.
+"""A recognizer for measuring servers: Google's StreamingRecognize by gRPC over HTTP/2, as little of it as costs least.
 
 One loop over epoll in C. It hears nothing: it reads the stamps that the simulated callers put into the audio (see
 ``fastcall._load``), so it knows for each request how old its newest audio is, and whether each frame came once. So that
-the server's way back is paid for too, it answers as a recogniser does: while the audio is loud an interim with one
+the server's way back is paid for too, it answers as a recognizer does: while the audio is loud an interim with one
 more word to every second request, and a final with word times after 0.64 s of quiet, or when the caller's end comes.
 
 Of HTTP/2 it knows what a gRPC client needs: SETTINGS, PING, WINDOW_UPDATE, HEADERS (not decoded: there is one
@@ -593,8 +593,8 @@ cdef void run_until(State* state, uint64_t until_us) noexcept nogil:
         now = ear_us()
 
 
-cdef class Ear:
-    """The recogniser on a listening socket, which stays the caller's.
+cdef class VadFramer:
+    """The recognizer on a listening socket, which stays the caller's.
 
     :raises OSError: epoll is not to be had
     """

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastcall._codec import AudioRing, mulaw_decode
-from fastcall.audio.audio_input import AudioIntake
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.audio_input import AudioInput
+from fastcall.audio.replay_buffer import ReplayBuffer
 from ratio import compare
 
 FRAME = bytes(range(96, 256))
@@ -37,20 +37,20 @@ def test_a_batch_through_the_ring(benchmark: Any) -> None:
 
 
 @pytest.mark.gate
-def test_a_batch_through_the_history(benchmark: Any) -> None:
-    """Fed, made history, read as LINEAR16, and forgotten 3 s later: through ``AudioIntake``, or queue and bytearray."""
+def test_a_batch_through_the_replay_buffer(benchmark: Any) -> None:
+    """Fed, made history, read as LINEAR16, and forgotten 3 s later: through ``AudioInput``, or queue and bytearray."""
     kept_samples = 3 * 8000
-    history = AudioHistory(sample_bytes=1, limit_samples=90 * 8000)
-    intake = AudioIntake(history, sample_bytes=1)
+    replay_buffer = ReplayBuffer(sample_bytes=1, limit_samples=90 * 8000)
+    audio_input = AudioInput(replay_buffer, sample_bytes=1)
     frames: queue.Queue[bytes] = queue.Queue()
     kept = bytearray()
 
-    def through_the_history() -> bytes:
+    def through_the_replay_buffer() -> bytes:
         for _ in range(FRAMES):
-            intake.feed(FRAME)
-        intake.drain()
-        history.forget_before(history.end - kept_samples)
-        return history.read(history.end - FRAMES * 160, FRAMES * 160)
+            audio_input.feed(FRAME)
+        audio_input.drain()
+        replay_buffer.forget_before(replay_buffer.end - kept_samples)
+        return replay_buffer.read(replay_buffer.end - FRAMES * 160, FRAMES * 160)
 
     def through_the_queue() -> bytes:
         for _ in range(FRAMES):
@@ -60,5 +60,5 @@ def test_a_batch_through_the_history(benchmark: Any) -> None:
         del kept[:-kept_samples]
         return mulaw_decode(kept[-FRAMES * 160 :])
 
-    assert through_the_history() == through_the_queue()
-    compare(benchmark, "call history, a frame", through_the_history, through_the_queue, floor=5, units=FRAMES)
+    assert through_the_replay_buffer() == through_the_queue()
+    compare(benchmark, "call history, a frame", through_the_replay_buffer, through_the_queue, floor=5, units=FRAMES)

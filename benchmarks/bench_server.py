@@ -1,7 +1,8 @@
-"""The whole server's cost of a media message, with the hot lane and through websockets alone: real sockets, real calls.
+"""The whole server's cost of a media message, with the fast path and through websockets alone: real sockets, real
+calls.
 
 Both servers run on one uvloop, each with its own calls: reading the socket, WebSocket, parsing, timeline, ring,
-webrtcvad, endpointing, batches decoded to LINEAR16. Only the recogniser is none: it takes the batches and says nothing.
+webrtcvad, endpointing, batches decoded to LINEAR16. Only the recognizer is none: it takes the batches and says nothing.
 The sides take turns: a message is written to each call's socket, and then the time is taken until the loop has read
 them all, so what the callers cost is not in it. Of all turns of a side the cheapest counts.
 """
@@ -34,7 +35,7 @@ CALLS = 40
 # At least so many rounds, and more while the machine is too busy for a judgement: the minima of both sides get truer.
 ROUNDS, MOST_ROUNDS = 300, 3000
 
-# The hot lane's cost, as a share of the other.
+# The fast path's cost, as a share of the other.
 CEILING = 0.45
 
 
@@ -75,8 +76,8 @@ class _SilentRecognizer:
 class _Side:
     """A server, and the calls that it has."""
 
-    def __init__(self, hot_lane: bool) -> None:
-        self.hot_lane = hot_lane
+    def __init__(self, fast_path: bool) -> None:
+        self.fast_path = fast_path
         self.calls: list[CallRunner] = []
         self.callers: list[_Caller] = []
         self.media_server: MediaServer
@@ -96,13 +97,13 @@ class _Side:
             self.calls.append(call)
             return call
 
-        self.media_server = MediaServer(receive, admit=lambda upgrade: None, hot_lane=self.hot_lane)
+        self.media_server = MediaServer(receive, admit=lambda upgrade: None, fast_path=self.fast_path)
         self.server = await asyncio.get_running_loop().create_server(self.media_server, "127.0.0.1", 0)
         port = self.server.sockets[0].getsockname()[1]
         audio = PhoneAudio(
             synthesize("[200] apple arrow autumn [900] badge apple [700]", encoding="mulaw"), passes=None
         )
-        self.callers = [_Caller(f"lane {self.hot_lane}", number, port, audio) for number in range(CALLS)]
+        self.callers = [_Caller(f"lane {self.fast_path}", number, port, audio) for number in range(CALLS)]
 
     async def stop(self) -> None:
         for caller in self.callers:
@@ -176,7 +177,7 @@ async def _measure() -> tuple[float, float]:
             side.cost_s = min(side.cost_s, await _round(side))
         if turn >= ROUNDS and hot.cost_s <= CEILING * plain.cost_s:
             break
-    # The frame that begins a call's time is the slow way's, and so is what comes in one read with ``start``.
+    # The frame that begins a call's time is the slow path's, and so is what comes in one read with ``start``.
     assert hot.by_lane >= hot.messages - 8 * CALLS
     assert plain.by_lane == 0
     for side in (hot, plain):
@@ -197,10 +198,10 @@ def test_whole_server_a_message(benchmark: Any) -> None:
 
     benchmark.pedantic(run, rounds=1)
     hot_s, plain_s = costs
-    name, ratio, floor = "whole server with the hot lane, a message", round(plain_s / hot_s, 3), round(1 / CEILING, 2)
+    name, ratio, floor = "whole server with the fast path, a message", round(plain_s / hot_s, 3), round(1 / CEILING, 2)
     benchmark.extra_info.update(name=name, ours_s=hot_s, theirs_s=plain_s, units=1, ratio=ratio, floor=floor)
     print(
-        f"\nwhole server, a message of {CALLS} calls: hot lane {hot_s * 1e6:.1f} us, websockets {plain_s * 1e6:.1f} us"
+        f"\nwhole server, a message of {CALLS} calls: fast path {hot_s * 1e6:.1f} us, websockets {plain_s * 1e6:.1f} us"
         f"   share {hot_s / plain_s:.2f}   ceiling {CEILING:.2f}"
     )
     assert hot_s <= CEILING * plain_s

@@ -12,8 +12,8 @@ import argparse
 import os
 import time
 
-from fastcall.audio.audio_input import AudioIntake
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.audio_input import AudioInput
+from fastcall.audio.replay_buffer import ReplayBuffer
 from processes import resident_bytes
 
 FRAME = bytes(range(96, 256))
@@ -31,16 +31,16 @@ def main() -> None:
     before = resident_bytes(os.getpid())
     calls = []
     for _ in range(options.calls):
-        history = AudioHistory(sample_bytes=1, limit_samples=90 * RATE_HZ)
-        calls.append((history, AudioIntake(history, sample_bytes=1)))
+        replay_buffer = ReplayBuffer(sample_bytes=1, limit_samples=90 * RATE_HZ)
+        calls.append((replay_buffer, AudioInput(replay_buffer, sample_bytes=1)))
     begin = time.perf_counter()
     for number in range(options.seconds * 50):
-        for history, intake in calls:
-            intake.feed(FRAME)
+        for replay_buffer, audio_input in calls:
+            audio_input.feed(FRAME)
             if number % BATCH_FRAMES == BATCH_FRAMES - 1:
-                intake.drain()
-                history.read(history.end - BATCH_FRAMES * 160, BATCH_FRAMES * 160)
-                history.forget_before(history.end - kept_samples)
+                audio_input.drain()
+                replay_buffer.read(replay_buffer.end - BATCH_FRAMES * 160, BATCH_FRAMES * 160)
+                replay_buffer.forget_before(replay_buffer.end - kept_samples)
     spent_s = time.perf_counter() - begin
     grown = (resident_bytes(os.getpid()) - before) / options.calls
     print(

@@ -1,12 +1,12 @@
 """How many live calls one core carries: `python benchmarks/density.py [options]`, or `make density`.
 
-The server runs on one core; the simulated calls (`callers.py`) and a cheap recogniser (`ear.py`) on another. Each frame
-carries the moment at which it was sent, so the recogniser knows how old the newest audio of each request is when it
+The server runs on one core; the simulated calls (`callers.py`) and a cheap recognizer (`ear.py`) on another. Each frame
+carries the moment at which it was sent, so the recognizer knows how old the newest audio of each request is when it
 arrives, and whether each frame came exactly once. The number of calls grows until the p99 of that age passes 10 ms, a
 frame is lost, or the core is full; then the limit is narrowed down. fastcall goes through this with either uplink, and
 the design that it replaces goes through the same, in the same run.
 
-A step is *invalid* when load and recogniser kept their core over 90 % busy, or sent less than 98 % of what was due:
+A step is *invalid* when load and recognizer kept their core over 90 % busy, or sent less than 98 % of what was due:
 then they, not the server, may be what is measured. It is *disturbed* when programs of others took more than 5 % of
 either core meanwhile; a disturbed step that fails is taken again, twice at most. On a machine that others use too,
 `--nice -15` (it needs the right) keeps their programs from standing in the way. Linux only. Bounded: about 20 s a step.
@@ -62,7 +62,7 @@ class Step:
     callers_share: float
     """Of the load's core: the simulated calls."""
     ear_share: float
-    """Of the load's core: the recogniser."""
+    """Of the load's core: the recognizer."""
     interrupt_share: float
     """Of the load's core: the kernel's work for nobody in particular."""
     foreign_share: float
@@ -89,18 +89,18 @@ class Step:
 # --- designs ------------------------------------------------------------------------------------------------
 
 
-def serve_fastcall(recogniser: str, uplink: str) -> tuple[list[str], str]:
-    where = ["--port", "0", "--stt", "emulator", "--stt-endpoint", recogniser, "--uplink", uplink]
+def serve_fastcall(recognizer: str, uplink: str) -> tuple[list[str], str]:
+    where = ["--port", "0", "--stt", "emulator", "--stt-endpoint", recognizer, "--uplink", uplink]
     return ["-m", "fastcall", "serve", *where], r"listening on (ws://\S+?),"
 
 
-def serve_replaced(recogniser: str) -> tuple[list[str], str]:
-    return [str(HERE / "replaced_server.py"), recogniser], r"listening on (ws://\S+)"
+def serve_replaced(recognizer: str) -> tuple[list[str], str]:
+    return [str(HERE / "replaced_server.py"), recognizer], r"listening on (ws://\S+)"
 
 
 DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
-    "native": lambda recogniser: serve_fastcall(recogniser, "native"),
-    "grpcio": lambda recogniser: serve_fastcall(recogniser, "grpcio"),
+    "native": lambda recognizer: serve_fastcall(recognizer, "native"),
+    "grpcio": lambda recognizer: serve_fastcall(recognizer, "grpcio"),
     "replaced": serve_replaced,
 }
 """fastcall with either uplink, and the design that it replaces."""
@@ -199,7 +199,7 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
         "",
     )
     # What is heard again begins anywhere in a frame, so odd sizes are no error; a frame that was spoilt is lost.
-    wrong = last["errors"] + [f"recogniser: {part['errors']} errors" for part in everything if part["errors"]]
+    wrong = last["errors"] + [f"recognizer: {part['errors']} errors" for part in everything if part["errors"]]
     step.verdict = judge(step, wrong)
     return step
 
@@ -274,7 +274,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-narrowing", action="store_true", help="only the steps")
     parser.add_argument("--server-core", type=int, default=cores[0])
     parser.add_argument("--load-core", type=int, default=cores[-1])
-    parser.add_argument("--nice", type=int, default=0, help="niceness of server, calls and recogniser (0)")
+    parser.add_argument("--nice", type=int, default=0, help="niceness of server, calls and recognizer (0)")
     parser.add_argument("--out", default=str(HERE), help="folder for density.json and density.svg (default: here)")
     options = parser.parse_args(arguments)
     options.steps = tuple(int(n) for n in options.steps.split(",")) if options.steps else STEPS

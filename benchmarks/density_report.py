@@ -50,7 +50,7 @@ def draw_svg(steps: Sequence[Any], ceiling_ms: float) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="20" font-size="14">Age of the newest audio at the recogniser (p99), '
+        f'<text x="{LEFT}" y="20" font-size="14">Age of the newest audio at the recognizer (p99), '
         "over live calls on one core</text>",
         f'<line x1="{LEFT}" y1="{y(ceiling_ms):.1f}" x2="{WIDTH - RIGHT}" y2="{y(ceiling_ms):.1f}" stroke="#cf222e" '
         'stroke-dasharray="6 4"/>',

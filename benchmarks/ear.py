@@ -1,7 +1,7 @@
-"""The cheap recogniser as a process: `python benchmarks/ear.py CORE`; says where it listens, then obeys its stdin.
+"""The cheap recognizer as a process: `python benchmarks/ear.py CORE`; says where it listens, then obeys its stdin.
 
-Each line on stdin is answered by a line of JSON with what happened since the last (see ``Ear.take_tally``), and the CPU
-time of the process so far. It ends with its stdin.
+Each line on stdin is answered by a line of JSON with what happened since the last (see ``VadFramer.take_tally``), and
+the CPU time of the process so far. It ends with its stdin.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> int:
     os.sched_setaffinity(0, {int(sys.argv[1])})
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         listener.setblocking(False)
-        ear = load_ear().Ear(listener.fileno())
+        ear = load_ear().VadFramer(listener.fileno())
         print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
         while True:
             ear.run(TURN_S)

@@ -1,16 +1,16 @@
 """A stranger's hour, shortened: `python benchmarks/siege.py [options]`, or `make siege`.
 
-`fastcall serve --workers 2` with live calls (`callers.py`) and a cheap recogniser (`ear.py`), in processes of their
-own. After a quiet time, in which the age of the audio at the recogniser is measured, everything that a stranger or a
+`fastcall serve --workers 2` with live calls (`callers.py`) and a cheap recognizer (`ear.py`), in processes of their
+own. After a quiet time, in which the age of the audio at the recognizer is measured, everything that a stranger or a
 broken peer can do is done at once, again and again (`attacks.py`). Judged:
 
-* no call loses audio: each frame comes to the recogniser once, and all calls are live to the end;
+* no call loses audio: each frame comes to the recognizer once, and all calls are live to the end;
 * no process is lost, and the server's memory is flat;
 * the log has under 1,000 lines that are not of transcripts;
 * with `--judge-ages`: the p99 of the age stays within twice that of the quiet time of the same run.
 
 The attackers share the machine with the server, as strangers would not: they run at the lowest priority, and each
-connection sends at most `--mbit` megabits a second. A hostile recogniser is not among them: a server has one, and here
+connection sends at most `--mbit` megabits a second. A hostile recognizer is not among them: a server has one, and here
 it is that which measures (tests/wire/test_http2_channel.py has its attacks).
 
 Loopback only. Bounded: the two times, and at most a minute. Linux only. Exit status 0: all of it holds.
@@ -100,13 +100,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(recogniser: str, workers: int, output: Path) -> Iterator[tuple[int, int]]:
+def server(recognizer: str, workers: int, output: Path) -> Iterator[tuple[int, int]]:
     """Its process id and its port. Upgrades must be signed, so its own address is needed before it has one."""
     port = free_port()
     for name in [each for each in os.environ if each.startswith(("FASTCALL_", "TWILIO_", "GOOGLE_", "SPEECH_"))]:
         del os.environ[name]
     os.environ |= {"TWILIO_AUTH_TOKEN": TOKEN, "FASTCALL_PUBLIC_URL": f"http://127.0.0.1:{port}"}
-    where = ["--port", str(port), "--stt", "emulator", "--stt-endpoint", recogniser, "--workers", str(workers)]
+    where = ["--port", str(port), "--stt", "emulator", "--stt-endpoint", recognizer, "--workers", str(workers)]
     with running(["-m", "fastcall", "serve", *where], r"listening on (ws://\S+?),", output) as (pid, _):
         yield pid, port
 

@@ -1,6 +1,6 @@
 """Calls that come and go for long: `python benchmarks/soak.py [minutes] [calls]`, or `make soak MINUTES=20`.
 
-A server by `fastcall serve` with a recogniser that understands tones, both in processes of their own; so many callers,
+A server by `fastcall serve` with a recognizer that understands tones, both in processes of their own; so many callers,
 each of whom places calls of 6 to 20 s, one after the other. Judged at the end:
 
 * nothing is lost: each word of each call is in the server's transcript, in order;
@@ -173,7 +173,7 @@ def compare_holdings(before: dict[str, int], pid: int) -> list[str]:
     until = time.monotonic() + END_S / 3
     while True:
         now = holdings(pid)
-        # The recogniser's connections stay for the next calls: one for 80 streams.
+        # The recognizer's connections stay for the next calls: one for 80 streams.
         more = [f"{now[name] - before[name]} {name} more than before" for name in now if now[name] > before[name]]
         if not more or time.monotonic() > until:
             return more

@@ -1,4 +1,4 @@
-"""An agent that says back what it has heard: the words that were recognised go to the log, the voice to the caller.
+"""An agent that says back what it has heard: the words that were recognized go to the log, the voice to the caller.
 
     fastcall serve --handler echo:agent          (in this folder, or with PYTHONPATH=examples)
 

@@ -55,7 +55,7 @@ class MediaLoop:
     # --- the loop -------------------------------------------------------------------------------------
 
     def hear(self, pcm: bytes) -> None:
-        """20 ms: to the recogniser always, silence too; and to the voice detector."""
+        """20 ms: to the recognizer always, silence too; and to the voice detector."""
         self.session.push_audio(pcm)
         voiced = self.vad.is_speech(pcm, 8000)
         self.voiced = self.voiced + 1 if voiced else 0

@@ -1,4 +1,4 @@
-"""A recogniser that answers each request at once with the same result: nothing of it costs, but the way to it does.
+"""A recognizer that answers each request at once with the same result: nothing of it costs, but the way to it does.
 
 As a program it serves on a port of its own, which it prints, until its stdin ends: ``python tests/answering.py``.
 """

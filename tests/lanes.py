@@ -1,7 +1,7 @@
-"""One connection twice, without sockets: with the hot lane and without. The same goes in, and must come out.
+"""One connection twice, without sockets: with the fast path and without. The same goes in, and must come out.
 
 The connection, websockets' protocol, the runner, its machine, its session and the voice detector are the real ones;
-the transport and the recogniser are scripts.
+the transport and the recognizer are scripts.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Side:
         )
         if is_open:
             self.connection.attach(self.runner)
-            # A transport remembers the method that it calls, and is to know of the lane's.
+            # A transport remembers the method that it calls, and is to know of the fast path's.
             assert self.transport.protocol is self.connection
         self.by_lane = 0
         self._eof = False
@@ -225,7 +225,7 @@ class Side:
         await turns(4)
 
     def budget_left(self) -> float:
-        """What the connection may still send, with what the lane has taken brought over."""
+        """What the connection may still send, with what the fast path has taken brought over."""
         lane, left = self.runner.lane, self.runner._budget._left
         return left - (lane.messages - self.runner._lane_counted) if lane is not None else left
 
@@ -246,8 +246,8 @@ class Side:
                 timeline.duplicate_frames,
                 timeline.rebases,
             ),
-            "session": session and (session.call_samples, session.dropped_samples, session.intake.waiting_samples),
-            "ear": (self.runner._ear.heard_samples, self.runner._ear.unheard),
+            "session": session and (session.call_samples, session.dropped_samples, session.audio_input.waiting_samples),
+            "ear": (self.runner._vad_framer.heard_samples, self.runner._vad_framer.unheard),
             "flood": self.budget_left(),
             "silent": self.runner.silent_s(),
             "deadline": machine.next_deadline(),

@@ -1,4 +1,4 @@
-"""The other sides that tests need: recognisers as processes and by script, a server in this loop, a caller."""
+"""The other sides that tests need: recognizers as processes and by script, a server in this loop, a caller."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from forkserver import Popen
 PATIENCE_S = 30.0
 """How long a test waits for an event that should come: far longer than it takes, so that only a defect is slow."""
 
-HOT_LANE = os.environ.get("FASTCALL_HOT_LANE", "on")
-"""``on`` or ``off``: whether the servers that tests start have the hot lane. Nothing may come of it."""
+FAST_PATH = os.environ.get("FASTCALL_FAST_PATH", "on")
+"""``on`` or ``off``: whether the servers that tests start have the fast path. Nothing may come of it."""
 
 
 async def turns(count: int) -> None:
@@ -141,7 +141,7 @@ both_uplinks = pytest.mark.parametrize("uplink", ["native", "grpcio"], indirect=
 
 
 def way() -> dict[str, Any]:
-    """How recognisers are reached in this run, as settings: ``STT_UPLINK``, and TLS where ``STT_TLS_ROOTS`` is set.
+    """How recognizers are reached in this run, as settings: ``STT_UPLINK``, and TLS where ``STT_TLS_ROOTS`` is set.
 
     ``make test-uplinks`` sets them for whole suites, the fixture ``uplink`` for one test; processes inherit them.
     """
@@ -194,7 +194,7 @@ SERVE_READY = r"listening on (wss?://\S+/media)"
 
 
 def serve_environment(**variables: str) -> dict[str, str]:
-    """This process's, without what would choose a recogniser; English, which all models have."""
+    """This process's, without what would choose a recognizer; English, which all models have."""
     names = ("SPEECH_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "TWILIO_AUTH_TOKEN")
     kept = {k: value for k, value in os.environ.items() if k not in names and not k.startswith("FASTCALL_")}
     hidden = {"CLOUDSDK_CONFIG": "/nowhere", "NO_GCE_CHECK": "true"}  # this machine's own credentials
@@ -207,7 +207,7 @@ async def serve_process(
 ) -> AsyncIterator[Process]:
     process = await asyncio.to_thread(
         Process,
-        ["serve", "--port", "0", "--hot-lane", HOT_LANE, *arguments],
+        ["serve", "--port", "0", "--fast-path", FAST_PATH, *arguments],
         ready=SERVE_READY,
         environ=serve_environment(**variables),
         popen=popen,
@@ -280,11 +280,13 @@ async def serving(
     options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """A server on this loop that uses the recogniser at ``recognizer``."""
+    """A server on this loop that uses the recognizer at ``recognizer``."""
     transcripts = Transcripts()
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **way(), **settings}),
-        ServeOptions(port=0, handler=handler, fallback=fallback, stt=stt, hot_lane=HOT_LANE == "on", **(options or {})),
+        ServeOptions(
+            port=0, handler=handler, fallback=fallback, stt=stt, fast_path=FAST_PATH == "on", **(options or {})
+        ),
         on_transcript=transcripts.write,
     )
     port = await server.start()
@@ -432,7 +434,7 @@ async def ask(port: int, target: str, **options: Any) -> Answer:
     return await asyncio.to_thread(lambda: request(port, target, **options))
 
 
-# --- a recogniser by script --------------------------------------------------------------------------------------
+# --- a recognizer by script --------------------------------------------------------------------------------------
 
 
 @dataclass

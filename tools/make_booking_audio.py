@@ -8,7 +8,7 @@ A caller books a table in six turns, with pauses between them as people make the
 is filtered and brought down to 8 kHz and encoded as G.711 mu-law over a faint, constant noise,
 because a real line is never digitally silent. Running it twice gives the same bytes.
 
-The wording was chosen by trial: each turn must be recognised word for word by PocketSphinx with booking.gram
+The wording was chosen by trial: each turn must be recognized word for word by PocketSphinx with booking.gram
 (8 kHz brought up to 16 kHz, decoder fresh or warm) at -6 to +3 dB, wherever the cut before and after it falls.
 tests/unit/demo/test_booking_data.py says so of the recording that is bundled.
 """
@@ -31,7 +31,7 @@ DATA = Path(__file__).resolve().parent.parent / "src" / "fastcall" / "data"
 
 VOICE = "rms"
 STRETCH = 1.05
-"""Of all durations; the turns are also recognised at 1.0 and 1.1."""
+"""Of all durations; the turns are also recognized at 1.0 and 1.1."""
 
 LEAD_MS = 600
 TURNS = (  # what is said, and the pause after it in ms

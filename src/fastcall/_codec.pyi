@@ -129,7 +129,7 @@ class EndpointRule:
     def end(self) -> None: ...
 
 @final
-class Ear:
+class VadFramer:
     def __new__(cls, detector: _Detector, native: tuple[int, int] | None = None) -> Self: ...
     @property
     def heard_samples(self) -> int: ...
@@ -146,13 +146,13 @@ class Ear:
     ) -> None: ...
 
 @final
-class MediaLane:
+class MediaFastPath:
     def __new__(
         cls,
         stream_sid: str,
         timeline: InboundTimeline,
         track: AudioTrack,
-        ear: Ear,
+        vad_framer: VadFramer,
         endpoint: EndpointRule,
         *,
         limit_samples: int,
@@ -168,9 +168,9 @@ class MediaLane:
     def close(self) -> None: ...
 
 @final
-class FrameLane:
+class WebSocketFastPath:
     def __new__(cls, clock: Callable[[], float], on_step: Callable[[int], None]) -> Self: ...
-    def carry(self, call: MediaLane | None) -> None: ...
+    def carry(self, call: MediaFastPath | None) -> None: ...
     def expect_close(self) -> None: ...
     def data_received(self, data: bytes) -> None: ...
     def next_turn(self) -> int: ...

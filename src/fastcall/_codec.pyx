@@ -1,4 +1,4 @@
-"""The core: G.711, the audio ring, the debouncer, the scan of Twilio's media messages and the hot lane.
+"""The core: G.711, the audio ring, the debouncer, the scan of Twilio's media messages and the fast path.
 
 Every loop is a ``noexcept nogil`` function over plain pointers, or C in the headers beside. Every public function
 takes the buffer, calls the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an

@@ -19,7 +19,7 @@ cdef class Debouncer:
     once ``deadline`` has come, unless a newer one has taken its place. A ``now`` that lies over ``interval_s`` before
     the last emission means that the clock went back: the interval begins anew.
 
-    Two threads may call at the same time (one that recognises, one with a timer): of two that find an emission due,
+    Two threads may call at the same time (one that recognizes, one with a timer): of two that find an emission due,
     one gets the text. Keeps the GIL, which guards the texts; the pace itself needs no lock.
     """
 

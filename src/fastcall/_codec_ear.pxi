@@ -12,7 +12,7 @@ cdef enum:
 
 
 @cython.final
-cdef class Ear:
+cdef class VadFramer:
     """Asks a call's voice detector about each 20 ms, decoded from mu-law on the way. One thread; keeps the GIL.
 
     :param detector: has ``is_speech(pcm)``, which takes 320 bytes of LINEAR16; kept alive

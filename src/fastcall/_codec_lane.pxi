@@ -1,4 +1,4 @@
-# The hot lane: from the bytes that a socket received to the call's track. Included by _codec.pyx.
+# The fast path: from the bytes that a socket received to the call's track. Included by _codec.pyx.
 # RFC 6455 section 5.2 (frames); https://www.twilio.com/docs/voice/media-streams/websocket-messages
 
 cdef enum:
@@ -18,16 +18,16 @@ cdef enum Step:
 
 
 @cython.final
-cdef class MediaLane:
+cdef class MediaFastPath:
     """The way of a live call's ordinary media message, in one function without a Python object. Loop thread only.
 
     Taken is a message in the form that ``scan_media`` knows, of this stream, whose frame is simply the next in time,
     fits the track, and makes at most one frame of 20 ms whole; and only as many as ``allow`` said. Everything else is
-    refused and changes nothing: gaps, repeats, overflow, floods, all that must be counted or told is the slow way's.
+    refused and changes nothing: gaps, repeats, overflow, floods, all that must be counted or told is the slow path's.
     Both share the timeline, the track, the ear and the endpointing, so a message may go either way.
 
     :param stream_sid: of the call's messages; if it is not of at most 64 ASCII characters, none is taken
-    :param track: of mu-law; the lane is its producer
+    :param track: of mu-law; the fast path is its producer
     :param limit_samples: at most so many may wait in the track
     :param batch_samples: so many that wait are due to be sent
     :param on_batch: called without arguments when a batch is due
@@ -39,7 +39,7 @@ cdef class MediaLane:
     cdef Py_ssize_t stream_sid_chars
     cdef InboundTimeline timeline
     cdef AudioTrack track
-    cdef Ear ear
+    cdef VadFramer ear
     cdef EndpointRule endpoint
     cdef Py_ssize_t limit_samples, batch_samples
     cdef object on_batch, on_speech
@@ -55,7 +55,7 @@ cdef class MediaLane:
         str stream_sid not None,
         InboundTimeline timeline not None,
         AudioTrack track not None,
-        Ear ear not None,
+        VadFramer ear not None,
         EndpointRule endpoint not None,
         *,
         Py_ssize_t limit_samples,
@@ -84,7 +84,7 @@ cdef class MediaLane:
 
     @property
     def taken_s(self):
-        """When the newest of them came, by the lane's clock; None before the first."""
+        """When the newest of them came, by the fast path's clock; None before the first."""
         return self.taken_at if self.taken else None
 
     def allow(self, int64_t messages, /):
@@ -134,7 +134,7 @@ cdef class MediaLane:
         return ATTEND if self.due or self.failed or self.starved or self.change != NOTHING else TAKEN
 
     cdef int attend(self) except -1:
-        """What the message just taken asks for, in the order of the slow way: the batch, then the speech."""
+        """What the message just taken asks for, in the order of the slow path: the batch, then the speech."""
         if self.starved:
             raise MemoryError("no memory even for silence in the place of a frame")
         if self.due:
@@ -197,8 +197,10 @@ cdef void unmask(const uint8_t* source, const uint8_t* key, uint8_t* target, Py_
 
 
 @cython.final
-cdef class FrameLane:
-    """Walks over the frames that a WebSocket received, and gives a call's media to its ``MediaLane``. Loop thread only.
+cdef class WebSocketFastPath:
+    """Walks over the frames that a WebSocket received, and gives a call's media to its ``MediaFastPath``.
+
+    Loop thread only.
 
     :param clock: seconds, the ``now`` of the call's events
     :param on_step: called with the first step that received bytes ask for; what it raises is raised
@@ -216,7 +218,7 @@ cdef class FrameLane:
     """
 
     cdef object clock, on_step
-    cdef MediaLane call
+    cdef MediaFastPath call
     cdef double now
     cdef bytes data  # what is being walked over
     cdef Py_ssize_t at, handed_to  # in data: what was looked at; what was taken or handed over
@@ -234,7 +236,7 @@ cdef class FrameLane:
         self.clock, self.on_step = clock, on_step
         self.data = self.kept = b""
 
-    def carry(self, MediaLane call):
+    def carry(self, MediaFastPath call):
         """Whose media is taken from now on; None: nobody's, and everything is handed over."""
         if self.call is None and call is not None:
             self.now = self.clock()  # in the middle of a turn, which had no use for the time

@@ -1,8 +1,8 @@
 """The sending loop of simulated calls: what is due of all calls goes out in one C loop, a `send` a call and turn.
 
 A message is built anew each time, in C: prefix, numbers, timestamp, prebuilt base64, suffix; then masked, as a client's
-frames are. That costs a tenth of the `send`. The messages are those of ``fastcall.simulator.twilio_client.CallerMessages``,
-to the character.
+frames are. That costs a tenth of the `send`. The messages are those of
+``fastcall.simulator.twilio_client.CallerMessages``, to the character.
 
 A line sends on its socket itself as long as nothing waits in the transport above it, whose messages (marks, keys) are
 rare. What the socket does not take whole becomes the line's *rest*, which the owner hands to the transport; until

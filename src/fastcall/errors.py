@@ -4,7 +4,7 @@
 
     FastcallError                  the base; never raised itself
     ├── UsageError                 started or called wrongly: the message says what to do; a command exits with 2
-    ├── RecognizerError            the recogniser cannot be reached or refused, with its status
+    ├── RecognizerError            the recognizer cannot be reached or refused, with its status
     ├── BacklogError               more waits already than is kept
     └── ClosedError                a call on something that was closed before
 
@@ -57,10 +57,10 @@ class UsageError(FastcallError):
 
 
 class RecognizerError(FastcallError):
-    """The recogniser could not serve.
+    """The recognizer could not serve.
 
     :param code: name of the gRPC status, such as ``"UNAVAILABLE"``
-    :param message: what the recogniser said
+    :param message: what the recognizer said
     """
 
     def __init__(self, code: str, message: str) -> None:

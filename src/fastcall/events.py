@@ -142,12 +142,12 @@ class Refused:
     text: str
 
 
-# --- from the recogniser -----------------------------------------------------------------------
+# --- from the recognizer -----------------------------------------------------------------------
 
 
 @dataclass(slots=True, frozen=True)
 class Word:
-    """One recognised word and where in the call it was said."""
+    """One recognized word and where in the call it was said."""
 
     text: str
     start_sample: int
@@ -156,7 +156,7 @@ class Word:
 
 @dataclass(slots=True, frozen=True)
 class RecognitionEvent:
-    """A result of any recogniser, in call time.
+    """A result of any recognizer, in call time.
 
     An ``interim`` replaces the interim before it and covers all speech since the last final; its text
     may be empty (nothing is un-finalised). A ``final`` is settled text of the span
@@ -169,16 +169,16 @@ class RecognitionEvent:
     source: str
     """``google``, ``emulator``, ``whisper`` or ``fallback``."""
     words: tuple[Word, ...] = ()
-    """With times, where the recogniser gives them; else empty."""
+    """With times, where the recognizer gives them; else empty."""
     start_sample: int | None = None
-    """Where the span of a final begins that was recognised by itself; None: at the end of the final before."""
+    """Where the span of a final begins that was recognized by itself; None: at the end of the final before."""
 
 
 @dataclass(slots=True, frozen=True)
 class FallbackAsked:
-    """The recogniser cannot serve (``reason`` says why): the fallback hears (``start_sample``, ``end_sample``].
+    """The recognizer cannot serve (``reason`` says why): the fallback hears (``start_sample``, ``end_sample``].
 
-    Its answer comes as a final, or as ``FallbackSilent``, or not at all if the recogniser is first.
+    Its answer comes as a final, or as ``FallbackSilent``, or not at all if the recognizer is first.
     """
 
     start_sample: int
@@ -208,7 +208,7 @@ class SessionStarted:
 
 @dataclass(slots=True, frozen=True)
 class SessionFailed:
-    """The recogniser does not serve this call; ``advice`` says what a person should do.
+    """The recognizer does not serve this call; ``advice`` says what a person should do.
 
     Once an outage: while ``retrying``, a ``SessionRotated`` tells of its end; else the session is over.
     """
@@ -230,7 +230,7 @@ class SessionRotated:
 
 @dataclass(slots=True, frozen=True)
 class NoWords:
-    """Speech was heard for 5 s in all, and the recogniser, which has had it, returned no words: a wrong language looks
+    """Speech was heard for 5 s in all, and the recognizer, which has had it, returned no words: a wrong language looks
     like this, or sound that is no speech. Once, until words come again."""
 
     start_sample: int
@@ -307,7 +307,7 @@ TranscriptEventName = Literal[
     "first_response",
     "session_closed",
     "call_ended",
-    "batch",  # not of the transcript: audio that went to the recogniser, for who watches the call
+    "batch",  # not of the transcript: audio that went to the recognizer, for who watches the call
 ]
 
 

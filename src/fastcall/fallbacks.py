@@ -11,7 +11,7 @@ from typing import Any
 
 from fastcall.errors import UsageError
 from fastcall.ports import Fallback
-from fastcall.recognition.callable_fallback import FallbackFunction, OwnFallback
+from fastcall.recognition.callable_fallback import CallableFallback, FallbackFunction
 from fastcall.settings import Settings
 
 __all__ = ["NO_FALLBACK", "load_callable", "load_fallback", "start_fallback"]
@@ -72,7 +72,7 @@ async def start_fallback(settings: Settings, own: FallbackFunction | None, langu
     :raises UsageError: the model cannot be used; the message says what to do
     """
     if own is not None:
-        return OwnFallback(own)
+        return CallableFallback(own)
     if settings.whisper_model is None:
         return None
     try:

@@ -26,13 +26,13 @@ COUNTERS = {
     "calls_moved": "Times a live call went on over another stream",
     "frames": "Inbound audio messages that were taken",
     "dropped_samples": "Samples of audio that did not fit and were sent as silence",
-    "lost_samples": "Samples of audio that outgrew the replay bound before they were recognised",
+    "lost_samples": "Samples of audio that outgrew the replay bound before they were recognized",
     "gaps": "Gaps in inbound audio that were filled with silence",
     "gap_samples": "Samples of silence that filled them",
     "duplicate_frames": "Inbound audio messages whose time had come before",
     "idle_closed": "Sockets closed because too many waited without a call",
     "fallback_failures": "Requests to the fallback that will have no answer",
-    "no_words": "Times speech was heard for 5 s and the recogniser returned no words",
+    "no_words": "Times speech was heard for 5 s and the recognizer returned no words",
     "barge_ins": "Times a caller was listened to while a handler spoke",
     "agent_failures": "Handlers, and sources of their audio, that raised",
     "agent_stalls": "Times a handler kept the event loop for over 0.2 s",
@@ -50,23 +50,23 @@ LABELLED = {
     "expired_connections": ("reason", "Connections closed because a deadline passed: start, silent, length or stop"),
     "bad_heads": ("reason", "Connections closed before their first request's head was whole"),
     "rotations": ("reason", "Times another stream carried a session on"),
-    "session_failures": ("code", "Outages of the recogniser, as calls saw them"),
-    "fallbacks": ("reason", "Requests to the fallback, by why the recogniser was not enough"),
-    "utterances": ("source", "Utterances that were committed, by who recognised them; none: nobody told of words"),
+    "session_failures": ("code", "Outages of the recognizer, as calls saw them"),
+    "fallbacks": ("reason", "Requests to the fallback, by why the recognizer was not enough"),
+    "utterances": ("source", "Utterances that were committed, by who recognized them; none: nobody told of words"),
     "speculative_starts": ("outcome", "Replies begun on an interim: kept, or given up because the words changed"),
 }
 GAUGES = {
     "calls_live": "Calls that are live",
-    "calls_interrupted": "Calls whose recogniser gives no results, for now or any more",
+    "calls_interrupted": "Calls whose recognizer gives no results, for now or any more",
     "sockets_waiting": "Sockets that are no call yet",
     "transcript_lines_waiting": "Lines that are not written to the file of --transcripts yet",
     "loop_lag_seconds": "How late the event loop is, in seconds: median of the last two seconds",
     "loop_busy_ratio": "Share of one core that the event loop's thread used in the last two seconds",
 }
 HISTOGRAMS = {
-    "audio_age_seconds": ("Age of the newest audio when it was sent to the recogniser", _AGE_S),
-    "batch_wait_seconds": ("Age of the oldest audio of a batch when it was sent to the recogniser", _BATCH_S),
-    "partial_latency_seconds": ("From the newest recognised sound to its partial", _ANSWER_S),
+    "audio_age_seconds": ("Age of the newest audio when it was sent to the recognizer", _AGE_S),
+    "batch_wait_seconds": ("Age of the oldest audio of a batch when it was sent to the recognizer", _BATCH_S),
+    "partial_latency_seconds": ("From the newest recognized sound to its partial", _ANSWER_S),
     "commit_latency_seconds": ("From the end of speech to the utterance's committed text", _ANSWER_S),
     "first_response_seconds": ("From the end of speech to the first audio of the answer", _ANSWER_S),
     "turn_endpointing_seconds": ("Of that: until the endpointer holds the speech to be over", _ANSWER_S),
@@ -158,7 +158,7 @@ class Metrics:
         self.agent_events_dropped += 1
 
     def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:
-        """A call's audio from ``start_sample`` to ``end_sample`` went to the recogniser."""
+        """A call's audio from ``start_sample`` to ``end_sample`` went to the recognizer."""
         self.audio_age_seconds.observe(clock.age_s(end_sample, now=now))
         self.batch_wait_seconds.observe(clock.age_s(start_sample, now=now))
         if self.watched and clock in self.watched:

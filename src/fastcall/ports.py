@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastcall._codec import MediaLane
+from fastcall._codec import MediaFastPath
 from fastcall.events import TranscriptEvent
 from fastcall.retry import CircuitBreaker
 from fastcall.twilio.stream_key import StreamKey
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(slots=True, frozen=True)
 class StreamConfig:
-    """What a recogniser stream is asked for. Audio is LINEAR16, 8 kHz, mono."""
+    """What a recognizer stream is asked for. Audio is LINEAR16, 8 kHz, mono."""
 
     language: str
     """BCP 47, such as ``he-IL``."""
@@ -55,7 +55,7 @@ class StreamWord:
 
 @dataclass(slots=True, frozen=True)
 class StreamResult:
-    """One result of a response, as the recogniser gave it: in stream time, spaces not stripped."""
+    """One result of a response, as the recognizer gave it: in stream time, spaces not stripped."""
 
     text: str
     is_final: bool
@@ -127,7 +127,7 @@ class Recognizer(Protocol):
 
 
 class Fallback(Protocol):
-    """Recognises a piece of a call as a whole, when no stream can; shared by all calls of an event loop."""
+    """Recognizes a piece of a call as a whole, when no stream can; shared by all calls of an event loop."""
 
     @property
     def source(self) -> str:
@@ -154,7 +154,7 @@ class VoiceDetector(Protocol):
     Of a gap in a call's audio, which counts as silence, it is asked about the first 500 ms; the rest is no voice.
 
     A detector may also have ``native``: the addresses of a C function and of its state that say the same without a
-    Python object (see ``_codec.Ear``), or None.
+    Python object (see ``_codec.VadFramer``), or None.
     """
 
     def is_speech(self, pcm: bytes) -> bool:
@@ -165,7 +165,7 @@ class MessageReceiver(Protocol):
     """Who takes a connection's messages; called on the loop, in order."""
 
     @property
-    def lane(self) -> MediaLane | None:
+    def lane(self) -> MediaFastPath | None:
         """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
 
     def message_received(self, message: bytes) -> None:

@@ -38,7 +38,7 @@ class Backoff:
 
 
 class CircuitBreaker:
-    """Shared by all calls of one recogniser: when one of them may try again after a failure. Pure; one thread.
+    """Shared by all calls of one recognizer: when one of them may try again after a failure. Pure; one thread.
 
     It is open while a number of failures has no success between them; then one attempt at a time probes. Closed, it
     spreads the attempts, because calls that broke together would come back together.

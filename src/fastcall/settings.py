@@ -17,13 +17,13 @@ from fastcall.errors import UsageError
 __all__ = ["UPLINKS", "Settings", "check_names"]
 
 DEFAULT_LANGUAGE = "he-IL"
-# BCP 47, as far as recognisers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto", which some of Google's models take.
+# BCP 47, as far as recognizers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto", which some of Google's models take.
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
 # How our variables begin: what begins so and is misspelt was meant for us.
 PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "VAD_")
 # How soon v2 holds an utterance to be over, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
-# What carries the streams to the recogniser: libnghttp2 on the event loop, Google's client library, or the first that
+# What carries the streams to the recognizer: libnghttp2 on the event loop, Google's client library, or the first that
 # is there.
 UPLINKS = ("auto", "native", "grpcio")
 MAX_PHRASES, MAX_PHRASE_LETTERS, MAX_LETTERS_IN_ALL = 5000, 100, 100_000
@@ -171,7 +171,7 @@ class Settings:
         return tuple(token.strip() for token in given.split(",") if token.strip())
 
     def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
-        """The language to recognise (BCP 47), ``default`` where none was set."""
+        """The language to recognize (BCP 47), ``default`` where none was set."""
         return self.language or default
 
 

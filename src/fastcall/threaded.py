@@ -2,7 +2,7 @@
 
 One loop thread and a few callback threads serve all sessions of the process, however many there are
 (``drivers.background``). Audio goes from the caller's thread straight into the session's ring; only a full batch wakes
-the loop. Recognisers and fallbacks are made once for all sessions with the same settings, and never on the loop's time.
+the loop. Recognizers and fallbacks are made once for all sessions with the same settings, and never on the loop's time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fastcall.events import SessionFailed
 from fastcall.fallbacks import start_fallback
 from fastcall.google.endpoints import GLOBAL, V1_REGIONS, speech_endpoint
 from fastcall.ports import Fallback, Recognizer, StreamConfig
-from fastcall.recognition.callable_fallback import FallbackFunction, OwnFallback
+from fastcall.recognition.callable_fallback import CallableFallback, FallbackFunction
 from fastcall.recognition.pending_streams import PendingFallback, PendingRecognizer
 from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.settings import Settings
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 class _Shared:
-    """What the sessions of a process share: recognisers, fallbacks, and who is to be closed. Loop thread only.
+    """What the sessions of a process share: recognizers, fallbacks, and who is to be closed. Loop thread only.
 
     What was made with credentials of a user's own is closed with the last session that has it: a program may make
     credentials for each call.
@@ -105,7 +105,7 @@ class _Shared:
 
 @dataclass(slots=True, eq=False)
 class _Making:
-    """A recogniser or a fallback, made or being made."""
+    """A recognizer or a fallback, made or being made."""
 
     key: Hashable
     made: asyncio.Future[Any]
@@ -152,7 +152,7 @@ class StreamingSTTSession:
     eight sessions do so. What a callback raises is logged, and changes nothing else. ``push_audio`` belongs to one
     thread at a time; ``close`` may be called from any.
 
-    The constructor waits until the recogniser is there, and raises what is wrong with it. On a running event loop it
+    The constructor waits until the recognizer is there, and raises what is wrong with it. On a running event loop it
     does not wait: audio is kept meanwhile, and what is wrong comes as a ``SessionFailed`` event, in the log, and as
     :attr:`failure`.
 
@@ -174,7 +174,7 @@ class StreamingSTTSession:
     :param encoding: of what is pushed: ``linear16`` (little-endian) or ``mulaw``; 8 kHz mono
     :raises UsageError: what was given cannot work together, no credentials and no ``SPEECH_EMULATOR_HOST``,
         ``ENABLE_STREAMING_STT=false`` without a fallback, or a package is missing
-    :raises TimeoutError: the recogniser, or the fallback, was not there after 300 s
+    :raises TimeoutError: the recognizer, or the fallback, was not there after 300 s
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class StreamingSTTSession:
         self._version = _version_of(settings, version)
         self._credentials = credentials
         self._label = f" call={call_id}" if call_id else ""
-        self._own_fallback = OwnFallback(fallback) if fallback is not None else None
+        self._own_fallback = CallableFallback(fallback) if fallback is not None else None
         if encoding not in ("linear16", "mulaw"):
             raise UsageError(f"encoding={encoding!r}: say linear16 or mulaw")
         _check_packages(settings, has_fallback=self._own_fallback is not None)
@@ -220,7 +220,7 @@ class StreamingSTTSession:
         )
         if waits:
             try:
-                self._background.run(self._ready(), OPEN_TIMEOUT_S, "the recogniser was not ready")
+                self._background.run(self._ready(), OPEN_TIMEOUT_S, "the recognizer was not ready")
             except BaseException:
                 self._background.call_soon(self._abandon)
                 raise
@@ -246,7 +246,7 @@ class StreamingSTTSession:
         return self._session.failure
 
     def push_audio(self, pcm: bytes | bytearray | memoryview) -> None:
-        """Hand audio to the recogniser. Never blocks.
+        """Hand audio to the recognizer. Never blocks.
 
         :param pcm: in the session's encoding, by default LINEAR16; any length in whole samples, any bytes-like object
         :raises ClosedError: after ``close``
@@ -285,7 +285,7 @@ class StreamingSTTSession:
 
     def note_utterance(self, begins: bool, sample: int) -> None:
         """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there: the fallback hears it
-        when the recogniser cannot serve. Any thread; returns at once.
+        when the recognizer cannot serve. Any thread; returns at once.
 
         :raises UsageError: this process is a fork of the session's
         """

@@ -1,4 +1,4 @@
-"""Said against recognised: which words are right, wrong, missing or too many.
+"""Said against recognized: which words are right, wrong, missing or too many.
 
 The usual measure of speech recognition: words are aligned with the fewest edits (Levenshtein), and the word
 error rate is edits divided by words said. Case and punctuation do not count.

@@ -4,7 +4,7 @@
 
 An input on which the two ways differ is printed and ends the run with status 1. If the process itself dies, the input
 is in build/fuzz/<target>.input; `--replay FILE` tries one input again. The engine `atheris` (the extra `fuzz`; one
-target at a time) is guided by the coverage of the slow way's Python.
+target at a time) is guided by the coverage of the slow path's Python.
 """
 
 from __future__ import annotations

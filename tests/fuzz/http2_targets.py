@@ -1,4 +1,4 @@
-"""What reads a recogniser's bytes: HTTP/2 and gRPC, in the core alone, and as the uplink that streams go by."""
+"""What reads a recognizer's bytes: HTTP/2 and gRPC, in the core alone, and as the uplink that streams go by."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Http2Core:
 
 
 class Uplink:
-    """A recogniser on the native uplink, whose peer says anything: each stream ends once, and nothing is told after."""
+    """A recognizer on the native uplink, whose peer says anything: each stream ends once, and nothing is told after."""
 
     name = "uplink"
     tokens = TOKENS

@@ -1,4 +1,4 @@
-"""What a client sends in a live call: to a connection with the hot lane, and to one without (``lanes.Pair``)."""
+"""What a client sends in a live call: to a connection with the fast path, and to one without (``lanes.Pair``)."""
 
 from __future__ import annotations
 

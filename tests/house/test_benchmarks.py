@@ -35,8 +35,8 @@ def test_the_gates_of_the_codec_are_shown(law):
     assert {f"{law} decode, 1 Mi samples", f"{law} encode, 1 Mi samples"} <= names
 
 
-def test_the_gate_of_the_hot_lane_is_shown():
-    (row,) = (row for row in rows() if row[0].startswith("whole server with the hot lane"))
+def test_the_gate_of_the_fast_path_is_shown():
+    (row,) = (row for row in rows() if row[0].startswith("whole server with the fast path"))
     assert float(row[4]) == round(1 / 0.45, 2)
 
 

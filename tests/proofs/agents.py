@@ -1,9 +1,9 @@
-"""A hundred calls with handlers, through a real server and a real recogniser, each a process of its own: `make agents`;
+"""A hundred calls with handlers, through a real server and a real recognizer, each a process of its own: `make agents`;
 a short form of it is part of `make test`.
 
 1. Barge-in. Each handler speaks without end, each caller breaks in again and again. Measured at the telephone: from the
    first frame of speech that was sent to `clear`; and what the server held to be heard against what had been played.
-2. Isolation. Handlers that sleep, raise, or block a thread: does the age of the audio at the recogniser move against
+2. Isolation. Handlers that sleep, raise, or block a thread: does the age of the audio at the recognizer move against
    handlers that do nothing? The sorts take turns. A handler that keeps the event loop is measured as well, so that one
    sees that the measure would show it.
 3. The speculative start. Handlers that think for 0.3 s, with and without SPECULATE_AFTER_MS: how soon do they answer?
@@ -130,7 +130,7 @@ class Isolation:
     """The server's metrics afterwards, by name and labels."""
 
     def problems(self) -> list[str]:
-        """Calls that failed, and audio that did not get to the recogniser."""
+        """Calls that failed, and audio that did not get to the recognizer."""
         found = [f"{r.ids.call_sid}: {r.error or r.violations}" for r in self.reports if not r.ok]
         sent, taken = sum(r.frames_sent for r in self.reports), self.values["fastcall_frames_total"]
         if taken != sent:

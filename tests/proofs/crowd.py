@@ -56,7 +56,7 @@ class CrowdResult:
 
 
 class Counting:
-    """A recogniser that notes when streams are opened. Fulfils ``Recognizer``."""
+    """A recognizer that notes when streams are opened. Fulfils ``Recognizer``."""
 
     def __init__(self, inner: GoogleRecognizer) -> None:
         self._inner = inner

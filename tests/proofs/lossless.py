@@ -1,4 +1,4 @@
-"""Real calls through a real server and a real recogniser that breaks in every way that is known: does the text equal
+"""Real calls through a real server and a real recognizer that breaks in every way that is known: does the text equal
 what was said? `make lossless`; a short form of it is part of `make test`.
 
 All trials of the first part run at the same time, each with an emulator (tones) and a server of its own, and two

@@ -1,4 +1,4 @@
-"""The recogniser is away for long: who hears the calls meanwhile, and do the events and the numbers tell it?"""
+"""The recognizer is away for long: who hears the calls meanwhile, and do the events and the numbers tell it?"""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def whisper_of_tones() -> Iterator[None]:
 
 
 class OutageWatch:
-    """Notes when the recogniser was away, and what the server's numbers were in the middle of it and in the end."""
+    """Notes when the recognizer was away, and what the server's numbers were in the middle of it and in the end."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -96,7 +96,7 @@ def numbers_of(metrics: str) -> Numbers:
 
 
 def judge_call(records: Sequence[Record], back_at: float) -> list[str]:
-    """What one call's events say that they should not. ``back_at``: when the recogniser was started again."""
+    """What one call's events say that they should not. ``back_at``: when the recognizer was started again."""
     failed = [each["at"] for each in records if each["event"] == "session_failed"]
     if not failed:
         return ["no event tells of the outage"]
@@ -110,12 +110,12 @@ def judge_call(records: Sequence[Record], back_at: float) -> list[str]:
     ]
     returned = [e["at"] for e in records if e["event"] == "session_rotated" and e["text"] == "reconnect"]
     if not returned or returned[-1] < back_at:
-        return [*problems, "no event tells that the recogniser serves again"]
+        return [*problems, "no event tells that the recognizer serves again"]
     asked = {e["utterance_id"] for e in records if e["event"] == "fallback" and e["text"] == "outage"}
     silent = {end["utterance_id"] for end in ends if end["source"] == "whisper"} - asked
     problems += [f"no event tells that the fallback was asked for utterance {each}" for each in sorted(silent)]
     if ends[-1]["source"] != "emulator" or ends[-1]["at"] < returned[-1]:
-        problems.append("after the outage the recogniser does not serve")
+        problems.append("after the outage the recognizer does not serve")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The first part of the proof: calls on a real server, each trial with a recogniser that breaks in its own way."""
+"""The first part of the proof: calls on a real server, each trial with a recognizer that breaks in its own way."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ LONG = Scale(
     crowd_ages_s=(5, 11),
     say_every_s=30,
 )
-# Streams live longer than the 3 s after which a recogniser is believed that it has told all.
+# Streams live longer than the 3 s after which a recognizer is believed that it has told all.
 SHORT = Scale(
     call_s=17,
     stream_limit_s=8,

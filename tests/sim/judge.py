@@ -16,7 +16,7 @@ from sim.world import Observed
 
 __all__ = ["Verdict", "judge"]
 
-# How much farther than the nearest utterance that which got the word may be: detectors and recognisers round.
+# How much farther than the nearest utterance that which got the word may be: detectors and recognizers round.
 NEAR_SAMPLES = 200 * 8
 # `close()` is given 5 s; then what there is counts.
 CLOSE_WITHIN_S = 5.5

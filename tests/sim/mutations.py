@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.ports import StreamResult
 from fastcall.recognition.hypothesis import Hypothesis
 from fastcall.recognition.ledger import TranscriptLedger
-from fastcall.recognition.provider_stream import StreamLeg
+from fastcall.recognition.provider_stream import ProviderStream
 from fastcall.recognition.session import RecognitionSession
-from fastcall.recognition.stream_manager import StreamRelay
-from fastcall.recognition.time_map import StreamMap
+from fastcall.recognition.stream_manager import StreamManager
+from fastcall.recognition.time_map import TimeMap
 from sim.run import failures
 
 __all__ = ["MUTATIONS", "SEEDS", "caught_after", "mutated"]
@@ -28,29 +28,31 @@ SEEDS = 200
 """Within so many seeds each of them must be caught."""
 SECOND = 8000
 
-_init_leg = StreamLeg.__init__
+_init_provider_stream = ProviderStream.__init__
 _outgoing_results = RecognitionSession.outgoing_results
-_forget_before = AudioHistory.forget_before
+_forget_before = ReplayBuffer.forget_before
 
 
-def _late_start(leg: StreamLeg, *args: Any, start: int, **kwargs: Any) -> None:
-    _init_leg(leg, *args, start=start + SECOND // 2, **kwargs)
+def _late_start(provider_stream: ProviderStream, *args: Any, start: int, **kwargs: Any) -> None:
+    _init_provider_stream(provider_stream, *args, start=start + SECOND // 2, **kwargs)
 
 
-def _take_outgoing_finals(session: RecognitionSession, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+def _take_outgoing_finals(
+    session: RecognitionSession, provider_stream: ProviderStream, results: Sequence[StreamResult]
+) -> None:
     for result in results:
         if result.is_final:
-            session._take_final(leg, result)
-    _outgoing_results(session, leg, results)
+            session._take_final(provider_stream, result)
+    _outgoing_results(session, provider_stream, results)
 
 
-def _base_plus_offset(stream: StreamMap, point: int, piece: int) -> int:
+def _base_plus_offset(stream: TimeMap, point: int, piece: int) -> int:
     base = stream._call_starts[0] - stream._stream_starts[0] if stream._call_starts else 0
     return base + point
 
 
-def _forget_early(history: AudioHistory, sample: int) -> None:
-    _forget_before(history, sample + SECOND // 2)
+def _forget_early(replay_buffer: ReplayBuffer, sample: int) -> None:
+    _forget_before(replay_buffer, sample + SECOND // 2)
 
 
 def _drop_outgoing_words(hypothesis: Hypothesis) -> None:
@@ -67,21 +69,21 @@ def _nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def _as_they_come(leg: StreamLeg, results: Sequence[StreamResult]) -> list[StreamResult]:
+def _as_they_come(provider_stream: ProviderStream, results: Sequence[StreamResult]) -> list[StreamResult]:
     return list(results)
 
 
 MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
-    "results are taken as the provider reports them": (StreamLeg, "_sound", _as_they_come),
-    "a replay begins half a second late": (StreamLeg, "__init__", _late_start),
+    "results are taken as the provider reports them": (ProviderStream, "_sound", _as_they_come),
+    "a replay begins half a second late": (ProviderStream, "__init__", _late_start),
     "finals of the outgoing stream are taken too": (RecognitionSession, "outgoing_results", _take_outgoing_finals),
-    "base plus offset in place of the piecewise map": (StreamMap, "_in_piece", _base_plus_offset),
-    "the history is forgotten half a second early": (AudioHistory, "forget_before", _forget_early),
+    "base plus offset in place of the piecewise map": (TimeMap, "_in_piece", _base_plus_offset),
+    "the history is forgotten half a second early": (ReplayBuffer, "forget_before", _forget_early),
     "what was known is dropped when the owner changes": (Hypothesis, "owner_changed", _drop_outgoing_words),
     "the owner's first word counts before it has caught up": (Hypothesis, "_is_short", lambda *_: False),
     "a gap in the audio takes no time": (RecognitionSession, "feed_silence", lambda session, samples: False),
     "the last interim is not committed": (RecognitionSession, "_commit_interim", _nothing),
-    "after a failure nobody tries again": (StreamRelay, "_try_open", _nothing),
+    "after a failure nobody tries again": (StreamManager, "_try_open", _nothing),
     "a late final goes to the newest utterance": (TranscriptLedger, "_share_out", _all_to_the_newest),
 }
 

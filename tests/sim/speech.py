@@ -1,7 +1,7 @@
 """Words as audio that a program hears without doubt, at the cost of a search for a byte.
 
 A word is a run of mu-law samples whose values count up, so that a slip of one sample inside it shows; in its middle
-stand a mark and the word's number. A recogniser finds the mark and compares the samples around it. Heard is a word of
+stand a mark and the word's number. A recognizer finds the mark and compares the samples around it. Heard is a word of
 which all but the edges came through in one piece; what else has a mark is garbled; what has none is nothing.
 """
 
@@ -17,7 +17,7 @@ _RAMP_FIRST, _RAMP_LENGTH = 0x10, 61
 _DIGIT_FIRST, _DIGITS, _BASE = 0x50, 3, 40
 MARK_SAMPLES = 1 + _DIGITS
 
-# So much of a word's begin and end may be missing, and it is still heard. Recognisers round times by less.
+# So much of a word's begin and end may be missing, and it is still heard. Recognizers round times by less.
 EDGE_SAMPLES = 240
 
 _RAMP = bytes(_RAMP_FIRST + i % _RAMP_LENGTH for i in range(8000 + _RAMP_LENGTH))

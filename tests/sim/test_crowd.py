@@ -156,7 +156,7 @@ async def test_no_model_is_asked_for_again_and_again() -> None:
 
 @pytest.mark.parametrize("end", [GONE, QUOTA])
 @in_virtual_time
-async def test_a_recogniser_that_turns_all_of_them_away_and_comes_back(end: StreamEnd) -> None:
+async def test_a_recognizer_that_turns_all_of_them_away_and_comes_back(end: StreamEnd) -> None:
     """The breaker lets few attempts through, and none of the calls stays without a stream."""
     is_down = True
 

@@ -82,7 +82,7 @@ def test_a_long_call_holds_no_more_than_a_minute() -> None:
 
 def test_the_measure_sees_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that forgets nothing is found out."""
-    monkeypatch.setattr("fastcall.audio.replay_buffer.AudioHistory.forget_before", lambda *_: None)
+    monkeypatch.setattr("fastcall.audio.replay_buffer.ReplayBuffer.forget_before", lambda *_: None)
     scenario = long_call(1, 120.0, replace(SETTINGS, stt_replay_s=600), ProviderTraits())
     sizes: list[int] = []
     turns = 0

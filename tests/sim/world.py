@@ -239,27 +239,27 @@ class _World:
         if session is not self._watched:
             self._watched = session
             self._note_outgrown(session)
-        history, problems = session._history, self.seen.problems
+        replay_buffer, problems = session._replay_buffer, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
             self._lost_samples = session.lost_samples
-            self.seen.lost.append((self._in_call(history.start - lost), self._in_call(history.start)))
-            owner = session._relay.owner if session._relay is not None else None
+            self.seen.lost.append((self._in_call(replay_buffer.start - lost), self._in_call(replay_buffer.start)))
+            owner = session._stream_manager.owner if session._stream_manager is not None else None
             if owner is not None and owner.map.length_samples:
                 self.seen.lost_in_reach.append(self.seen.lost[-1])
         if len(problems) > 5:
             return
-        if history.end - history.start > int(self._scenario.settings.stt_replay_s * 8000):
-            problems.append(f"the history holds {(history.end - history.start) / 8000:.1f} s")
+        if replay_buffer.end - replay_buffer.start > int(self._scenario.settings.stt_replay_s * 8000):
+            problems.append(f"the history holds {(replay_buffer.end - replay_buffer.start) / 8000:.1f} s")
         if len(self._provider.streams) > MAX_LIVE_STREAMS:
             problems.append(f"{len(self._provider.streams)} streams at once")
-        owner = session._relay.owner if session._relay is not None else None
+        owner = session._stream_manager.owner if session._stream_manager is not None else None
         if owner is not None and owner.map.pieces > MAX_MAP_PIECES:
             problems.append(f"a stream map of {owner.map.pieces} pieces")
 
     def _note_settled(self, session: RecognitionSession) -> None:
         # Without an owner F moves only when the session commits what is left of an interim.
-        if session._relay is not None and session._relay.owner is not None:
+        if session._stream_manager is not None and session._stream_manager.owner is not None:
             self.seen.settled_to = self._in_call(session._hypothesis.final_end)
 
     def _note_outgrown(self, session: RecognitionSession) -> None:

@@ -1,4 +1,4 @@
-"""The hot lane by itself: which bytes it takes, which it hands over and when, and what it does to a call.
+"""The fast path by itself: which bytes it takes, which it hands over and when, and what it does to a call.
 
 That a call does not notice is judged in ``adapters/test_websocket_lanes.py``, against the way through websockets.
 """
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from fastcall._codec import AudioTrack, Ear, EndpointRule, FrameLane, InboundTimeline, MediaLane
+from fastcall._codec import AudioTrack, EndpointRule, InboundTimeline, MediaFastPath, VadFramer, WebSocketFastPath
 
 SID = "MZ1"
 CODES = bytes(range(96, 256))
@@ -33,12 +33,12 @@ class Loudness:
 
 
 class Call:
-    """A call's end of the lane, begun at 100 ms by one frame of the slow way."""
+    """A call's end of the fast path, begun at 100 ms by one frame of the slow path."""
 
     def __init__(self, *, batch_samples: int = 10**6, limit_samples: int = 80_000, sid: str = SID) -> None:
         self.told: list[object] = []
         self.detector = Loudness()
-        self.timeline, self.track, self.ear = InboundTimeline(), AudioTrack(), Ear(self.detector)
+        self.timeline, self.track, self.vad_framer = InboundTimeline(), AudioTrack(), VadFramer(self.detector)
         self.rule = EndpointRule(
             onset_frames=2,
             onset_window_frames=4,
@@ -48,11 +48,11 @@ class Call:
             preroll_samples=0,
             max_samples=10**6,
         )
-        self.media = MediaLane(
+        self.media = MediaFastPath(
             sid,
             self.timeline,
             self.track,
-            self.ear,
+            self.vad_framer,
             self.rule,
             limit_samples=limit_samples,
             batch_samples=batch_samples,
@@ -61,7 +61,7 @@ class Call:
         )
         self.media.allow(10**6)
         self.timeline.place(80, 160)
-        self.frames = FrameLane(lambda: 7.0, self._take_steps)
+        self.frames = WebSocketFastPath(lambda: 7.0, self._take_steps)
         self.frames.carry(self.media)
         self.handed: list[bytes] = []
 
@@ -99,13 +99,13 @@ def media(timestamp_ms: int = 100, codes: bytes = CODES, sid: str = SID) -> byte
     ).encode()
 
 
-def test_the_next_frame_goes_into_the_track_and_the_ear_and_nothing_is_handed_over() -> None:
+def test_the_next_frame_goes_into_the_track_and_the_vad_framer_and_nothing_is_handed_over() -> None:
     call = Call()
     call.receive(frame(media()))
     assert (call.media.messages, call.handed, call.told) == (1, [], [])
     assert call.heard() == reference.mulaw_decode(CODES)
     assert call.timeline.frames == 2
-    assert call.ear.heard_samples == 160
+    assert call.vad_framer.heard_samples == 160
     assert call.detector.heard == [reference.mulaw_decode(CODES)]
     assert call.rule.last_audio_s == 7.0
 
@@ -141,7 +141,7 @@ def test_everything_else_is_handed_over_and_changes_nothing(text: bytes) -> None
     call.receive(frame(text))
     assert call.handed == [frame(text)]
     assert (call.media.messages, call.timeline.frames) == (0, 1)
-    assert (call.track.pushed_samples, call.ear.heard_samples) == (0, 0)
+    assert (call.track.pushed_samples, call.vad_framer.heard_samples) == (0, 0)
     call.receive(frame(media()))
     assert call.media.messages == 1
 
@@ -295,7 +295,7 @@ def test_frames_of_any_size_reach_the_detector_in_20_ms(sizes: list[int]) -> Non
     taken = 160 * (position // 160)
     assert call.media.messages == len(sizes)
     assert b"".join(call.detector.heard) == reference.mulaw_decode(audio[:taken])
-    assert call.ear.unheard == audio[taken:position]
+    assert call.vad_framer.unheard == audio[taken:position]
 
 
 def test_a_detector_that_fails_says_so_from_the_lane() -> None:
@@ -309,11 +309,11 @@ def test_a_detector_that_fails_says_so_from_the_lane() -> None:
 def test_the_track_is_of_mulaw_and_its_limit_a_size(sample_bytes: int, limit: int, wrong: str) -> None:
     call = Call()
     with pytest.raises(ValueError, match=wrong):
-        MediaLane(
+        MediaFastPath(
             SID,
             call.timeline,
             AudioTrack(sample_bytes=sample_bytes),
-            call.ear,
+            call.vad_framer,
             call.rule,
             limit_samples=limit,
             batch_samples=1,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastcall._codec import Ear, EndpointRule, mulaw_decode
+from fastcall._codec import EndpointRule, VadFramer, mulaw_decode
 from fastcall.audio.tones import synthesize
 from fastcall.audio.vad import WebRtcVoiceDetector
 
@@ -61,11 +61,13 @@ def in_frames(
     return changes, audio[len(audio) - len(audio) % FRAME :]
 
 
-def at_once(parts: list[tuple[int, bytes]], ear: Ear, endpoint: EndpointRule) -> tuple[list[tuple[int, ...]], bytes]:
+def at_once(
+    parts: list[tuple[int, bytes]], vad_framer: VadFramer, endpoint: EndpointRule
+) -> tuple[list[tuple[int, ...]], bytes]:
     changes: list[tuple[int, ...]] = []
     for silence, codes in parts:
-        ear.hear(endpoint, silence, codes, 7.0, lambda change: changes.append(seen(endpoint, change)))
-    return changes, ear.unheard
+        vad_framer.hear(endpoint, silence, codes, 7.0, lambda change: changes.append(seen(endpoint, change)))
+    return changes, vad_framer.unheard
 
 
 spoken = st.builds(lambda at, size: SPEECH[at : at + size], st.integers(0, len(SPEECH) - 1), st.integers(0, 6000))
@@ -80,28 +82,28 @@ def test_silence_at_once_is_silence_frame_by_frame(
     parts: list[tuple[int, bytes]], mode: int, hangover_frames: int, max_samples: int, is_native: bool
 ) -> None:
     detector = WebRtcVoiceDetector(mode)
-    ear = Ear(detector, detector.native if is_native else None)
+    vad_framer = VadFramer(detector, detector.native if is_native else None)
     endpoint, twin = rule(hangover_frames, max_samples), rule(hangover_frames, max_samples)
-    assert at_once(parts, ear, endpoint) == in_frames(parts, WebRtcVoiceDetector(mode).is_speech, twin)
+    assert at_once(parts, vad_framer, endpoint) == in_frames(parts, WebRtcVoiceDetector(mode).is_speech, twin)
     audio = sum(silence + len(codes) for silence, codes in parts)
-    assert ear.heard_samples == audio - audio % FRAME
+    assert vad_framer.heard_samples == audio - audio % FRAME
     assert endpoint.in_speech == twin.in_speech
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=500)), max_size=8))
 def test_what_is_not_a_gap_is_all_asked_about(parts: list[tuple[int, bytes]]) -> None:
     detector, twin = Loudness(), Loudness()
-    assert at_once(parts, Ear(detector), rule()) == in_frames(parts, twin.is_speech, rule())
+    assert at_once(parts, VadFramer(detector), rule()) == in_frames(parts, twin.is_speech, rule())
     assert detector.heard == twin.heard
 
 
 @pytest.mark.parametrize("silence", [GAP, 10 * GAP, 3600 * 8000])
 def test_the_detector_is_asked_about_the_beginning_of_silence_only(silence: int) -> None:
     detector = Loudness()
-    ear, endpoint = Ear(detector), rule(hangover_frames=250)
-    changes = at_once([(0, b"\x00" * 1920), (silence, b"\x00" * 320)], ear, endpoint)[0]
+    vad_framer, endpoint = VadFramer(detector), rule(hangover_frames=250)
+    changes = at_once([(0, b"\x00" * 1920), (silence, b"\x00" * 320)], vad_framer, endpoint)[0]
     assert [change for change, *_ in changes] == [1, 2, 1]
-    assert ear.heard_samples == 1920 + silence + 320
+    assert vad_framer.heard_samples == 1920 + silence + 320
     assert len(detector.heard) == 12 + 25 + 2
 
 
@@ -110,12 +112,12 @@ def test_what_failed_is_raised_where_it_happened() -> None:
         raise ZeroDivisionError
 
     detector, changes = Loudness(), list[int]()
-    ear, endpoint = Ear(detector), rule()
-    ear.hear(endpoint, 0, b"\x00" * 1200, 7.0, changes.append)
+    vad_framer, endpoint = VadFramer(detector), rule()
+    vad_framer.hear(endpoint, 0, b"\x00" * 1200, 7.0, changes.append)
     detector.is_speech = fail  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
-        ear.hear(endpoint, GAP, b"", 7.0, changes.append)
-    assert (changes, ear.heard_samples) == ([1], 1280)
+        vad_framer.hear(endpoint, GAP, b"", 7.0, changes.append)
+    assert (changes, vad_framer.heard_samples) == ([1], 1280)
 
 
 def test_what_the_callback_raises_is_raised() -> None:
@@ -123,15 +125,15 @@ def test_what_the_callback_raises_is_raised() -> None:
         raise LookupError(change)
 
     with pytest.raises(LookupError, match="1"):
-        Ear(Loudness()).hear(rule(), 0, b"\x00" * 3200, 7.0, refuse)
+        VadFramer(Loudness()).hear(rule(), 0, b"\x00" * 3200, 7.0, refuse)
 
 
 def test_silence_is_not_negative() -> None:
     with pytest.raises(ValueError, match="silence_samples=-1"):
-        Ear(Loudness()).hear(rule(), -1, b"", 7.0, print)
+        VadFramer(Loudness()).hear(rule(), -1, b"", 7.0, print)
 
 
 @pytest.mark.parametrize("native", [(0, 1), (1, 0)])
 def test_no_address_is_0(native: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="address"):
-        Ear(Loudness(), native)
+        VadFramer(Loudness(), native)

@@ -10,7 +10,7 @@ import pytest
 import stub_engines
 from fastcall.errors import UsageError
 from fastcall.fallbacks import load_callable, load_fallback, start_fallback
-from fastcall.recognition.callable_fallback import OwnFallback
+from fastcall.recognition.callable_fallback import CallableFallback
 from fastcall.settings import Settings
 
 
@@ -41,7 +41,7 @@ def test_a_function_in_c_may_have_no_signature() -> None:
 
 async def test_ones_own_comes_before_whisper_and_without_either_there_is_none() -> None:
     fallback = await start_fallback(Settings(whisper_model="/no/such"), stub_engines.hear_tones, "en-US")
-    assert isinstance(fallback, OwnFallback)
+    assert isinstance(fallback, CallableFallback)
     assert await start_fallback(Settings(), None, "en-US") is None
 
 

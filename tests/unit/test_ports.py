@@ -9,8 +9,8 @@ import pytest
 from fastcall import ports
 from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.google.recognizer import GoogleRecognizer
-from fastcall.recognition.callable_fallback import OwnFallback
-from fastcall.recognition.provider_stream import StreamLeg
+from fastcall.recognition.callable_fallback import CallableFallback
+from fastcall.recognition.provider_stream import ProviderStream
 from fastcall.server.websocket import MediaConnection
 from fastcall.whisper.pool import WhisperFallback
 
@@ -20,10 +20,10 @@ from fastcall.whisper.pool import WhisperFallback
     [
         (ports.Recognizer, GoogleRecognizer),
         (ports.CallSocket, MediaConnection),
-        (ports.Fallback, OwnFallback),
+        (ports.Fallback, CallableFallback),
         (ports.Fallback, WhisperFallback),
         (ports.VoiceDetector, WebRtcVoiceDetector),
-        (ports.StreamListener, StreamLeg),
+        (ports.StreamListener, ProviderStream),
     ],
 )
 def test_adapters_have_what_their_port_says(port: type, adapter: type) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of the wire tests: recogniser processes that they share, and the long call that runs beside them."""
+"""Fixtures of the wire tests: recognizer processes that they share, and the long call that runs beside them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ LONG_CALL_TIMEOUT_S = 180.0
 
 
 @pytest.fixture(params=["on", "off"])
-def hot_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The servers of the test have the hot lane, and in another run of it they have not."""
-    monkeypatch.setattr(peers, "HOT_LANE", request.param)
+def fast_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The servers of the test have the fast path, and in another run of it they have not."""
+    monkeypatch.setattr(peers, "FAST_PATH", request.param)
     return str(request.param)
 
 
 @pytest.fixture(autouse=True)
 def uplink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What carries the streams of the test's recognisers: that of the run, or of a test ``both_uplinks`` its own."""
+    """What carries the streams of the test's recognizers: that of the run, or of a test ``both_uplinks`` its own."""
     name: str = getattr(request, "param", os.environ.get("STT_UPLINK", "auto"))
     if name == "native":
         try:
@@ -42,7 +42,7 @@ def uplink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
-    """The address of a recogniser whose finals are as late, and its interims as unsteady, as Google's."""
+    """The address of a recognizer whose finals are as late, and its interims as unsteady, as Google's."""
     process = start_emulator()
     yield process.ready[1]
     process.stop()
@@ -50,7 +50,7 @@ def emulator() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def prompt_emulator() -> Iterator[str]:
-    """The address of a recogniser whose finals come at once."""
+    """The address of a recognizer whose finals come at once."""
     process = start_emulator("--final-delay-s", "0", "--rewrite-rate", "0")
     yield process.ready[1]
     process.stop()

@@ -20,7 +20,7 @@ from fastcall.twilio.signature import signature_of
 from fastcall.twilio.stream_tokens import PARAMETER, mint_token
 from peers import Phone, Served, ask, serve_process, serving, tones
 
-pytestmark = pytest.mark.usefixtures("hot_lane")
+pytestmark = pytest.mark.usefixtures("fast_path")
 
 TOKEN, NEXT_TOKEN = "auth-token-of-the-account", "auth-token-that-replaces-it"
 SECRET = "a-stream-secret-of-some-length"
@@ -35,7 +35,7 @@ def signed(url: str = STREAM, token: str = TOKEN) -> dict[str, Any]:
 
 
 async def says(served: Served, phone: Phone, text: str, parameters: dict[str, str] | None = None) -> None:
-    """The call goes through, and the text is recognised."""
+    """The call goes through, and the text is recognized."""
     await phone.start(parameters)
     await phone.say(tones(f"[300] {text} [300]"))
     await phone.stop()
@@ -164,7 +164,7 @@ FRAME = PhoneAudio(b"\xff" * 160).payload(0)
 
 
 def messages_by_lane(served: Served, phone: Phone) -> int:
-    """How many of the phone's messages the hot lane has taken."""
+    """How many of the phone's messages the fast path has taken."""
     runners = [runner for runner in served.server._calls._calls if runner.key.call_sid == phone.call_sid]
     return sum(runner.lane.messages for runner in runners if runner.lane is not None)
 
@@ -179,7 +179,7 @@ def messages_by_lane(served: Served, phone: Phone) -> int:
     ],
 )
 async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
-    make: Callable[[Phone, int], str], request: pytest.FixtureRequest, hot_lane: str, prompt_emulator: str
+    make: Callable[[Phone, int], str], request: pytest.FixtureRequest, fast_path: str, prompt_emulator: str
 ) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "good") as good:
         await good.start()
@@ -196,7 +196,7 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
                         await asyncio.sleep(0)
                         by_lane = max(by_lane, messages_by_lane(served, flood))
             assert await flood.closed() == (1008, "far more messages than a call has")
-            if request.node.name.endswith("-audio]") and hot_lane == "on":
+            if request.node.name.endswith("-audio]") and fast_path == "on":
                 assert BURST / 2 < by_lane <= BURST + RATE_PER_S * (time.monotonic() - began_at)
             else:
                 assert by_lane <= 1  # of the same audio the first is new

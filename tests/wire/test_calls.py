@@ -1,4 +1,4 @@
-"""Whole calls: real sockets in, a real recogniser over real gRPC, transcripts out."""
+"""Whole calls: real sockets in, a real recognizer over real gRPC, transcripts out."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fastcall.server import comeback
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from peers import PATIENCE_S, Phone, Served, serving, tones
 
-both_lanes = pytest.mark.usefixtures("hot_lane")
+both_lanes = pytest.mark.usefixtures("fast_path")
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 from fastcall.server import watchdog
 from peers import Phone, serving, tones
 
-both_lanes = pytest.mark.usefixtures("hot_lane")
+both_lanes = pytest.mark.usefixtures("fast_path")
 
 
 @both_lanes

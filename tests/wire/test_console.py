@@ -284,7 +284,7 @@ async def test_a_stream_token_is_no_ticket_and_an_old_ticket_is_none(prompt_emul
         call = await ask_for_call(served.port, **BEARER)
         token = mint_token(SECRET, call["call_sid"], now=time.time(), nonce="0" * 32)
         assert await is_refused(served.port, {**call, "parameters": {TICKET: token, PARAMETER: token}})
-        tickets = served.server._door.gate._tickets
+        tickets = served.server._frontend.gate._tickets
         old = tickets.mint(call["call_sid"], now=time.time() - 60, nonce="1" * 32, lifetime_s=30)
         assert await is_refused(served.port, {**call, "parameters": {TICKET: old}})
 

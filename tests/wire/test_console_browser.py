@@ -54,7 +54,7 @@ def has_words() -> bool:
 
 
 @pytest.fixture(scope="module")
-def recogniser(has_words: bool) -> Iterator[str]:
+def recognizer(has_words: bool) -> Iterator[str]:
     grammar = str(resources.files("fastcall") / "data" / "booking.gram")
     engine = ["--engine", "pocketsphinx", "--grammar", grammar] if has_words else ["--engine", "tones"]
     process = Process(["emulator", *engine, "--port", "0"], ready=r"emulator listening on (\S+)")
@@ -138,9 +138,9 @@ def shape(value: Any) -> Any:
     return {key: shape(each) for key, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
-async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, recogniser: str, browser: Any) -> None:
+async def test_a_page_talks_with_the_server_as_a_telephone(has_words: bool, recognizer: str, browser: Any) -> None:
     sentences = SENTENCES if has_words else TONES
-    async with serving(recogniser, handler="tone_talker:answer_once") as served, browsing(browser) as page:
+    async with serving(recognizer, handler="tone_talker:answer_once") as served, browsing(browser) as page:
         sent: list[str] = []
 
         def keep(text: str) -> None:

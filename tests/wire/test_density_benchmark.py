@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 METHOD = "/google.cloud.speech.v1p1beta1.Speech/StreamingRecognize"
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recogniser of the benchmark needs epoll")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recognizer of the benchmark needs epoll")
 
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,15 +68,15 @@ def test_calls_come_and_go_and_leave_nothing() -> None:
     assert "left: nothing" in done.stdout
 
 
-# --- the cheap recogniser, met by Google's own kind of client ------------------------------------------------
+# --- the cheap recognizer, met by Google's own kind of client ------------------------------------------------
 
 
 @contextlib.contextmanager
 def listening_ear() -> Iterator[tuple[str, Any]]:
-    """The recogniser in a thread; its tally belongs to who has stopped it."""
+    """The recognizer in a thread; its tally belongs to who has stopped it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        ear = load_ear().Ear(listener.fileno())
+        ear = load_ear().VadFramer(listener.fileno())
         stopping = threading.Event()
 
         def serve() -> None:
@@ -137,7 +137,7 @@ CONFIG = bytes(
 )
 
 
-def test_the_recogniser_counts_each_frame_and_its_age() -> None:
+def test_the_recognizer_counts_each_frame_and_its_age() -> None:
     with listening_ear() as (address, ear):
         old_us = int(time.monotonic() * 1e6) - 300_000
         converse(address, [CONFIG, audio(frame(0) + frame(1, at_us=old_us))])
@@ -149,14 +149,14 @@ def test_the_recogniser_counts_each_frame_and_its_age() -> None:
     assert (tally["streams"], tally["ended"], tally["live_streams"]) == (1, 1, 0)
 
 
-def test_the_recogniser_sees_what_is_lost_doubled_and_not_stamped() -> None:
+def test_the_recognizer_sees_what_is_lost_doubled_and_not_stamped() -> None:
     with listening_ear() as (address, ear):
         converse(address, [CONFIG, audio(frame(0) + frame(3)), audio(frame(3)), audio(bytes(320)), audio(bytes(100))])
     tally = ear.take_tally()
     assert (tally["frames"], tally["lost"], tally["doubled"], tally["unstamped"], tally["odd"]) == (3, 2, 1, 1, 1)
 
 
-def test_the_recogniser_answers_as_one_does() -> None:
+def test_the_recognizer_answers_as_one_does() -> None:
     loud = [audio(b"".join(frame(8 * turn + part) for part in range(8))) for turn in range(6)]
     quiet = [audio(b"".join(frame(48 + 8 * turn + part, loud=False) for part in range(8))) for turn in range(4)]
     with listening_ear() as (address, _):
@@ -172,7 +172,7 @@ def test_the_recogniser_answers_as_one_does() -> None:
     assert results[3].result_end_time.total_seconds() == pytest.approx(10 * 0.16)
 
 
-def test_the_recogniser_outlives_what_is_not_http2() -> None:
+def test_the_recognizer_outlives_what_is_not_http2() -> None:
     with listening_ear() as (address, ear):
         host, _, port = address.partition(":")
         with socket.create_connection((host, int(port)), PATIENCE_S) as stranger:

@@ -1,4 +1,4 @@
-"""The examples of handlers, run as people run them: real sockets, a real recogniser, a local server as the model."""
+"""The examples of handlers, run as people run them: real sockets, a real recognizer, a local server as the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls whose recogniser is away, or is not wanted: what the fallback hears, and how the recogniser comes back."""
+"""Calls whose recognizer is away, or is not wanted: what the fallback hears, and how the recognizer comes back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Talk:
         return self.transcripts.of(self.phone.call_sid, *events)
 
 
-async def test_utterances_of_an_outage_come_from_the_fallback_and_then_the_recogniser_serves_again(
+async def test_utterances_of_an_outage_come_from_the_fallback_and_then_the_recognizer_serves_again(
     whisper: None,
 ) -> None:
     first = await asyncio.to_thread(start_emulator, *PROMPT)
@@ -100,7 +100,7 @@ async def test_utterances_of_an_outage_come_from_the_fallback_and_then_the_recog
 
 
 @pytest.mark.parametrize("name", ["hear_tones", "hear_tones_async"])
-async def test_without_streaming_every_utterance_is_recognised_whole(name: str) -> None:
+async def test_without_streaming_every_utterance_is_recognized_whole(name: str) -> None:
     async with (
         serving(None, fallback=f"stub_engines:{name}", enable_streaming_stt=False) as served,
         Phone(served.url) as phone,

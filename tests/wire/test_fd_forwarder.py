@@ -10,7 +10,7 @@ import socket
 import pytest
 import uvloop
 
-from fastcall.server.sniffer import Front, WaitingRoom
+from fastcall.server.sniffer import PendingConnections, ProtocolSniffer
 from fastcall.server.workers.fd_forwarder import (
     MAX_EARLY_BYTES,
     MAX_MESSAGE_BYTES,
@@ -40,10 +40,10 @@ async def hand_over(pieces: list[bytes], *, channel_is_open: bool = True) -> tup
     sender, receiver = Sender(ours), Receiver(theirs, take)
     if not channel_is_open:
         receiver.close()
-    front = Front(
+    front = ProtocolSniffer(
         websocket=lambda: Upgrade(sender.send, lambda: Echo("refused")),
         plain=lambda: Echo("plain"),
-        room=WaitingRoom(),
+        room=PendingConnections(),
         on_bad_head=print,
     )
     port = await front.listen("127.0.0.1", 0)

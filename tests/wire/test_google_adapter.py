@@ -1,4 +1,4 @@
-"""Recognisers that are down, that refuse, that come back: what the call says of it, and what becomes of its words."""
+"""Recognizers that are down, that refuse, that come back: what the call says of it, and what becomes of its words."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-async def test_words_that_were_said_while_the_recogniser_was_down_come_out_when_it_is_up(
+async def test_words_that_were_said_while_the_recognizer_was_down_come_out_when_it_is_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     port = free_port()
@@ -113,7 +113,7 @@ async def test_words_that_were_said_while_the_recogniser_was_down_come_out_when_
 
 
 @both_uplinks
-async def test_a_recogniser_that_dies_in_mid_call_is_replaced_and_no_word_is_lost() -> None:
+async def test_a_recognizer_that_dies_in_mid_call_is_replaced_and_no_word_is_lost() -> None:
     first = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
     port = int(first.ready[1].rpartition(":")[2])
     async with serving(first.ready[1]) as served, Phone(served.url, "dies") as phone:

@@ -39,7 +39,7 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def pool(*options: str, rule: PoolRule | None = None) -> AsyncIterator[tuple[GoogleRecognizer, Between, str]]:
-    """A recogniser, the relay that its connections go through, and the emulator's own address."""
+    """A recognizer, the relay that its connections go through, and the emulator's own address."""
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--max-streams", "0", *options)
     between = Between(emulator.ready[1])
     try:

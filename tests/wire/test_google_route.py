@@ -1,4 +1,4 @@
-"""The way to the recogniser: addresses that answer nothing, and proxies."""
+"""The way to the recognizer: addresses that answer nothing, and proxies."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ async def gone(emulator: Emulator) -> None:
 async def talking_to(
     is_tls: bool, *faults: dict[str, Any], rule: PoolRule | None = None
 ) -> AsyncIterator[tuple[GoogleRecognizer, Emulator]]:
-    """A recogniser, and the emulator that it speaks to, whose streams have these faults."""
+    """A recognizer, and the emulator that it speaks to, whose streams have these faults."""
     certificates = {"tls_cert": CERTIFICATE, "tls_key": KEY} if is_tls else {}
     options = Options(port=0, final_delay_s=0, requests_per_minute=0, max_streams=0, **certificates)
     async with Emulator(options, faults=parse_faults(list(faults))) as emulator:
@@ -417,9 +417,9 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
     ("uplink", "address", "words"),
     [
         ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': say auto, native, grpcio"),
-        ("grpcio", "localhost", "the recogniser's endpoint 'localhost' has no port: say HOST:PORT"),
-        ("grpcio", "localhost:http", "the recogniser's endpoint 'localhost:http' has no port: say HOST:PORT"),
-        ("native", "localhost:²", "the recogniser's endpoint 'localhost:²' has no port: say HOST:PORT"),
+        ("grpcio", "localhost", "the recognizer's endpoint 'localhost' has no port: say HOST:PORT"),
+        ("grpcio", "localhost:http", "the recognizer's endpoint 'localhost:http' has no port: say HOST:PORT"),
+        ("native", "localhost:²", "the recognizer's endpoint 'localhost:²' has no port: say HOST:PORT"),
     ],
 )
 def test_what_cannot_be_is_named(uplink: str, address: str, words: str) -> None:

@@ -24,7 +24,7 @@ def first_request(config: StreamConfig, **options: str) -> speech_v2.StreamingRe
     return speech_v2.StreamingRecognizeRequest.deserialize(data)
 
 
-def test_the_first_request_names_the_recogniser_and_the_telephones_audio() -> None:
+def test_the_first_request_names_the_recognizer_and_the_telephones_audio() -> None:
     request = first_request(
         StreamConfig("en-US", "telephony", phrases=("yes", "no")), location="eu", sensitivity="supershort"
     )
@@ -86,7 +86,7 @@ def test_without_a_project_it_says_what_to_set(tmp_path: Path, monkeypatch: pyte
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
     listener = Listener()
-    recognizer = google_recognizer(prompt_emulator, dialect=Version2(project="emulator"))
+    recognizer = google_recognizer(prompt_emulator, api_version=Version2(project="emulator"))
     try:
         stream = recognizer.open(StreamConfig("en-US", "default"), listener)
         for at in range(0, len(pcm), 3200):

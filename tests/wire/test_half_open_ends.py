@@ -19,7 +19,7 @@ def drop(phone: Phone) -> None:
 
 
 async def test_a_caller_who_is_gone_in_mid_word(emulator: str) -> None:
-    """Half a word after the last whole one; the recogniser's finals are 0.9 s late."""
+    """Half a word after the last whole one; the recognizer's finals are 0.9 s late."""
     audio = tones("[300] apple arrow autumn badge")
     async with serving(emulator) as served, Phone(served.url, "mid-word") as phone:
         await phone.start()
@@ -31,7 +31,7 @@ async def test_a_caller_who_is_gone_in_mid_word(emulator: str) -> None:
 
 
 @both_uplinks
-async def test_a_call_that_ends_while_the_recogniser_is_away_and_comes_back_in_time() -> None:
+async def test_a_call_that_ends_while_the_recognizer_is_away_and_comes_back_in_time() -> None:
     first = await asyncio.to_thread(start_emulator, "--final-delay-s", "0")
     port = int(first.ready[1].rpartition(":")[2])
     async with serving(first.ready[1]) as served, Phone(served.url, "reconnect") as phone:
@@ -51,7 +51,7 @@ async def test_a_call_that_ends_while_the_recogniser_is_away_and_comes_back_in_t
         assert " ".join(served.transcripts.utterances(phone.call_sid)) == "apple arrow autumn badge bamboo"
 
 
-async def test_a_call_that_ends_while_the_recogniser_is_away_for_good() -> None:
+async def test_a_call_that_ends_while_the_recognizer_is_away_for_good() -> None:
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "5")
     async with serving(emulator.ready[1]) as served, Phone(served.url, "away") as phone:
         await phone.start()
@@ -66,7 +66,7 @@ async def test_a_call_that_ends_while_the_recogniser_is_away_for_good() -> None:
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
 
 
-async def test_a_server_that_stops_while_the_recogniser_is_away() -> None:
+async def test_a_server_that_stops_while_the_recognizer_is_away() -> None:
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "5")
     async with serving(emulator.ready[1]) as served, Phone(served.url, "stopping") as phone:
         await phone.start()

@@ -15,8 +15,25 @@ from peers import Phone, Served, serving, tones, turns, words_of_call
 from thoroughness import amount
 
 FIRST, MORE, AT_ONCE = 24, amount(96, thorough=240), 24
-OF_A_CALL = ("CallRunner", "CallMachine", "RecognitionSession", "StreamRelay", "StreamLeg", "AudioHistory", "Task")
-OURS = (*OF_A_CALL[:-1], "MediaConnection", "FrameLane", "GrpcCall", "NativeStream", "AgentDesk", "Call", "Speaker")
+OF_A_CALL = (
+    "CallRunner",
+    "CallMachine",
+    "RecognitionSession",
+    "StreamManager",
+    "ProviderStream",
+    "ReplayBuffer",
+    "Task",
+)
+OURS = (
+    *OF_A_CALL[:-1],
+    "MediaConnection",
+    "WebSocketFastPath",
+    "GrpcCall",
+    "NativeStream",
+    "AgentController",
+    "Call",
+    "AudioPlayer",
+)
 WORLD = ("Task", "TimerHandle", "Thread", "Channel")
 
 

@@ -82,9 +82,9 @@ def test_an_outage_that_is_told_as_it_was_is_no_problem() -> None:
         (1, None, "no event tells of the outage"),
         (4, None, "no event tells that the fallback was asked for utterance 2"),
         (5, {"source": "emulator"}, "utterance 2 of the outage comes from emulator"),
-        (6, None, "no event tells that the recogniser serves again"),
-        (6, {"at": 90.0}, "no event tells that the recogniser serves again"),
-        (8, {"source": "whisper"}, "after the outage the recogniser does not serve"),
+        (6, None, "no event tells that the recognizer serves again"),
+        (6, {"at": 90.0}, "no event tells that the recognizer serves again"),
+        (8, {"source": "whisper"}, "after the outage the recognizer does not serve"),
     ],
 )
 def test_an_outage_that_is_told_otherwise_is_one(row: int, change: dict[str, Any] | None, problem: str) -> None:

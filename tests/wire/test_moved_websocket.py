@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fastcall.server.sniffer import Front, WaitingRoom
+from fastcall.server.sniffer import PendingConnections, ProtocolSniffer
 from fastcall.server.websocket import MAX_KEPT_BYTES, MediaConnection, MediaServer
 from fastcall.server.workers.fd_forwarder import Receiver, Sender, adopt, handover_pair, moved_message, read_message
 from peers import PATIENCE_S, client_frame, turns, upgrade_request
@@ -67,7 +67,7 @@ class Processes:
 
 
 @contextlib.asynccontextmanager
-async def processes(hot_lane: bool) -> AsyncIterator[Processes]:
+async def processes(fast_path: bool) -> AsyncIterator[Processes]:
     ours, theirs = handover_pair()
     sender = Sender(ours)
     here: list[Listener] = []
@@ -81,8 +81,8 @@ async def processes(hot_lane: bool) -> AsyncIterator[Processes]:
         there.append(Listener(connection))
         return there[-1]
 
-    first = MediaServer(listen_here, admit=lambda _: None, hot_lane=hot_lane, keeps=True)
-    second = MediaServer(listen_there, admit=lambda _: (403, "not asked"), hot_lane=hot_lane, keeps=True)
+    first = MediaServer(listen_here, admit=lambda _: None, fast_path=fast_path, keeps=True)
+    second = MediaServer(listen_there, admit=lambda _: (403, "not asked"), fast_path=fast_path, keeps=True)
 
     async def take(descriptor: int, message: bytes) -> None:
         about, received = read_message(message)
@@ -90,7 +90,7 @@ async def processes(hot_lane: bool) -> AsyncIterator[Processes]:
         await adopt(descriptor, received, lambda: second.moved(about["target"]))
 
     receiver = Receiver(theirs, take)
-    front = Front(websocket=first, plain=asyncio.Protocol, room=WaitingRoom(), on_bad_head=print)
+    front = ProtocolSniffer(websocket=first, plain=asyncio.Protocol, room=PendingConnections(), on_bad_head=print)
     try:
         yield Processes(await front.listen("127.0.0.1", 0), here, there, sender)
     finally:
@@ -120,13 +120,13 @@ async def next_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 SENT = [b"one", b"give it away", b"three", b"four"]
 BYTES = b"".join(client_frame(TEXT, each) for each in SENT)
-both_ways = pytest.mark.parametrize("hot_lane", [True, False], ids=["hot lane", "plain"])
+both_ways = pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "plain"])
 
 
 @both_ways
 @pytest.mark.parametrize("piece", [len(BYTES), 25, 7, 1], ids=lambda piece: f"{piece} bytes at once")
-async def test_it_goes_on_there_with_all_that_it_has_sent(hot_lane: bool, piece: int) -> None:
-    async with processes(hot_lane) as both, client(both.port) as (reader, writer):
+async def test_it_goes_on_there_with_all_that_it_has_sent(fast_path: bool, piece: int) -> None:
+    async with processes(fast_path) as both, client(both.port) as (reader, writer):
         for at in range(0, len(BYTES), piece):
             writer.write(BYTES[at : at + piece])
             await turns(1)  # so that pieces are mostly read one by one
@@ -147,8 +147,8 @@ async def test_it_goes_on_there_with_all_that_it_has_sent(hot_lane: bool, piece:
 
 
 @both_ways
-async def test_it_stays_where_it_is_when_nobody_takes_it(hot_lane: bool) -> None:
-    async with processes(hot_lane) as both, client(both.port) as (reader, writer):
+async def test_it_stays_where_it_is_when_nobody_takes_it(fast_path: bool) -> None:
+    async with processes(fast_path) as both, client(both.port) as (reader, writer):
         both.sender.close()
         writer.write(BYTES)
         frames = [await next_frame(reader) for _ in range(3)]
@@ -158,8 +158,8 @@ async def test_it_stays_where_it_is_when_nobody_takes_it(hot_lane: bool) -> None
 
 @both_ways
 @pytest.mark.parametrize("first", [b"stay", b"x" * MAX_KEPT_BYTES], ids=["it is to stay", "it has sent too much"])
-async def test_it_is_not_given_away_any_more_when(hot_lane: bool, first: bytes) -> None:
-    async with processes(hot_lane) as both, client(both.port) as (reader, writer):
+async def test_it_is_not_given_away_any_more_when(fast_path: bool, first: bytes) -> None:
+    async with processes(fast_path) as both, client(both.port) as (reader, writer):
         writer.write(client_frame(TEXT, first))
         writer.write(client_frame(TEXT, b"give it away") + client_frame(TEXT, b"y"))
         if first != b"stay":

@@ -18,7 +18,7 @@ from fastcall._codec import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
 from fastcall.server import call_runner as runner
 from peers import Phone, serving, tones
 
-both_lanes = pytest.mark.usefixtures("hot_lane")
+both_lanes = pytest.mark.usefixtures("fast_path")
 
 WORDS = "[200] apple arrow [300]"
 

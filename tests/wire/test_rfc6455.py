@@ -1,8 +1,8 @@
-"""RFC 6455, sections 5 and 7, on real sockets in a live call, with the hot lane and without.
+"""RFC 6455, sections 5 and 7, on real sockets in a live call, with the fast path and without.
 
 The cases are those of Autobahn's test suite, by its numbers, for a server that does not echo: what it must show is
 which messages it took, which control frames it answered, and the code with which it closed. Each case comes right after
-a media message and right before another, so that it meets the lane at work.
+a media message and right before another, so that it meets the fast path at work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.ports import StreamConfig, StreamEnd
 from fastcall.server.call_runner import CallRunner
-from fastcall.server.sniffer import Front, WaitingRoom
+from fastcall.server.sniffer import PendingConnections, ProtocolSniffer
 from fastcall.server.websocket import MAX_MESSAGE_BYTES, MediaConnection, MediaServer
 from fastcall.server.workers import fd_forwarder as handover
 from fastcall.server.workers.fd_forwarder import Sender, Upgrade, handover_pair
@@ -86,10 +86,10 @@ async def front_of(media_server: MediaServer, *, handed_over: bool) -> AsyncIter
         await handover.adopt(descriptor, handover.read_message(message)[1], media_server)
 
     sender, receiver = Sender(ours), handover.Receiver(theirs, take)
-    front = Front(
+    front = ProtocolSniffer(
         websocket=(lambda: Upgrade(sender.send, asyncio.Protocol)) if handed_over else media_server,
         plain=asyncio.Protocol,
-        room=WaitingRoom(),
+        room=PendingConnections(),
         on_bad_head=print,
     )
     try:
@@ -104,7 +104,7 @@ async def front_of(media_server: MediaServer, *, handed_over: bool) -> AsyncIter
 
 
 @contextlib.asynccontextmanager
-async def on_the_line(hot_lane: bool, *, handed_over: bool = False) -> AsyncIterator[Line]:
+async def on_the_line(fast_path: bool, *, handed_over: bool = False) -> AsyncIterator[Line]:
     calls: list[Receiver] = []
 
     def receive(connection: MediaConnection) -> Receiver:
@@ -120,7 +120,7 @@ async def on_the_line(hot_lane: bool, *, handed_over: bool = False) -> AsyncIter
         calls.append(call)
         return call
 
-    media_server = MediaServer(receive, admit=lambda upgrade: None, hot_lane=hot_lane)
+    media_server = MediaServer(receive, admit=lambda upgrade: None, fast_path=fast_path)
     async with front_of(media_server, handed_over=handed_over) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -294,11 +294,11 @@ CASES["a ping that is not masked"] = Case(frame(b"", PING, key=None), code=1002)
 CASES["a length of 64 bits with the highest set"] = Case(b"\x81\xff\x80" + bytes(7) + bytes(4), code=1009)
 
 
-@pytest.mark.parametrize("hot_lane", [True, False], ids=["hot", "plain"])
+@pytest.mark.parametrize("fast_path", [True, False], ids=["hot", "plain"])
 @pytest.mark.parametrize("name", CASES)
-async def test_case(name: str, hot_lane: bool) -> None:
+async def test_case(name: str, fast_path: bool) -> None:
     case = CASES[name]
-    async with on_the_line(hot_lane) as line:
+    async with on_the_line(fast_path) as line:
         call = line.call
         line.send(frame(media(120, speech(1))) + frame(b"at work?", PING))
         assert await line.next_frame() == (PONG, b"at work?")
@@ -311,7 +311,7 @@ async def test_case(name: str, hot_lane: bool) -> None:
             assert await line.next_frame() == (PONG, b"over?")
             assert frames.frames == 4
             # The first comes in one read with the message that opens the call, as a rule.
-            assert (call.lane.messages >= 1 + (case.chop is None)) if hot_lane and call.lane else not hot_lane
+            assert (call.lane.messages >= 1 + (case.chop is None)) if fast_path and call.lane else not fast_path
             line.send(close(1000))
         answer = await line.next_frame()
         assert answer is not None
@@ -330,25 +330,25 @@ async def test_case(name: str, hot_lane: bool) -> None:
     assert frames.frames == (4 if case.code is None else 3)
 
 
-@pytest.mark.parametrize("hot_lane", [True, False], ids=["hot", "plain"])
-async def test_a_connection_that_was_handed_over_has_the_lane_too(hot_lane: bool) -> None:
+@pytest.mark.parametrize("fast_path", [True, False], ids=["hot", "plain"])
+async def test_a_connection_that_was_handed_over_has_the_lane_too(fast_path: bool) -> None:
     """As workers get theirs: by the descriptor, with the bytes of the request."""
-    async with on_the_line(hot_lane, handed_over=True) as line:
+    async with on_the_line(fast_path, handed_over=True) as line:
         line.send(frame(b"{}") + frame(b"at work?", PING))
         assert await line.next_frame() == (PONG, b"at work?")
         line.send(b"".join(frame(media(120 + 20 * index, speech(index))) for index in range(50)) + frame(b"?", PING))
         assert await line.next_frame() == (PONG, b"?")
         assert line.call._machine.timeline.frames == 51
         assert line.call.lane is not None
-        assert line.call.lane.messages == (50 if hot_lane else 0)
+        assert line.call.lane.messages == (50 if fast_path else 0)
         line.send(close(1000))
         assert await line.next_frame() == (CLOSE, b"\x03\xe8")
 
 
-@pytest.mark.parametrize("hot_lane", [True, False], ids=["hot", "plain"])
-async def test_a_frame_may_begin_in_one_piece_with_the_request(hot_lane: bool) -> None:
+@pytest.mark.parametrize("fast_path", [True, False], ids=["hot", "plain"])
+async def test_a_frame_may_begin_in_one_piece_with_the_request(fast_path: bool) -> None:
     """It is read when the handshake is done."""
-    async with on_the_line(hot_lane) as line:
+    async with on_the_line(fast_path) as line:
         reader, writer = await asyncio.open_connection(*line.writer.get_extra_info("peername"))
         data = frame(media(120, speech(1)))
         port = line.writer.get_extra_info("peername")[1]

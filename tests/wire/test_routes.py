@@ -179,7 +179,7 @@ async def test_ready_is_who_can_take_calls(prompt_emulator: str) -> None:
         assert (await ask(served.port, "/readyz")).status == 200
     async with serving("127.0.0.1:1") as served:  # nothing listens there
         answer = await ask(served.port, "/readyz")
-        assert (answer.status, answer.body) == (503, "the recogniser cannot be reached\n")
+        assert (answer.status, answer.body) == (503, "the recognizer cannot be reached\n")
         assert (await ask(served.port, "/healthz")).status == 200
 
 
@@ -292,7 +292,7 @@ async def test_a_reader_that_does_not_read_delays_nobody(prompt_emulator: str, m
         await served.transcripts.wait_for(phone.call_sid, "session_started")
         # More than sockets keep: the reader's own 64 KiB, and what the kernel holds for both sides.
         for _ in range(200):
-            served.server._door.broadcast.write("x" * 100_000 + "\n")
+            served.server._frontend.broadcast.write("x" * 100_000 + "\n")
             await asyncio.sleep(0)
         await phone.say(tones("[300] apple arrow [300]"))
         await phone.stop()
@@ -310,7 +310,7 @@ async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_tak
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 writer.transport.abort()
         async with asyncio.timeout(PATIENCE_S):
-            while served.server._door.broadcast.readers:
+            while served.server._frontend.broadcast.readers:
                 await ask(served.port, "/healthz")
         assert served.server.metrics.watched == {}
 

@@ -111,7 +111,7 @@ def children_of(pid: int) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_without_a_recogniser_other_than_loopback_is_refused() -> None:
+def test_without_a_recognizer_other_than_loopback_is_refused() -> None:
     line = refusal(run_serve("--host", "0.0.0.0"))
     assert "set GOOGLE_APPLICATION_CREDENTIALS" in line
     assert "SPEECH_EMULATOR_HOST" in line

@@ -25,7 +25,7 @@ from peers import (
     words_of_call,
 )
 
-both_lanes = pytest.mark.usefixtures("hot_lane")
+both_lanes = pytest.mark.usefixtures("fast_path")
 
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
 

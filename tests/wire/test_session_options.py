@@ -99,7 +99,7 @@ async def test_on_an_event_loop_a_session_is_made_at_once_and_says_later_what_is
     await asyncio.to_thread(session.close)
 
 
-async def test_what_is_said_before_the_recogniser_is_there_is_recognised(
+async def test_what_is_said_before_the_recognizer_is_there_is_recognized(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, make = threading.Event(), threaded._make_recognizer
@@ -109,7 +109,7 @@ async def test_what_is_said_before_the_recogniser_is_there_is_recognised(
         return make(*arguments)
 
     monkeypatch.setattr(threaded, "_make_recognizer", make_slowly)
-    # Another name of the same place: no session before this one has made a recogniser for it.
+    # Another name of the same place: no session before this one has made a recognizer for it.
     settings = settings_for(prompt_emulator.replace("127.0.0.1", "localhost"))
     session = StreamingSTTSession(settings=settings)
     dispatcher = UtteranceDispatcher(session, commit_ms=30_000)
@@ -146,7 +146,7 @@ def test_mulaw_is_taken_as_it_comes_from_the_telephone(prompt_emulator: str) -> 
         assert finals.get(timeout=PATIENCE_S) == "apple arrow autumn"
 
 
-def test_words_settings_and_the_environment_say_what_is_recognised(
+def test_words_settings_and_the_environment_say_what_is_recognized(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UTTERANCE_COMMIT_MS", "450")
@@ -254,7 +254,7 @@ class OwnCredentials:
         headers["authorization"] = f"Bearer {self.token}"
 
 
-def test_a_recogniser_by_credentials_of_their_own_goes_with_the_last_session_that_has_it(
+def test_a_recognizer_by_credentials_of_their_own_goes_with_the_last_session_that_has_it(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -291,7 +291,7 @@ def test_a_recogniser_by_credentials_of_their_own_goes_with_the_last_session_tha
     assert gone.empty()
 
 
-def test_one_whisper_model_hears_the_dialects_of_a_language(
+def test_one_whisper_model_hears_the_api_versions_of_a_language(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []

@@ -95,7 +95,7 @@ print("child", status)
 
 
 def test_the_end_of_the_interpreter_brings_the_last_words_and_no_noise(emulator: str) -> None:
-    """The recogniser's finals are 0.9 s late, and nobody closes the sessions."""
+    """The recognizer's finals are 0.9 s late, and nobody closes the sessions."""
     done = run(
         emulator,
         """

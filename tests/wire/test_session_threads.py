@@ -1,4 +1,4 @@
-"""The facade for threaded code, and the dispatcher on it, against a real recogniser."""
+"""The facade for threaded code, and the dispatcher on it, against a real recognizer."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_partials_and_finals_come_on_one_thread_that_is_not_the_callers(prompt_e
 
 
 def test_close_brings_the_last_words_within_2_s(emulator: str) -> None:
-    """The recogniser's finals are 0.9 s late; the last word has just been said."""
+    """The recognizer's finals are 0.9 s late; the last word has just been said."""
     heard = Callbacks()
     session = StreamingSTTSession(heard.on_partial, heard.on_final, settings=settings_for(emulator))
     speak(session, synthesize("[200] apple arrow autumn badge"))
@@ -135,7 +135,7 @@ def test_close_brings_the_last_words_within_2_s(emulator: str) -> None:
     assert took_s < PATIENCE_S
 
 
-def test_close_does_not_wait_longer_for_a_recogniser_that_hangs() -> None:
+def test_close_does_not_wait_longer_for_a_recognizer_that_hangs() -> None:
     emulator = start_emulator("--final-delay-s", "0")
     heard = Callbacks()
     try:
@@ -228,7 +228,7 @@ def test_close_may_be_called_from_a_callback_and_from_many_threads(prompt_emulat
         assert not closer.is_alive()
 
 
-def test_a_recogniser_that_is_down_is_told_and_closing_still_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recognizer_that_is_down_is_told_and_closing_still_ends(caplog: pytest.LogCaptureFixture) -> None:
     session = StreamingSTTSession(settings=settings_for("127.0.0.1:1"))
     failed = threading.Event()
     session.add_listener(lambda event: failed.set() if isinstance(event, SessionFailed) else None)

@@ -13,10 +13,10 @@ from siege import Outcome
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "siege.py"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recogniser of the benchmark needs epoll")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the recognizer of the benchmark needs epoll")
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the recogniser is placed on a core")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the recognizer is placed on a core")
 def test_calls_beside_every_attack_lose_nothing() -> None:
     """How old their audio is on a machine that others use is not a test's matter."""
     # As long as it takes every attack to come about; not forked, for it measures the processes that its server starts.

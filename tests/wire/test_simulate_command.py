@@ -279,8 +279,8 @@ async def test_an_agent_that_hangs_up_ends_the_call_in_order() -> None:
     assert "31921" not in out
 
 
-async def test_a_call_in_which_words_were_said_and_none_was_recognised_did_not_go_through() -> None:
-    """The recogniser's address has nobody."""
+async def test_a_call_in_which_words_were_said_and_none_was_recognized_did_not_go_through() -> None:
+    """The recognizer's address has nobody."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         async with serving(f"127.0.0.1:{unused.getsockname()[1]}") as served:
@@ -289,19 +289,19 @@ async def test_a_call_in_which_words_were_said_and_none_was_recognised_did_not_g
             )
     assert status == 1, out
     assert "calls: 0 went through, 2 did not" in out
-    assert "2 x words were said, and none was recognised (UNAVAILABLE: " in out
-    assert "words recognised: in 0 calls of 2 in which words were said" in out
+    assert "2 x words were said, and none was recognized (UNAVAILABLE: " in out
+    assert "words recognized: in 0 calls of 2 in which words were said" in out
 
 
-async def test_a_call_whose_words_were_recognised_went_through(prompt_emulator: str) -> None:
+async def test_a_call_whose_words_were_recognized_went_through(prompt_emulator: str) -> None:
     async with serving(prompt_emulator, language="he-IL", model="phone_call") as served:
         status, out, _ = await simulate(served.url, "--tones", "apple [300] arrow", "--calls", "5", "--tail-s", "0.6")
     assert status == 0, out
-    assert "words recognised: in 5 calls of 5 in which words were said" in out
+    assert "words recognized: in 5 calls of 5 in which words were said" in out
 
 
 async def test_where_the_transcript_cannot_be_read_nobody_knows() -> None:
     async with listening(Listener()) as url:
         status, out, _ = await simulate(url, "--tones", "apple", "--tail-s", "0")
     assert status == 0, out
-    assert "words recognised: not known: the transcript stream cannot be read: " in out
+    assert "words recognized: not known: the transcript stream cannot be read: " in out

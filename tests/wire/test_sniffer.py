@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastcall.server.sniffer import MAX_HEAD_BYTES, Front, WaitingRoom
+from fastcall.server.sniffer import MAX_HEAD_BYTES, PendingConnections, ProtocolSniffer
 from peers import PATIENCE_S, Phone, ask, serve_process, serving, tones, upgrade_request
 from thoroughness import amount
 
@@ -32,13 +32,13 @@ class Echo(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def fronting(room: WaitingRoom | None = None) -> AsyncIterator[tuple[int, list[str]]]:
+async def fronting(room: PendingConnections | None = None) -> AsyncIterator[tuple[int, list[str]]]:
     """(port, why heads were refused) of a front with two echoes behind it."""
     bad: list[str] = []
-    front = Front(
+    front = ProtocolSniffer(
         websocket=lambda: Echo("websocket"),
         plain=lambda: Echo("plain"),
-        room=WaitingRoom() if room is None else room,
+        room=PendingConnections() if room is None else room,
         on_bad_head=bad.append,
     )
     try:
@@ -128,7 +128,7 @@ async def test_a_head_that_dribbles_is_closed(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_of_those_that_wait_the_oldest_goes() -> None:
     closed: list[None] = []
-    room = WaitingRoom(8, lambda: closed.append(None))
+    room = PendingConnections(8, lambda: closed.append(None))
     async with fronting(room) as (port, _):
         writers = []
         readers = []
@@ -150,7 +150,7 @@ async def test_of_those_that_wait_the_oldest_goes() -> None:
 
 async def test_those_that_left_by_themselves_take_no_room() -> None:
     closed: list[None] = []
-    room = WaitingRoom(8, lambda: closed.append(None))
+    room = PendingConnections(8, lambda: closed.append(None))
     async with fronting(room) as (port, _):
         for _number in range(100):
             assert await converse(port, b"GET / HTTP/1.1\r\n\r\n") == b"plain 18\n"

@@ -14,7 +14,7 @@ from websockets.frames import Frame
 from peers import PATIENCE_S, client_frame, serving, turns, upgrade_request
 
 PING = 9
-NOWHERE = "127.0.0.1:9"  # no call is begun here: no recogniser is needed
+NOWHERE = "127.0.0.1:9"  # no call is begun here: no recognizer is needed
 SIGNED_ONLY = {"twilio_auth_token": "secret", "public_url": "https://calls.example.com"}
 
 
@@ -75,7 +75,7 @@ async def test_a_request_with_more_than_64_kib_behind_it_is_cut_off(monkeypatch:
     assert parsed.count == 0
 
 
-@pytest.mark.usefixtures("hot_lane")
+@pytest.mark.usefixtures("fast_path")
 async def test_a_flood_of_pings_is_closed_and_not_parsed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastcall.server.websocket.CLOSE_TIMEOUT_S", 0.2)
     parsed = Parsed(monkeypatch)

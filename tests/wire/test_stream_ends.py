@@ -99,7 +99,7 @@ FINAL: dict[str, tuple[End, set[str], str]] = {
 }
 
 
-class Recogniser:
+class Recognizer:
     """Ends the first stream as it is told to, and serves the others."""
 
     def __init__(self, end: End) -> None:
@@ -137,9 +137,9 @@ def advice_in(caplog: pytest.LogCaptureFixture, beginning: str) -> str:
 @pytest.mark.parametrize("name", TRIED_AGAIN)
 async def test_an_end_after_which_another_stream_is_tried(name: str, caplog: pytest.LogCaptureFixture) -> None:
     end, codes, advice = TRIED_AGAIN[name]
-    recogniser = Recogniser(end)
+    recognizer = Recognizer(end)
     async with (
-        h2_server(recogniser, tls=peer_tls()) as (port, _),
+        h2_server(recognizer, tls=peer_tls()) as (port, _),
         serving(f"127.0.0.1:{port}") as served,
         Phone(served.url, "ends") as phone,
     ):
@@ -157,9 +157,9 @@ async def test_an_end_after_which_another_stream_is_tried(name: str, caplog: pyt
 @pytest.mark.parametrize("name", FINAL)
 async def test_an_end_that_no_other_stream_can_better(name: str, caplog: pytest.LogCaptureFixture) -> None:
     end, codes, advice = FINAL[name]
-    recogniser = Recogniser(end)
+    recognizer = Recognizer(end)
     async with (
-        h2_server(recogniser, tls=peer_tls()) as (port, _),
+        h2_server(recognizer, tls=peer_tls()) as (port, _),
         serving(f"127.0.0.1:{port}") as served,
         Phone(served.url, "ends") as phone,
     ):
@@ -168,7 +168,7 @@ async def test_an_end_that_no_other_stream_can_better(name: str, caplog: pytest.
         failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
     assert failed["text"].partition(":")[0] in codes
     assert advice in advice_in(caplog, "recognition failed: ")
-    assert recogniser.streams == 1
+    assert recognizer.streams == 1
 
 
 async def test_speech_without_words_is_told_as_an_event_and_a_number(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ from peers import PATIENCE_S, Phone, Served, ask, serving, tones
 from wire.test_routes import next_record, reading
 from wire.test_supervisor import Records, crew, on_the_line
 
-both_lanes = pytest.mark.usefixtures("hot_lane")
+both_lanes = pytest.mark.usefixtures("fast_path")
 
 SECRET = "a-stream-secret-of-some-length"
 BOTH = ("inbound", "outbound")

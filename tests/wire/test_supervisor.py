@@ -347,7 +347,7 @@ async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prom
     [
         (["--workers", "0"], {}, "--workers"),
         (["--workers", "many"], {}, "--workers"),
-        (["--workers", "2"], {}, "embedded recogniser"),
+        (["--workers", "2"], {}, "embedded recognizer"),
         (["--workers", "2", "--tls-cert", "x"], {"SPEECH_EMULATOR_HOST": "127.0.0.1:1"}, "--tls-cert"),
         (["--workers", "2"], {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such.json"}, "GOOGLE_APPLICATION_CREDENTIALS"),
     ],

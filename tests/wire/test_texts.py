@@ -19,7 +19,7 @@ TWO = "[300] apple arrow [1100] autumn badge [1000]"
 
 
 async def utterances(script: Script, audio: str = TWO) -> list[str]:
-    """The utterances of a call with ``audio``, to which the recogniser tells ``script``."""
+    """The utterances of a call with ``audio``, to which the recognizer tells ``script``."""
     with scripted_speech(script) as address:
         async with serving(address) as served, Phone(served.url, "texts") as phone:
             await phone.start()
@@ -135,5 +135,5 @@ async def test_results_with_times_that_are_missing_or_cannot_be(
     script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await utterances(script) == ["tell me", "a joke"]
-    told = [record.getMessage() for record in caplog.records if "recogniser's" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "recognizer's" in record.getMessage()]
     assert len(told) == 1

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.outbound import Encoding, OutboundAudio
-from fastcall.agent.player import Speaker, SpeakerOwner, Speech
+from fastcall.agent.player import AudioPlayer, AudioPlayerOwner, Speech
 from fastcall.agent.playout import MARK_PREFIX
-from fastcall.agent.replies import Answerer, Reply, Turn, current_turn
-from fastcall.agent.response_latency import TurnClock
-from fastcall.aio.event_queue import Inbox
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.agent.replies import Reply, ReplyRunner, Turn, current_turn
+from fastcall.agent.response_latency import ResponseLatency
+from fastcall.aio.event_queue import EventQueue
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.audio.timeline import CallTime
 from fastcall.events import (
     SAMPLE_RATE_HZ,
@@ -53,7 +53,7 @@ MAX_WAITING_EVENTS = 256
 MAX_READERS = 16
 
 
-class CallOwner(SpeakerOwner, Protocol):
+class CallOwner(AudioPlayerOwner, Protocol):
     """Who wants to know what the handler of a call does."""
 
     def stalled(self, seconds: float) -> None:
@@ -78,28 +78,30 @@ class Call:
         socket: CallSocket,
         owner: CallOwner,
         *,
-        history: AudioHistory | None = None,
+        replay_buffer: ReplayBuffer | None = None,
         call_time: CallTime | None = None,
         metrics: Metrics | None = None,
-        turns: TurnClock | None = None,
+        turns: ResponseLatency | None = None,
         speculate_s: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._started = started
         self._socket = socket
         self._owner = owner
-        self._history = history or AudioHistory(sample_bytes=1, limit_samples=0)
+        self._replay_buffer = replay_buffer or ReplayBuffer(sample_bytes=1, limit_samples=0)
         self._call_time = call_time or CallTime()
         self._metrics = metrics or Metrics()
-        self._turns = turns or TurnClock()
+        self._turns = turns or ResponseLatency()
         self._speculate_s = speculate_s
-        self.speaker = Speaker(socket, started.stream_sid, owner, started.audio_format)
+        self.player = AudioPlayer(socket, started.stream_sid, owner, started.audio_format)
         """For the runner."""
         self.state: dict[str, Any] = {}
         """The handler's own: whatever belongs to this call."""
-        self._utterances: Inbox[Utterance] = Inbox(MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped)
-        self._keys: Inbox[str] = Inbox(MAX_WAITING_KEYS, on_drop=self._metrics.note_event_dropped)
-        self._inboxes: list[Inbox[CallEvent]] = []
+        self._utterances: EventQueue[Utterance] = EventQueue(
+            MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped
+        )
+        self._keys: EventQueue[str] = EventQueue(MAX_WAITING_KEYS, on_drop=self._metrics.note_event_dropped)
+        self._inboxes: list[EventQueue[CallEvent]] = []
         self._is_interrupted = False
         """The caller broke in, and what is being said to us is not committed yet."""
         self._is_over = False
@@ -145,19 +147,19 @@ class Call:
 
         :raises RuntimeError: more than 16 read already
         """
-        return self._read(self._open_inbox())
+        return self._read(self._open_event_queue())
 
     def keep_audio(self, seconds: float) -> None:
         """Keep the caller's newest audio for ``audio``, at 8 kB a second; at most ``STT_REPLAY_S`` (90 s). Without it
-        what was recognised is forgotten."""
-        self._history.keep(int(seconds * SAMPLE_RATE_HZ))
+        what was recognized is forgotten."""
+        self._replay_buffer.keep(int(seconds * SAMPLE_RATE_HZ))
 
     def audio(self, start_ms: int, end_ms: int) -> bytes:
         """What the caller said from ``start_ms`` to ``end_ms`` of call time, as LINEAR16, 8 kHz mono; what is not kept,
         any more or yet, is left out."""
         start, end = (self._call_time.audio_at(ms * SAMPLES_PER_MS) for ms in (start_ms, end_ms))
-        start = max(start, self._history.start)
-        return self._history.read(start, end - start)
+        start = max(start, self._replay_buffer.start)
+        return self._replay_buffer.read(start, end - start)
 
     async def answer(self, reply: Reply) -> None:
         """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is what was said.
@@ -167,20 +169,20 @@ class Call:
         an interim: what it says is then kept back until the text is committed, and it is cancelled and begun anew if
         that has other words.
         """
-        inbox = self._open_inbox()
+        event_queue = self._open_event_queue()
         rule = Speculation(self._speculate_s)
         try:
-            answerer = Answerer(
+            reply_runner = ReplyRunner(
                 reply,
-                inbox,
+                event_queue,
                 rule,
                 say=self._say,
                 on_outcome=self._count_outcome,
                 on_stall=self._owner.stalled,
             )
-            await answerer.run()
+            await reply_runner.run()
         finally:
-            self._inboxes.remove(inbox)
+            self._inboxes.remove(event_queue)
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -223,7 +225,7 @@ class Call:
         if outbound.is_empty or self._is_over:
             speech.finish(0)
         elif turn is not None and not turn.is_committed:
-            turn.hold(speech, source, self.speaker)
+            turn.hold(speech, source, self.player)
         elif self._is_interrupted:
             outbound.drop()
             speech.finish(0)
@@ -232,10 +234,10 @@ class Call:
         return speech
 
     def _say(self, speech: Speech, turn: Turn | None, source: AsyncIterable[bytes] | None = None) -> None:
-        self.speaker.check_room(speech.audio)
+        self.player.check_room(speech.audio)
         began_at, ready_at = (turn.began_at, turn.ready_at) if turn is not None else (None, None)
         speech.turn = self._turns.said(now=self._loop.time(), began_at=began_at, ready_at=ready_at)
-        self.speaker.say(speech, source)
+        self.player.say(speech, source)
 
     def mark(self, name: str) -> None:
         """Ask for ``MarkPlayed`` when the audio queued so far was played, or cleared.
@@ -247,14 +249,14 @@ class Call:
                 f"{name[:60]!r}: a mark's name has at most {MAX_MARK_CHARS} characters and does not begin "
                 f"with {MARK_PREFIX!r}"
             )
-        self.speaker.mark(name)
+        self.player.mark(name)
 
     def clear(self) -> asyncio.Future[Heard]:
         """Drop what was said and not yet played; at once, whether awaited or not.
 
         :return: to await: what of the answer was heard, when the peer has confirmed, after 1 s at the latest
         """
-        return self.speaker.clear()[1]
+        return self.player.clear()[1]
 
     def hangup(self) -> None:
         """Close the stream now; Twilio goes on with the TwiML after ``<Connect>``, or ends the call. What is still
@@ -268,7 +270,7 @@ class Call:
         """The call goes on over another stream. What was sent on the old one and not played is lost."""
         self._started = started
         self._socket = socket
-        self.speaker.carry_over(socket, started.stream_sid, started.audio_format)
+        self.player.carry_over(socket, started.stream_sid, started.audio_format)
 
     def deliver(self, event: CallEvent) -> None:
         """Something that the handler may want to know."""
@@ -278,35 +280,35 @@ class Call:
             self._utterances.put(event)
         elif isinstance(event, DtmfPressed):
             self._keys.put(event.digit)
-        for inbox in self._inboxes:
-            inbox.put(event)
+        for event_queue in self._inboxes:
+            event_queue.put(event)
 
     def finish(self) -> None:
         """Nothing more will come."""
         self._is_over = True
-        self.speaker.finish()
+        self.player.finish()
         self._utterances.finish()
         self._keys.finish()
-        for inbox in self._inboxes:
-            inbox.finish()
+        for event_queue in self._inboxes:
+            event_queue.finish()
 
-    def _open_inbox(self) -> Inbox[CallEvent]:
+    def _open_event_queue(self) -> EventQueue[CallEvent]:
         if len(self._inboxes) >= MAX_READERS:
             raise RuntimeError(f"{MAX_READERS} readers of events already: leave a loop over events() before the next")
-        inbox: Inbox[CallEvent] = Inbox(
+        event_queue: EventQueue[CallEvent] = EventQueue(
             MAX_WAITING_EVENTS, on_drop=self._metrics.note_event_dropped, is_newer=_is_newer
         )
-        self._inboxes.append(inbox)
+        self._inboxes.append(event_queue)
         if self._is_over:
-            inbox.finish()
-        return inbox
+            event_queue.finish()
+        return event_queue
 
-    async def _read(self, inbox: Inbox[CallEvent]) -> AsyncIterator[CallEvent]:
+    async def _read(self, event_queue: EventQueue[CallEvent]) -> AsyncIterator[CallEvent]:
         try:
-            async for event in inbox:
+            async for event in event_queue:
                 yield event
         finally:
-            self._inboxes.remove(inbox)
+            self._inboxes.remove(event_queue)
 
     def _count_outcome(self, outcome: Outcome) -> None:
         self._metrics.speculative_starts[outcome] += 1

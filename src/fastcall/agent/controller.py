@@ -17,7 +17,7 @@ from fastcall.agent.blocking import run_in_thread
 from fastcall.agent.call import Call
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.player import Speech
-from fastcall.agent.response_latency import FirstResponse, TurnClock
+from fastcall.agent.response_latency import FirstResponse, ResponseLatency
 from fastcall.aio.stall_monitor import is_async, watch_steps
 from fastcall.events import (
     SAMPLES_PER_MS,
@@ -40,7 +40,7 @@ from fastcall.turns.barge_in import BargeIn as BargeInRule
 from fastcall.turns.call_machine import CallMachine, CloseSession, NoteSpeech
 from fastcall.twilio.stream_key import StreamKey
 
-__all__ = ["AgentDesk", "Handler"]
+__all__ = ["AgentController", "Handler"]
 
 log = logging.getLogger("fastcall.call")
 
@@ -53,7 +53,7 @@ HANDLER_GRACE_S = 5.0
 HANDLER_CANCEL_S = 1.0
 
 
-class AgentDesk:
+class AgentController:
     """One call's handler. Loop thread only. Fulfils ``CallOwner``.
 
     :param session: the call's recognition, for call time
@@ -83,7 +83,7 @@ class AgentDesk:
         self._publish = publish
         self._metrics = metrics
         self._prompt = prompt
-        self._turns = TurnClock()
+        self._turns = ResponseLatency()
         self._barge_in = BargeInRule(
             is_on=settings.barge_in, min_ms=settings.barge_in_min_ms, min_words=settings.barge_in_min_words
         )
@@ -100,7 +100,7 @@ class AgentDesk:
             started,
             socket,
             weakref.proxy(self),  # the runner and the running handler have the desk; a call that is over has nobody
-            history=session.history,
+            replay_buffer=session.replay_buffer,
             call_time=machine.call_time,
             metrics=metrics,
             turns=self._turns,
@@ -118,12 +118,12 @@ class AgentDesk:
             case DtmfPressed():
                 self._call.deliver(command)
             case MarkPlayed(name):
-                if not self._call.speaker.echoed(name):
+                if not self._call.player.echoed(name):
                     self._call.deliver(command)
             case CloseSession():
                 # The telephone is gone; words may still come.
                 self._stop_timer()
-                self._call.speaker.finish()
+                self._call.player.finish()
 
     @property
     def has_hung_up(self) -> bool:
@@ -184,7 +184,7 @@ class AgentDesk:
             now = self._loop.time()
             spoken_at = now - self._session.clock.age_s(end, now=now)
             self._turns.committed(utterance_id, end, spoken_at=spoken_at, now=now)
-            self._call.speaker.begin_answer()
+            self._call.player.begin_answer()
         start_ms, end_ms = (self._machine.call_time.of(sample) // SAMPLES_PER_MS for sample in (start, end))
         self._call.deliver(Utterance(utterance_id, text, start_ms, end_ms))
 
@@ -219,10 +219,10 @@ class AgentDesk:
         return (self._machine.last_voiced_sample - self._voice_sample) // SAMPLES_PER_MS
 
     def _interrupt(self, utterance_id: int) -> None:
-        speaker = self._call.speaker
-        if not speaker.is_speaking:
+        player = self._call.player
+        if not player.is_speaking:
             return
-        heard, _ = speaker.clear()
+        heard, _ = player.clear()
         now = self._loop.time()
         after_s = self._session.clock.age_s(self._voice_sample, now=now)
         self._metrics.barge_ins += 1

@@ -22,7 +22,7 @@ from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, AudioFormat
 from fastcall.ports import CallSocket
 from fastcall.twilio.messages import clear_message, mark_message, media_message
 
-__all__ = ["Speaker", "SpeakerOwner", "Speech"]
+__all__ = ["AudioPlayer", "AudioPlayerOwner", "Speech"]
 
 log = logging.getLogger("fastcall.call")
 
@@ -88,7 +88,7 @@ class Speech:
         return heard
 
 
-class SpeakerOwner(Protocol):
+class AudioPlayerOwner(Protocol):
     """Who wants to know what becomes of speeches."""
 
     def speech_began(self, speech: Speech) -> None:
@@ -107,11 +107,11 @@ class SpeakerOwner(Protocol):
         """What made a speech's audio raised."""
 
 
-class Speaker:
+class AudioPlayer:
     """One call's way out. Loop thread only."""
 
     def __init__(
-        self, socket: CallSocket, stream_sid: str, owner: SpeakerOwner, audio_format: AudioFormat | None = None
+        self, socket: CallSocket, stream_sid: str, owner: AudioPlayerOwner, audio_format: AudioFormat | None = None
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket

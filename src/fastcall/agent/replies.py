@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextvars import ContextVar, copy_context
 
-from fastcall.agent.player import Speaker, Speech
-from fastcall.aio.event_queue import Inbox
+from fastcall.agent.player import AudioPlayer, Speech
+from fastcall.aio.event_queue import EventQueue
 from fastcall.aio.stall_monitor import watch_steps
 from fastcall.events import BargeIn, CallEvent, Partial, Utterance
 from fastcall.turns.speculation import Outcome, Speculation
 
-__all__ = ["Answerer", "Reply", "Turn", "current_turn"]
+__all__ = ["Reply", "ReplyRunner", "Turn", "current_turn"]
 
 # An event loop's clock has whole milliseconds, and its timers may be early by one.
 CLOCK_TICK_S = 0.001
@@ -49,7 +49,7 @@ class Turn:
         """Return when the text is settled. A reply whose words turn out to be others is cancelled here."""
         await self._committed.wait()
 
-    def hold(self, speech: Speech, source: AsyncIterable[bytes] | None, speaker: Speaker) -> None:
+    def hold(self, speech: Speech, source: AsyncIterable[bytes] | None, player: AudioPlayer) -> None:
         """Keep back what the reply says; its audio is being made."""
         if self._is_dropped:
             speech.audio.drop()
@@ -58,7 +58,7 @@ class Turn:
         if self.ready_at is None:
             self.ready_at = asyncio.get_running_loop().time()
         if source is not None:
-            speaker.draw(speech, source)
+            player.draw(speech, source)
         self._held.append(speech)
 
     def commit(self, say: Callable[[Speech], None]) -> None:
@@ -78,7 +78,7 @@ class Turn:
         self._held.clear()
 
 
-class Answerer:
+class ReplyRunner:
     """Runs ``reply`` for the turns of one call, until the call ends.
 
     :param inbox: the call's events
@@ -90,7 +90,7 @@ class Answerer:
     def __init__(
         self,
         reply: Reply,
-        inbox: Inbox[CallEvent],
+        event_queue: EventQueue[CallEvent],
         speculation: Speculation,
         *,
         say: Callable[[Speech, Turn], None],
@@ -99,7 +99,7 @@ class Answerer:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._reply = reply
-        self._inbox = inbox
+        self._event_queue = event_queue
         self._speculation = speculation
         self._say = say
         self._on_outcome = on_outcome
@@ -126,7 +126,7 @@ class Answerer:
 
     async def _next(self) -> CallEvent | None:
         """The next event. Meanwhile replies end, and one may begin early."""
-        news = asyncio.ensure_future(self._inbox.get())
+        news = asyncio.ensure_future(self._event_queue.get())
         try:
             while True:
                 # An answer that is being given is not given up for a guess.

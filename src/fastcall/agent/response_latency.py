@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["FirstResponse", "OpenTurn", "TurnClock"]
+__all__ = ["FirstResponse", "OpenTurn", "ResponseLatency"]
 
 # Utterances that have ended and wait for their text; more at once are not measured.
 MAX_ENDED = 16
@@ -49,7 +49,7 @@ class OpenTurn:
     gained_s: float = 0.0
 
 
-class TurnClock:
+class ResponseLatency:
     """The turns of one call. One thread."""
 
     def __init__(self) -> None:

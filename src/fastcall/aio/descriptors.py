@@ -7,7 +7,7 @@ import resource
 
 __all__ = ["RESERVE", "spare_descriptors"]
 
-# What a process needs beside its calls: connections to the recogniser, requests, a file now and then.
+# What a process needs beside its calls: connections to the recognizer, requests, a file now and then.
 RESERVE = 32
 
 

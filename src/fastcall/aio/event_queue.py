@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Inbox"]
+__all__ = ["EventQueue"]
 
 E = TypeVar("E")
 
 
-class Inbox(Generic[E]):
+class EventQueue(Generic[E]):
     """Events for one reader. Loop thread only.
 
     :param limit: how many may wait

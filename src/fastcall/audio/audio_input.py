@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastcall._codec import AudioTrack, alaw_decode, mulaw_encode
 from fastcall._resample import Resampler
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import SAMPLE_RATE_HZ, AudioFormat
 
-__all__ = ["AudioIntake", "PayloadDecoder"]
+__all__ = ["AudioInput", "PayloadDecoder"]
 
 RING_S = 10
 
@@ -36,19 +36,19 @@ class PayloadDecoder:
         return mulaw_encode(payload if self._resampler is None else self._resampler.push(payload))
 
 
-class AudioIntake:
+class AudioInput:
     """One producer thread's end of the history's track, of which the loop has the other; keeps time when it overflows.
 
     Where 10 s wait already, the newest audio is dropped and silence of the same length takes its place, so that call
-    time and what the recogniser hears stay in step. Audio is written once, to where it is read from.
+    time and what the recognizer hears stay in step. Audio is written once, to where it is read from.
 
     :param sample_bytes: 1 for mu-law, 2 for LINEAR16, as the history keeps it
     :raises ValueError: the history keeps the other
     """
 
-    def __init__(self, history: AudioHistory, *, sample_bytes: int) -> None:
-        self._history = history
-        self._track = history.track
+    def __init__(self, replay_buffer: ReplayBuffer, *, sample_bytes: int) -> None:
+        self._replay_buffer = replay_buffer
+        self._track = replay_buffer.track
         if self._track.sample_bytes != sample_bytes:
             raise ValueError(f"samples of {sample_bytes} bytes for a history of {self._track.sample_bytes}")
         self._limit_samples = int(RING_S * SAMPLE_RATE_HZ)
@@ -91,4 +91,4 @@ class AudioIntake:
 
     def drain(self) -> None:
         """Make what waits part of the history. Loop thread."""
-        self._history.take()
+        self._replay_buffer.take()

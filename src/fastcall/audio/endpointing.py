@@ -6,7 +6,7 @@ single frames in it were taken for voice; the audio just before the onset (pre-r
 Invariants: begins and ends alternate; an utterance's start is never before the end of the one before it.
 Call time is counted in samples; wall-clock time is an argument and serves one rule only: no audio at all.
 
-What runs for every frame is the compiled ``EndpointRule``; the hot lane feeds it without coming here, and tells the
+What runs for every frame is the compiled ``EndpointRule``; the fast path feeds it without coming here, and tells the
 machine what changed.
 """
 

@@ -1,6 +1,6 @@
 """A call's audio since it was last settled, by call time: what streams are fed from, and fed again from.
 
-Everything that goes to a recogniser is read from here, so that a replay is the same act as sending: a stream
+Everything that goes to a recognizer is read from here, so that a replay is the same act as sending: a stream
 that begins at an earlier sample. What a final has settled is forgotten; what grows past the bound is forgotten too, and
 counted. Where the samples lie is the core's business (``AudioTrack``); which of them are kept is this module's.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from fastcall._codec import AudioTrack
 
-__all__ = ["AudioHistory"]
+__all__ = ["ReplayBuffer"]
 
 
-class AudioHistory:
+class ReplayBuffer:
     """Samples [``start``, ``end``) of the call, as they came. Pure; one thread. Memory is taken as needed.
 
     :param sample_bytes: 1 for mu-law, 2 for LINEAR16

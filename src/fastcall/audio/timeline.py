@@ -26,7 +26,7 @@ from fastcall.events import SAMPLES_PER_MS
 
 __all__ = ["MAX_SILENCE_SAMPLES", "CallTime", "InboundTimeline"]
 
-# A recogniser learns nothing from more silence, and is paid for it.
+# A recognizer learns nothing from more silence, and is paid for it.
 MAX_SILENCE_SAMPLES = 5000 * SAMPLES_PER_MS
 # Gaps that are kept apart; the oldest ones become one.
 MAX_CUTS = 4096

@@ -1,6 +1,6 @@
-"""A language of chords: words that a program can speak and recognise without doubt.
+"""A language of chords: words that a program can speak and recognize without doubt.
 
-Speech is useless for proving that a transport loses nothing: a recogniser's own mistakes hide the
+Speech is useless for proving that a transport loses nothing: a recognizer's own mistakes hide the
 transport's. Here each word of a 100-word vocabulary is a chord of three sine tones, so that a text
 becomes audio and the audio becomes exactly that text again. What is cut from the audio is missing in the
 text; what is sent twice appears twice.
@@ -16,9 +16,9 @@ least 20 ms of the second half of the same word. Hence the properties which test
 
 * a word that is wholly present is found exactly once, whatever precedes or follows it, also the same
   word twice in a row with no gap between;
-* of a word that is cut in two, at most one piece is recognised, never both. A piece is recognised when it
+* of a word that is cut in two, at most one piece is recognized, never both. A piece is recognized when it
   holds the middle of the word and about 40 ms to each side of it (30 ms or less never suffice at 8 kHz);
-* the length of a word need not be known to the recogniser; 80 ms is the shortest.
+* the length of a word need not be known to the recognizer; 80 ms is the shortest.
 
 Pure: numpy only, no clock, no I/O. `ToneRecognizer` is not thread-safe; one instance a stream. numpy holds
 the GIL for arrays this small.
@@ -201,7 +201,7 @@ def _bank(rate: int) -> _Bank:
 
 
 class ToneRecognizer:
-    """Recognise words of VOCABULARY in mono 16-bit PCM that comes in pieces of any size.
+    """Recognize words of VOCABULARY in mono 16-bit PCM that comes in pieces of any size.
 
     Not thread-safe. Costs tens of microseconds for 150 ms of audio.
     """

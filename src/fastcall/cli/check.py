@@ -17,7 +17,7 @@ EPILOG = """\
 The call is placed as Twilio places it; what the server makes of it is read from its transcript stream, GET /events on
 the same port (with FASTCALL_ADMIN_TOKEN where the server has one), or from the file of `serve --transcripts`.
 
-Without --audio a short call comes first: a recogniser that understands the words of the engine `tones` gets a new word
+Without --audio a short call comes first: a recognizer that understands the words of the engine `tones` gets a new word
 every 100 ms, for which the cadence of the partials is judged too; any other hears a short English conversation.
 
 examples:

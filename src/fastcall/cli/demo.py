@@ -14,8 +14,8 @@ HELP = "a call on this machine: a caller books a table with a clerk; shows how i
 
 EPILOG = """\
 Everything runs on the loopback and ends by itself. The server is the one that `fastcall serve` runs, with the handler
-fastcall.demo.agent:agent; the caller speaks Twilio's protocol, listens, and breaks in once; the recogniser speaks
-Google's. Exit status 0: every word was recognised as it was said, every answer began within 1.2 s of the end of speech,
+fastcall.demo.agent:agent; the caller speaks Twilio's protocol, listens, and breaks in once; the recognizer speaks
+Google's. Exit status 0: every word was recognized as it was said, every answer began within 1.2 s of the end of speech,
 and the clerk was told what the caller had heard when it was interrupted.
 """
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("auto", "pocketsphinx", "tones"),
         default="auto",
-        help="recogniser: pocketsphinx hears a short English conversation, tones hears test tones, each "
+        help="recognizer: pocketsphinx hears a short English conversation, tones hears test tones, each "
         "sentence of which stands for one of that conversation; "
         "auto: pocketsphinx if it is installed (default: %(default)s)",
     )

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("pocketsphinx", "tones", "script"),
         default="pocketsphinx",
-        help="what recognises: pocketsphinx (English speech), tones (fastcall's own test words), "
+        help="what recognizes: pocketsphinx (English speech), tones (fastcall's own test words), "
         "script (a text from a file, whatever is said) (default: %(default)s)",
     )
     add("--grammar", metavar="FILE", help="JSGF grammar for pocketsphinx: nearly always right within it")

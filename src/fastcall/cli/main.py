@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastcall",
         description="Live telephone calls in, transcripts out: one streaming recognition session a call.",
-        epilog="Begin with `fastcall demo`: it places a call on this machine and shows what was recognised.",
+        epilog="Begin with `fastcall demo`: it places a call on this machine and shows what was recognized.",
     )
     parser.add_argument("--version", action="version", version=f"fastcall {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -35,7 +35,7 @@ who may come in (environment):
 
 settings (environment), with their defaults:
   GOOGLE_APPLICATION_CREDENTIALS  a service account's key file; without it, gcloud's file or the metadata server;
-                                  without any, and without an emulator, the embedded recogniser is used
+                                  without any, and without an emulator, the embedded recognizer is used
                                   (English, rough, loopback only)
   SPEECH_EMULATOR_HOST            HOST:PORT of a plaintext emulator (`fastcall emulator`)
   GCP_STT_LANGUAGE=he-IL  GCP_STT_MODEL=phone_call
@@ -48,7 +48,7 @@ settings (environment), with their defaults:
                                   supershort: how soon an utterance counts as over
   ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
   WHISPER_MODEL                   a directory or a name (small, large-v3, ...): Whisper is the fallback when the
-                                  recogniser cannot serve; needs pip install 'fastcall[whisper]'
+                                  recognizer cannot serve; needs pip install 'fastcall[whisper]'
   WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
   STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
@@ -81,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stt",
         choices=("auto", "google", "google-v2", "emulator"),
         default="auto",
-        help="recogniser; auto: SPEECH_EMULATOR_HOST, else Google with Application Default Credentials, else embedded; "
+        help="recognizer; auto: SPEECH_EMULATOR_HOST, else Google with Application Default Credentials, else embedded; "
         "google-v2: Google's API version 2 (models chirp_3, telephony, ...), or an emulator's, if one is named",
     )
     parser.add_argument(
@@ -133,7 +133,7 @@ def _configure_the_port(parser: argparse.ArgumentParser) -> None:
         help="how long calls may go on after SIGTERM (default: %(default)g)",
     )
     parser.add_argument(
-        "--hot-lane",
+        "--fast-path",
         choices=("on", "off"),
         default="on",
         help="take ordinary media messages from the socket's bytes at once; off: by websockets, slower, and the same "
@@ -182,7 +182,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         max_lag_ms=args.max_lag_ms,
         drain_timeout_s=args.drain_timeout,
         workers=_workers(args.workers),
-        hot_lane=args.hot_lane == "on",
+        fast_path=args.fast_path == "on",
     )
     return serve(settings, options, ServiceManager.from_environ(environ))
 

@@ -33,11 +33,11 @@ given more than once: the calls take them in turn. Without either the caller hol
 table. Ctrl-C hangs all calls up and shows the report; a second one ends it at once. With TWILIO_AUTH_TOKEN set, the
 calls are signed with it.
 
-Whether words were recognised is read from the server's transcript stream, GET /events on the same port (with
+Whether words were recognized is read from the server's transcript stream, GET /events on the same port (with
 FASTCALL_ADMIN_TOKEN where the server has one). Where that cannot be read, the report says so.
 
 Exit status 0: every call went through (it was ended in order by either side, and where words were said some were
-recognised), and the server sent nothing that Twilio would refuse.
+recognized), and the server sent nothing that Twilio would refuse.
 """
 
 MAX_CALLS = 5000
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(report_json(reports, lateness))
     else:
         lines = render_report(reports, lateness, args.rows)
-        print("\n".join(lines if unread is None else [*lines, f"words recognised: not known: {unread}"]))
+        print("\n".join(lines if unread is None else [*lines, f"words recognized: not known: {unread}"]))
     return 0 if all(report.ok for report in reports) else 1
 
 
@@ -132,7 +132,7 @@ def _place_and_judge(
     call_sids: list[str],
     place: Callable[[], list[tuple[CallReport, bool]]],
 ) -> tuple[list[CallReport], str | None]:
-    """The reports of the calls, with whether words were recognised, and why that is not known."""
+    """The reports of the calls, with whether words were recognized, and why that is not known."""
     from fastcall.simulator import HeardWords
     from fastcall.simulator.check import CheckOptions, EventReader
 

@@ -79,7 +79,7 @@ class Outcome:
     """What became of one line. Times in ms; None where nothing came."""
 
     line: Line
-    recognised: str
+    recognized: str
     partials: int
     partial_gaps_ms: tuple[float, ...]
     commit_ms: float | None
@@ -90,7 +90,7 @@ class Outcome:
     @property
     def right(self) -> bool:
         """Whether the words are those that were said."""
-        return words(self.recognised) == words(self.line.text)
+        return words(self.recognized) == words(self.line.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +182,16 @@ def compare(
 def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
     """The table, as lines of text.
 
-    :param extra: texts that were recognised where nothing was said
+    :param extra: texts that were recognized where nothing was said
     """
     width = max(len(o.line.text) for o in outcomes)
-    other = max([len("recognised"), *(len(o.recognised) for o in outcomes)])
-    table = ["", f"{'said':{width}}  {'recognised':{other}}  partials  committed after  answered after"]
+    other = max([len("recognized"), *(len(o.recognized) for o in outcomes)])
+    table = ["", f"{'said':{width}}  {'recognized':{other}}  partials  committed after  answered after"]
     for o in outcomes:
         mark = "" if o.right else "   <- WRONG"
         mark += "" if _is_quick(o) else "   <- TOO LATE"
         times = f"{_ms(o.commit_ms):>15}  {_ms(o.response_ms):>14}"
-        table.append(f"{o.line.text:{width}}  {o.recognised:{other}}  {o.partials:8}  {times}{mark}")
+        table.append(f"{o.line.text:{width}}  {o.recognized:{other}}  {o.partials:8}  {times}{mark}")
     table += [f"{'(nothing)':{width}}  {text}   <- WRONG" for text in extra]
     gaps = [gap for o in outcomes for gap in o.partial_gaps_ms]
     if gaps:
@@ -206,7 +206,7 @@ def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
                 f"{name}: {median(known):.0f} ms (median) after the end of speech, at most {max(known):.0f} ms "
                 "(the silence that tells the end included)"
             )
-    scores = [score(o.line.text, o.recognised) for o in outcomes] + [score("", text) for text in extra]
+    scores = [score(o.line.text, o.recognized) for o in outcomes] + [score("", text) for text in extra]
     table.append(
         f"words: {sum(s.said for s in scores)} said, {sum(s.wrong for s in scores)} wrong, "
         f"{sum(s.missing for s in scores)} missing, {sum(s.extra for s in scores)} too many"
@@ -253,11 +253,11 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
     events: list[dict[str, Any]] = []
     grammar = resources.files("fastcall") / "data" / "booking.gram"
     with resources.as_file(grammar) as path:
-        recogniser = await EmbeddedRecognizer.start(
+        recognizer = await EmbeddedRecognizer.start(
             engine, ["--grammar", str(path)] if engine == "pocketsphinx" else []
         )
     handler = "fastcall.demo.agent:agent" if engine == "pocketsphinx" else "fastcall.demo.run:tones_agent"
-    options = ServeOptions(port=0, stt="emulator", stt_endpoint=recogniser.address, handler=handler)
+    options = ServeOptions(port=0, stt="emulator", stt_endpoint=recognizer.address, handler=handler)
     ended = asyncio.Event()
 
     def keep(line: str) -> None:
@@ -278,7 +278,7 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
                 report.error = f"the server did not end the call within {END_TIMEOUT_S:.0f} s after the caller hung up"
     finally:
         await server.stop()
-        await recogniser.stop()
+        await recognizer.stop()
     return _Played(events, report, caller)
 
 

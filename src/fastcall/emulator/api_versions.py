@@ -18,7 +18,7 @@ from fastcall.emulator.catalog import (
 )
 from fastcall.emulator.messages import Code, EventType, Status, StreamConfig
 
-__all__ = ["DIALECTS", "Dialect", "Version1", "Version2"]
+__all__ = ["API_VERSIONS", "ApiVersion", "Version1", "Version2"]
 
 
 def _invalid(message: str) -> Status:
@@ -26,7 +26,7 @@ def _invalid(message: str) -> Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ApiVersion:
     """One version's statuses. Pure."""
 
     version: str
@@ -97,7 +97,7 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
-class Version1(Dialect):
+class Version1(ApiVersion):
     """v1 and v1p1beta1."""
 
     def stream_limit(self, limit_s: float) -> Status:
@@ -130,7 +130,7 @@ class Version1(Dialect):
 
 
 @dataclass(frozen=True, slots=True)
-class Version2(Dialect):
+class Version2(ApiVersion):
     """v2."""
 
     @property
@@ -173,7 +173,7 @@ class Version2(Dialect):
         return None
 
 
-DIALECTS: Final[dict[str, Dialect]] = {
+API_VERSIONS: Final[dict[str, ApiVersion]] = {
     "v1": Version1("v1"),
     "v1p1beta1": Version1("v1p1beta1"),
     "v2": Version2("v2"),

@@ -62,7 +62,7 @@ class StreamConfig:
     languages: tuple[str, ...] = ()
     model: str = ""
     location: str = ""
-    """v2: the location in the recogniser's path."""
+    """v2: the location in the recognizer's path."""
     recognizer_valid: bool = True
     interim_results: bool = False
     single_utterance: bool = False

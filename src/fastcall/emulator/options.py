@@ -18,7 +18,7 @@ class Options:
     """How the emulator behaves. Times are seconds; a limit of 0 means none.
 
     The defaults are Google's limits, with results as early and as steady as the engine can give them (what
-    an embedded recogniser wants). The command line sets Google's delay and unsteadiness instead.
+    an embedded recognizer wants). The command line sets Google's delay and unsteadiness instead.
     """
 
     host: str = "127.0.0.1"

@@ -124,7 +124,7 @@ class ResultPolicy:
         return (*words, *self._current)
 
     def _rewritten(self, truth: tuple[str, ...]) -> tuple[str, ...]:
-        """The hypothesis as a recogniser might have it for a moment: shorter, or with a misheard end."""
+        """The hypothesis as a recognizer might have it for a moment: shorter, or with a misheard end."""
         if self._random.random() < 0.5:
             return truth[: max(len(self._shown) - 1, 0)]
         last = truth[-1]

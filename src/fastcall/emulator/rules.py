@@ -36,7 +36,7 @@ from fastcall.emulator.results import ResultPolicy
 if TYPE_CHECKING:
     from random import Random
 
-    from fastcall.emulator.api_versions import Dialect
+    from fastcall.emulator.api_versions import ApiVersion
     from fastcall.emulator.options import Options
 
 __all__ = ["StreamRules"]
@@ -54,7 +54,7 @@ class StreamRules:
     def __init__(
         self,
         options: Options,
-        dialect: Dialect,
+        api_version: ApiVersion,
         random: Random,
         *,
         rates_hertz: tuple[int, ...],
@@ -62,7 +62,7 @@ class StreamRules:
         faults: StreamFaults | None = None,
     ) -> None:
         self._options = options
-        self._dialect = dialect
+        self._api_version = api_version
         self._random = random
         self._rates_hertz = rates_hertz
         self.faults = faults if faults is not None else StreamFaults()
@@ -98,16 +98,16 @@ class StreamRules:
         if isinstance(request, ConfigRequest):
             self._receive_config(request.config, now)
         elif isinstance(request, MalformedRequest):
-            self._end(self._dialect.malformed())
+            self._end(self._api_version.malformed())
         else:
-            self._end(self._dialect.malordered())
+            self._end(self._api_version.malordered())
         return None
 
     def half_close(self, *, now: float) -> None:
         """The client sends nothing more. The driver must then call `finish` of the engine's stream, if any."""
         self._half_closed = True
         if self.config is None:
-            self._end(self._dialect.malordered())
+            self._end(self._api_version.malordered())
         elif self._engine_finished:
             self._complete()
 
@@ -168,9 +168,9 @@ class StreamRules:
                 self._complete()
                 return
         if options.stream_limit_s and now >= self._opened + options.stream_limit_s:
-            self._end(self._dialect.stream_limit(options.stream_limit_s))
+            self._end(self._api_version.stream_limit(options.stream_limit_s))
         elif options.idle_s and not self._half_closed and now >= self._last_audio + options.idle_s:
-            self._end(self._dialect.idle())
+            self._end(self._api_version.idle())
         elif self._speech_deadline is not None and now >= self._speech_deadline:
             self._activity_timeout()
 
@@ -218,14 +218,14 @@ class StreamRules:
 
     def _receive_config(self, config: StreamConfig, now: float) -> None:
         if self.config is not None:
-            self._end(self._dialect.malordered())
+            self._end(self._api_version.malordered())
             return
         if self.faults.has_no_quota:
             self.faults.fired.append(Kind.QUOTA)
-            self._end(self._dialect.requests_per_minute())
+            self._end(self._api_version.requests_per_minute())
             return
-        refusal = self._dialect.refuse_config(config)
-        refusal = refusal or self._dialect.unsupported_audio(config, self._rates_hertz)
+        refusal = self._api_version.refuse_config(config)
+        refusal = refusal or self._api_version.unsupported_audio(config, self._rates_hertz)
         if refusal is not None:
             self._end(refusal)
             return
@@ -240,10 +240,10 @@ class StreamRules:
     def _receive_audio(self, audio: bytes, now: float) -> bytes | None:
         options = self._options
         if self.config is None:
-            self._end(self._dialect.malordered())
+            self._end(self._api_version.malordered())
             return None
         if options.max_chunk_bytes and len(audio) > options.max_chunk_bytes:
-            self._end(self._dialect.chunk_too_large(len(audio), options.max_chunk_bytes))
+            self._end(self._api_version.chunk_too_large(len(audio), options.max_chunk_bytes))
             return None
         if not audio:
             return None  # as if nothing had been sent: the idle limit goes on
@@ -254,10 +254,10 @@ class StreamRules:
         if options.max_speed:
             allowed_s = options.max_burst_s + options.max_speed * (now - self._opened)
             if self.audio_s > allowed_s:
-                self._end(self._dialect.too_fast())
+                self._end(self._api_version.too_fast())
                 return None
         if options.stream_limit_s and self.audio_s > options.stream_limit_s:
-            self._end(self._dialect.stream_limit(options.stream_limit_s))
+            self._end(self._api_version.stream_limit(options.stream_limit_s))
             return None
         self._strike_due(now)
         return None if self._deaf_since is not None or self._is_over else audio
@@ -285,7 +285,7 @@ class StreamRules:
     def _activity_timeout(self) -> None:
         """No speech for the time that the client set: v1 says so in an event, v2 just ends the stream."""
         self._speech_deadline = None
-        event = self._dialect.activity_timeout_event
+        event = self._api_version.activity_timeout_event
         if event is not None:
             self._out.append(Response(event=event, event_s=self.audio_s))
         self._complete()

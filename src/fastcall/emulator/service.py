@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fastcall.emulator.api_versions import DIALECTS
+from fastcall.emulator.api_versions import API_VERSIONS
 from fastcall.emulator.grpc_server import CallHandler, Connection, GrpcStream
 from fastcall.emulator.messages import Code, Status
 from fastcall.emulator.server_state import Host
@@ -13,7 +13,7 @@ from fastcall.emulator.stream_handler import Conversation
 
 __all__ = ["SpeechService"]
 
-_PATHS = {f"/{dialect.service}/StreamingRecognize": version for version, dialect in DIALECTS.items()}
+_PATHS = {f"/{api_version.service}/StreamingRecognize": version for version, api_version in API_VERSIONS.items()}
 
 
 class SpeechService:

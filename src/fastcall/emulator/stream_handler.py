@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 from fastcall.emulator.admission import Refusal
-from fastcall.emulator.api_versions import DIALECTS, Dialect
+from fastcall.emulator.api_versions import API_VERSIONS, ApiVersion
 from fastcall.emulator.audio import AudioDecoder
 from fastcall.emulator.codec import Codec, codec_for
 from fastcall.emulator.engines.base import EngineEvent, EngineStream
@@ -46,9 +46,9 @@ class Conversation:
         self._host = host
         self._peer = peer
         self._loop = asyncio.get_running_loop()
-        self._dialect: Dialect = DIALECTS[version]
+        self._api_version: ApiVersion = API_VERSIONS[version]
         self._codec: Codec = codec_for(version)
-        self._ear: EngineStream | None = None
+        self._vad_framer: EngineStream | None = None
         self._decoder: AudioDecoder | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -63,7 +63,7 @@ class Conversation:
         self._early: list[bytes | None] | None = None  # what came before a slow accept; None: the half-close
         self._rules = StreamRules(
             host.options,
-            self._dialect,
+            self._api_version,
             Random(f"{host.options.seed}/{self.number}"),
             rates_hertz=host.engine.sample_rates_hertz,
             now=now,
@@ -97,13 +97,13 @@ class Conversation:
             self._record.request(request, now=now)
         self._busy = True
         audio = self._rules.receive(request, now=now)
-        if isinstance(request, ConfigRequest) and self._rules.status is None and self._ear is None:
-            self._open_ear(request.config)
-        if audio and self._ear is not None and self._decoder is not None:
+        if isinstance(request, ConfigRequest) and self._rules.status is None and self._vad_framer is None:
+            self._open_vad_framer(request.config)
+        if audio and self._vad_framer is not None and self._decoder is not None:
             pcm = self._decoder.decode(audio)
             if self._record is not None:
                 self._record.audio(pcm)
-            self._ear.feed(pcm)
+            self._vad_framer.feed(pcm)
         self._settle()
 
     def half_closed(self) -> None:
@@ -119,8 +119,8 @@ class Conversation:
             self._record.half_close(now=self._loop.time())
         self._busy = True
         self._rules.half_close(now=self._loop.time())
-        if self._rules.status is None and self._ear is not None:
-            self._ear.finish()
+        if self._rules.status is None and self._vad_framer is not None:
+            self._vad_framer.finish()
         self._settle()
 
     def cancelled(self) -> None:
@@ -147,9 +147,9 @@ class Conversation:
             else:
                 self.message(data)
 
-    def _open_ear(self, config: StreamConfig) -> None:
+    def _open_vad_framer(self, config: StreamConfig) -> None:
         self._decoder = AudioDecoder(config.encoding)
-        self._ear = self._host.engine.open(config, self._hear)
+        self._vad_framer = self._host.engine.open(config, self._hear)
 
     def _hear(self, event: EngineEvent) -> None:
         if self._over:
@@ -227,9 +227,9 @@ class Conversation:
         if self._refusal is None:
             return False
         quota = (
-            self._dialect.requests_per_minute()
+            self._api_version.requests_per_minute()
             if self._refusal is Refusal.REQUESTS_PER_MINUTE
-            else self._dialect.concurrent_streams()
+            else self._api_version.concurrent_streams()
         )
         self._release(quota.code.name)
         self._peer.finish(quota)
@@ -245,7 +245,7 @@ class Conversation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._ear is not None:
-            self._ear.close()
+        if self._vad_framer is not None:
+            self._vad_framer.close()
         if self._record is not None:
             self._record.close()

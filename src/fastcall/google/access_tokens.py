@@ -1,6 +1,6 @@
 """Access tokens for Google's services, got and renewed by google-auth in a thread, never on the event loop's.
 
-One token serves all streams of a recogniser. It is renewed long before it ends; while that fails, it is used as long as
+One token serves all streams of a recognizer. It is renewed long before it ends; while that fails, it is used as long as
 it is valid. An endpoint that does not answer well is asked again, by one request at a time and with back-off, however
 many streams wait. Only a refusal of the credentials themselves ends the streams that wait: an OAuth error (RFC 6749
 section 5.2). All else may pass.
@@ -46,7 +46,7 @@ MAX_CAUSE_LETTERS = 300
 
 
 class TokenSource:
-    """One for all connections of a recogniser. Loop thread only; ``aclose`` is owed.
+    """One for all connections of a recognizer. Loop thread only; ``aclose`` is owed.
 
     :param credentials: google-auth's
     :param now: seconds since the epoch, which the tokens' ends are given in
@@ -100,7 +100,7 @@ class TokenSource:
             return True
         if self._replaced_at is not None and loop.time() < self._replaced_at + REPLACE_EVERY_S:
             return False
-        log.warning("the recogniser did not accept the access token: asking for another")
+        log.warning("the recognizer did not accept the access token: asking for another")
         self._replaced_at = loop.time()
         self._unwanted = self._credentials.token
         self._renew_unasked()

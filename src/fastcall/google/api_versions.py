@@ -20,13 +20,13 @@ from fastcall.google.endpoints import speech_endpoint
 from fastcall.google.grpc_status import STATUS_NAMES
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
 
-__all__ = ["Dialect", "Version1", "Version2", "audio_prefix"]
+__all__ = ["ApiVersion", "Version1", "Version2", "audio_prefix"]
 
 _STATUS_NAMES = dict(enumerate(STATUS_NAMES))
 
 
-class Dialect(Protocol):
-    """One version of the API. Immutable; one for all streams of a recogniser."""
+class ApiVersion(Protocol):
+    """One version of the API. Immutable; one for all streams of a recognizer."""
 
     @property
     def method(self) -> str:
@@ -146,7 +146,7 @@ _LANGUAGES = {"he": "iw-IL", "he-il": "iw-IL"}
 
 
 class Version2:
-    """v2: a recogniser's path in the first request, a region's endpoint.
+    """v2: a recognizer's path in the first request, a region's endpoint.
 
     :param project: the project's id
     :param location: ``global``, ``us``, ``eu`` or a region; models differ between them

@@ -1,4 +1,4 @@
-"""The way to the recogniser by grpcio: its own threads, and two tasks a stream. Works wherever grpcio does."""
+"""The way to the recognizer by grpcio: its own threads, and two tasks a stream. Works wherever grpcio does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc.aio
 
 from fastcall.errors import RecognizerError
 from fastcall.google.access_tokens import TokenSource
-from fastcall.google.api_versions import Dialect
+from fastcall.google.api_versions import ApiVersion
 from fastcall.google.grpc_call import Metadata
 from fastcall.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
 from fastcall.ports import StreamEnd
@@ -91,12 +91,12 @@ class GrpcioConnection:
                 self._learned, self._learned_at = begun, asyncio.get_running_loop().time()
                 stream.begin_elsewhere()
 
-    def start_call(self, dialect: Dialect, headers: Metadata) -> Any:
+    def start_call(self, api_version: ApiVersion, headers: Metadata) -> Any:
         """A gRPC call of StreamingRecognize."""
-        method = self._methods.get(dialect.method)
+        method = self._methods.get(api_version.method)
         if method is None:
-            method = self._methods[dialect.method] = self._channel.stream_stream(
-                dialect.method, request_serializer=None, response_deserializer=dialect.parse
+            method = self._methods[api_version.method] = self._channel.stream_stream(
+                api_version.method, request_serializer=None, response_deserializer=api_version.parse
             )
         return method(timeout=STREAM_TIMEOUT_S, metadata=tuple(headers))
 
@@ -126,7 +126,7 @@ class GrpcioStream:
         self._connection = connection
         self._moves = False
         self._request = request
-        self._dialect = request.dialect
+        self._api_version = request.api_version
         self._listener = request.listener
         self._pending: deque[bytes] = deque((request.first,))
         self._half_closed = False
@@ -150,7 +150,7 @@ class GrpcioStream:
     def write(self, pcm: bytes) -> None:
         """Send audio; see the port."""
         if not self._half_closed:
-            self._pending.append(self._dialect.audio_request(pcm))
+            self._pending.append(self._api_version.audio_request(pcm))
             self._wake.set()
 
     def half_close(self) -> None:
@@ -223,7 +223,7 @@ class GrpcioStream:
             headers = tokens.headers()
             if self._cancelled:
                 return StreamEnd("CANCELLED", "given up before it was connected")
-        self._call = self._connection.start_call(self._dialect, headers)
+        self._call = self._connection.start_call(self._api_version, headers)
         end = await self._converse()
         if end.code == "UNAUTHENTICATED" and tokens is not None and tokens.not_accepted(headers):
             return StreamEnd("UNAVAILABLE", f"the access token was not accepted: {end.message}")
@@ -274,7 +274,7 @@ class GrpcioStream:
         self._request.on_begin(asyncio.get_running_loop().time() - self._opened_at)
 
     async def _read_all(self) -> StreamEnd:
-        dialect = self._dialect
+        api_version = self._api_version
         # Not the call's own `read`: at the end of the responses that waits for a status, however long none comes.
         read = getattr(self._call, "_read", self._call.read)
         try:
@@ -285,11 +285,11 @@ class GrpcioStream:
                 if response is None:  # what grpcio makes of bytes that are not protobuf
                     self._call.cancel()
                     return StreamEnd("INTERNAL", "a response that is not protobuf")
-                error = dialect.error(response)
+                error = api_version.error(response)
                 if error is not None:
                     self._call.cancel()
                     return error
-                results = dialect.results(response)
+                results = api_version.results(response)
                 if results:
                     self._listener.stream_results(results)
         except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""The way to the recogniser by ``fastcall._http2``: on the event loop itself, without a thread or a task a stream."""
+"""The way to the recognizer by ``fastcall._http2``: on the event loop itself, without a thread or a task a stream."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class NativeStream:
         self._kept: list[tuple[bytes, int]] | None = []
         self._kept_bytes = 0
         self._half_closed = False
-        self._audio_tag = request.dialect.audio_tag
-        self._call = connection.call(request.dialect.method, self)
+        self._audio_tag = request.api_version.audio_tag
+        self._call = connection.call(request.api_version.method, self)
         self._keep(request.first, 0)
         self._call.write(request.first, 0)
 
@@ -132,18 +132,18 @@ class NativeStream:
 
     def call_message(self, message: bytes) -> None:
         """A response."""
-        dialect = self._request.dialect
+        api_version = self._request.api_version
         try:
-            response = dialect.parse(message)
+            response = api_version.parse(message)
         except DecodeError as error:
             self._early_error = StreamEnd("INTERNAL", f"a response that is not protobuf: {error}")
             self._call.cancel()
             return
-        self._early_error = dialect.error(response)
+        self._early_error = api_version.error(response)
         if self._early_error is not None:
             self._call.cancel()
             return
-        results = dialect.results(response)
+        results = api_version.results(response)
         if results:
             self._request.listener.stream_results(results)
 
@@ -157,7 +157,7 @@ class NativeStream:
             kept, self._kept = self._kept, None
             connection = self._request.elsewhere()
             assert isinstance(connection, NativeConnection)
-            self._call = connection.call(self._request.dialect.method, self)
+            self._call = connection.call(self._request.api_version.method, self)
             for each, field in kept:
                 self._call.write(each, field)
             if self._half_closed:

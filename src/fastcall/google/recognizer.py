@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from fastcall.errors import UsageError
-from fastcall.google.api_versions import Dialect, Version1, Version2
+from fastcall.google.api_versions import ApiVersion, Version1, Version2
 from fastcall.google.channels import Channels
 from fastcall.google.credentials import default_credentials, fit
 from fastcall.google.endpoints import speech_endpoint
@@ -51,13 +51,13 @@ class GoogleRecognizer:
         endpoint: str | None = None,
         credentials: Any = None,
         source: str | None = None,
-        dialect: Dialect | None = None,
+        api_version: ApiVersion | None = None,
         pool: PoolRule | None = None,
         uplink: str = "auto",
         tls_roots: str | None = None,
     ) -> None:
         self._source = source or ("emulator" if emulator_host else "google")
-        self._dialect = dialect or Version1()
+        self._api_version = api_version or Version1()
         if not emulator_host and credentials is None:
             credentials = credentials_for(None, None)[0]
         self.address = emulator_host or endpoint or speech_endpoint("v1")
@@ -71,7 +71,7 @@ class GoogleRecognizer:
         )
         self._channels = Channels(self._uplink.connect, rule=pool)
         # Making one costs 100 us, and all streams of a server begin with the same.
-        self._first_request = lru_cache(maxsize=64)(self._dialect.config_request)
+        self._first_request = lru_cache(maxsize=64)(self._api_version.config_request)
         self._open_streams = 0
         self._breaker = CircuitBreaker()
         self._refused_models: set[tuple[str, str]] = set()
@@ -115,12 +115,12 @@ class GoogleRecognizer:
             project = project or found
         else:
             project = project or "emulator"
-        dialect = Version1() if version == "v1" else _version2(project, location, sensitivity)
+        api_version = Version1() if version == "v1" else _version2(project, location, sensitivity)
         return cls(
             emulator_host=emulator_host,
             endpoint=endpoint or address,
             credentials=credentials,
-            dialect=dialect,
+            api_version=api_version,
             uplink=uplink,
             tls_roots=tls_roots,
         )
@@ -182,7 +182,7 @@ class GoogleRecognizer:
             self._channels.give_back(number, never_began=not stream.has_begun and end.code == "UNAVAILABLE")
 
         request = StreamRequest(
-            self._dialect,
+            self._api_version,
             self._first_request(config),
             listener,
             on_begin=begun,

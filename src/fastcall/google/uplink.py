@@ -1,11 +1,11 @@
-"""The two ways to the recogniser, as the pool sees them: connections that carry streams."""
+"""The two ways to the recognizer, as the pool sees them: connections that carry streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
-from fastcall.google.api_versions import Dialect
+from fastcall.google.api_versions import ApiVersion
 from fastcall.ports import RecognizerStream, StreamEnd, StreamListener
 
 __all__ = ["STREAM_TIMEOUT_S", "Connection", "OpenStream", "StreamRequest"]
@@ -33,11 +33,11 @@ class StreamRequest:
         then on
     """
 
-    __slots__ = ("dialect", "elsewhere", "first", "listener", "on_begin", "on_end")
+    __slots__ = ("api_version", "elsewhere", "first", "listener", "on_begin", "on_end")
 
     def __init__(
         self,
-        dialect: Dialect,
+        api_version: ApiVersion,
         first: bytes,
         listener: StreamListener,
         *,
@@ -45,7 +45,7 @@ class StreamRequest:
         on_end: Callable[[OpenStream, StreamEnd], None],
         elsewhere: Callable[[], Connection],
     ) -> None:
-        self.dialect = dialect
+        self.api_version = api_version
         self.first = first
         self.listener = listener
         self.on_begin = on_begin

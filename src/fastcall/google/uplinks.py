@@ -1,4 +1,4 @@
-"""Which of the two ways to the recogniser is taken, and what each is made with."""
+"""Which of the two ways to the recognizer is taken, and what each is made with."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roo
     if name not in UPLINKS:
         raise UsageError(f"the uplink {name!r}: say {', '.join(UPLINKS)}")
     if not address.rpartition(":")[2].isdecimal():
-        raise UsageError(f"the recogniser's endpoint {address!r} has no port: say HOST:PORT")
+        raise UsageError(f"the recognizer's endpoint {address!r} has no port: say HOST:PORT")
     trusted = read_roots(tls_roots)
     route = Route.to(address)
     tokens = TokenSource(credentials) if credentials is not None else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
 
-# A recogniser that rewrites changes the count of words by a few, not by tens; this also bounds the work.
+# A recognizer that rewrites changes the count of words by a few, not by tens; this also bounds the work.
 BAND_WORDS = 16
 
 
@@ -16,7 +16,7 @@ _OPTIONAL_MARKS = (range(0x0591, 0x05C8), range(0x0610, 0x061B), range(0x064B, 0
 
 
 def normalized(word: str) -> str:
-    """The word without case and punctuation, as two recognisers' spellings are compared; NFC.
+    """The word without case and punctuation, as two recognizers' spellings are compared; NFC.
 
     Vowel signs of Indic and other scripts are as much of the word as its letters.
 

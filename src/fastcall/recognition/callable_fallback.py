@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fastcall.errors import RecognizerError
 
-__all__ = ["FallbackFunction", "OwnFallback"]
+__all__ = ["CallableFallback", "FallbackFunction"]
 
 FallbackFunction = Callable[[bytes, str], str | Awaitable[str]]
 """LINEAR16 at 8 kHz mono and a language (BCP 47) to the text; empty for none."""
@@ -18,7 +18,7 @@ THREADS = 4
 MAX_WAITING = 64
 
 
-class OwnFallback:
+class CallableFallback:
     """Fulfils ``Fallback`` by ``function``. An ``async`` one runs on the loop, a plain one in one of four threads,
     where it must release the GIL while it works, as I/O does; what it raises is told, and it is asked once more.
 

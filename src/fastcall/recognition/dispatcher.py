@@ -124,7 +124,7 @@ class UtteranceDispatcher:
     :param commit_ms: how long ``end`` waits for a final; by default ``UTTERANCE_COMMIT_MS``
     :param debounce_ms: partials are never closer than this; by default ``STT_PARTIAL_DEBOUNCE_MS``
     :param preroll_ms: audio before ``begin`` that belongs to the utterance; by default ``VAD_PREROLL_MS``
-    :param fallback_timeout_ms: how long ``end`` waits for the fallback while the recogniser cannot serve; by default
+    :param fallback_timeout_ms: how long ``end`` waits for the fallback while the recognizer cannot serve; by default
         ``STT_FALLBACK_TIMEOUT_MS``
     :param on_amended: called with an utterance's id and its whole new text when a late final changed it
     """

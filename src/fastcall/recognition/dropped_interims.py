@@ -1,6 +1,6 @@
 """A final that never came: words that a stream's interims told of, and that it then forgot.
 
-Recognisers have been seen to drop what they had as an interim and go on with what follows. A retraction looks the
+Recognizers have been seen to drop what they had as an interim and go on with what follows. A retraction looks the
 same at that moment; the next final tells them apart by time. Where its first word began when the dropped words had
 already been told, they cannot be about the same speech.
 """
@@ -13,7 +13,7 @@ from fastcall.events import SAMPLES_PER_MS
 from fastcall.recognition.alignment import matching_prefix, normalized
 from fastcall.recognition.tokenization import joined, tokens_of
 
-__all__ = ["AskLimit", "UnfinishedWords"]
+__all__ = ["AskLimit", "DroppedInterims"]
 
 # Nobody says a word in less; an interim is told a piece of audio or two after its last word.
 MIN_WORD_SAMPLES = 80 * SAMPLES_PER_MS
@@ -25,7 +25,7 @@ MAX_KEPT = 8
 MAX_ASKED = 2
 
 
-class UnfinishedWords:
+class DroppedInterims:
     """Of one stream since F, by call time. Pure; one thread."""
 
     def __init__(self) -> None:

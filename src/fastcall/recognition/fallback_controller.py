@@ -1,4 +1,4 @@
-"""Asks the fallback for what the recogniser cannot serve: the clock, the tasks and the audio of ``FallbackRule``.
+"""Asks the fallback for what the recognizer cannot serve: the clock, the tasks and the audio of ``FallbackRule``.
 
 A task lives as long as an ask; their number is bounded by the rule. The audio is copied when it is asked for, so the
 history may forget it meanwhile.
@@ -10,15 +10,15 @@ import asyncio
 import logging
 from typing import Protocol
 
-from fastcall.audio.audio_input import AudioIntake
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.audio_input import AudioInput
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.errors import RecognizerError
 from fastcall.events import SAMPLE_RATE_HZ, FallbackAsked, FallbackSilent
 from fastcall.ports import Fallback
 from fastcall.recognition.fallback_policy import FallbackAsk, FallbackRule, SettledSpan, quietest_sample
 from fastcall.settings import Settings
 
-__all__ = ["FallbackDesk", "FallbackOwner"]
+__all__ = ["FallbackController", "FallbackOwner"]
 
 log = logging.getLogger("fastcall.session")
 
@@ -36,10 +36,10 @@ class FallbackOwner(Protocol):
         """What is asked, and what has no answer."""
 
     def has_words_to(self, sample: int) -> bool:
-        """Whether the recogniser serves again and has told of the speech up to ``sample``."""
+        """Whether the recognizer serves again and has told of the speech up to ``sample``."""
 
 
-class FallbackDesk:
+class FallbackController:
     """The fallback's side of one session. Loop thread only; made on the running loop.
 
     :param history: has what is kept of the call
@@ -51,16 +51,16 @@ class FallbackDesk:
         fallback: Fallback,
         language: str,
         *,
-        history: AudioHistory,
-        intake: AudioIntake,
+        replay_buffer: ReplayBuffer,
+        audio_input: AudioInput,
         settings: Settings,
         owner: FallbackOwner,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._fallback = fallback
         self._language = language
-        self._history = history
-        self._intake = intake
+        self._replay_buffer = replay_buffer
+        self._audio_input = audio_input
         self._limit_s = settings.stt_fallback_limit_s
         self._owner = owner
         self._rule = FallbackRule(limit_samples=int(settings.stt_replay_s * SAMPLE_RATE_HZ))
@@ -77,13 +77,13 @@ class FallbackDesk:
         :param call_end: as far as there is audio; None if no more follows: the last word is whole then and needs no cut
         """
         if self._rule.trouble:
-            self._intake.drain()
+            self._audio_input.drain()
         call_end = NO_END if call_end is None else call_end
         self._rule.note_speech(begins, sample, call_end=call_end, now=self._loop.time(), quietest=self._quietest)
         self.look()
 
     def note_trouble(self, reason: str) -> None:
-        """The recogniser cannot serve, or, empty, it serves."""
+        """The recognizer cannot serve, or, empty, it serves."""
         if reason != self._rule.trouble:
             self._rule.note_trouble(reason, now=self._loop.time())
             self.look()
@@ -100,15 +100,15 @@ class FallbackDesk:
         """Ask for what is due."""
         if not self._rule.trouble or self._is_stopped:
             return
-        self._intake.drain()
+        self._audio_input.drain()
         self._hand_out()  # a final may have settled what a text waited for
-        history = self._history
-        self._rule.forgotten(history.start)
+        replay_buffer = self._replay_buffer
+        self._rule.forgotten(replay_buffer.start)
         if self._rule.trouble == "off":
-            history.forget_before(self._rule.unneeded_before(history.end))
+            replay_buffer.forget_before(self._rule.unneeded_before(replay_buffer.end))
         asks = self._rule.asks(
-            final_end=max(self._final_end, history.start),
-            call_end=history.end,
+            final_end=max(self._final_end, replay_buffer.start),
+            call_end=replay_buffer.end,
             now=self._loop.time(),
             quietest=self._quietest,
         )
@@ -144,8 +144,8 @@ class FallbackDesk:
     # --- asking ---------------------------------------------------------------------------------------
 
     def _begin(self, ask: FallbackAsk) -> None:
-        start = max(ask.start, self._history.start)
-        pcm = self._history.read(start, ask.audio_end - start)
+        start = max(ask.start, self._replay_buffer.start)
+        pcm = self._replay_buffer.read(start, ask.audio_end - start)
         self._owner.fallback_tells(FallbackAsked(ask.start, ask.voice_end, ask.reason, self._fallback.source))
         task = self._loop.create_task(self._recognize(ask, pcm))
         self._tasks[ask.number] = task
@@ -216,5 +216,5 @@ class FallbackDesk:
         await asyncio.sleep(0)
 
     def _quietest(self, low: int, high: int) -> int:
-        low = max(low, self._history.start)
-        return low + quietest_sample(self._history.read(low, high - low))
+        low = max(low, self._replay_buffer.start)
+        return low + quietest_sample(self._replay_buffer.read(low, high - low))

@@ -1,14 +1,14 @@
 """When the fallback hears a part of the call, and what its answer settles.
 
-Goals: while the recogniser cannot serve, each utterance is recognised from its own audio as soon as it ends; audio that
-nears the bound of what is kept is recognised in pieces before it is forgotten; nothing is given twice when the
-recogniser is back.
+Goals: while the recognizer cannot serve, each utterance is recognized from its own audio as soon as it ends; audio that
+nears the bound of what is kept is recognized in pieces before it is forgotten; nothing is given twice when the
+recognizer is back.
 
 Model: F is the end of what is settled. A *span* is a part after F with an end at which no word is being said, as far
-as that is known: an utterance, or a piece. Spans settle in order. What an answer settles is not heard by the recogniser
-any more, and what the recogniser settles first is not taken from the fallback: an answer to a span that a final has
+as that is known: an utterance, or a piece. Spans settle in order. What an answer settles is not heard by the recognizer
+any more, and what the recognizer settles first is not taken from the fallback: an answer to a span that a final has
 cut is void, and its rest is asked for anew. Words between two spans, in what the voice detector holds to be silence,
-are the recogniser's if it comes back before the later span is settled, and else nobody's.
+are the recognizer's if it comes back before the later span is settled, and else nobody's.
 
 Invariants: F never goes back; a span is pending at most once; a text is handed out once, and in order.
 """
@@ -25,12 +25,12 @@ __all__ = ["FallbackAsk", "FallbackRule", "SettledSpan", "quietest_sample"]
 
 # Heard besides the span: detectors are late at the onset, and words end softly.
 LEAD_SAMPLES = 100 * SAMPLES_PER_MS
-# In place of a recogniser that hears everything: a soft word before the onset would be nobody's.
+# In place of a recognizer that hears everything: a soft word before the onset would be nobody's.
 GAP_SAMPLES = 1000 * SAMPLES_PER_MS
 TAIL_SAMPLES = 200 * SAMPLES_PER_MS
 # As the ledger has it: finals that end this close before the end of speech cover it.
 COVER_SAMPLES = 300 * SAMPLES_PER_MS
-# Times of recognisers are rounded: a final that reaches so far into a span has not cut a word of it.
+# Times of recognizers are rounded: a final that reaches so far into a span has not cut a word of it.
 CUT_SLACK_SAMPLES = 60 * SAMPLES_PER_MS
 # Nobody waits for utterances that had ended before the trouble began; most troubles are over sooner.
 GRACE_S = 2.0
@@ -65,7 +65,7 @@ def quietest_sample(pcm: bytes) -> int:
 
 @dataclass(slots=True, frozen=True)
 class FallbackAsk:
-    """Have the audio [``start``, ``audio_end``) recognised; the answer is that of span ``number``."""
+    """Have the audio [``start``, ``audio_end``) recognized; the answer is that of span ``number``."""
 
     number: int
     start: int
@@ -136,7 +136,7 @@ class FallbackRule:
 
     @property
     def trouble(self) -> str:
-        """Why the recogniser cannot serve; empty if it can."""
+        """Why the recognizer cannot serve; empty if it can."""
         return self._trouble
 
     @property
@@ -194,7 +194,7 @@ class FallbackRule:
             self._take_rest(self._rest[1] + JOIN_SAMPLES, now)
 
     def note_trouble(self, reason: str, *, now: float) -> None:
-        """The recogniser cannot serve (``outage``, ``failed``, ``off``), or, empty, it serves."""
+        """The recognizer cannot serve (``outage``, ``failed``, ``off``), or, empty, it serves."""
         if reason and not self._trouble:
             for span in self._spans:
                 span.due_at = min(span.due_at, now + GRACE_S)
@@ -211,9 +211,9 @@ class FallbackRule:
             if final_end > span.start + CUT_SLACK_SAMPLES:
                 span.start, span.number, span.text, span.tries = final_end, 0, None, 0
 
-    def forgotten(self, history_start: int) -> None:
+    def forgotten(self, replay_buffer_start: int) -> None:
         """Audio before ``history_start`` is not kept any more: only what was asked for before can still be told."""
-        self._spans = [span for span in self._spans if span.number or span.text or span.end > history_start]
+        self._spans = [span for span in self._spans if span.number or span.text or span.end > replay_buffer_start]
 
     def unneeded_before(self, call_end: int) -> int:
         """Audio before this is of no use to the fallback: nobody speaks in it, as far as the detector knows."""
@@ -312,13 +312,13 @@ class FallbackRule:
         return span.is_over
 
     def take_settled(self, is_known: Callable[[int], bool]) -> SettledSpan | None:
-        """The text that is next, but not one whose words the recogniser, which is back, has told of as well.
+        """The text that is next, but not one whose words the recognizer, which is back, has told of as well.
 
         One at a time: what settles it may settle more than it. A span without words, or without an answer, keeps its
-        place until words after it are settled: until then the recogniser may come back and hear it. If it never will,
+        place until words after it are settled: until then the recognizer may come back and hear it. If it never will,
         or the bound is near, silence is settled as well.
 
-        :param is_known: whether a recogniser that serves has told of the speech up to this sample: its final settles it
+        :param is_known: whether a recognizer that serves has told of the speech up to this sample: its final settles it
         """
         for index, span in enumerate(self._spans):
             if not span.is_over:

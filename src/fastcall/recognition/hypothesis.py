@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from fastcall.events import SAMPLES_PER_MS, Word
 from fastcall.recognition.alignment import first_of, matching_prefix, normalized
-from fastcall.recognition.dropped_interims import UnfinishedWords
+from fastcall.recognition.dropped_interims import DroppedInterims
 from fastcall.recognition.tokenization import joined, tokens_of
 
 __all__ = ["Hypothesis"]
 
-# Recognisers round, and two of them never end at the same sample.
+# Recognizers round, and two of them never end at the same sample.
 SLACK_SAMPLES = 300 * SAMPLES_PER_MS
 
 
@@ -35,7 +35,7 @@ class Hypothesis:
         self._is_behind = False
         self._owner_text = ""
         self._owner_end = 0
-        self._unfinished = UnfinishedWords()
+        self._unfinished = DroppedInterims()
         # While there is an outgoing stream: its words since it was replaced, settled ones and newest interim, and what
         # was settled since then, be that less than it has told of or more.
         self._has_outgoing = False

@@ -1,6 +1,6 @@
 """The transcript ledger: which words belong to which utterance.
 
-Goals: every word that the recogniser gives ends in exactly one utterance, the one in which it was said, however
+Goals: every word that the recognizer gives ends in exactly one utterance, the one in which it was said, however
 late the final comes and however many utterances it spans; an utterance's text is ready at its deadline, from
 finals where they are there and from the newest interim where they are not; a later final that differs
 amends it.
@@ -103,7 +103,7 @@ class TranscriptLedger:
         return utterance.id
 
     def receive(self, event: RecognitionEvent, *, now: float) -> None:
-        """A result of the recogniser; late ones, and ones that span several utterances, are the normal case."""
+        """A result of the recognizer; late ones, and ones that span several utterances, are the normal case."""
         if event.kind == "final":
             if event.start_sample is not None:
                 self._keep_claims_before(event, event.start_sample)

@@ -1,7 +1,7 @@
-"""A recogniser, or a fallback, that is still being made: sessions begin with it at once.
+"""A recognizer, or a fallback, that is still being made: sessions begin with it at once.
 
 Making one takes time (credentials are looked for, a model is loaded) and may fail. Streams that are opened meanwhile
-take no audio, which waits in the session. They begin when the recogniser is there, and end with the error if there is
+take no audio, which waits in the session. They begin when the recognizer is there, and end with the error if there is
 none.
 """
 
@@ -65,7 +65,7 @@ class PendingRecognizer:
         return _PendingStream(self._making, config, listener) if made is None else made.open(config, listener)
 
     async def aclose(self) -> None:
-        """Nothing: the recogniser belongs to those who made it."""
+        """Nothing: the recognizer belongs to those who made it."""
 
     @property
     def _made(self) -> Recognizer | None:

@@ -1,4 +1,4 @@
-"""Whether the recogniser's address answers."""
+"""Whether the recognizer's address answers."""
 
 from __future__ import annotations
 

@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, NoWords, SessionFailed, SessionRotated, Word
 from fastcall.ports import Recognizer, RecognizerStream, StreamConfig, StreamEnd, StreamResult
 from fastcall.recognition.reported import Reported, StreamReports
 from fastcall.recognition.rotation import RotationPlan
-from fastcall.recognition.time_map import StreamMap
+from fastcall.recognition.time_map import TimeMap
 
-__all__ = ["LegOwner", "RelayOwner", "StreamLeg"]
+__all__ = ["ProviderStream", "ProviderStreamOwner", "StreamManagerOwner"]
 
 # Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
 MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
@@ -32,19 +32,19 @@ CLOSING_SPEED = 4.5
 STUCK_S = 8.0
 
 
-class LegOwner(Protocol):
+class ProviderStreamOwner(Protocol):
     """The session, as its legs see it."""
 
-    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+    def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
         """A response of this leg's stream."""
 
-    def leg_outgrown(self, leg: StreamLeg) -> int:
+    def provider_stream_outgrown(self, provider_stream: ProviderStream) -> int:
         """Audio that the leg was to send was not kept.
 
         :return: from where in the call it is to go on, if that is kept
         """
 
-    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
+    def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
         """The stream is over. Once a leg, and last."""
 
 
@@ -66,7 +66,7 @@ class _GoneStream:
 _GONE = _GoneStream()
 
 
-class StreamLeg:
+class ProviderStream:
     """One stream, its cursor, and its map from stream time to call time. Loop thread only.
 
     :param start: the first sample of the call that this stream is to hear
@@ -77,8 +77,8 @@ class StreamLeg:
         self,
         recognizer: Recognizer,
         config: StreamConfig,
-        history: AudioHistory,
-        owner: LegOwner,
+        replay_buffer: ReplayBuffer,
+        owner: ProviderStreamOwner,
         *,
         start: int,
         plan: RotationPlan,
@@ -88,7 +88,7 @@ class StreamLeg:
         self._loop = asyncio.get_running_loop()
         self.config = config
         """What the stream was opened with: its end is judged by this, whatever other calls have learned meanwhile."""
-        self._history = history
+        self._replay_buffer = replay_buffer
         self._owner = owner
         self._batch_samples = batch_samples
         self._replay_speed = replay_speed
@@ -103,7 +103,7 @@ class StreamLeg:
         self._has_been_abreast = False
         self.on_sent: Callable[[int, int], None] | None = None
         """Told of audio that was sent as it was said, not in replay: its first sample, and the one after its last."""
-        self.map = StreamMap()
+        self.map = TimeMap()
         self.reports = StreamReports()
         self.plan = plan
         self.opened_at = self._loop.time()
@@ -147,7 +147,7 @@ class StreamLeg:
 
     def flush(self) -> None:
         """Send all that the history has, be it less than a batch: an utterance is over, and audio may not go on."""
-        self._flush_to = self._history.end
+        self._flush_to = self._replay_buffer.end
         self.pump()
 
     def _pump(self, now: float) -> None:
@@ -196,7 +196,7 @@ class StreamLeg:
         return self._is_paced and now - self._last_write_at > STUCK_S and not self._stream.writable
 
     def _backlog(self) -> int:
-        return self._history.kept_from(self._cursor)
+        return self._replay_buffer.kept_from(self._cursor)
 
     def _send_all(self, now: float) -> int:
         """Send what the stream takes; what is left."""
@@ -205,10 +205,10 @@ class StreamLeg:
         return backlog
 
     def _send(self, limit: int, now: float) -> None:
-        if self._cursor < self._history.start:
+        if self._cursor < self._replay_buffer.start:
             # Audio that the history had to forget keeps its time: the map jumps with the cursor.
-            self._cursor = max(self._owner.leg_outgrown(self), self._history.start)
-        pcm = self._history.read(self._cursor, limit)
+            self._cursor = max(self._owner.provider_stream_outgrown(self), self._replay_buffer.start)
+        pcm = self._replay_buffer.read(self._cursor, limit)
         samples = len(pcm) // 2
         self._stream.write(pcm)
         self.map.add_audio(self._cursor, samples)
@@ -260,7 +260,7 @@ class StreamLeg:
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """A response."""
         self.answered_at = self._loop.time()
-        self._owner.leg_results(self, self._sound(results))
+        self._owner.provider_stream_results(self, self._sound(results))
 
     def _sound(self, results: Sequence[StreamResult]) -> list[StreamResult]:
         """The results without what was settled before, each with an end."""
@@ -283,7 +283,7 @@ class StreamLeg:
         """The stream is over."""
         self._stop_timer()
         self._stream = _GONE  # the two knew each other, and would wait for the collector of cycles
-        self._owner.leg_ended(self, end)
+        self._owner.provider_stream_ended(self, end)
 
 
 def _as_reported(result: StreamResult, reported: Reported) -> StreamResult:
@@ -291,13 +291,13 @@ def _as_reported(result: StreamResult, reported: Reported) -> StreamResult:
     return StreamResult(reported.text, result.is_final, reported.end_sample, words)
 
 
-class RelayOwner(Protocol):
+class StreamManagerOwner(Protocol):
     """The session, as its streams see it."""
 
-    def owner_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+    def owner_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
         """A response of the stream that owns the call."""
 
-    def outgoing_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> bool:
+    def outgoing_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
         """A response of the stream that is being replaced; whether it told of more than the owner has."""
 
     def owner_is_authoritative(self) -> None:
@@ -306,8 +306,8 @@ class RelayOwner(Protocol):
     def audio_outgrew(self) -> None:
         """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
 
-    def relay_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
+    def stream_manager_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the session's listeners."""
 
-    def relay_finished(self, *, complete: bool) -> None:
+    def stream_manager_finished(self, *, complete: bool) -> None:
         """Nothing more will come: after ``finish``, or, not ``complete``, since no stream can succeed."""

@@ -21,7 +21,7 @@ from fastcall.recognition.tokenization import joined, tokens_by_word, tokens_of
 
 __all__ = ["Reported", "StreamReports", "TimedWord"]
 
-# Recognisers round their times, by less than this.
+# Recognizers round their times, by less than this.
 ROUNDING_SAMPLES = 300 * SAMPLES_PER_MS
 # An end so far beyond the audio that was sent is rounded; one further off is none.
 BEYOND_SAMPLES = 1000 * SAMPLES_PER_MS

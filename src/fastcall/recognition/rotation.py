@@ -18,9 +18,9 @@ SPREAD = 0.4
 
 # Nobody has spoken for so long, before that counts as a pause.
 PAUSE_S = 1.0
-# A recogniser that has had all audio for so long has told of the words in it.
+# A recognizer that has had all audio for so long has told of the words in it.
 ANSWER_S = 3.0
-# Sound that the recogniser makes nothing of for so long was no speech.
+# Sound that the recognizer makes nothing of for so long was no speech.
 NO_SPEECH_S = 10.0
 # The detector's end of speech and the end of the final that settles it differ by less.
 SETTLED_SLACK_SAMPLES = 100 * SAMPLES_PER_MS
@@ -55,7 +55,7 @@ class RotationPlan:
 class PauseRule:
     """When nobody speaks and nothing is pending, and from where a stream that is opened then must hear. Pure.
 
-    Two witnesses must agree: the voice detector, and a recogniser that has had all audio long enough to tell of words
+    Two witnesses must agree: the voice detector, and a recognizer that has had all audio long enough to tell of words
     in it. Where they do not, audio is kept: heard twice by the provider it costs a moment, forgotten too early it is
     lost.
     """
@@ -81,7 +81,7 @@ class PauseRule:
 
         Everything that may hold speech which no final has settled is heard again; silence is not.
 
-        :param abreast_since: since when the recogniser has had all audio; None if it has not
+        :param abreast_since: since when the recognizer has had all audio; None if it has not
         """
         if self._quiet_since is None or abreast_since is None:
             return None

@@ -1,7 +1,7 @@
-"""A recogniser that takes audio and says nothing: speech was heard, and no result came.
+"""A recognizer that takes audio and says nothing: speech was heard, and no result came.
 
 Noise that the voice detector takes for speech looks the same. So it takes some seconds of speech beyond what the
-recogniser has told of to call it a stall, and of less it is a doubt: another stream is asked, and nothing is said of a
+recognizer has told of to call it a stall, and of less it is a doubt: another stream is asked, and nothing is said of a
 failure. Each time that the next one has nothing to tell either, the patience doubles.
 """
 
@@ -13,7 +13,7 @@ from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 
 __all__ = ["NO_WORDS_S", "STALL_S", "StallRule", "WordlessRule"]
 
-# No result for so long, although the recogniser has had the speech.
+# No result for so long, although the recognizer has had the speech.
 STALL_S = 8.0
 # So much speech beyond its last result; shorter speech may be a cough.
 STALL_SAMPLES = 2000 * SAMPLES_PER_MS
@@ -78,7 +78,7 @@ class StallRule:
 
 
 class WordlessRule:
-    """Tells of speech for which no words come, whatever else the recogniser returns. Pure; one thread."""
+    """Tells of speech for which no words come, whatever else the recognizer returns. Pure; one thread."""
 
     def __init__(self) -> None:
         self._began: int | None = None  # while somebody speaks
@@ -96,14 +96,14 @@ class WordlessRule:
             self._since = sample, now
 
     def words_came(self, *, call_end: int, now: float) -> None:
-        """The recogniser returned words."""
+        """The recognizer returned words."""
         self._words_at, self._spoken, self._is_told = call_end, 0, False
         self._since = None if self._began is None else (call_end, now)
 
     def take_trouble(self, *, call_end: int, abreast_since: float | None, now: float) -> int | None:
         """Since where in the call no words come; None if they do, or if it was told since the last words.
 
-        :param abreast_since: since when the recogniser has had all audio; None if it has not
+        :param abreast_since: since when the recognizer has had all audio; None if it has not
         """
         if self._is_told or self._since is None or abreast_since is None:
             return None

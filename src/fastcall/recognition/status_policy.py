@@ -45,7 +45,7 @@ class Outcome:
 
 _UNREACHABLE = Outcome(
     Action.RECONNECT,
-    "The recogniser cannot be reached; trying again, and the audio is kept meanwhile. Check the network, or that "
+    "The recognizer cannot be reached; trying again, and the audio is kept meanwhile. Check the network, or that "
     "SPEECH_EMULATOR_HOST names a running emulator (`fastcall emulator`).",
 )
 _TOKEN = Outcome(
@@ -53,10 +53,10 @@ _TOKEN = Outcome(
     "Google's token endpoint gives no usable access token; trying again, and the audio is kept meanwhile. If it "
     "persists, check the network's way to it, and this machine's clock.",
 )
-_TRANSIENT = Outcome(Action.RECONNECT, "The recogniser broke off; trying again, and the audio is kept meanwhile.")
+_TRANSIENT = Outcome(Action.RECONNECT, "The recognizer broke off; trying again, and the audio is kept meanwhile.")
 _BETWEEN = Outcome(
     Action.RECONNECT,
-    "What answered is not the recogniser; trying again, and the audio is kept meanwhile. If it persists, check for a "
+    "What answered is not the recognizer; trying again, and the audio is kept meanwhile. If it persists, check for a "
     "proxy between, and the endpoint's address.",
 )
 _MISSING = Outcome(
@@ -68,7 +68,7 @@ _UNEXPECTED = Outcome(
     Action.RECONNECT,
     "This status is not known; trying again, and the audio is kept meanwhile. If it persists, report this line.",
 )
-_LIMIT = Outcome(Action.ROTATE, "A limit of the recogniser's; the next stream goes on.")
+_LIMIT = Outcome(Action.ROTATE, "A limit of the recognizer's; the next stream goes on.")
 _QUOTA = Outcome(
     Action.BACK_OFF,
     "The project's quota is used up: ask for more under 'Quotas' of the Speech-to-Text API, or take fewer calls.",
@@ -91,7 +91,7 @@ _LANGUAGE = Outcome(
 )
 _RESOURCE = Outcome(Action.FAIL, "Check that GOOGLE_CLOUD_PROJECT is a project's id and GCP_STT_LOCATION a location.")
 _ARGUMENT = Outcome(
-    Action.FAIL, "The recogniser refuses what a stream is opened with: check GCP_STT_LANGUAGE and GCP_STT_MODEL."
+    Action.FAIL, "The recognizer refuses what a stream is opened with: check GCP_STT_LANGUAGE and GCP_STT_MODEL."
 )
 _CREDENTIALS = Outcome(
     Action.FAIL,
@@ -104,7 +104,7 @@ _PERMISSION = Outcome(
 )
 _REFUSED_BEFORE = Outcome(
     Action.FAIL,
-    "What refuses this is not the recogniser: check for a proxy between, and the endpoint's address.",
+    "What refuses this is not the recognizer: check for a proxy between, and the endpoint's address.",
 )
 _CALM = Outcome(Action.BACK_OFF, "The peer asks for fewer requests; trying again more slowly.")
 _METHOD = Outcome(Action.FAIL, "The endpoint does not serve StreamingRecognize: check its address.")
@@ -115,7 +115,7 @@ _A_MODEL = r"\bmodels?\b|\bsupport feature"
 _A_LANGUAGE = r"\b(language|locale)"
 _A_LOCATION = r"\blocation\b"
 _OF_BOTH = rf"(?s)(?=.*(?:{_A_MODEL}))(?=.*(?:{_A_LANGUAGE}|{_A_LOCATION}))"
-# What native and grpcio say of an end that the recogniser has put no status to.
+# What native and grpcio say of an end that the recognizer has put no status to.
 _HTTP = r"content type|HTTP status|http2 header with status"
 _RESET = r"HTTP/2 error code|RST_STREAM"
 
@@ -145,7 +145,7 @@ _TABLE: tuple[tuple[str, str, Outcome], ...] = (
     (
         "OK",
         "",
-        Outcome(Action.RECONNECT, "The recogniser ended the stream although the call goes on; trying again."),
+        Outcome(Action.RECONNECT, "The recognizer ended the stream although the call goes on; trying again."),
     ),
     ("", "", _UNEXPECTED),
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import NoWords
 from fastcall.recognition.hypothesis import Hypothesis
-from fastcall.recognition.provider_stream import StreamLeg
+from fastcall.recognition.provider_stream import ProviderStream
 from fastcall.recognition.stall import StallRule, WordlessRule
 
 __all__ = ["StreamHealth"]
@@ -21,9 +21,9 @@ class StreamHealth:
     :param history: as far as the call has come
     """
 
-    def __init__(self, hypothesis: Hypothesis, history: AudioHistory) -> None:
+    def __init__(self, hypothesis: Hypothesis, replay_buffer: ReplayBuffer) -> None:
         self._hypothesis = hypothesis
-        self._history = history
+        self._replay_buffer = replay_buffer
         self._stall = StallRule()
         self._wordless = WordlessRule()
 
@@ -38,37 +38,45 @@ class StreamHealth:
 
     def words_came(self, *, now: float) -> None:
         """A stream gave a result that has words."""
-        self._wordless.words_came(call_end=self._history.end, now=now)
+        self._wordless.words_came(call_end=self._replay_buffer.end, now=now)
 
-    def lack_of_words(self, leg: StreamLeg, *, now: float) -> NoWords | None:
+    def lack_of_words(self, provider_stream: ProviderStream, *, now: float) -> NoWords | None:
         """Speech of which the owner, which has had it, tells no words. Told once, until words come again."""
-        start = self._wordless.take_trouble(call_end=self._history.end, abreast_since=leg.abreast_since, now=now)
-        return None if start is None else NoWords(start, self._history.end)
+        start = self._wordless.take_trouble(
+            call_end=self._replay_buffer.end, abreast_since=provider_stream.abreast_since, now=now
+        )
+        return None if start is None else NoWords(start, self._replay_buffer.end)
 
-    def trouble_with(self, leg: StreamLeg, *, now: float) -> str:
+    def trouble_with(self, provider_stream: ProviderStream, *, now: float) -> str:
         """Why the owner does not serve, although it does not say so; empty if it does. Told once a trouble."""
-        if leg.is_stuck(now=now):
-            return "the recogniser takes no audio"
-        heard_to, call_end = self._heard_to, self._history.end
-        if self._stall.is_stalled(heard_to=heard_to, call_end=call_end, abreast_since=leg.abreast_since, now=now):
+        if provider_stream.is_stuck(now=now):
+            return "the recognizer takes no audio"
+        heard_to, call_end = self._heard_to, self._replay_buffer.end
+        if self._stall.is_stalled(
+            heard_to=heard_to, call_end=call_end, abreast_since=provider_stream.abreast_since, now=now
+        ):
             self._stall.reported()
             return "speech was heard and no result came"
         return ""
 
-    def is_in_doubt(self, leg: StreamLeg, *, now: float) -> bool:
+    def is_in_doubt(self, provider_stream: ProviderStream, *, now: float) -> bool:
         """Whether another stream had better hear what the owner tells nothing of. Told once a doubt."""
-        is_in_doubt = self._stall.is_in_doubt(heard_to=self._heard_to, abreast_since=leg.abreast_since, now=now)
+        is_in_doubt = self._stall.is_in_doubt(
+            heard_to=self._heard_to, abreast_since=provider_stream.abreast_since, now=now
+        )
         if is_in_doubt:
             self._stall.reported()
         return is_in_doubt
 
-    def is_proven(self, leg: StreamLeg, *, now: float) -> bool:
+    def is_proven(self, provider_stream: ProviderStream, *, now: float) -> bool:
         """Whether the stream worked: its end is then a new failure, not another of the last."""
-        if leg.has_answered:
+        if provider_stream.has_answered:
             return True
-        if leg.abreast_since is None or self._stall.is_waiting(heard_to=self._heard_to, call_end=self._history.end):
+        if provider_stream.abreast_since is None or self._stall.is_waiting(
+            heard_to=self._heard_to, call_end=self._replay_buffer.end
+        ):
             return False
-        return now - leg.abreast_since > PROVEN_S
+        return now - provider_stream.abreast_since > PROVEN_S
 
     @property
     def _heard_to(self) -> int:

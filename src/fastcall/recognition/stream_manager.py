@@ -13,37 +13,37 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fastcall.audio.audio_input import AudioIntake
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.audio_input import AudioInput
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import SAMPLES_PER_MS, SessionFailed, SessionRotated
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.recognition.dropped_interims import AskLimit
 from fastcall.recognition.hypothesis import Hypothesis
-from fastcall.recognition.provider_stream import RelayOwner, StreamLeg
+from fastcall.recognition.provider_stream import ProviderStream, StreamManagerOwner
 from fastcall.recognition.rotation import ANSWER_S, PAUSE_S, PauseRule, RotationPlan
 from fastcall.recognition.status_policy import LAST_MODEL, Action, Outcome, outcome_of
 from fastcall.recognition.stream_health import StreamHealth
 from fastcall.retry import Backoff
 from fastcall.settings import Settings
 
-__all__ = ["RelayOwner", "StreamRelay"]
+__all__ = ["StreamManager", "StreamManagerOwner"]
 
 log = logging.getLogger("fastcall.session")
 
 MIN_WATCH_S = 0.1
 # While closing, attempts do not wait longer: there is a bound.
 CLOSING_BACKOFF_S = 0.5
-# A working recogniser has told the rest by then, once it was told that no more audio comes.
+# A working recognizer has told the rest by then, once it was told that no more audio comes.
 CLOSING_ANSWER_S = 1.5
 
 
-class StreamRelay:
+class StreamManager:
     """The streams of one session. Loop thread only; made on the running loop.
 
     :param hypothesis: knows F, and what is known after it
     :param intake: is drained before silence is sent in place of audio
     :param rand: random numbers in [0, 1), for jitter
-    :param on_sent: see ``StreamLeg.on_sent``
+    :param on_sent: see ``ProviderStream.on_sent``
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class StreamRelay:
         config: StreamConfig,
         settings: Settings,
         *,
-        history: AudioHistory,
-        intake: AudioIntake,
+        replay_buffer: ReplayBuffer,
+        audio_input: AudioInput,
         hypothesis: Hypothesis,
-        owner: RelayOwner,
+        owner: StreamManagerOwner,
         rand: Callable[[], float],
         on_sent: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -63,16 +63,16 @@ class StreamRelay:
         self._recognizer = recognizer
         self._config = config
         self._settings = settings
-        self._history = history
-        self._intake = intake
+        self._replay_buffer = replay_buffer
+        self._audio_input = audio_input
         self._hypothesis = hypothesis
         self._pauses = PauseRule()
-        self._health = StreamHealth(hypothesis, history)
+        self._health = StreamHealth(hypothesis, replay_buffer)
         self._session = owner
         self._rand = rand
         self._on_sent = on_sent
-        self._owner: StreamLeg | None = None
-        self._outgoing: StreamLeg | None = None
+        self._owner: ProviderStream | None = None
+        self._outgoing: ProviderStream | None = None
         self._outgoing_told_at = 0.0
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
@@ -87,7 +87,7 @@ class StreamRelay:
         """Why there will be none any more."""
 
     @property
-    def owner(self) -> StreamLeg | None:
+    def owner(self) -> ProviderStream | None:
         """The stream whose finals are taken; None while there is none."""
         return self._owner
 
@@ -100,15 +100,15 @@ class StreamRelay:
 
     def pump(self) -> None:
         """There is more in the history."""
-        for leg in (self._owner, self._outgoing):
-            if leg is not None:
-                leg.pump()
+        for provider_stream in (self._owner, self._outgoing):
+            if provider_stream is not None:
+                provider_stream.pump()
 
     def flush(self) -> None:
         """Nothing of what is in the history waits for a batch to fill."""
-        for leg in (self._owner, self._outgoing):
-            if leg is not None:
-                leg.flush()
+        for provider_stream in (self._owner, self._outgoing):
+            if provider_stream is not None:
+                provider_stream.flush()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
         """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""
@@ -118,7 +118,7 @@ class StreamRelay:
 
     def forget_before(self, sample: int) -> None:
         """The history is settled up to ``sample``; what the owner has not yet sent of it stays."""
-        self._history.forget_before(min(sample, self._owner.cursor if self._owner else sample))
+        self._replay_buffer.forget_before(min(sample, self._owner.cursor if self._owner else sample))
 
     def settled_elsewhere(self) -> None:
         """F was moved by the fallback: an owner that was to hear what lies before it would tell it again."""
@@ -129,7 +129,7 @@ class StreamRelay:
             owner.cancel()
         if self._is_finishing and not self._pauses.may_hold_speech(final_end):
             self.stop()
-            self._session.relay_finished(complete=True)
+            self._session.stream_manager_finished(complete=True)
         elif self._owner is None and self._retry_timer is None and self.failure is None:
             self._try_open() if self.outage is not None else self._open()
 
@@ -146,7 +146,7 @@ class StreamRelay:
         :return: whether one is asked; not any more when enough were, and not if their audio is not kept
         """
         final_end = self._hypothesis.final_end
-        if may_ask := self._history.lost_to <= final_end and self._ask_limit.take(final_end):
+        if may_ask := self._replay_buffer.lost_to <= final_end and self._ask_limit.take(final_end):
             self._rotate("words without a final", start=final_end)
         return may_ask
 
@@ -162,7 +162,7 @@ class StreamRelay:
         if self._owner is not None:
             self._owner.finish()
             self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
-        elif self._history.end > self._hypothesis.final_end:
+        elif self._replay_buffer.end > self._hypothesis.final_end:
             self._stop(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
         return self._owner is not None or self._retry_timer is not None
@@ -180,28 +180,28 @@ class StreamRelay:
 
     def _open(self, *, start: int | None = None) -> None:
         """A new owner that hears everything from ``start`` (by default F) on."""
-        if self._history.lost_to > self._hypothesis.final_end:
+        if self._replay_buffer.lost_to > self._hypothesis.final_end:
             self._session.audio_outgrew()
         begin = max(start or 0, self._hypothesis.final_end)
         settings, now = self._settings, self._loop.time()
         self._hypothesis.owner_changed()
-        self._owner = leg = StreamLeg(
+        self._owner = provider_stream = ProviderStream(
             self._recognizer,
             self._recognizer.model_for(self._config),
-            self._history,
+            self._replay_buffer,
             self,
-            start=max(begin, self._history.start),
+            start=max(begin, self._replay_buffer.start),
             plan=RotationPlan.of(
                 after_s=settings.stt_rotate_after_s, by_s=settings.stt_rotate_by_s, now=now, spread=self._rand()
             ),
             batch_samples=settings.stt_batch_ms * SAMPLES_PER_MS,
             replay_speed=settings.stt_replay_speed,
         )
-        leg.on_sent = self._on_sent
+        provider_stream.on_sent = self._on_sent
         if self._is_finishing:
-            leg.finish()
+            provider_stream.finish()
         else:
-            leg.pump()
+            provider_stream.pump()
 
     def _try_open(self, has_slot: bool = False) -> None:
         """An attempt after a failure, when the breaker that all calls share allows one."""
@@ -229,7 +229,7 @@ class StreamRelay:
     def _tell_rotated(self, reason: str) -> None:
         """While nothing works, another stream is no news: what tells of an outage's end is a result."""
         if self.outage is None:
-            self._session.relay_tells(SessionRotated(reason))
+            self._session.stream_manager_tells(SessionRotated(reason))
 
     def _release_outgoing(self) -> None:
         outgoing, self._outgoing = self._outgoing, None
@@ -243,11 +243,11 @@ class StreamRelay:
         """Keep-alive, and the owner's age and health."""
         now = self._loop.time()
         next_at = now + PAUSE_S
-        for leg in filter(None, (self._owner, self._outgoing)):
-            if now >= leg.next_keep_alive():
-                self._intake.drain()  # less than a batch, which no audio has completed; silence comes after it
-            leg.keep_alive(now=now)
-            next_at = min(next_at, leg.next_keep_alive())
+        for provider_stream in filter(None, (self._owner, self._outgoing)):
+            if now >= provider_stream.next_keep_alive():
+                self._audio_input.drain()  # less than a batch, which no audio has completed; silence comes after it
+            provider_stream.keep_alive(now=now)
+            next_at = min(next_at, provider_stream.next_keep_alive())
         if self._owner is not None:
             self._look_after(self._owner, now)
         if self._owner is not None:
@@ -255,14 +255,14 @@ class StreamRelay:
         if self.failure is None:
             self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
 
-    def _look_after(self, owner: StreamLeg, now: float) -> None:
+    def _look_after(self, owner: ProviderStream, now: float) -> None:
         lack = self._health.lack_of_words(owner, now=now)
         if lack is not None:
-            self._session.relay_tells(lack)
+            self._session.stream_manager_tells(lack)
         trouble = self._health.trouble_with(owner, now=now)
         if trouble:
             owner.cancel()
-            self.leg_ended(owner, StreamEnd("DEADLINE_EXCEEDED", trouble))
+            self.provider_stream_ended(owner, StreamEnd("DEADLINE_EXCEEDED", trouble))
             return
         if self._health.is_proven(owner, now=now):
             self._works()
@@ -278,7 +278,7 @@ class StreamRelay:
         elif self._health.is_in_doubt(owner, now=now):
             self._rotate("unanswered", start=self._hypothesis.final_end)
 
-    def _weigh(self, owner: StreamLeg, abreast_since: float, now: float) -> None:
+    def _weigh(self, owner: ProviderStream, abreast_since: float, now: float) -> None:
         """Whether the owner's word counts against what was known before it."""
         # What the outgoing stream told just now, the owner may yet tell.
         known_since = max(abreast_since, self._outgoing_told_at)
@@ -289,50 +289,60 @@ class StreamRelay:
         if (owner.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.final_end):
             self._session.owner_is_authoritative()
 
-    def _pause_start(self, owner: StreamLeg, now: float) -> int | None:
+    def _pause_start(self, owner: ProviderStream, now: float) -> int | None:
         if self._hypothesis.text:
             return None
         return self._pauses.pause_start(
             final_end=self._hypothesis.final_end,
-            call_end=self._history.end,
+            call_end=self._replay_buffer.end,
             abreast_since=owner.abreast_since,
             now=now,
         )
 
-    # --- LegOwner -------------------------------------------------------------------------------------
+    # --- ProviderStreamOwner -------------------------------------------------------------------------------------
 
-    def leg_results(self, leg: StreamLeg, results: Sequence[StreamResult]) -> None:
+    def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
         """A response; those of streams that were given up count no more."""
-        if leg in (self._owner, self._outgoing) and any(result.text.strip() for result in results):
+        if provider_stream in (self._owner, self._outgoing) and any(result.text.strip() for result in results):
             self._health.words_came(now=self._loop.time())
-        if leg is self._owner:
+        if provider_stream is self._owner:
             self._health.answered(now=self._loop.time())
             self._works()
-            self._has_told_the_rest = leg.half_closed
-            self._session.owner_results(leg, results)
-        elif leg is self._outgoing and self._session.outgoing_results(leg, results):
+            self._has_told_the_rest = provider_stream.half_closed
+            self._session.owner_results(provider_stream, results)
+        elif provider_stream is self._outgoing and self._session.outgoing_results(provider_stream, results):
             self._outgoing_told_at = self._loop.time()
 
-    def leg_outgrown(self, leg: StreamLeg) -> int:
+    def provider_stream_outgrown(self, provider_stream: ProviderStream) -> int:
         """The history could not wait for the stream to connect, or to take audio again."""
-        if leg is self._owner and not leg.map.length_samples and self._history.lost_to > self._hypothesis.final_end:
+        if (
+            provider_stream is self._owner
+            and not provider_stream.map.length_samples
+            and self._replay_buffer.lost_to > self._hypothesis.final_end
+        ):
             self._session.audio_outgrew()
             self._hypothesis.owner_changed()
             return self._hypothesis.final_end
-        return leg.cursor
+        return provider_stream.cursor
 
-    def leg_ended(self, leg: StreamLeg, end: StreamEnd) -> None:
+    def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
         """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
-        if leg is self._outgoing:
+        if provider_stream is self._outgoing:
             self._outgoing = None
             self._hypothesis.outgoing_gone()
-        if leg is not self._owner:
+        if provider_stream is not self._owner:
             return
         self._owner = None
-        if leg.half_closed and end.code == "OK":
+        if provider_stream.half_closed and end.code == "OK":
             self._finished()
         else:
-            self._act(leg, end, outcome_of(end.code, end.message, model=leg.config.model, has_worked=leg.has_answered))
+            self._act(
+                provider_stream,
+                end,
+                outcome_of(
+                    end.code, end.message, model=provider_stream.config.model, has_worked=provider_stream.has_answered
+                ),
+            )
 
     def _finished(self) -> None:
         """The owner has given all that it had. If it leaves words without a final, or told nothing of speech at the
@@ -342,7 +352,7 @@ class StreamRelay:
             self._asked_again = True
             self._open()
         else:
-            self._session.relay_finished(complete=True)
+            self._session.stream_manager_finished(complete=True)
 
     def _ask_at_the_end(self) -> None:
         """The owner was to tell the rest, and tells nothing: another is asked while there is time, once."""
@@ -362,14 +372,14 @@ class StreamRelay:
 
     # --- failures -------------------------------------------------------------------------------------
 
-    def _act(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
-        if outcome.action is Action.ROTATE and self._loop.time() - leg.opened_at > PAUSE_S:
+    def _act(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
+        if outcome.action is Action.ROTATE and self._loop.time() - provider_stream.opened_at > PAUSE_S:
             self._open()
             self._tell_rotated("limit")
         elif outcome.action is Action.CHANGE_MODEL:
-            self._change_model(leg.config, end, outcome)
+            self._change_model(provider_stream.config, end, outcome)
         elif outcome.action in (Action.RECONNECT, Action.BACK_OFF, Action.ROTATE):
-            self._back_off(leg, end, outcome)
+            self._back_off(provider_stream, end, outcome)
         else:
             self._fail(end, outcome.advice)
 
@@ -389,11 +399,11 @@ class StreamRelay:
         self.failure = SessionFailed(end.code, end.message, advice)
         self._stop(self._watch_timer)
         self._release_outgoing()
-        self._session.relay_finished(complete=False)
+        self._session.stream_manager_finished(complete=False)
 
-    def _back_off(self, leg: StreamLeg, end: StreamEnd, outcome: Outcome) -> None:
+    def _back_off(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
         now = self._loop.time()
-        if self._health.is_proven(leg, now=now):
+        if self._health.is_proven(provider_stream, now=now):
             self._works()
         else:
             self._recognizer.breaker.failed(now=now)
@@ -404,7 +414,7 @@ class StreamRelay:
         # Told last: who hears of it may settle what the fallback has, and would else see no attempt planned.
         if self.outage is None:
             self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
-            self._session.relay_tells(self.outage)
+            self._session.stream_manager_tells(self.outage)
 
     def _works(self) -> None:
         """The owner gave a result, or lived: whatever was wrong is over."""
@@ -412,7 +422,7 @@ class StreamRelay:
         self._recognizer.breaker.succeeded()
         if self.outage is not None:
             self.outage = None
-            self._session.relay_tells(SessionRotated("reconnect"))
+            self._session.stream_manager_tells(SessionRotated("reconnect"))
 
     def _stop(self, timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-__all__ = ["StreamMap"]
+__all__ = ["TimeMap"]
 
 
-class StreamMap:
+class TimeMap:
     """The pieces of one stream, in stream order. Pure; one thread.
 
     Adjoining audio is one piece, so the list grows with seams and not with time, and ``forget_before``

@@ -1,7 +1,7 @@
 """A text as tokens: words where a script puts spaces between them, characters where it does not.
 
 Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces between words. Their texts are compared and
-divided by characters (a base with its combining marks), and come out as the recogniser wrote them.
+divided by characters (a base with its combining marks), and come out as the recognizer wrote them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def joined(tokens: Sequence[str]) -> str:
 
 
 def tokens_by_word(text: str, words: Sequence[str]) -> list[list[str]]:
-    """The tokens of ``text`` by the recogniser's words for it; in order, and all of them.
+    """The tokens of ``text`` by the recognizer's words for it; in order, and all of them.
 
     A text may spell what its words say otherwise: tokens between two words that were found are divided evenly.
     """

@@ -21,7 +21,7 @@ from fastcall.formats import field_value
 from fastcall.twilio.stream_key import StreamKey
 from fastcall.twilio.stream_tokens import PARAMETER, TICKET, StreamTokens
 
-__all__ = ["CallGate", "CallHolder", "Entrance", "Gate", "Refusal"]
+__all__ = ["CallAdmission", "CallHolder", "Entrance", "Gate", "Refusal"]
 
 # Twilio sends 50 messages a second, silence too.
 DEAD_AFTER_S = 5.0
@@ -78,7 +78,7 @@ class Entrance(Gate, Protocol):
         """Whether another process has the call, and has the connection now. Asked before ``enter``."""
 
 
-class CallGate:
+class CallAdmission:
     """The calls of one process, and the places for more. Pure; one thread.
 
     :param max_calls: how many calls at once

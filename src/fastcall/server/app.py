@@ -22,8 +22,8 @@ import uvloop
 from fastcall.aio.lifetime import LastResort, run_to_the_end
 from fastcall.errors import UsageError
 from fastcall.metrics import Metrics
-from fastcall.server.call_manager import CallHost
-from fastcall.server.http_frontend import Door
+from fastcall.server.call_manager import CallManager
+from fastcall.server.http_frontend import HttpFrontend
 from fastcall.server.options import ServeOptions, check_exposure, tell_where, tls_context
 from fastcall.server.output import LogOutput, TranscriptFile
 from fastcall.server.systemd import ServiceManager
@@ -61,7 +61,7 @@ class Server:
         self._settings = settings
         self._options = options
         self.metrics = Metrics()
-        self._calls = CallHost(
+        self._calls = CallManager(
             settings,
             options,
             self.metrics,
@@ -77,7 +77,7 @@ class Server:
             self._writers.append(on_transcript)
         if self._file is not None:
             self._writers.append(self._file.write)
-        self._door: Door | None = None
+        self._frontend: HttpFrontend | None = None
 
     @property
     def live_calls(self) -> int:
@@ -85,58 +85,60 @@ class Server:
         return self._calls.live_calls
 
     async def start(self) -> int:
-        """Bring the recogniser and the listening socket up.
+        """Bring the recognizer and the listening socket up.
 
         :return: the port
         :raises UsageError: something needed is not there; the message says what to do
         """
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
-        self._door = door = Door(self._settings, self._options, self, self.metrics, tls=self._tls)
+        self._frontend = frontend = HttpFrontend(self._settings, self._options, self, self.metrics, tls=self._tls)
         try:
-            await self._calls.start(door, admit=door.admit, leave_room=door.room.leave, on_look=door.look)
-            port = await door.listen()
+            await self._calls.start(
+                frontend, admit=frontend.admit, leave_room=frontend.room.leave, on_look=frontend.look
+            )
+            port = await frontend.listen()
         except UsageError:
             await self.stop()
             raise
-        tell_where(self._settings, self._options, port, self._calls.recogniser)
+        tell_where(self._settings, self._options, port, self._calls.recognizer)
         return port
 
     async def drain(self) -> None:
         """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
-        if self._door is not None:
-            await self._door.drain()
+        if self._frontend is not None:
+            await self._frontend.drain()
 
     async def stop(self) -> None:
         """Stop accepting, close live calls, let their last words come (at most 8 s), release everything."""
-        if self._door is not None:
-            self._door.close()
+        if self._frontend is not None:
+            self._frontend.close()
         await self._calls.stop()
-        if self._door is not None:
-            await self._door.finish()
+        if self._frontend is not None:
+            await self._frontend.finish()
         if self._file is not None:
             self._file.close()
 
     def snapshot(self) -> dict[str, Any]:
         """The metrics, as of now."""
-        if self._door is not None:
-            self.metrics.sockets_waiting = len(self._door.room)
+        if self._frontend is not None:
+            self.metrics.sockets_waiting = len(self._frontend.room)
         if self._file is not None:
             self.metrics.transcript_lines_dropped = self._file.dropped_lines
             self.metrics.transcript_lines_waiting = self._file.waiting_lines
         return self._calls.snapshot()
 
     def _is_read(self) -> bool:
-        return bool(self._writers) or (self._door is not None and self._door.broadcast.is_read)
+        return bool(self._writers) or (self._frontend is not None and self._frontend.broadcast.is_read)
 
     def _write(self, line: str) -> None:
         for write in self._writers:
             write(line)
-        if self._door is not None:
-            self._door.broadcast.write(line)
+        if self._frontend is not None:
+            self._frontend.broadcast.write(line)
 
     def _write_batch(self, call_sid: str, line: str) -> None:
-        if self._door is not None:
-            self._door.broadcast.write_batch(call_sid, line)
+        if self._frontend is not None:
+            self._frontend.broadcast.write_batch(call_sid, line)
 
     # --- CallPool -------------------------------------------------------------------------------------------
 

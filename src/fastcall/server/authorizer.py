@@ -18,7 +18,7 @@ from fastcall.settings import Settings
 from fastcall.twilio.signature import PublicUrl, is_signed
 from fastcall.twilio.stream_tokens import TICKET, console_tickets
 
-__all__ = ["Doorman", "ticket_of"]
+__all__ = ["Authorizer", "ticket_of"]
 
 log = logging.getLogger("fastcall.server.http_frontend")
 
@@ -38,7 +38,7 @@ _WHY = {
 }
 
 
-class Doorman:
+class Authorizer:
     """Decides, counts and tells of those that are turned away. Loop thread only.
 
     :param lets_all_in: whether anyone may place calls where nothing is set that calls must bear

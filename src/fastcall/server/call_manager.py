@@ -1,4 +1,4 @@
-"""The calls of one process: the recogniser they share, their sockets, their runners, their last words."""
+"""The calls of one process: the recognizer they share, their sockets, their runners, their last words."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from fastcall.server.admission import CallHolder, Gate, Refusal
 from fastcall.server.authorizer import ticket_of
 from fastcall.server.call_runner import CallRunner
 from fastcall.server.embedded import EmbeddedRecognizer
-from fastcall.server.loop_monitor import LoopWatch
-from fastcall.server.options import ServeOptions, check_fallback, choose_recogniser, load_handler, load_prompt
+from fastcall.server.loop_monitor import LoopMonitor
+from fastcall.server.options import ServeOptions, check_fallback, choose_recognizer, load_handler, load_prompt
 from fastcall.server.websocket import MediaConnection, MediaServer, UpgradeRequest
 from fastcall.settings import Settings
 from fastcall.twilio.stream_key import StreamKey
 from fastcall.twilio.stream_tokens import TICKET
 
-__all__ = ["CallHost"]
+__all__ = ["CallManager"]
 
 log = logging.getLogger("fastcall")
 
@@ -38,7 +38,7 @@ SERVICE_RESTART = 1012
 POLICY_VIOLATION = 1008
 
 
-class CallHost:
+class CallManager:
     """Loop thread only; ``start``, then ``stop``.
 
     :param emit: is told every transcript event as a line of JSON; must return at once
@@ -64,7 +64,7 @@ class CallHost:
         self._is_read = is_read
         self._emit_batch = emit_batch
         self._watched: frozenset[str] = frozenset()
-        self._kind, self._endpoint = choose_recogniser(settings, options)
+        self._kind, self._endpoint = choose_recognizer(settings, options)
         self._handler = load_handler(options.handler) if options.handler else None
         self._prompt = load_prompt(settings.agent_failure_prompt)
         self._own_fallback = load_fallback(options.fallback) if options.fallback else None
@@ -82,7 +82,7 @@ class CallHost:
         self._gate: Gate | None = None
         self._leave_room: Callable[[Any], None] | None = None
         self._pass_on: Callable[[CallStarted, MediaConnection], bool] | None = None
-        self._watch: LoopWatch | None = None
+        self._watch: LoopMonitor | None = None
 
     @property
     def live_calls(self) -> int:
@@ -95,11 +95,11 @@ class CallHost:
         return self._media.open_connections
 
     @property
-    def recogniser(self) -> str:
+    def recognizer(self) -> str:
         """Which one, where, how, and what it is asked for, for the log."""
         where = f" at {self._recognizer.address}" if self._recognizer is not None else ""
         how = f" by the {self._recognizer.uplink} uplink" if self._recognizer is not None else ""
-        return f"recogniser {self._kind}{where}{how}, language {self._config.language}, model {self._config.model}"
+        return f"recognizer {self._kind}{where}{how}, language {self._config.language}, model {self._config.model}"
 
     async def start(
         self,
@@ -110,7 +110,7 @@ class CallHost:
         pass_on: Callable[[CallStarted, MediaConnection], bool] | None = None,
         on_look: Callable[[], None] | None = None,
     ) -> None:
-        """Bring the recogniser up, and be ready for sockets.
+        """Bring the recognizer up, and be ready for sockets.
 
         :param gate: is asked whether a call may begin
         :param admit: looks at upgrades, see ``MediaServer``
@@ -124,7 +124,7 @@ class CallHost:
             self._endpoint = self._embedded.address
             self._config = StreamConfig(self._settings.language_or("en-US"), "default")
             log.warning(
-                "no Google credentials: using the embedded recogniser (PocketSphinx, English only, rough; "
+                "no Google credentials: using the embedded recognizer (PocketSphinx, English only, rough; "
                 "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
             )
         if self._kind != "none":
@@ -135,9 +135,9 @@ class CallHost:
         self._leave_room = leave_room
         self._pass_on = pass_on
         self._media = MediaServer(
-            self._make_runner, admit=admit, hot_lane=self._options.hot_lane, keeps=pass_on is not None
+            self._make_runner, admit=admit, fast_path=self._options.fast_path, keeps=pass_on is not None
         )
-        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
+        self._watch = LoopMonitor(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
 
     def _make_recognizer(self) -> GoogleRecognizer:
         settings = self._settings
@@ -195,9 +195,9 @@ class CallHost:
         if self._recognizer is None:
             return reasons
         if self.fails:
-            reasons.append("the recogniser fails")
+            reasons.append("the recognizer fails")
         elif not await self._probe.is_reachable():
-            reasons.append("the recogniser cannot be reached")
+            reasons.append("the recognizer cannot be reached")
         return reasons
 
     @property
@@ -207,7 +207,7 @@ class CallHost:
 
     @property
     def fails(self) -> bool:
-        """Whether the recogniser fails for all calls."""
+        """Whether the recognizer fails for all calls."""
         return self._recognizer is not None and self._recognizer.breaker.is_open
 
     def snapshot(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ class CallHost:
             self._look_for_watched()
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
-            log.info("there is no fallback for what the recogniser cannot serve: %s", NO_FALLBACK)
+            log.info("there is no fallback for what the recognizer cannot serve: %s", NO_FALLBACK)
         if self._is_read():
             self._emit(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 

@@ -23,12 +23,12 @@ from fastcall.metrics import Metrics
 from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.turns.call_machine import CallMachine
 
-__all__ = ["CallTally"]
+__all__ = ["CallMetrics"]
 
 FRAME_SAMPLES = 160
 
 
-class CallTally:
+class CallMetrics:
     """One call's share of the numbers. Loop thread only."""
 
     def __init__(self, metrics: Metrics, machine: CallMachine) -> None:

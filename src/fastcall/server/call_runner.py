@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from fastcall._codec import Ear, MediaLane
-from fastcall.agent.controller import AgentDesk, Handler
+from fastcall._codec import MediaFastPath, VadFramer
+from fastcall.agent.controller import AgentController, Handler
 from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import PayloadDecoder
 from fastcall.events import (
@@ -33,9 +33,9 @@ from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.server.admission import Entrance
-from fastcall.server.call_metrics import CallTally
+from fastcall.server.call_metrics import CallMetrics
 from fastcall.server.comeback import HeldStream
-from fastcall.server.rate_limit import MessageBudget
+from fastcall.server.rate_limit import MessageRateLimit
 from fastcall.server.watchdog import Expiry, Watchdog
 from fastcall.settings import Settings
 from fastcall.turns.call_machine import (
@@ -122,19 +122,19 @@ class CallRunner:
         self.key, self.place = NOBODY, None
         self._held: HeldStream | None = None
         self.held_streams = []
-        self._budget = MessageBudget(now=self._loop.time())
+        self._budget = MessageRateLimit(now=self._loop.time())
         self._heard_at = self._loop.time()
         self._machine = CallMachine(settings)
         self._watchdog = Watchdog.of(settings, now=self._loop.time())
         self._decoder = PayloadDecoder(AudioFormat())
         self._session: RecognitionSession | None = None
-        self._tally = CallTally(self._metrics, self._machine)
-        self._agent: AgentDesk | None = None
+        self._call_metrics = CallMetrics(self._metrics, self._machine)
+        self._agent: AgentController | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._ear = Ear(voice, getattr(voice, "native", None))
-        self._lane: MediaLane | None = None
+        self._vad_framer = VadFramer(voice, getattr(voice, "native", None))
+        self._lane: MediaFastPath | None = None
         self._lane_counted = 0
         self._is_flooded = self._is_closing = False
         self._running = False
@@ -182,7 +182,7 @@ class CallRunner:
         return frame
 
     def _may_come(self, length: int) -> bool:
-        """Whether the connection has not sent too much by now, through the lane or here."""
+        """Whether the connection has not sent too much by now, through the fast path or here."""
         budget, lane = self._budget, self._lane
         if lane is None:
             return budget.spend(length) or budget.refill(now=self._loop.time())
@@ -282,7 +282,7 @@ class CallRunner:
         for came_at, message in held.messages:
             self._take(message, came_at)
 
-    def _move(self, held: HeldStream, socket: CallSocket, budget: MessageBudget) -> None:
+    def _move(self, held: HeldStream, socket: CallSocket, budget: MessageRateLimit) -> None:
         """The call goes on over another stream."""
         session, older = self._session, self._socket
         assert session is not None
@@ -345,13 +345,13 @@ class CallRunner:
     # --- for the server -----------------------------------------------------------------------------------
 
     @property
-    def lane(self) -> MediaLane | None:
+    def lane(self) -> MediaFastPath | None:
         """What takes this call's ordinary media without ``message_received``, while the call is live."""
         return self._lane
 
     def count(self) -> None:
         """Bring the process's numbers up to date with this call's."""
-        self._tally.count(self._ear.heard_samples, self._session)
+        self._call_metrics.count(self._vad_framer.heard_samples, self._session)
 
     @property
     def clock(self) -> CallClock | None:
@@ -475,7 +475,7 @@ class CallRunner:
             session.push_audio(audio.mulaw)
         self._heard_at = self._loop.time()
         rule = self._machine.endpoint_rule
-        self._ear.hear(rule, audio.silence_samples, audio.mulaw, self._heard_at, self._speech_changed)
+        self._vad_framer.hear(rule, audio.silence_samples, audio.mulaw, self._heard_at, self._speech_changed)
 
     def _charge(self, silence_samples: int) -> None:
         """Silence is work as audio is: it costs the messages that it would have come in."""
@@ -490,15 +490,15 @@ class CallRunner:
             self._open_lane(call.stream_sid, session)
 
     def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
-        """From now on ordinary media may come in by the lane: the same timeline, track, ear and endpointing, without an
-        event and a command for each frame."""
-        self._lane = MediaLane(
+        """From now on ordinary media may come in by the fast path: the same timeline, track, ear and endpointing,
+        without an event and a command for each frame."""
+        self._lane = MediaFastPath(
             stream_sid,
             self._machine.timeline,
-            session.intake.track,
-            self._ear,
+            session.audio_input.track,
+            self._vad_framer,
             self._machine.endpoint_rule,
-            limit_samples=session.intake.limit_samples,
+            limit_samples=session.audio_input.limit_samples,
             batch_samples=session.batch_samples,
             on_batch=session.pump,
             on_speech=self._speech_changed,
@@ -539,7 +539,7 @@ class CallRunner:
         self._session.start()
         self._carry_audio_of(command.call, self._session)
         if self._handler is not None:
-            self._agent = AgentDesk(
+            self._agent = AgentController(
                 self._handler,
                 command.call,
                 self._socket,
@@ -552,7 +552,7 @@ class CallRunner:
             )
 
     def _session_event(self, event: SessionEvent) -> None:
-        self._tally.note(event)
+        self._call_metrics.note(event)
         self._machine.receive(event, now=self._loop.time())
         self._carry_out()
 
@@ -570,7 +570,7 @@ class CallRunner:
         if call is None:
             return
         if self._session is not None:
-            self._tally.publish(event, self._session.clock, now=self._loop.time())
+            self._call_metrics.publish(event, self._session.clock, now=self._loop.time())
         self._sink(self._in_call_time(event), key=self.key, stream_sid=call.stream_sid)
         if self._agent is not None:
             self._agent.note(event)

@@ -18,10 +18,10 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from fastcall.server.admission import CallGate
-from fastcall.server.authorizer import Doorman
+from fastcall.server.admission import CallAdmission
+from fastcall.server.authorizer import Authorizer
 from fastcall.server.broadcast import Broadcast
-from fastcall.server.http import LineStream, PlainAnswer, PlainRequest
+from fastcall.server.http import HttpResponse, PlainRequest, StreamingResponse
 from fastcall.twilio.messages import MAX_ID_CHARS
 from fastcall.twilio.stream_tokens import TICKET, TICKET_LIFETIME_S, StreamTokens
 
@@ -49,7 +49,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-Route = tuple[tuple[str, ...], Callable[[PlainRequest], Awaitable[PlainAnswer | LineStream]]]
+Route = tuple[tuple[str, ...], Callable[[PlainRequest], Awaitable[HttpResponse | StreamingResponse]]]
 
 
 class Console:
@@ -62,8 +62,8 @@ class Console:
     def __init__(
         self,
         media_path: str,
-        doorman: Doorman,
-        gate: CallGate,
+        authorizer: Authorizer,
+        gate: CallAdmission,
         tickets: StreamTokens | None,
         broadcast: Broadcast,
         *,
@@ -71,7 +71,7 @@ class Console:
         leave_room: Callable[[Any], None],
     ) -> None:
         self._media_path = media_path
-        self._doorman = doorman
+        self._authorizer = authorizer
         self._gate = gate
         self._tickets = tickets
         self._broadcast = broadcast
@@ -90,22 +90,22 @@ class Console:
             return ("GET",), self._batches
         return (("GET", "HEAD"), self._file) if (name or "index.html") in self._files else None
 
-    async def _redirect(self, request: PlainRequest) -> PlainAnswer:
+    async def _redirect(self, request: PlainRequest) -> HttpResponse:
         # Relative, since a proxy may have put a path before it.
-        return PlainAnswer(308, "", headers={"Location": "console/"})
+        return HttpResponse(308, "", headers={"Location": "console/"})
 
-    async def _file(self, request: PlainRequest) -> PlainAnswer:
-        if not self._doorman.may_see_console(request):
-            return PlainAnswer(403, "The console is for this machine only, or needs FASTCALL_ADMIN_TOKEN to be set.\n")
+    async def _file(self, request: PlainRequest) -> HttpResponse:
+        if not self._authorizer.may_see_console(request):
+            return HttpResponse(403, "The console is for this machine only, or needs FASTCALL_ADMIN_TOKEN to be set.\n")
         content, content_type, tag = self._files[request.path.removeprefix("/console/") or "index.html"]
         headers = {**PAGE_HEADERS, "ETag": tag}
         if request.headers.get("If-None-Match") == tag:
-            return PlainAnswer(304, "", content_type, headers=headers)
-        return PlainAnswer(200, content, content_type, headers=headers)
+            return HttpResponse(304, "", content_type, headers=headers)
+        return HttpResponse(200, content, content_type, headers=headers)
 
-    async def _calls(self, request: PlainRequest) -> PlainAnswer:
+    async def _calls(self, request: PlainRequest) -> HttpResponse:
         """``GET``: the streams of the live calls. ``POST``: what a browser needs to place one."""
-        if not self._doorman.may_read(request):
+        if not self._authorizer.may_read(request):
             return self._refusal()
         if request.method == "GET":
             return _json(200, {"live": [{**key.words(), "stream_sid": sid} for key, sid in self._gate.streams]})
@@ -121,9 +121,9 @@ class Console:
         call = {"call_sid": call_sid, "stream_sid": stream_sid, "path": self._media_path, "parameters": parameters}
         return _json(201, call)
 
-    async def _batches(self, request: PlainRequest) -> PlainAnswer | LineStream:
-        """When which audio of one call goes to the recogniser, until the reader goes."""
-        if not self._doorman.may_read(request):
+    async def _batches(self, request: PlainRequest) -> HttpResponse | StreamingResponse:
+        """When which audio of one call goes to the recognizer, until the reader goes."""
+        if not self._authorizer.may_read(request):
             return self._refusal()
         call_sid = dict(request.fields).get("call", "")
         if not 0 < len(call_sid) <= MAX_ID_CHARS:
@@ -132,16 +132,16 @@ class Console:
         if lines is None:
             return _json(503, {"error": "there are readers enough"})
         self._leave_room(request.transport)
-        return LineStream(lines, lines.close)
+        return StreamingResponse(lines, lines.close)
 
-    def _refusal(self) -> PlainAnswer:
-        if self._doorman.needs_admin_token:
+    def _refusal(self) -> HttpResponse:
+        if self._authorizer.needs_admin_token:
             return _json(401, {"error": "token"}, {"WWW-Authenticate": 'Bearer realm="fastcall"'})
         return _json(403, {"error": "not for you; the log says why"})
 
 
-def _json(status: int, value: object, headers: dict[str, str] | None = None) -> PlainAnswer:
-    return PlainAnswer(status, json.dumps(value) + "\n", JSON, headers=headers or {})
+def _json(status: int, value: object, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(status, json.dumps(value) + "\n", JSON, headers=headers or {})
 
 
 def _read_files() -> dict[str, tuple[bytes, str, str]]:

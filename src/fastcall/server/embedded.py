@@ -1,4 +1,4 @@
-"""The embedded recogniser: the emulator as a child process, for trying out without Google."""
+"""The embedded recognizer: the emulator as a child process, for trying out without Google."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class EmbeddedRecognizer:
         address = await _address(child, output)
         if address is None:
             raise UsageError(
-                "the embedded recogniser did not start; set SPEECH_EMULATOR_HOST or GOOGLE_APPLICATION_CREDENTIALS "
+                "the embedded recognizer did not start; set SPEECH_EMULATOR_HOST or GOOGLE_APPLICATION_CREDENTIALS "
                 "to use another, or install it: pip install 'fastcall[emulator]'"
             )
         return cls(child, output, address, command)
@@ -77,13 +77,13 @@ class EmbeddedRecognizer:
             status = await self._child.wait()
             if self._is_stopping:
                 return
-            log.error("the embedded recogniser ended with status %d; starting it again", status)
+            log.error("the embedded recognizer ended with status %d; starting it again", status)
             await asyncio.sleep(pause.after(loop.time() - began_at))
             _close(self._child)
             with contextlib.suppress(OSError):  # then it has the status of the last one, and there is another time
                 self._child, output = await _launch(self._command, port=port)
                 if await _address(self._child, output) is not None:
-                    log.info("the embedded recogniser is there again, pid %d", self._child.pid)
+                    log.info("the embedded recognizer is there again, pid %d", self._child.pid)
 
 
 async def _launch(command: list[str], *, port: str) -> tuple[ChildProcess, asyncio.StreamReader]:

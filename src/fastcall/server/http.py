@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from fastcall.aio.read_turns import SharedReader
 
-__all__ = ["HttpProtocols", "LineStream", "PlainAnswer", "PlainRequest"]
+__all__ = ["HttpProtocols", "HttpResponse", "PlainRequest", "StreamingResponse"]
 
 log = logging.getLogger("fastcall.http")
 
@@ -63,7 +63,7 @@ class PlainRequest:
 
 
 @dataclass(slots=True, frozen=True)
-class PlainAnswer:
+class HttpResponse:
     """What goes back."""
 
     status: int
@@ -76,7 +76,7 @@ class PlainAnswer:
 
 
 @dataclass(slots=True, frozen=True)
-class LineStream:
+class StreamingResponse:
     """An answer that goes on until ``lines`` or the reader ends."""
 
     lines: AsyncIterator[str]
@@ -85,7 +85,7 @@ class LineStream:
     content_type: str = "application/x-ndjson"
 
 
-Answerer = Callable[[PlainRequest], Awaitable[PlainAnswer | LineStream]]
+ReplyRunner = Callable[[PlainRequest], Awaitable[HttpResponse | StreamingResponse]]
 
 
 class HttpProtocols:
@@ -94,7 +94,7 @@ class HttpProtocols:
     :param answer: what to answer; its errors are told in the log and answered with 500
     """
 
-    def __init__(self, answer: Answerer) -> None:
+    def __init__(self, answer: ReplyRunner) -> None:
         self._answer = answer
         # What a peer's broken request looks like is told to the peer (400), not to the log: anyone could fill it.
         silent = logging.getLogger("fastcall.http.protocol")
@@ -131,11 +131,11 @@ class HttpProtocols:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 form = await _form_of(request)
         except TimeoutError:
-            return _response(PlainAnswer(408, "The body did not come in time.\n"))
+            return _response(HttpResponse(408, "The body did not come in time.\n"))
         except web.HTTPRequestEntityTooLarge:
-            return _response(PlainAnswer(413, f"A body may have {MAX_BODY_BYTES} bytes.\n"))
+            return _response(HttpResponse(413, f"A body may have {MAX_BODY_BYTES} bytes.\n"))
         except (UnicodeDecodeError, ValueError):
-            return _response(PlainAnswer(400, "This is no form.\n"))
+            return _response(HttpResponse(400, "This is no form.\n"))
         plain = PlainRequest(
             request.method,
             request.raw_path.partition("?")[0],
@@ -149,8 +149,8 @@ class HttpProtocols:
             answer = await self._answer(plain)
         except Exception:
             log.exception("internal error on a request for %.100r", plain.path)
-            return _response(PlainAnswer(500, "Internal error; the log has the reason.\n"))
-        return await _stream_lines(request, answer) if isinstance(answer, LineStream) else _response(answer)
+            return _response(HttpResponse(500, "Internal error; the log has the reason.\n"))
+        return await _stream_lines(request, answer) if isinstance(answer, StreamingResponse) else _response(answer)
 
 
 class _Handler(RequestHandler):
@@ -206,7 +206,7 @@ async def _form_of(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
     return tuple(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
 
 
-def _response(answer: PlainAnswer) -> web.Response:
+def _response(answer: HttpResponse) -> web.Response:
     headers = {**COMMON_HEADERS, **answer.headers}
     if answer.allow:
         headers["Allow"] = answer.allow
@@ -217,7 +217,7 @@ def _response(answer: PlainAnswer) -> web.Response:
     return web.Response(status=answer.status, body=body, headers=headers)
 
 
-async def _stream_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
+async def _stream_lines(request: web.BaseRequest, stream: StreamingResponse) -> web.StreamResponse:
     try:
         return await _send_lines(request, stream)
     except ConnectionError:
@@ -227,7 +227,7 @@ async def _stream_lines(request: web.BaseRequest, stream: LineStream) -> web.Str
         stream.on_end()
 
 
-async def _send_lines(request: web.BaseRequest, stream: LineStream) -> web.StreamResponse:
+async def _send_lines(request: web.BaseRequest, stream: StreamingResponse) -> web.StreamResponse:
     response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": stream.content_type})
     response.force_close()
     if request.version != HttpVersion10:

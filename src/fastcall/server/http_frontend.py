@@ -11,20 +11,20 @@ from typing import Any, Protocol
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted
 from fastcall.metrics import Metrics
-from fastcall.server.admission import CallGate, CallHolder, Refusal
-from fastcall.server.authorizer import Doorman
+from fastcall.server.admission import CallAdmission, CallHolder, Refusal
+from fastcall.server.authorizer import Authorizer
 from fastcall.server.broadcast import Broadcast
 from fastcall.server.console import Console
 from fastcall.server.http import HttpProtocols
 from fastcall.server.options import ServeOptions
-from fastcall.server.routes import Website
-from fastcall.server.sniffer import Front, WaitingRoom
+from fastcall.server.routes import Routes
+from fastcall.server.sniffer import PendingConnections, ProtocolSniffer
 from fastcall.server.websocket import UpgradeRequest
 from fastcall.settings import Settings
 from fastcall.twilio.stream_key import StreamKey
 from fastcall.twilio.stream_tokens import StreamTokens, console_tickets
 
-__all__ = ["CallPool", "Door"]
+__all__ = ["CallPool", "HttpFrontend"]
 
 log = logging.getLogger("fastcall")
 
@@ -55,7 +55,7 @@ class CallPool(Protocol):
         """Tell the door's broadcast of each batch of these calls, and of no others."""
 
 
-class Door:
+class HttpFrontend:
     """Loop thread only; ``listen``, then ``drain`` if calls may end, then ``close`` and ``finish``.
 
     :param metrics: where refusals and waiting sockets are counted
@@ -75,14 +75,16 @@ class Door:
         self._metrics = metrics
         tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
         tickets = console_tickets(settings.stream_secret, settings.admin_token)
-        self.gate = CallGate(max_calls=options.max_calls, tokens=tokens, tickets=tickets)
+        self.gate = CallAdmission(max_calls=options.max_calls, tokens=tokens, tickets=tickets)
         self.broadcast = Broadcast(metrics, on_watch=pool.watch)
-        self.doorman = Doorman(settings, metrics, lets_all_in=options.insecure, gives_all_tokens=options.insecure_twiml)
-        self.room = WaitingRoom(on_closed=self._note_idle_closed)
-        website = Website(
+        self.authorizer = Authorizer(
+            settings, metrics, lets_all_in=options.insecure, gives_all_tokens=options.insecure_twiml
+        )
+        self.room = PendingConnections(on_closed=self._note_idle_closed)
+        routes = Routes(
             settings,
             path=options.path,
-            doorman=self.doorman,
+            authorizer=self.authorizer,
             gate=self.gate,
             tokens=tokens,
             metrics=metrics,
@@ -94,7 +96,7 @@ class Door:
             leave_room=self.room.leave,
             console=Console(
                 options.path,
-                self.doorman,
+                self.authorizer,
                 self.gate,
                 tickets,
                 self.broadcast,
@@ -102,8 +104,8 @@ class Door:
                 leave_room=self.room.leave,
             ),
         )
-        self._http = HttpProtocols(website.answer)
-        self._front = Front(
+        self._http = HttpProtocols(routes.answer)
+        self._front = ProtocolSniffer(
             websocket=pool.websocket, plain=self.plain, room=self.room, on_bad_head=self._note_bad_head, tls=tls
         )
         self._is_draining = False
@@ -162,7 +164,7 @@ class Door:
 
     def admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
         """Look at an upgrade; see ``MediaServer``."""
-        refusal = self.doorman.look_at(self._options.path, upgrade)
+        refusal = self.authorizer.look_at(self._options.path, upgrade)
         if refusal is None and not self.may_upgrade():
             return 503, "No room for another call.\n"
         return refusal
@@ -177,7 +179,7 @@ class Door:
     def enter(
         self, call: CallStarted, holder: CallHolder, *, may_wait: bool = False, has_waited: bool = False
     ) -> Refusal | None:
-        """A call's start came; see ``CallGate``.
+        """A call's start came; see ``CallAdmission``.
 
         :param may_wait: a refusal as a second socket is not final, and not counted
         """

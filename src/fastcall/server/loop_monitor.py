@@ -10,7 +10,7 @@ from statistics import median
 
 from fastcall.metrics import Metrics
 
-__all__ = ["LoopWatch"]
+__all__ = ["LoopMonitor"]
 
 EVERY_S = 0.1
 WINDOW = 20
@@ -19,7 +19,7 @@ BUSY_SHARE = 0.95
 BUSY_LAG_S = 0.02
 
 
-class LoopWatch:
+class LoopMonitor:
     """Looks ten times a second how late the loop is and how much of a core its thread uses; ``stop`` is owed.
 
     Loop thread only; made on the running loop.

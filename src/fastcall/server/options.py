@@ -25,7 +25,7 @@ __all__ = [
     "ServeOptions",
     "check_exposure",
     "check_fallback",
-    "choose_recogniser",
+    "choose_recognizer",
     "google_endpoint",
     "is_loopback",
     "load_handler",
@@ -36,7 +36,7 @@ __all__ = [
 
 log = logging.getLogger("fastcall")
 
-Recogniser = Literal["google", "emulator", "embedded", "none"]
+Recognizer = Literal["google", "emulator", "embedded", "none"]
 
 RESERVED_PATHS = ("/healthz", "/readyz", "/metrics", "/events", "/twiml", "/console")
 """What the port answers beside the WebSocket; all that is below ``/console`` too."""
@@ -66,11 +66,11 @@ class ServeOptions:
     max_lag_ms: int = 200
     drain_timeout_s: float = 25.0
     workers: int = 1
-    hot_lane: bool = True
+    fast_path: bool = True
 
 
-def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogniser, str | None]:
-    """Which recogniser to use, and its endpoint: an emulator's, or one of Google's that was asked for.
+def choose_recognizer(settings: Settings, options: ServeOptions) -> tuple[Recognizer, str | None]:
+    """Which recognizer to use, and its endpoint: an emulator's, or one of Google's that was asked for.
 
     The flag, else ``--stt-endpoint``, else ``SPEECH_EMULATOR_HOST``, else Google where there are Application Default
     Credentials, else the embedded one, which is for this machine only.
@@ -81,7 +81,7 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
         return "none", None
     endpoint = options.stt_endpoint or (settings.speech_emulator_host if options.stt != "google" else None)
     if endpoint and ":" not in endpoint:
-        raise UsageError(f"the recogniser's endpoint {endpoint!r} has no port: say HOST:PORT")
+        raise UsageError(f"the recognizer's endpoint {endpoint!r} has no port: say HOST:PORT")
     is_googles = endpoint is not None and is_google_host(endpoint, settings.google_cloud_universe_domain)
     if options.stt == "emulator":
         if not endpoint:
@@ -97,7 +97,7 @@ def choose_recogniser(settings: Settings, options: ServeOptions) -> tuple[Recogn
         return "google", None
     if not is_loopback(options.host):
         raise UsageError(
-            f"no recogniser is set up, and the embedded one serves loopback only, not {options.host}: set "
+            f"no recognizer is set up, and the embedded one serves loopback only, not {options.host}: set "
             "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or SPEECH_EMULATOR_HOST to an emulator"
         )
     return "embedded", None
@@ -119,7 +119,7 @@ def google_endpoint(settings: Settings, options: ServeOptions) -> str:
 
 
 def check_fallback(settings: Settings, options: ServeOptions) -> None:
-    """Whether somebody recognises what no stream does.
+    """Whether somebody recognizes what no stream does.
 
     :raises UsageError: streaming is off, and nobody does
     """
@@ -236,10 +236,10 @@ def load_prompt(path: str | None) -> bytes:
     return read_audio(data, path)
 
 
-def tell_where(settings: Settings, options: ServeOptions, port: int, recogniser: str) -> None:
+def tell_where(settings: Settings, options: ServeOptions, port: int, recognizer: str) -> None:
     """The log line for those who wait for the server to be there."""
     scheme = "wss" if options.tls_cert else "ws"
-    log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recogniser)
+    log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recognizer)
     if settings.admin_token or (not settings.public_url and is_loopback(options.host)):
         page = "https" if options.tls_cert else "http"
         log.info("the live calls, and a telephone to try: %s://%s:%d/console", page, options.host, port)

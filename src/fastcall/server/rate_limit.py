@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MessageBudget"]
+__all__ = ["MessageRateLimit"]
 
 # Twilio sends 50 messages a second and track. After a stall of the network it sends what it kept, all at once: two
 # minutes of that are allowed for, and then four times the pace.
@@ -12,7 +12,7 @@ BURST = 6000
 MESSAGE_BYTES = 1024
 
 
-class MessageBudget:
+class MessageRateLimit:
     """A bucket of messages that fills again with time. Pure; one per connection, one thread.
 
     The clock is asked for only when the bucket is empty: until then a message costs a subtraction.

@@ -8,25 +8,25 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastcall.metrics import Metrics
-from fastcall.server.admission import CallGate
-from fastcall.server.authorizer import Doorman
+from fastcall.server.admission import CallAdmission
+from fastcall.server.authorizer import Authorizer
 from fastcall.server.broadcast import Broadcast
 from fastcall.server.console import Console
-from fastcall.server.http import LineStream, PlainAnswer, PlainRequest
+from fastcall.server.http import HttpResponse, PlainRequest, StreamingResponse
 from fastcall.server.prometheus import CONTENT_TYPE, render
 from fastcall.settings import Settings
 from fastcall.twilio.signature import PublicUrl
 from fastcall.twilio.stream_tokens import PARAMETER, StreamTokens
 from fastcall.twilio.twiml import busy_twiml, connect_twiml, own_parameters, redirect_twiml
 
-__all__ = ["Website"]
+__all__ = ["Routes"]
 
 XML = "text/xml; charset=utf-8"
 
-Answer = PlainAnswer | LineStream
+Answer = HttpResponse | StreamingResponse
 
 
-class Website:
+class Routes:
     """The paths and their answers. Loop thread only.
 
     :param path: where WebSockets are taken
@@ -40,8 +40,8 @@ class Website:
         settings: Settings,
         *,
         path: str,
-        doorman: Doorman,
-        gate: CallGate,
+        authorizer: Authorizer,
+        gate: CallAdmission,
         tokens: StreamTokens | None,
         metrics: Metrics,
         broadcast: Broadcast,
@@ -53,7 +53,7 @@ class Website:
         console: Console,
     ) -> None:
         self._path = path
-        self._doorman = doorman
+        self._authorizer = authorizer
         self._gate = gate
         self._tokens = tokens
         self._metrics = metrics
@@ -81,52 +81,52 @@ class Website:
         if route is None and (request.path + "/").startswith("/console/"):
             route = self._console.route(request.path)
         if route is None:
-            return PlainAnswer(404, f"Nothing here; calls connect to {self._path}.\n")
+            return HttpResponse(404, f"Nothing here; calls connect to {self._path}.\n")
         methods, answer = route
         if request.method not in methods:
-            return PlainAnswer(405, f"{' or '.join(methods)} only.\n", allow=", ".join(methods))
+            return HttpResponse(405, f"{' or '.join(methods)} only.\n", allow=", ".join(methods))
         return await answer(request)
 
     async def _healthz(self, request: PlainRequest) -> Answer:
-        return PlainAnswer(200, "ok\n")
+        return HttpResponse(200, "ok\n")
 
     async def _readyz(self, request: PlainRequest) -> Answer:
         reasons = await self._readiness()
         remarks = [each for each in self._remarks() if each not in reasons]
-        return PlainAnswer(503 if reasons else 200, "".join(f"{each}\n" for each in [*(reasons or ["ok"]), *remarks]))
+        return HttpResponse(503 if reasons else 200, "".join(f"{each}\n" for each in [*(reasons or ["ok"]), *remarks]))
 
     async def _media(self, request: PlainRequest) -> Answer:
         if "websocket" in request.headers.get("Upgrade", "").lower():
-            return PlainAnswer(503, "No room for another call.\n")
-        return PlainAnswer(426, "This is a WebSocket endpoint for Twilio Media Streams.\n")
+            return HttpResponse(503, "No room for another call.\n")
+        return HttpResponse(426, "This is a WebSocket endpoint for Twilio Media Streams.\n")
 
     async def _show_metrics(self, request: PlainRequest) -> Answer:
-        if not self._doorman.may_read(request):
-            return PlainAnswer(403, "Not for you; the log says why.\n")
-        return PlainAnswer(200, render(await self._numbers()), CONTENT_TYPE)
+        if not self._authorizer.may_read(request):
+            return HttpResponse(403, "Not for you; the log says why.\n")
+        return HttpResponse(200, render(await self._numbers()), CONTENT_TYPE)
 
     async def _events(self, request: PlainRequest) -> Answer:
-        if not self._doorman.may_read(request):
-            return PlainAnswer(403, "Not for you; the log says why.\n")
+        if not self._authorizer.may_read(request):
+            return HttpResponse(403, "Not for you; the log says why.\n")
         lines = self._broadcast.subscribe()
         if lines is None:
-            return PlainAnswer(503, "There are readers enough.\n")
+            return HttpResponse(503, "There are readers enough.\n")
         self._leave_room(request.transport)
-        return LineStream(lines, lines.close)
+        return StreamingResponse(lines, lines.close)
 
     async def _twiml(self, request: PlainRequest) -> Answer:
         if self._url is None:
-            return PlainAnswer(503, "FASTCALL_PUBLIC_URL is not set: where is the stream to connect to?\n")
-        if not self._doorman.may_fetch_twiml(request):
-            return PlainAnswer(403, "This is for Twilio's signed requests.\n")
+            return HttpResponse(503, "FASTCALL_PUBLIC_URL is not set: where is the stream to connect to?\n")
+        if not self._authorizer.may_fetch_twiml(request):
+            return HttpResponse(403, "This is for Twilio's signed requests.\n")
         fields = dict(request.form if request.method == "POST" else request.fields)
         call_sid = fields.get("CallSid", "")
         if not call_sid:
-            return PlainAnswer(400, "There is no CallSid.\n")
+            return HttpResponse(400, "There is no CallSid.\n")
         if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
             self._metrics.calls_refused["busy"] += 1
-            return PlainAnswer(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)
+            return HttpResponse(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)
         parameters = own_parameters(request.fields) | {name: fields.get(name, "") for name in ("From", "To")}
         if self._tokens is not None:
             parameters[PARAMETER] = self._tokens.mint(call_sid, now=time.time(), nonce=secrets.token_hex(16))
-        return PlainAnswer(200, connect_twiml(self._url.stream_url(self._path), parameters), XML)
+        return HttpResponse(200, connect_twiml(self._url.stream_url(self._path), parameters), XML)

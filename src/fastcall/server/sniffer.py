@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-__all__ = ["Front", "WaitingRoom"]
+__all__ = ["PendingConnections", "ProtocolSniffer"]
 
 MAX_HEAD_BYTES = 16 * 1024
 HEAD_TIMEOUT_S = 5.0
@@ -30,7 +30,7 @@ BACKLOG = 1024
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*\bwebsocket\b", re.IGNORECASE)
 
 
-class WaitingRoom:
+class PendingConnections:
     """The sockets that are nothing yet. Loop thread only.
 
     :param limit: how many may wait; a few more are kept for moments
@@ -78,7 +78,7 @@ def _abort(transport: asyncio.BaseTransport) -> None:
     cast(asyncio.WriteTransport, transport).abort()
 
 
-class Front:
+class ProtocolSniffer:
     """Listens, and tells the two protocols apart. Loop thread only; ``listen`` or ``adopt``, then ``close``.
 
     :param websocket: makes the protocol for a WebSocket's upgrade
@@ -93,7 +93,7 @@ class Front:
         *,
         websocket: Callable[[], asyncio.Protocol],
         plain: Callable[[], asyncio.Protocol],
-        room: WaitingRoom,
+        room: PendingConnections,
         on_bad_head: Callable[[str], None],
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -155,7 +155,7 @@ class Front:
 class _FirstRequest(asyncio.Protocol):
     """A connection's protocol until its first request's head is whole."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: ProtocolSniffer) -> None:
         self._front = front
         self._head = bytearray()
         self._transport: asyncio.Transport

@@ -9,9 +9,9 @@ process has given away with the bytes of their first messages. No extension is o
 compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented, and a call must
 not die of it.
 
-The hot lane: once the handshake is done, the transport gives what comes to a compiled ``FrameLane``. It takes a live
-call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It also says
-when a turn of the loop has had its share of them (``ReadTurns``).
+The fast path: once the handshake is done, the transport gives what comes to a compiled ``WebSocketFastPath``. It takes
+a live call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It also
+says when a turn of the loop has had its share of them (``ReadTurns``).
 
 The work that a stranger can cause is bounded: nothing is read behind a request until it is admitted, a refusal is sent
 and the connection closed, every frame is charged to the receiver, and of what comes after the decision to close only
@@ -34,7 +34,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from fastcall._codec import FrameLane
+from fastcall._codec import WebSocketFastPath
 from fastcall.aio.read_turns import ReadTurns
 from fastcall.ports import MessageReceiver
 
@@ -59,7 +59,7 @@ CLOSE_TIMEOUT_S = 5.0
 MAX_REASON_BYTES = 123
 
 END_OF_REQUEST = b"\r\n\r\n"
-# The steps of a ``FrameLane`` that are not ``attend``.
+# The steps of a ``WebSocketFastPath`` that are not ``attend``.
 HAND_OVER = 1
 LATER = 3
 INTERNAL_ERROR = 1011
@@ -91,12 +91,12 @@ def fit_reason(reason: str) -> str:
 class MediaConnection(ServerConnection):
     """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
 
-    hot_lane = True
+    fast_path = True
     """Whether the receiver's lane is used."""
 
     def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
         super().__init__(protocol, server, **options)
-        self._lane: FrameLane | None = None
+        self._lane: WebSocketFastPath | None = None
         self._turns = ReadTurns(self._go_on)
         self._early = b""
         self._kept: bytearray | None = None
@@ -142,7 +142,7 @@ class MediaConnection(ServerConnection):
         :param keeps: keep what comes, so that the connection can be given to another process
         """
         self._receiver = receiver
-        self._lane = lane = FrameLane(self.loop.time, self._take_steps)
+        self._lane = lane = WebSocketFastPath(self.loop.time, self._take_steps)
         self._kept = bytearray() if keeps else None
         self._receive_by(self._receive_and_keep if keeps else lane.data_received)
         early, self._early = self._early, b""
@@ -205,7 +205,7 @@ class MediaConnection(ServerConnection):
         self.transport.set_protocol(self)  # transports remember the method that they call
 
     def _take_steps(self, step: int) -> None:
-        """What the lane does not do itself."""
+        """What the fast path does not do itself."""
         while step and (lane := self._lane) is not None:  # none: nothing more is read
             if step == LATER:
                 self._turns.defer(self.transport)
@@ -222,12 +222,12 @@ class MediaConnection(ServerConnection):
         if self._lane is not None:
             self._take_steps(self._lane.next_turn())
 
-    def _look_at_state(self, lane: FrameLane) -> None:
+    def _look_at_state(self, lane: WebSocketFastPath) -> None:
         if self._dropped_bytes is not None:
             return
         if self.protocol.state is not State.OPEN:  # the peer closes, or has broken the protocol's rules
             self.close_soon(1000, "")  # nothing is sent any more; but it is to be over within 5 s
-        elif self.hot_lane and self._receiver is not None:
+        elif self.fast_path and self._receiver is not None:
             lane.carry(self._receiver.lane)
 
     def _stop_reading(self) -> None:
@@ -398,9 +398,9 @@ def _ignore(data: bytes) -> None:
 
 
 class PlainMediaConnection(MediaConnection):
-    """The same without the hot lane: every message takes the way through websockets."""
+    """The same without the fast path: every message takes the way through websockets."""
 
-    hot_lane = False
+    fast_path = False
 
 
 class MediaServer:
@@ -408,7 +408,7 @@ class MediaServer:
 
     :param make_receiver: called for each connection when its handshake is done
     :param admit: looks at an upgrade; None lets it in, else (status, body) refuses it
-    :param hot_lane: whether receivers' lanes are used; without, every message takes the way through websockets
+    :param fast_path: whether receivers' lanes are used; without, every message takes the way through websockets
     :param keeps: whether connections may be given to another process, until ``MediaConnection.stay`` is called
     """
 
@@ -417,12 +417,12 @@ class MediaServer:
         make_receiver: Callable[[MediaConnection], MessageReceiver],
         *,
         admit: Callable[[UpgradeRequest], tuple[int, str] | None],
-        hot_lane: bool = True,
+        fast_path: bool = True,
         keeps: bool = False,
     ) -> None:
         self._make_receiver = make_receiver
         self._admit = admit
-        self._make_connection = MediaConnection if hot_lane else PlainMediaConnection
+        self._make_connection = MediaConnection if fast_path else PlainMediaConnection
         self._keeps = keeps
         self._open: dict[MediaConnection, asyncio.Task[None]] = {}
         self._is_closing = False

@@ -46,7 +46,7 @@ class CheckOptions:
 
     url: str
     audio: str = "auto"
-    """``tones``, ``speech``, ``auto`` (which of the two the recogniser understands) or a file."""
+    """``tones``, ``speech``, ``auto`` (which of the two the recognizer understands) or a file."""
     quick: bool = False
     transcripts: str | None = None
     """Read the transcript stream from this file instead of ``/events``."""
@@ -203,7 +203,7 @@ def _tones_audio(call_s: float) -> tuple[bytes, tuple[str, ...], tuple[float, ..
 
 
 def _speech_audio(call_s: float) -> tuple[bytes, tuple[str, ...], tuple[float, ...]]:
-    """The bundled conversation, as often as fits; its words are not judged: no recogniser is perfect."""
+    """The bundled conversation, as often as fits; its words are not judged: no recognizer is perfect."""
     data = resources.files("fastcall") / "data"
     once = read_wav((data / "booking.wav").read_bytes())
     rows = [row.split("\t") for row in (data / "booking.tsv").read_text(encoding="utf-8").splitlines()]
@@ -253,7 +253,7 @@ async def run_check(
     with EventReader(options) as reader:
         kind = options.audio
         if kind == "auto":
-            said("a short call, to learn whether the recogniser understands tones or needs speech")
+            said("a short call, to learn whether the recognizer understands tones or needs speech")
             kind = await _probe(options, reader)
         audio, plan = _plan(options, kind)
         unsigned = await _call_unsigned(options) if plan.expects_refusal else None

@@ -1,4 +1,4 @@
-"""Whether the server recognised words in each simulated call: a tally of its transcript stream."""
+"""Whether the server recognized words in each simulated call: a tally of its transcript stream."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class HeardWords:
         """
         call = report.ids.call_sid
         if call in self._words:
-            report.recognised = True
+            report.recognized = True
         elif call in self._ended and (words_were_said or call in self._spoke):
-            report.recognised = False
+            report.recognized = False
             why = f" ({self._failures[call]})" if call in self._failures else ""
-            report.error = report.error or f"words were said, and none was recognised{why}"
+            report.error = report.error or f"words were said, and none was recognized{why}"

@@ -66,8 +66,8 @@ class CallReport:
     close_code: int | None = None
     hung_up_s: float | None = None
     """The server ended the call in order (close code 1000) after so many seconds of audio; None: the caller did."""
-    recognised: bool | None = None
-    """Whether the server recognised words; None: nobody knows."""
+    recognized: bool | None = None
+    """Whether the server recognized words; None: nobody knows."""
     error: str | None = None
     """Why the call did not go through; None: it was ended in order, by the caller's ``stop`` or by the server."""
     twilio_code: int | None = None
@@ -75,7 +75,7 @@ class CallReport:
 
     @property
     def ok(self) -> bool:
-        """It was ended in order, nothing was discarded or refused, and words that were said were recognised."""
+        """It was ended in order, nothing was discarded or refused, and words that were said were recognized."""
         return self.error is None and not self.frames_discarded and not self.violation_count
 
     def keep(self, received: Received) -> None:

@@ -79,9 +79,9 @@ def _totals(reports: Sequence[CallReport], lateness: Lateness) -> list[str]:
     p50, p99 = lateness.percentile_s(50), lateness.percentile_s(99)
     if p50 is not None and p99 is not None:
         lines.append(f"frames sent late by: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms")
-    known = [report.recognised for report in reports if report.recognised is not None]
+    known = [report.recognized for report in reports if report.recognized is not None]
     if known:
-        lines.append(f"words recognised: in {sum(known)} calls of {len(known)} in which words were said")
+        lines.append(f"words recognized: in {sum(known)} calls of {len(known)} in which words were said")
     codes = Counter(report.close_code for report in reports if report.close_code is not None)
     if codes:
         lines.append("close codes: " + ", ".join(f"{code} ({count} x)" for code, count in sorted(codes.items())))
@@ -124,7 +124,7 @@ def _call_object(report: CallReport) -> dict[str, Any]:
         "marks_received": report.marks_received,
         "marks_echoed": report.marks_echoed,
         "clears_received": report.clears_received,
-        "words_recognised": report.recognised,
+        "words_recognized": report.recognized,
         "agent_hung_up_s": report.hung_up_s,
         "second_socket": report.second_socket,
         "close_code": report.close_code,

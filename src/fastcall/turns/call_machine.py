@@ -1,7 +1,7 @@
 """One call's rules.
 
 Two rules of this file: everything that decides what happens in a call is decided here, and nothing here knows
-that sockets, clocks or recognisers exist. Events and ``now`` go in; commands come out; ``next_deadline`` says when
+that sockets, clocks or recognizers exist. Events and ``now`` go in; commands come out; ``next_deadline`` says when
 to come back although nothing happened.
 
 The states of a call::
@@ -94,7 +94,7 @@ class OpenSession:
 
 @dataclass(slots=True)
 class PushAudio:
-    """Hand ``silence_samples`` of silence and then ``mulaw`` to the recogniser and to the voice detector."""
+    """Hand ``silence_samples`` of silence and then ``mulaw`` to the recognizer and to the voice detector."""
 
     silence_samples: int
     mulaw: bytes
@@ -380,7 +380,7 @@ class CallMachine:
             self._commands.append(NoteSpeech(False, change.end_sample, is_last=change.reason == "stopped"))
         self._commands += self._ledger.take()
 
-    # --- the recogniser ------------------------------------------------------------------------------
+    # --- the recognizer ------------------------------------------------------------------------------
 
     def _recognized(self, event: RecognitionEvent, now: float) -> None:
         self._ledger.receive(event, now=now)
@@ -417,7 +417,7 @@ class CallMachine:
         self._commands += [
             TranscriptEvent("no_words", start_sample=event.start_sample, end_sample=event.end_sample),
             Warn(
-                "speech was heard for 5 s, and the recogniser returned no words: check that GCP_STT_LANGUAGE is the "
+                "speech was heard for 5 s, and the recognizer returned no words: check that GCP_STT_LANGUAGE is the "
                 "language that is spoken, and what the line sounds like"
             ),
         ]

@@ -109,7 +109,7 @@ NO_SPEECH_SURE_PROBABILITY = 0.9
 # Speech on a telephone is at -30 to -10 dB of full scale, the noise of a quiet line below -55.
 NO_SPEECH_LEVEL_DB = -50.0
 SILENT_LEVEL_DB = -60.0
-"""Audio whose loudest part is not above this has no speech for certain: it need not be recognised."""
+"""Audio whose loudest part is not above this has no speech for certain: it need not be recognized."""
 # A text that is one phrase, said so often, is suspect; nobody says it so often as a decoder that goes in circles.
 MIN_REPETITIONS = 3
 MAX_REPETITIONS = 12

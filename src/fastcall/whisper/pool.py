@@ -185,7 +185,7 @@ class _Worker:
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     def take(self, job: _Job) -> None:
-        """Have it recognised."""
+        """Have it recognized."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._job, self._number = job, self._number + 1

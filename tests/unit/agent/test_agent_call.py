@@ -101,7 +101,7 @@ async def test_audio_marks_and_clear_have_twilios_fields() -> None:
         '{"event": "mark", "streamSid": "MZ1", "mark": {"name": "m"}}',
         '{"event": "clear", "streamSid": "MZ1"}',
     ]
-    call.speaker.echoed("fastcall:1")
+    call.player.echoed("fastcall:1")
     assert (await heard).text == ""
     call.hangup()
     assert twilio.closed[0][0] == 1000
@@ -157,7 +157,7 @@ async def test_an_iterator_is_played_as_it_comes() -> None:
         await given.wait()
     assert twilio.audio == b"\x01" * 100 + b"\x02" * 60
     for mark in twilio.marks:
-        call.speaker.echoed(mark)
+        call.player.echoed(mark)
     assert await speech == Heard("one two", 20, True)
 
 

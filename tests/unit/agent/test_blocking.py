@@ -55,7 +55,7 @@ async def test_a_thread_hears_and_speaks() -> None:
     for event in (Partial(1, "he"), Utterance(1, "hello", 0, 1), DtmfPressed("4")):
         call.deliver(event)
     await until(waits)
-    call.speaker.echoed("fastcall:1")
+    call.player.echoed("fastcall:1")
     await until(cleared)
     call.deliver(Partial(2, "bye"))
     call.finish()
@@ -108,7 +108,7 @@ async def test_an_iterator_that_fails_does_not_keep_what_is_said_after_it() -> N
     with pytest.raises(OSError, match="no voice"):
         await run_in_thread(handler, call)
     for mark in list(twilio.marks):
-        call.speaker.echoed(mark)
+        call.player.echoed(mark)
     assert twilio.audio == b"\x01" * 800 + b"\x02" * 160
     # As of an async iterator that fails: it was not the whole of it.
     assert [heard.is_whole for what, heard in twilio.told if what == "ended"] == [False, True]

@@ -28,7 +28,7 @@ from peers import ScriptedRecognizer, turns
 VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
 
 
-class Ear:
+class VadFramer:
     """Voice is what is not silence."""
 
     def is_speech(self, pcm: bytes) -> bool:
@@ -47,7 +47,7 @@ class Stage:
             settings=Settings(**settings),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=Ear(),
+            voice=VadFramer(),
             sink=lambda event, key, stream_sid: self.events.append(event),
             handler=handler,
             prompt=prompt,
@@ -64,7 +64,7 @@ class Stage:
             self._frame += 1
         await self.turn()
 
-    async def recognise(self, text: str, *, is_final: bool, end_ms: int) -> None:
+    async def recognize(self, text: str, *, is_final: bool, end_ms: int) -> None:
         self.recognizer.streams[0].results(StreamResult(text, is_final, 8 * end_ms))
         await self.turn()
 
@@ -152,7 +152,7 @@ async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_hea
 async def test_a_cough_does_not_stop_it_where_that_is_set(settings: dict[str, Any]) -> None:
     stage = Stage(speaks, **settings)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 5, *[SILENCE] * 40)
-    await stage.recognise("uh", is_final=True, end_ms=300)
+    await stage.recognize("uh", is_final=True, end_ms=300)
     assert stage.told("utterance_end")
     assert "clear" not in stage.twilio.events
     await stage.end()
@@ -170,9 +170,9 @@ async def test_so_much_voice_stops_it() -> None:
 async def test_so_many_words_stop_it() -> None:
     stage = Stage(speaks, barge_in_min_words=2)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
-    await stage.recognise("stop", is_final=False, end_ms=500)
+    await stage.recognize("stop", is_final=False, end_ms=500)
     assert "clear" not in stage.twilio.events
-    await stage.recognise("stop it", is_final=False, end_ms=600)
+    await stage.recognize("stop it", is_final=False, end_ms=600)
     await stage.until(lambda: "clear" in stage.twilio.events)
     await stage.end()
 
@@ -186,7 +186,7 @@ async def answers(call: Call) -> None:
 async def test_each_turn_is_measured_with_its_parts() -> None:
     stage = Stage(answers)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
-    await stage.recognise("hello", is_final=True, end_ms=600)
+    await stage.recognize("hello", is_final=True, end_ms=600)
     (response,) = stage.told("first_response")
     assert response.utterance_id == 1
     assert response.details is not None
@@ -209,7 +209,7 @@ async def test_what_the_caller_said_can_be_had_if_it_is_kept() -> None:
 
     stage = Stage(keeps)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
-    await stage.recognise("hello", is_final=True, end_ms=600)
+    await stage.recognize("hello", is_final=True, end_ms=600)
     assert kept == [mulaw_decode(SILENCE * 10 + VOICE * 20)]
     await stage.end()
 
@@ -258,7 +258,7 @@ async def test_a_handler_that_would_end_the_process_ends_alone(
 ) -> None:
     stage = Stage(handler)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
-    await stage.recognise("hello", is_final=True, end_ms=600)
+    await stage.recognize("hello", is_final=True, end_ms=600)
     assert "SystemExit('no answer')" in caplog.text
     assert stage.metrics.agent_failures == 1
     await stage.end()

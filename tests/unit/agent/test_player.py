@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fastcall._codec import mulaw_encode
-from fastcall.agent import player as speaker_module
+from fastcall.agent import player as player_module
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.outbound import OutboundAudio
-from fastcall.agent.player import Speaker, Speech
+from fastcall.agent.player import AudioPlayer, Speech
 from fastcall.errors import BacklogError
 from fastcall.events import AudioFormat
 from handsets import Twilio
@@ -27,93 +27,93 @@ def speech_of(mulaw: bytes, text: str = "") -> Speech:
     return Speech(audio, text)
 
 
-def make() -> tuple[Speaker, Twilio]:
+def make() -> tuple[AudioPlayer, Twilio]:
     twilio = Twilio()
-    return Speaker(twilio, "MZ1", twilio), twilio
+    return AudioPlayer(twilio, "MZ1", twilio), twilio
 
 
 async def test_each_chunk_is_followed_by_its_mark_and_the_bytes_are_those() -> None:
-    speaker, twilio = make()
+    player, twilio = make()
     said = bytes(range(256)) * 15
     speech = speech_of(said, "some text")
-    speaker.say(speech)
+    player.say(speech)
     assert twilio.events == ["media", "mark"] * 3
     assert twilio.sent[0] == {
         "event": "media", "streamSid": "MZ1", "media": {"payload": base64.b64encode(said[:1600]).decode()}
     }  # fmt: skip
     assert twilio.sent[1] == {"event": "mark", "streamSid": "MZ1", "mark": {"name": "fastcall:1"}}
     assert twilio.audio == said
-    assert speaker.is_speaking
+    assert player.is_speaking
     for name in twilio.marks:
         assert not speech.is_done
-        assert speaker.echoed(name)
+        assert player.echoed(name)
     assert await speech == Heard("some text", 480, True)
-    assert not speaker.is_speaking
+    assert not player.is_speaking
     assert twilio.told == [("began", 1), ("ended", Heard("some text", 480, True))]
-    assert not speaker.echoed("somebody else's")
+    assert not player.echoed("somebody else's")
 
 
 async def test_on_another_stream_what_waits_is_said_and_what_was_sent_counts_as_passed() -> None:
-    speaker, twilio = make()
+    player, twilio = make()
     first, second = speech_of(bytes(1600), "lost"), speech_of(bytes(40_000))
-    speaker.say(first)
-    speaker.mark("mine")
-    speaker.say(second)
+    player.say(first)
+    player.mark("mine")
+    player.say(second)
     newer = Twilio()
-    speaker.carry_over(newer, "MZ2", AudioFormat())
+    player.carry_over(newer, "MZ2", AudioFormat())
     assert [kind for kind, _ in twilio.told[2:]] == ["mark", "ended"]
     assert not (await first).is_whole
     assert not second.is_done
     assert {message["streamSid"] for message in newer.sent} == {"MZ2"}
     assert len(newer.audio) == 16_000
-    assert not speaker.echoed("theirs")
-    speaker.finish()
+    assert not player.echoed("theirs")
+    player.finish()
 
 
 async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> None:
-    speaker, twilio = make()
-    speaker.say(speech_of(bytes(80_000)))
+    player, twilio = make()
+    player.say(speech_of(bytes(80_000)))
     assert len(twilio.audio) == 16_000
     for name in twilio.marks[:5]:
-        speaker.echoed(name)
-    speaker._playout._ends_at -= 1.0
-    speaker._go_on()
+        player.echoed(name)
+    player._playout._ends_at -= 1.0
+    player._go_on()
     assert len(twilio.audio) == 24_000
-    speaker.finish()
+    player.finish()
 
 
 async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speaker_module, "LEAD_S", 0.02)
-    monkeypatch.setattr(speaker_module, "CHUNK_SAMPLES", 80)
-    speaker, twilio = make()
+    monkeypatch.setattr(player_module, "LEAD_S", 0.02)
+    monkeypatch.setattr(player_module, "CHUNK_SAMPLES", 80)
+    player, twilio = make()
     speech = speech_of(bytes(480), "all of it")
-    monkeypatch.setattr(speaker_module, "ECHO_GRACE_S", 0.01)
+    monkeypatch.setattr(player_module, "ECHO_GRACE_S", 0.01)
     monkeypatch.setattr("fastcall.agent.playout.ECHO_GRACE_S", 0.01)
-    speaker.say(speech)
+    player.say(speech)
     assert len(twilio.audio) < 480
     async with asyncio.timeout(5):
         heard = await speech
     assert len(twilio.audio) == 480
     # No mark came back: that much at least is known of the first chunk.
     assert (heard.ms, heard.is_whole) == (10, False)
-    assert not speaker._playout._waiting
-    assert speaker.echoed(twilio.marks[-1])
+    assert not player._playout._waiting
+    assert player.echoed(twilio.marks[-1])
 
 
 async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     """The source ends when all of it is sent and the peer has its fill: the filter has the rest."""
-    monkeypatch.setattr(speaker_module, "LEAD_S", 0.02)
-    monkeypatch.setattr(speaker_module, "LOW_LEAD_S", 0.01)
-    monkeypatch.setattr(speaker_module, "CHUNK_SAMPLES", 80)
-    monkeypatch.setattr(speaker_module, "ECHO_GRACE_S", 0.01)
+    monkeypatch.setattr(player_module, "LEAD_S", 0.02)
+    monkeypatch.setattr(player_module, "LOW_LEAD_S", 0.01)
+    monkeypatch.setattr(player_module, "CHUNK_SAMPLES", 80)
+    monkeypatch.setattr(player_module, "ECHO_GRACE_S", 0.01)
     monkeypatch.setattr("fastcall.agent.playout.ECHO_GRACE_S", 0.01)
-    speaker, twilio = make()
+    player, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         yield bytes(4 * 160)
 
     speech = Speech(OutboundAudio("pcm", 16_000))
-    speaker.say(speech, source())
+    player.say(speech, source())
     async with asyncio.timeout(5):
         await speech
     assert len(twilio.audio) == 160
@@ -122,61 +122,61 @@ async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch:
 async def test_clear_tells_what_was_heard_and_waits_for_the_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Time since the last mark counts as heard, and the machine may take some.
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
-    speaker, twilio = make()
+    player, twilio = make()
     first, second = speech_of(bytes(1600), "the first."), speech_of(bytes(8000), "and then the second one")
-    speaker.say(first)
-    speaker.say(second)
+    player.say(first)
+    player.say(second)
     for name in twilio.marks[:4]:
-        speaker.echoed(name)
-    heard, confirmed = speaker.clear()
+        player.echoed(name)
+    heard, confirmed = player.clear()
     assert heard == Heard("the first. and then the", 800, False)
     assert twilio.events[-1] == "clear"
     assert twilio.sent[-1] == {"event": "clear", "streamSid": "MZ1"}
-    assert not speaker.is_speaking
+    assert not player.is_speaking
     assert (await first).is_whole
     assert await second == Heard("and then the", 600, False)
     await asyncio.sleep(0)
     assert not confirmed.done()
     for name in twilio.marks[4:]:
-        assert speaker.echoed(name)
+        assert player.echoed(name)
     assert await confirmed == heard
     # What is said after it is another answer.
-    speaker.say(speech_of(bytes(800), "new"))
-    assert speaker.heard() == Heard("", 0, False)
+    player.say(speech_of(bytes(800), "new"))
+    assert player.heard() == Heard("", 0, False)
 
 
 async def test_marks_that_do_not_come_back_are_waited_for_no_longer_than_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speaker_module, "CLEAR_TIMEOUT_S", 0.01)
-    speaker, twilio = make()
-    speaker.say(speech_of(bytes(3200)))
-    _, confirmed = speaker.clear()
+    monkeypatch.setattr(player_module, "CLEAR_TIMEOUT_S", 0.01)
+    player, twilio = make()
+    player.say(speech_of(bytes(3200)))
+    _, confirmed = player.clear()
     async with asyncio.timeout(5):
         await confirmed
     assert ("overdue", 2) in twilio.told
 
 
 async def test_a_clear_of_nothing_is_confirmed_at_once() -> None:
-    speaker, twilio = make()
-    heard, confirmed = speaker.clear()
+    player, twilio = make()
+    heard, confirmed = player.clear()
     assert confirmed.result() == heard == Heard("", 0, True)
     assert twilio.events == ["clear"]
 
 
 async def test_an_answer_is_what_was_said_since_the_last_utterance_and_what_is_not_over() -> None:
-    speaker, twilio = make()
-    speaker.say(speech_of(bytes(800), "old"))
-    speaker.echoed(twilio.marks[0])
-    speaker.say(speech_of(bytes(800), "older but not over"))
-    speaker.begin_answer()
-    speaker.say(speech_of(bytes(800), "new"))
-    speaker.echoed(twilio.marks[1])
-    speaker.echoed(twilio.marks[2])
-    heard, _ = speaker.clear()
+    player, twilio = make()
+    player.say(speech_of(bytes(800), "old"))
+    player.echoed(twilio.marks[0])
+    player.say(speech_of(bytes(800), "older but not over"))
+    player.begin_answer()
+    player.say(speech_of(bytes(800), "new"))
+    player.echoed(twilio.marks[1])
+    player.echoed(twilio.marks[2])
+    heard, _ = player.clear()
     assert heard.text == "older but not over new"
 
 
 async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_it_is_cut() -> None:
-    speaker, twilio = make()
+    player, twilio = make()
     given, closed = [], asyncio.Event()
 
     async def source() -> AsyncIterator[bytes]:
@@ -188,10 +188,10 @@ async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_
             closed.set()
 
     speech = Speech(OutboundAudio(), "without end")
-    speaker.say(speech, source())
+    player.say(speech, source())
     await turns(100)
     assert len(given) == (2 + 5) * 5
-    speaker.clear()
+    player.clear()
     async with asyncio.timeout(5):
         await closed.wait()
     assert not (await speech).is_whole
@@ -199,14 +199,14 @@ async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_
 
 
 async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
-    speaker, twilio = make()
+    player, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         for _ in range(90):
             yield bytes(160)
 
     speech = Speech(OutboundAudio())
-    speaker.say(speech, source())
+    player.say(speech, source())
     async with asyncio.timeout(5):
         assert speech.source is not None
         await speech.source
@@ -217,41 +217,41 @@ async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
     small = sizes.index(1600)
     assert small >= 20
     assert sizes[small:-1] == [1600] * len(sizes[small:-1])
-    speaker.finish()
+    player.finish()
 
 
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
 async def test_a_source_that_fails_is_told_and_what_there_was_is_played(kind: type[BaseException]) -> None:
-    speaker, twilio = make()
+    player, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         yield bytes(800)
         raise kind("no voice")
 
     speech = Speech(OutboundAudio(), "some long sentence of which nobody heard the end")
-    speaker.say(speech, source())
+    player.say(speech, source())
     async with asyncio.timeout(5):
         assert speech.source is not None
         await speech.source
     assert [str(error) for what, error in twilio.told if what == "failed"] == ["no voice"]
-    speaker.echoed(twilio.marks[0])
+    player.echoed(twilio.marks[0])
     assert await speech == Heard("", 100, False)
 
 
 async def test_what_was_cut_off_is_the_same_for_whoever_asks() -> None:
     """Of a source that has not ended nobody knows the length: words go at the pace of speech."""
-    speaker, twilio = make()
+    player, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         yield bytes(8000)
         await asyncio.Event().wait()
 
     speech = Speech(OutboundAudio(), "a sentence that is still being made")
-    speaker.say(speech, source())
+    player.say(speech, source())
     await turns(2)
     for mark in twilio.marks:
-        speaker.echoed(mark)
-    heard, _ = speaker.clear()
+        player.echoed(mark)
+    heard, _ = player.clear()
     assert heard == await speech == Heard("a sentence that", 1000, False)
 
 
@@ -264,7 +264,7 @@ def wav_of(audio: bytes, *, rate_hz: int = 8000, size: int | None = None) -> byt
 @pytest.mark.parametrize("piece_bytes", [1, 7, 44, 45, 10_000])
 @pytest.mark.parametrize("size", [None, 0xFFFF_FFFF])
 async def test_a_wav_file_in_pieces_is_played_without_its_header(piece_bytes: int, size: int | None) -> None:
-    speaker, twilio = make()
+    player, twilio = make()
     pcm = struct.pack("<400h", *range(0, 16_000, 40))
     data = wav_of(pcm, size=size)
 
@@ -273,17 +273,17 @@ async def test_a_wav_file_in_pieces_is_played_without_its_header(piece_bytes: in
             yield data[at : at + piece_bytes]
 
     speech = Speech(OutboundAudio(), "hello")
-    speaker.say(speech, source())
+    player.say(speech, source())
     assert speech.source is not None
     await speech.source
     for mark in twilio.marks:
-        speaker.echoed(mark)
+        player.echoed(mark)
     assert await speech == Heard("hello", 50, True)
     assert twilio.audio == mulaw_encode(pcm)
 
 
 async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
-    speaker, twilio = make()
+    player, twilio = make()
     data = wav_of(bytes(2 * 2400), rate_hz=24_000)
 
     async def source() -> AsyncIterator[bytes]:
@@ -291,11 +291,11 @@ async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
         yield data[50:]
 
     speech = Speech(OutboundAudio("pcm", 16_000))
-    speaker.say(speech, source())
+    player.say(speech, source())
     assert speech.source is not None
     await speech.source
     for mark in twilio.marks:
-        speaker.echoed(mark)
+        player.echoed(mark)
     assert await speech == Heard("", 100, True)
     assert len(twilio.audio) == 800
 
@@ -311,110 +311,110 @@ async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
     ids=["mp3", "ogg", "cut off", "header only"],
 )
 async def test_a_source_of_something_else_is_told_and_not_played(data: bytes, says: str) -> None:
-    speaker, twilio = make()
+    player, twilio = make()
 
     async def source() -> AsyncIterator[bytes]:
         for at in range(0, len(data), 10):
             yield data[at : at + 10]
 
     speech = Speech(OutboundAudio(), "hello")
-    speaker.say(speech, source())
+    player.say(speech, source())
     assert speech.source is not None
     await speech.source
     (error,) = [error for what, error in twilio.told if what == "failed"]
     assert says in str(error)
     for mark in twilio.marks:
-        speaker.echoed(mark)
+        player.echoed(mark)
     assert not (await speech).is_whole
     assert len(twilio.audio) == (400 if says == "cut off" and len(data) > 100 else 0)
 
 
 async def test_a_source_without_any_audio_was_not_heard() -> None:
-    speaker, _ = make()
+    player, _ = make()
 
     async def source() -> AsyncIterator[bytes]:
         return
         yield b""
 
     speech = Speech(OutboundAudio(), "not said")
-    speaker.say(speech, source())
+    player.say(speech, source())
     assert await speech == Heard("", 0, False)
 
 
 async def test_what_waits_is_bounded() -> None:
-    speaker, _ = make()
-    speaker.say(speech_of(bytes(2_400_000)))
+    player, _ = make()
+    player.say(speech_of(bytes(2_400_000)))
     with pytest.raises(BacklogError, match="await what say"):
-        speaker.say(speech_of(bytes(20_000)))
+        player.say(speech_of(bytes(20_000)))
     for _ in range(511):
-        speaker.mark("m")
+        player.mark("m")
     with pytest.raises(BacklogError):
-        speaker.mark("m")
-    speaker.finish()
+        player.mark("m")
+    player.finish()
 
 
 async def test_marks_of_a_handler_keep_their_place() -> None:
-    speaker, twilio = make()
-    speaker.say(speech_of(bytes(800)))
-    speaker.mark("between")
-    speaker.say(speech_of(bytes(800)))
+    player, twilio = make()
+    player.say(speech_of(bytes(800)))
+    player.mark("between")
+    player.say(speech_of(bytes(800)))
     assert twilio.marks == ["fastcall:1", "between", "fastcall:2"]
-    speaker.finish()
+    player.finish()
 
 
 async def test_marks_that_wait_here_at_a_clear_come_back_like_those_that_wait_there() -> None:
     """Twilio sends back all marks at a clear. It has two seconds of this speech; the marks behind it were not sent."""
-    speaker, twilio = make()
-    speaker.mark("before")
-    speaker.say(speech_of(bytes(80_000), "a long one"))
-    speaker.mark("behind")
-    speaker.mark("behind")
-    speaker.say(speech_of(bytes(800)))
-    speaker.mark("last")
+    player, twilio = make()
+    player.mark("before")
+    player.say(speech_of(bytes(80_000), "a long one"))
+    player.mark("behind")
+    player.mark("behind")
+    player.say(speech_of(bytes(800)))
+    player.mark("last")
     assert [name for name in twilio.marks if not name.startswith("fastcall:")] == ["before"]
-    _, confirmed = speaker.clear()
+    _, confirmed = player.clear()
     assert twilio.events[-4:] == ["mark", "mark", "mark", "clear"]
     for name in twilio.marks:
-        assert speaker.echoed(name)
+        assert player.echoed(name)
     assert not (await confirmed).is_whole
     assert [name for what, name in twilio.told if what == "mark"] == ["before", "behind", "behind", "last"]
-    assert not speaker.is_speaking
+    assert not player.is_speaking
 
 
 async def test_marks_that_a_clear_does_not_bring_back_are_passed_when_it_is_overdue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(speaker_module, "CLEAR_TIMEOUT_S", 0.01)
-    speaker, twilio = make()
-    speaker.say(speech_of(bytes(1600)))
-    speaker.mark("mine")
-    _, confirmed = speaker.clear()
+    monkeypatch.setattr(player_module, "CLEAR_TIMEOUT_S", 0.01)
+    player, twilio = make()
+    player.say(speech_of(bytes(1600)))
+    player.mark("mine")
+    _, confirmed = player.clear()
     async with asyncio.timeout(30):
         await confirmed
     assert twilio.told[-2:] == [("overdue", 2), ("mark", "mine")]
     # Too late: nothing is told twice, and the next clear waits for nothing.
-    assert speaker.echoed("fastcall:1")
-    assert speaker.echoed("mine")
-    _, confirmed = speaker.clear()
+    assert player.echoed("fastcall:1")
+    assert player.echoed("mine")
+    _, confirmed = player.clear()
     assert confirmed.done()
     assert [what for what, _ in twilio.told].count("mark") == 1
 
 
 async def test_marks_of_a_peer_that_echoes_none_are_passed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastcall.agent.playout.ECHO_GRACE_S", 0.01)
-    speaker, twilio = make()
-    speaker.say(speech_of(bytes(80)))
-    speaker.mark("one")
+    player, twilio = make()
+    player.say(speech_of(bytes(80)))
+    player.mark("one")
     stalled = Speech(OutboundAudio(), "whose voice is slow")
-    speaker.say(stalled)
-    speaker.mark("behind it")
+    player.say(stalled)
+    player.mark("behind it")
     told = asyncio.Event()
     monkeypatch.setattr(twilio, "mark_passed", lambda name: (twilio.told.append(("mark", name)), told.set()))
     async with asyncio.timeout(30):
         await told.wait()
     assert ("mark", "one") in twilio.told
     assert ("mark", "behind it") not in twilio.told
-    speaker.finish()
+    player.finish()
 
 
 async def test_nothing_is_whole_and_a_text_without_audio_is_not() -> None:
@@ -424,14 +424,14 @@ async def test_nothing_is_whole_and_a_text_without_audio_is_not() -> None:
 
 
 async def test_when_the_call_is_over_everybody_is_let_go() -> None:
-    speaker, twilio = make()
+    player, twilio = make()
     speech = speech_of(bytes(3200), "two words")
-    speaker.say(speech)
-    _, confirmed = speaker.clear()
-    speaker.finish()
-    speaker.finish()
+    player.say(speech)
+    _, confirmed = player.clear()
+    player.finish()
+    player.finish()
     assert (await confirmed).ms == 0
     late = speech_of(bytes(800))
-    speaker.say(late)
+    player.say(late)
     assert not (await late).is_whole
     assert twilio.events[-1] == "clear"

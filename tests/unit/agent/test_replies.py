@@ -10,7 +10,7 @@ import pytest
 from fastcall.agent.call import Call
 from fastcall.agent.player import Speech
 from fastcall.agent.replies import Turn
-from fastcall.agent.response_latency import TurnClock
+from fastcall.agent.response_latency import ResponseLatency
 from fastcall.events import BargeIn, CallStarted, Partial, Utterance
 from fastcall.metrics import Metrics
 from handsets import Twilio
@@ -21,7 +21,7 @@ CUT = 0.02
 
 class Stage:
     def __init__(self, reply: Callable[[Turn], Awaitable[None]] | None = None, speculate_s: float = 0.0) -> None:
-        self.twilio, self.metrics, self.turns = Twilio(), Metrics(), TurnClock()
+        self.twilio, self.metrics, self.turns = Twilio(), Metrics(), ResponseLatency()
         self.call = Call(
             CallStarted("MZ1", "CA1", "AC1"),
             self.twilio,
@@ -64,9 +64,9 @@ class Stage:
 async def test_each_utterance_is_answered_and_one_without_words_is_not() -> None:
     stage = Stage()
     await stage.tell(Utterance(1, "hello", 0, 1))
-    stage.call.speaker.echoed("fastcall:1")
+    stage.call.player.echoed("fastcall:1")
     await stage.tell(Utterance(2, "", 1, 2), Utterance(3, "again", 2, 3))
-    stage.call.speaker.echoed("fastcall:2")
+    stage.call.player.echoed("fastcall:2")
     await stage.end()
     assert stage.log == ["begin hello True", "heard True", "begin again True", "heard True"]
     assert stage.metrics.speculative_starts == {}
@@ -105,7 +105,7 @@ async def test_a_start_on_the_right_words_is_kept_back_until_they_are_committed(
     assert stage.twilio.sent == []
     await stage.tell(Utterance(7, "Good day.", 0, 1))
     assert stage.twilio.events == ["media", "mark"]
-    stage.call.speaker.echoed("fastcall:1")
+    stage.call.player.echoed("fastcall:1")
     await stage.tell()
     assert stage.log == ["begin good day False", "heard True"]
     assert stage.metrics.speculative_starts == {"kept": 1}
@@ -137,7 +137,7 @@ async def test_a_reply_that_is_given_is_not_given_up_for_a_guess() -> None:
     await fired
     await stage.tell()
     assert stage.log == ["begin one True"]
-    stage.call.speaker.echoed("fastcall:1")
+    stage.call.player.echoed("fastcall:1")
     await stage.begins()
     assert stage.log == ["begin one True", "heard True", "begin two False"]
     await stage.end()

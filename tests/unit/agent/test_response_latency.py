@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.agent.response_latency import TurnClock
+from fastcall.agent.response_latency import ResponseLatency
 
 
 def test_the_parts_of_a_turn() -> None:
-    clock = TurnClock()
+    clock = ResponseLatency()
     clock.ended(8000, now=10.52)
     clock.committed(3, 8000, spoken_at=10.0, now=10.7)
     turn = clock.said(now=10.9)
@@ -23,7 +23,7 @@ def test_the_parts_of_a_turn() -> None:
 
 
 def test_only_the_first_thing_said_answers() -> None:
-    clock = TurnClock()
+    clock = ResponseLatency()
     assert clock.said(now=1.0) is None
     clock.committed(1, 8000, spoken_at=1.0, now=2.0)
     assert clock.said(now=2.1) is not None
@@ -31,7 +31,7 @@ def test_only_the_first_thing_said_answers() -> None:
 
 
 def test_an_utterance_that_was_not_answered_is_not_any_more() -> None:
-    clock = TurnClock()
+    clock = ResponseLatency()
     clock.ended(8000, now=1.5)
     clock.ended(16_000, now=2.5)
     clock.committed(1, 8000, spoken_at=1.0, now=1.7)
@@ -43,7 +43,7 @@ def test_an_utterance_that_was_not_answered_is_not_any_more() -> None:
 
 def test_what_a_start_before_the_text_has_gained() -> None:
     for began_at, ready_at, gained in ((9.0, 9.4, 0.4), (9.8, 10.3, 0.2), (10.5, 10.6, 0.0)):
-        clock = TurnClock()
+        clock = ResponseLatency()
         clock.committed(1, 8000, spoken_at=9.0, now=10.0)
         turn = clock.said(now=max(10.0, ready_at), began_at=began_at, ready_at=ready_at)
         assert turn is not None
@@ -53,7 +53,7 @@ def test_what_a_start_before_the_text_has_gained() -> None:
 @given(st.lists(st.floats(0, 5), min_size=5, max_size=5))
 def test_the_parts_add_up(steps: list[float]) -> None:
     spoken, ended, committed, said, sent = (100 + sum(steps[: n + 1]) for n in range(5))
-    clock = TurnClock()
+    clock = ResponseLatency()
     clock.ended(1, now=ended)
     clock.committed(1, 1, spoken_at=spoken, now=committed)
     turn = clock.said(now=said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall._codec import Ear, EndpointRule, mulaw_encode
+from fastcall._codec import EndpointRule, VadFramer, mulaw_encode
 from fastcall.audio import vad
 from fastcall.audio.tones import synthesize
 from fastcall.audio.vad import WebRtcVoiceDetector
@@ -47,8 +47,10 @@ def test_the_c_function_says_what_the_method_says(mode: int) -> None:
     )
     heard: list[list[tuple[int, int]]] = []
     for detector, native in ((by_function, by_function.native), (WebRtcVoiceDetector(mode), None)):
-        changes, ear = list[tuple[int, int]](), Ear(detector, native)
-        ear.hear(rule, 0, codes, 0.0, lambda change, at=ear, to=changes: to.append((change, at.heard_samples)))
+        changes, vad_framer = list[tuple[int, int]](), VadFramer(detector, native)
+        vad_framer.hear(
+            rule, 0, codes, 0.0, lambda change, at=vad_framer, to=changes: to.append((change, at.heard_samples))
+        )
         rule.end()
         heard.append(changes)
     assert heard[0] == heard[1]

@@ -1,4 +1,4 @@
-"""The bundled conversation: its transcript is true, its pauses are heard as such, its words are recognised."""
+"""The bundled conversation: its transcript is true, its pauses are heard as such, its words are recognized."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_grammar_knows_more_than_the_recording_says() -> None:
 
 @pytest.mark.parametrize("gain_db", GAINS_DB)
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh decoder", "warm decoder"])
-def test_pocketsphinx_recognises_every_turn(gain_db: int, warm: bool) -> None:
+def test_pocketsphinx_recognizes_every_turn(gain_db: int, warm: bool) -> None:
     pytest.importorskip("pocketsphinx", reason="no wheel of pocketsphinx for this Python")
     from fastcall.emulator.engines.pocketsphinx_worker import grammar_decoder
 

@@ -39,7 +39,7 @@ RIGHT = [
 
 def test_each_line_gets_the_utterances_that_overlap_it() -> None:
     outcomes = compare(LINES, RIGHT, began_at=100.0)
-    assert [o.recognised for o in outcomes] == ["one two", "three"]
+    assert [o.recognized for o in outcomes] == ["one two", "three"]
     assert all(o.right for o in outcomes)
     assert outcomes[0].commit_ms == pytest.approx(600)
     assert outcomes[0].partial_gaps_ms == pytest.approx((250,))
@@ -55,7 +55,7 @@ def test_other_words_are_wrong(text: str) -> None:
 
 def test_an_amendment_replaces_the_text() -> None:
     outcomes = compare(LINES, [*RIGHT, event("amended", 2, "tree", 3700, 5040, 106.0)], began_at=100.0)
-    assert outcomes[1].recognised == "tree"
+    assert outcomes[1].recognized == "tree"
 
 
 def test_a_line_that_nobody_heard_is_wrong_and_has_no_time() -> None:

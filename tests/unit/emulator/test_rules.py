@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from fastcall.emulator.api_versions import DIALECTS
+from fastcall.emulator.api_versions import API_VERSIONS
 from fastcall.emulator.engines.base import (
     Failed,
     Finished,
@@ -36,7 +36,7 @@ MALORDERED = "Malordered Data Received. Send exactly one config, followed by aud
 def rules(version: str = "v1p1beta1", config: StreamConfig | None = CONFIG, **options: object) -> StreamRules:
     made = StreamRules(
         Options(**options),  # type: ignore[arg-type]
-        DIALECTS[version],
+        API_VERSIONS[version],
         Random(1),
         rates_hertz=(8000, 16000),
         now=100.0,

@@ -27,11 +27,11 @@ SCRIPT = [
 def told(script: Any, *feeds_ms: int, end: bool = True) -> list[EngineEvent]:
     events: list[EngineEvent] = []
     engine = ScriptEngine(parse_script(script), end_silence_s=0.5)
-    ear = engine.open(StreamConfig("LINEAR16", 8000), events.append)
+    vad_framer = engine.open(StreamConfig("LINEAR16", 8000), events.append)
     for feed_ms in feeds_ms:
-        ear.feed(np.zeros(feed_ms * 8, dtype=np.int16))
+        vad_framer.feed(np.zeros(feed_ms * 8, dtype=np.int16))
     if end:
-        ear.finish()
+        vad_framer.finish()
     return events
 
 

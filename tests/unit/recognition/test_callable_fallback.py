@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 import pytest
 
 from fastcall.errors import RecognizerError
-from fastcall.recognition.callable_fallback import MAX_WAITING, OwnFallback
+from fastcall.recognition.callable_fallback import MAX_WAITING, CallableFallback
 from peers import turns
 
 
@@ -32,25 +32,25 @@ class Callable:
 
 
 async def test_a_plain_function_runs_beside_the_loop() -> None:
-    own = OwnFallback(plain)
+    own = CallableFallback(plain)
     assert own.source == "fallback"
     assert (await own.recognize(b"1234", "he-IL")).startswith("4 he-IL fastcall-fallback")
     await own.aclose()
 
 
 async def test_an_async_one_runs_on_it() -> None:
-    assert await OwnFallback(on_the_loop).recognize(b"12", "en-US") == "2 en-US MainThread"
-    assert await OwnFallback(Callable()).recognize(b"12", "en-US") == "en-US"
+    assert await CallableFallback(on_the_loop).recognize(b"12", "en-US") == "2 en-US MainThread"
+    assert await CallableFallback(Callable()).recognize(b"12", "en-US") == "en-US"
 
 
 async def test_a_plain_one_that_returns_an_awaitable() -> None:
-    own = OwnFallback(functools.partial(on_the_loop_of, 7))
+    own = CallableFallback(functools.partial(on_the_loop_of, 7))
     assert await own.recognize(b"12", "en-US") == "2 en-US MainThread"
     await own.aclose()
 
 
 async def test_what_is_no_text_is_a_type_error() -> None:
-    own = OwnFallback(lambda pcm, language: None)  # type: ignore[arg-type, return-value]
+    own = CallableFallback(lambda pcm, language: None)  # type: ignore[arg-type, return-value]
     with pytest.raises(TypeError, match="NoneType"):
         await own.recognize(b"12", "en-US")
     await own.aclose()
@@ -58,7 +58,7 @@ async def test_what_is_no_text_is_a_type_error() -> None:
 
 async def test_the_loop_goes_on_while_a_plain_one_works() -> None:
     may_end = threading.Event()
-    own = OwnFallback(lambda pcm, language: "waited" if may_end.wait(30) else "")
+    own = CallableFallback(lambda pcm, language: "waited" if may_end.wait(30) else "")
     asking = asyncio.create_task(own.recognize(b"12", "en-US"))
     await turns(10)
     assert not asking.done()
@@ -74,7 +74,7 @@ async def test_the_queue_is_bounded_and_what_is_not_urgent_has_half_of_it() -> N
         await never.wait()
         return ""
 
-    own = OwnFallback(hang)
+    own = CallableFallback(hang)
     asking = [asyncio.create_task(own.recognize(b"12", "en-US")) for _ in range(MAX_WAITING // 2)]
     await asyncio.sleep(0)
     with pytest.raises(RecognizerError, match="RESOURCE_EXHAUSTED"):

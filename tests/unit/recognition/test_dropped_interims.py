@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall.recognition.dropped_interims import MAX_ASKED, MAX_KEPT, AskLimit, UnfinishedWords
+from fastcall.recognition.dropped_interims import MAX_ASKED, MAX_KEPT, AskLimit, DroppedInterims
 
 MS = 8
 
 
-def told(*interims: tuple[str, int]) -> UnfinishedWords:
+def told(*interims: tuple[str, int]) -> DroppedInterims:
     """Interims: text, and its end in ms."""
-    unfinished = UnfinishedWords()
+    unfinished = DroppedInterims()
     for text, end_ms in interims:
         unfinished.take_interim(text, end_ms * MS)
     return unfinished
@@ -71,7 +71,7 @@ def test_what_is_lost(
 def test_a_final_that_says_the_same_at_the_same_time_forgot_nothing(
     interim: str, final: str, first_word: int, is_lost: bool
 ) -> None:
-    unfinished = UnfinishedWords()
+    unfinished = DroppedInterims()
     unfinished.take_interim(interim, 102_880)
     assert bool(unfinished.take_final(final, first_word, 103_200)) == is_lost
 

@@ -99,7 +99,7 @@ async def wait_for(is_true: Callable[[], bool], within_s: float = 30.0) -> None:
 
 
 @in_virtual_time
-async def test_an_utterance_of_an_outage_is_recognised_from_its_own_audio_and_settled() -> None:
+async def test_an_utterance_of_an_outage_is_recognized_from_its_own_audio_and_settled() -> None:
     stage = Stage()
     await stage.hear(1.0)
     await stage.utterance(2.0)
@@ -113,7 +113,7 @@ async def test_an_utterance_of_an_outage_is_recognised_from_its_own_audio_and_se
 
 
 @in_virtual_time
-async def test_the_recogniser_that_is_back_hears_only_what_the_fallback_has_not_settled() -> None:
+async def test_the_recognizer_that_is_back_hears_only_what_the_fallback_has_not_settled() -> None:
     stage = Stage()
     await stage.utterance(2.0)
     await stage.answer("one")
@@ -212,7 +212,7 @@ async def test_without_streaming_no_stream_is_opened_and_silence_is_not_kept() -
     stage = Stage(enable_streaming_stt=False)
     assert stage.events == [SessionStarted("whisper")]
     await stage.hear(30.0)
-    assert stage.session._history.track.memory_bytes <= 6 * S
+    assert stage.session._replay_buffer.track.memory_bytes <= 6 * S
     await stage.utterance(2.0)
     assert stage.fallback.requests[0].seconds == pytest.approx(2.3)
     await stage.answer("one")
@@ -355,7 +355,7 @@ async def test_a_text_that_waited_for_the_one_before_is_handed_out_at_the_end() 
 
 @in_virtual_time
 async def test_a_text_that_is_handed_out_at_the_beginning_of_an_outage_opens_no_second_stream() -> None:
-    """It waited for the one before it, which the recogniser settled before it broke again."""
+    """It waited for the one before it, which the recognizer settled before it broke again."""
     stage = Stage()
     await stage.utterance(1.0)
     await stage.utterance(1.0)

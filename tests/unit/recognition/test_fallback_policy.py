@@ -60,7 +60,7 @@ def spans(asks: list[FallbackAsk]) -> list[tuple[float, float]]:
 # --- when it is asked ----------------------------------------------------------------------------------------
 
 
-def test_while_the_recogniser_serves_nothing_is_asked() -> None:
+def test_while_the_recognizer_serves_nothing_is_asked() -> None:
     call = Call()
     call.say(1, 3)
     assert call.asks(now=100) == []
@@ -178,7 +178,7 @@ def test_a_final_that_ends_where_the_span_begins_but_for_rounding_cuts_no_word()
     assert call.take() == [(1.0, 5.0, "all")]
 
 
-def test_silence_is_the_recognisers_if_it_comes_back_before_later_words_are_settled() -> None:
+def test_silence_is_the_recognizers_if_it_comes_back_before_later_words_are_settled() -> None:
     call = Call("outage")
     call.say(1, 3)
     (ask,) = call.asks()
@@ -192,7 +192,7 @@ def test_silence_is_the_recognisers_if_it_comes_back_before_later_words_are_sett
 
 
 @pytest.mark.parametrize("trouble", ["failed", "off"])
-def test_silence_is_settled_where_no_recogniser_will_come_back(trouble: str) -> None:
+def test_silence_is_settled_where_no_recognizer_will_come_back(trouble: str) -> None:
     call = Call(trouble)
     call.say(1, 3)
     (ask,) = call.asks()
@@ -217,7 +217,7 @@ def test_what_fails_is_asked_for_once_more_a_second_later_and_then_given_up() ->
     assert call.asks(now=60.0) == []
 
 
-def test_an_answer_that_the_recogniser_has_as_well_is_withdrawn_and_asked_for_in_the_next_trouble() -> None:
+def test_an_answer_that_the_recognizer_has_as_well_is_withdrawn_and_asked_for_in_the_next_trouble() -> None:
     call = Call("outage")
     call.say(1, 3)
     (ask,) = call.asks()
@@ -298,7 +298,7 @@ def test_silence_in_a_piece_is_settled_because_it_would_be_lost() -> None:
     assert call.take() == [(0.0, 24.75, "")]
 
 
-def test_a_piece_without_an_answer_stays_the_recognisers_as_long_as_it_is_kept() -> None:
+def test_a_piece_without_an_answer_stays_the_recognizers_as_long_as_it_is_kept() -> None:
     call = Call("outage")
     (piece,) = call.asks(now=71)
     call.rule.failed(piece.number, now=72)
@@ -336,7 +336,7 @@ def test_an_utterance_longer_than_the_bound_is_heard_in_pieces_and_its_end_alone
     assert (last.start, last.end) == (int(18.75 * S), 25 * S)
 
 
-def test_without_a_recogniser_silence_need_not_be_kept() -> None:
+def test_without_a_recognizer_silence_need_not_be_kept() -> None:
     call = Call("off")
     assert call.rule.unneeded_before(60 * S) == 56 * S - 800
     call.note(True, 50, call_end_s=50.3)

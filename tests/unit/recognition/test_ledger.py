@@ -1,4 +1,4 @@
-"""Each word in exactly one utterance, each utterance committed in time: against random calls and recognisers."""
+"""Each word in exactly one utterance, each utterance committed in time: against random calls and recognizers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Observer:
         return texts
 
     def check_order_of_events(self) -> None:
-        """What holds for every call, whatever the recogniser does."""
+        """What holds for every call, whatever the recognizer does."""
         began: list[int] = []
         committed: dict[int, str] = {}
         partials: dict[int, list[str]] = defaultdict(list)
@@ -137,7 +137,7 @@ class Spoken:
 
 @dataclass
 class Script:
-    """One call: what is said, and what the recogniser makes of it."""
+    """One call: what is said, and what the recognizer makes of it."""
 
     spoken: list[Spoken]
     finals: list[tuple[float, RecognitionEvent]]
@@ -256,7 +256,7 @@ def scripts(draw: st.DrawFn, *, word_times: bool, steady: bool, may_be_missed: b
     finals = cut_into_finals(draw, spoken, word_times=word_times, orderly=steady)
     over_s = max(finals[-1][0], spoken[-1].end_s + 0.5)
     interims = tell_interims(draw, words, finals, over_s=over_s, steady=steady)
-    # In the end the recogniser has put right what was wrong: nothing is un-finalised.
+    # In the end the recognizer has put right what was wrong: nothing is un-finalised.
     interims.append((over_s + 0.01, interim("", over_s)))
     return Script(spoken, finals, interims, over_s + 0.01)
 
@@ -455,7 +455,7 @@ def test_a_waiting_partial_does_not_go_to_the_next_utterance() -> None:
 
 
 def test_what_was_heard_before_the_onset_of_speech_is_not_lost_to_the_utterance() -> None:
-    """A recogniser may be faster than the endpointer: its interim comes before ``begin``."""
+    """A recognizer may be faster than the endpointer: its interim comes before ``begin``."""
     observer = Observer()
     observer.begin(1.0, 0.7)
     observer.receive(2.0, final("one", 1.95))
@@ -470,7 +470,7 @@ def test_what_was_heard_before_the_onset_of_speech_is_not_lost_to_the_utterance(
 
 
 def test_a_late_word_that_comes_in_the_hangover_stays_with_its_utterance() -> None:
-    """A recogniser is behind by some 100 ms; what it says before the next voice is about the voice before."""
+    """A recognizer is behind by some 100 ms; what it says before the next voice is about the voice before."""
     observer = Observer()
     observer.begin(1.0, 0.7)
     observer.receive(1.9, interim("one", 1.9))
@@ -521,7 +521,7 @@ def test_a_final_takes_nothing_from_an_utterance_that_it_does_not_reach() -> Non
     assert observer.of("utterance_end") == [(1, "yes"), (2, "yes")]
 
 
-def test_what_the_recogniser_hears_after_a_covering_final_is_not_committed_to_the_utterance() -> None:
+def test_what_the_recognizer_hears_after_a_covering_final_is_not_committed_to_the_utterance() -> None:
     observer = Observer()
     observer.begin(1.0, 0.7)
     observer.receive(2.3, final("one", 2.05))
@@ -547,7 +547,7 @@ def test_a_final_does_not_make_the_onset_be_forgotten() -> None:
     assert observer.of("utterance_end") == [(1, "one two three four"), (2, "five")]
 
 
-def test_nothing_was_recognised() -> None:
+def test_nothing_was_recognized() -> None:
     observer = Observer()
     observer.begin(1.0, 0.7)
     observer.end(2.5, 2.0)

@@ -1,4 +1,4 @@
-"""A recogniser and a fallback that sessions begin with before they are there."""
+"""A recognizer and a fallback that sessions begin with before they are there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def future() -> asyncio.Future[Recognizer]:
     return asyncio.get_running_loop().create_future()
 
 
-async def test_a_stream_begins_when_the_recogniser_is_there() -> None:
+async def test_a_stream_begins_when_the_recognizer_is_there() -> None:
     making, listener, made = future(), Listener(), ScriptedRecognizer()
     pending = PendingRecognizer(making, "google")
     stream = pending.open(CONFIG, listener)
@@ -76,7 +76,7 @@ async def test_a_stream_that_was_given_up_meanwhile_never_begins() -> None:
     assert made.streams == []
 
 
-async def test_a_stream_that_is_given_up_just_when_the_recogniser_comes_never_begins() -> None:
+async def test_a_stream_that_is_given_up_just_when_the_recognizer_comes_never_begins() -> None:
     making, listener, made = future(), Listener(), ScriptedRecognizer()
     stream = PendingRecognizer(making, "google").open(CONFIG, listener)
     making.set_result(made)
@@ -90,7 +90,7 @@ async def test_a_stream_that_is_given_up_just_when_the_recogniser_comes_never_be
 @pytest.mark.parametrize(
     ("error", "message"), [(UsageError("no credentials"), "no credentials"), (OSError("no"), "OSError: no")]
 )
-async def test_a_stream_ends_with_what_is_wrong_with_the_recogniser(error: Exception, message: str) -> None:
+async def test_a_stream_ends_with_what_is_wrong_with_the_recognizer(error: Exception, message: str) -> None:
     making, listener = future(), Listener()
     PendingRecognizer(making, "google").open(CONFIG, listener)
     making.set_exception(error)

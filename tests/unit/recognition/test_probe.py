@@ -1,4 +1,4 @@
-"""Whether the recogniser answers."""
+"""Whether the recognizer answers."""
 
 from __future__ import annotations
 

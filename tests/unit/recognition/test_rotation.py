@@ -46,7 +46,7 @@ def test_a_pause_needs_a_second_of_quiet_and_hears_again_what_is_not_settled() -
     assert pause(rule, 50.0, final_s=2.5, end_s=50) is None
 
 
-def test_a_pause_needs_a_recogniser_that_has_had_all_audio_long_enough_to_tell() -> None:
+def test_a_pause_needs_a_recognizer_that_has_had_all_audio_long_enough_to_tell() -> None:
     rule = PauseRule()
     rule.note_speech(False, 40_000, now=5.0)
     assert pause(rule, 30.0, final_s=2, end_s=30, abreast=None) is None

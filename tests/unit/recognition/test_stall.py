@@ -1,4 +1,4 @@
-"""When a recogniser that says nothing is given up."""
+"""When a recognizer that says nothing is given up."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_speech_adds_up_over_utterances_and_silence_does_not() -> None:
         assert (lack(rule, second + 9.0) is not None) == (second == 30)
 
 
-def test_a_recogniser_that_has_not_had_the_speech_cannot_have_words_for_it() -> None:
+def test_a_recognizer_that_has_not_had_the_speech_cannot_have_words_for_it() -> None:
     rule = WordlessRule()
     rule.note_speech(True, 0, now=0.0)
     assert lack(rule, 100.0, None) is None

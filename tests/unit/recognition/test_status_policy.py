@@ -55,7 +55,7 @@ def test_only_what_cannot_get_better_ends_recognition() -> None:
     assert final == {"INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"}
 
 
-def test_a_token_that_cannot_be_had_is_no_fault_of_the_network_to_the_recogniser() -> None:
+def test_a_token_that_cannot_be_had_is_no_fault_of_the_network_to_the_recognizer() -> None:
     for words in (
         "no access token within 10 s: oauth2.googleapis.com/token: HTTP 502",
         "the access token was not accepted: x",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastcall.audio.replay_buffer import AudioHistory
+from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.recognition.hypothesis import Hypothesis
 from fastcall.recognition.stall import STALL_S
 from fastcall.recognition.stream_health import PROVEN_S, StreamHealth
@@ -28,9 +28,9 @@ class Leg:
 
 
 def health(call_s: float, *, spoke_from_s: float | None = None) -> Any:
-    history = AudioHistory(sample_bytes=1, limit_samples=100 * S)
-    history.append_silence(int(call_s * S))
-    made = StreamHealth(Hypothesis(), history)
+    replay_buffer = ReplayBuffer(sample_bytes=1, limit_samples=100 * S)
+    replay_buffer.append_silence(int(call_s * S))
+    made = StreamHealth(Hypothesis(), replay_buffer)
     made.note_speech(False, 0, now=0.0)
     if spoke_from_s is not None:
         made.note_speech(True, int(spoke_from_s * S), now=spoke_from_s)
@@ -38,7 +38,7 @@ def health(call_s: float, *, spoke_from_s: float | None = None) -> Any:
 
 
 def test_a_stream_that_takes_nothing() -> None:
-    assert health(5).trouble_with(Leg(stuck=True), now=5.0) == "the recogniser takes no audio"
+    assert health(5).trouble_with(Leg(stuck=True), now=5.0) == "the recognizer takes no audio"
     assert health(5).trouble_with(Leg(), now=5.0) == ""
 
 
@@ -61,7 +61,7 @@ def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -
 
 
 @pytest.mark.parametrize(
-    ("leg", "spoke_from_s", "now", "is_proven"),
+    ("provider_stream", "spoke_from_s", "now", "is_proven"),
     [
         (Leg(has_answered=True), None, 0.1, True),
         (Leg(), None, PROVEN_S + 0.1, True),
@@ -70,5 +70,7 @@ def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -
         (Leg(abreast_since=None), None, 9.0, False),
     ],
 )
-def test_a_stream_that_has_worked(leg: Leg, spoke_from_s: float | None, now: float, is_proven: bool) -> None:
-    assert health(9, spoke_from_s=spoke_from_s).is_proven(leg, now=now) is is_proven
+def test_a_stream_that_has_worked(
+    provider_stream: Leg, spoke_from_s: float | None, now: float, is_proven: bool
+) -> None:
+    assert health(9, spoke_from_s=spoke_from_s).is_proven(provider_stream, now=now) is is_proven

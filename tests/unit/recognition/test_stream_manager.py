@@ -134,7 +134,7 @@ async def test_a_silent_call_is_rotated_too_and_kept_alive() -> None:
 
 
 @in_virtual_time
-async def test_nothing_is_forgotten_before_the_recogniser_had_time_to_tell_of_it() -> None:
+async def test_nothing_is_forgotten_before_the_recognizer_had_time_to_tell_of_it() -> None:
     call = Call()
     call.session.note_speech(True, 0)
     await call.go_on(3)

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.recognition.time_map import StreamMap
+from fastcall.recognition.time_map import TimeMap
 
 PIECES = st.lists(
     st.tuples(st.sampled_from(["audio", "keepalive", "skip", "back"]), st.integers(1, 50)), min_size=1, max_size=20
 )
 
 
-def build(pieces: list[tuple[str, int]]) -> tuple[StreamMap, list[int]]:
+def build(pieces: list[tuple[str, int]]) -> tuple[TimeMap, list[int]]:
     """The map, and for each stream sample the call time of its end."""
-    made, twin, cursor = StreamMap(), [], 0
+    made, twin, cursor = TimeMap(), [], 0
     for kind, samples in pieces:
         if kind == "audio":
             made.add_audio(cursor, samples)
@@ -48,7 +48,7 @@ def test_forgetting_changes_nothing_after_it(pieces: list[tuple[str, int]], poin
 
 @given(PIECES)
 def test_each_word_of_one_piece_maps_to_where_it_was_said(pieces: list[tuple[str, int]]) -> None:
-    made, cursor, said = StreamMap(), 0, []
+    made, cursor, said = TimeMap(), 0, []
     for kind, samples in pieces:
         if kind == "audio":
             said.append(((made.length_samples, made.length_samples + samples), (cursor, cursor + samples)))
@@ -63,7 +63,7 @@ def test_each_word_of_one_piece_maps_to_where_it_was_said(pieces: list[tuple[str
 
 @pytest.mark.parametrize(("start", "end"), [(1000, 2000), (900, 2000), (1100, 1900), (1000, 2100), (900, 1200)])
 def test_rounding_takes_no_word_across_a_seam(start: int, end: int) -> None:
-    made = StreamMap()
+    made = TimeMap()
     made.add_audio(0, 1000)
     made.add_audio(50_000, 1000)  # what was between them had to be forgotten
     made.add_audio(90_000, 1000)
@@ -72,7 +72,7 @@ def test_rounding_takes_no_word_across_a_seam(start: int, end: int) -> None:
 
 
 def test_points_outside_are_clamped() -> None:
-    made = StreamMap()
+    made = TimeMap()
     assert made.to_call(5) == 0
     assert made.span_to_call(5, 9) == (0, 0)
     made.add_audio(100, 10)
@@ -81,7 +81,7 @@ def test_points_outside_are_clamped() -> None:
 
 
 def test_adjoining_audio_is_one_piece_however_long() -> None:
-    made = StreamMap()
+    made = TimeMap()
     for index in range(1000):
         made.add_audio(index * 10, 10)
     assert made.pieces == 1

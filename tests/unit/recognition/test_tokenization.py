@@ -65,7 +65,7 @@ def test_texts_that_follow_each_other_have_a_space_between_them_where_their_scri
         ("你好", ["x", "y"], ["你", "好"]),
     ],
 )
-def test_tokens_by_the_recognisers_words(text: str, words: list[str], given_: list[str]) -> None:
+def test_tokens_by_the_recognizers_words(text: str, words: list[str], given_: list[str]) -> None:
     assert [joined(tokens) for tokens in tokens_by_word(text, words)] == given_
 
 

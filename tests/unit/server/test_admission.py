@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastcall.events import CallStarted
-from fastcall.server.admission import DEAD_AFTER_S, RESERVED_S, CallGate, Refusal
+from fastcall.server.admission import DEAD_AFTER_S, RESERVED_S, CallAdmission, Refusal
 from fastcall.twilio.stream_key import STREAM, StreamKey
 from fastcall.twilio.stream_tokens import PARAMETER, TICKET, StreamTokens, console_tickets
 
@@ -31,7 +31,7 @@ def reason(refusal: Refusal | None) -> str | None:
 
 
 def test_a_second_socket_of_a_living_call_is_refused_and_the_first_is_left_alone() -> None:
-    gate, first, second = CallGate(max_calls=9), Holder(), Holder()
+    gate, first, second = CallAdmission(max_calls=9), Holder(), Holder()
     assert gate.enter(call(1), first, now=0, unix_now=0) is None
     refusal = gate.enter(call(1), second, now=0, unix_now=0)
     assert refusal is not None
@@ -41,7 +41,7 @@ def test_a_second_socket_of_a_living_call_is_refused_and_the_first_is_left_alone
 
 
 def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
-    gate, first, second = CallGate(max_calls=1), Holder(), Holder()
+    gate, first, second = CallAdmission(max_calls=1), Holder(), Holder()
     assert gate.enter(call(1), first, now=0, unix_now=0) is None
     first.silence_s = DEAD_AFTER_S
     assert gate.enter(call(1), second, now=0, unix_now=0) is None
@@ -54,7 +54,7 @@ def test_a_socket_that_is_dead_gives_its_call_to_the_next() -> None:
 
 def test_who_has_a_call_may_enter_it_again_by_another_stream_if_that_has_a_token_of_its_own() -> None:
     tokens = StreamTokens(SECRET)
-    gate, holder = CallGate(max_calls=1, tokens=tokens), Holder()
+    gate, holder = CallAdmission(max_calls=1, tokens=tokens), Holder()
     first, second = (call(1, **{PARAMETER: tokens.mint("CA1", now=1000, nonce=each * 32)}) for each in "01")
     assert gate.enter(first, holder, now=0, unix_now=1000) is None
     assert gate.holder(StreamKey("CA1")) is holder
@@ -69,7 +69,7 @@ BOTH = CallStarted("MZ3", "CA1", "AC", ("inbound", "outbound"))
 
 
 def test_each_stream_of_a_call_has_a_place() -> None:
-    gate, holders = CallGate(max_calls=3), [Holder() for _ in range(3)]
+    gate, holders = CallAdmission(max_calls=3), [Holder() for _ in range(3)]
     for start, holder in zip((MAIN, FORK, BOTH), holders, strict=True):
         assert gate.enter(start, holder, now=0, unix_now=0) is None
     keys = [StreamKey.of(start) for start in (MAIN, FORK, BOTH)]
@@ -85,7 +85,7 @@ def test_each_stream_of_a_call_has_a_place() -> None:
 
 
 def test_only_the_dead_socket_of_the_same_stream_is_replaced() -> None:
-    gate, main, fork = CallGate(max_calls=9), Holder(), Holder()
+    gate, main, fork = CallAdmission(max_calls=9), Holder(), Holder()
     for start, holder in ((MAIN, main), (FORK, fork)):
         assert gate.enter(start, holder, now=0, unix_now=0) is None
         holder.silence_s = DEAD_AFTER_S
@@ -94,14 +94,14 @@ def test_only_the_dead_socket_of_the_same_stream_is_replaced() -> None:
 
 
 def test_the_stream_of_a_call_that_came_back_is_the_newer_one() -> None:
-    gate, holder = CallGate(max_calls=9), Holder()
+    gate, holder = CallAdmission(max_calls=9), Holder()
     for stream_sid in ("MZ1", "MZ2"):
         assert gate.enter(CallStarted(stream_sid, "CA1", "AC"), holder, now=0, unix_now=0) is None
     assert gate.streams == ((StreamKey("CA1"), "MZ2"),)
 
 
 def test_a_fork_does_not_use_up_the_place_that_was_promised_to_its_call() -> None:
-    gate = CallGate(max_calls=1)
+    gate = CallAdmission(max_calls=1)
     assert gate.reserve("CA1", now=0)
     assert reason(gate.enter(FORK, Holder(), now=0, unix_now=0)) == "no_capacity"
     assert gate.enter(MAIN, Holder(), now=0, unix_now=0) is None
@@ -109,7 +109,7 @@ def test_a_fork_does_not_use_up_the_place_that_was_promised_to_its_call() -> Non
 
 def test_two_streams_of_a_call_have_a_token_each() -> None:
     tokens = StreamTokens(SECRET)
-    gate = CallGate(max_calls=9, tokens=tokens)
+    gate = CallAdmission(max_calls=9, tokens=tokens)
     first, second = (tokens.mint("CA1", now=0, nonce=each * 32) for each in "01")
     for token, why in ((first, None), (first, "token_used"), (second, None)):
         parameters = {PARAMETER: token, **({STREAM: "monitor"} if gate.live else {})}
@@ -119,7 +119,7 @@ def test_two_streams_of_a_call_have_a_token_each() -> None:
 
 
 def test_the_last_place_is_the_last() -> None:
-    gate, holder = CallGate(max_calls=2), Holder()
+    gate, holder = CallAdmission(max_calls=2), Holder()
     assert [reason(gate.enter(call(n), holder, now=0, unix_now=0)) for n in range(3)] == [None, None, "no_capacity"]
     gate.leave(StreamKey("CA0"), holder)
     assert gate.may_come(now=0)
@@ -127,21 +127,21 @@ def test_the_last_place_is_the_last() -> None:
 
 
 def test_a_reserved_place_is_kept_for_its_call_and_for_a_while() -> None:
-    gate = CallGate(max_calls=1)
+    gate = CallAdmission(max_calls=1)
     assert gate.reserve("CA1", now=0)
     assert gate.reserve("CA1", now=1)
     assert not gate.reserve("CA2", now=1)
     assert reason(gate.enter(call(2), Holder(), now=1, unix_now=1)) == "no_capacity"
     assert gate.enter(call(1), Holder(), now=1, unix_now=1) is None
     assert not gate.reserve("CA2", now=1)
-    gate = CallGate(max_calls=1)
+    gate = CallAdmission(max_calls=1)
     assert gate.reserve("CA1", now=0)
     assert not gate.reserve("CA3", now=RESERVED_S - 1)
     assert gate.reserve("CA2", now=RESERVED_S + 1)
 
 
 def test_it_is_not_ready_before_it_is_full() -> None:
-    gate = CallGate(max_calls=100)
+    gate = CallAdmission(max_calls=100)
     for number in range(96):
         assert gate.is_ready(now=0) is (number < 95)
         assert gate.reserve(f"CA{number}", now=0)
@@ -149,7 +149,7 @@ def test_it_is_not_ready_before_it_is_full() -> None:
 
 
 def test_where_tokens_are_needed_one_call_has_one() -> None:
-    gate = CallGate(max_calls=9, tokens=StreamTokens(SECRET))
+    gate = CallAdmission(max_calls=9, tokens=StreamTokens(SECRET))
     token = StreamTokens(SECRET).mint("CA1", now=0, nonce="0" * 32)
     assert reason(gate.enter(call(1), Holder(), now=1, unix_now=1)) == "token_missing"
     assert reason(gate.enter(call(2, **{PARAMETER: token}), Holder(), now=1, unix_now=1)) == "token_forged"
@@ -161,7 +161,7 @@ def test_where_tokens_are_needed_one_call_has_one() -> None:
 
 
 def test_while_draining_only_calls_with_a_place_come() -> None:
-    gate = CallGate(max_calls=9)
+    gate = CallAdmission(max_calls=9)
     assert gate.reserve("CA1", now=0)
     gate.take_no_more()
     assert not gate.is_ready(now=0)
@@ -175,7 +175,7 @@ def test_while_draining_only_calls_with_a_place_come() -> None:
 def test_a_ticket_of_the_console_replaces_a_token_and_passes_once() -> None:
     tickets = console_tickets(SECRET, None)
     assert tickets is not None
-    gate = CallGate(max_calls=9, tokens=StreamTokens(SECRET), tickets=tickets)
+    gate = CallAdmission(max_calls=9, tokens=StreamTokens(SECRET), tickets=tickets)
     ticket = tickets.mint("CA1", now=0, nonce="0" * 32)
     assert reason(gate.enter(call(2, **{TICKET: ticket}), Holder(), now=0, unix_now=0)) == "token_forged"
     holder = Holder()
@@ -185,11 +185,11 @@ def test_a_ticket_of_the_console_replaces_a_token_and_passes_once() -> None:
     assert reason(gate.enter(call(1, **{TICKET: ticket}), holder, now=0, unix_now=0)) == "token_used"
     # The token is still asked of all others, and where nothing is asked a ticket is a parameter as any other.
     assert reason(gate.enter(call(1), holder, now=0, unix_now=0)) == "token_missing"
-    assert CallGate(max_calls=9).enter(call(1, **{TICKET: "x"}), holder, now=0, unix_now=0) is None
+    assert CallAdmission(max_calls=9).enter(call(1, **{TICKET: "x"}), holder, now=0, unix_now=0) is None
 
 
 def test_tokens_expire_by_the_wall_clock_and_places_do_not() -> None:
-    gate = CallGate(max_calls=1, tokens=StreamTokens(SECRET))
+    gate = CallAdmission(max_calls=1, tokens=StreamTokens(SECRET))
     token = StreamTokens(SECRET).mint("CA1", now=1e9, nonce="0" * 32)
     assert gate.reserve("CA2", now=5)
     refusal = gate.enter(call(1, **{PARAMETER: token}), Holder(), now=5 + RESERVED_S, unix_now=2e9)

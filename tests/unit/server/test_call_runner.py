@@ -32,7 +32,7 @@ class Socket:
         self.closed.append((code, reason))
 
 
-class Ear:
+class VadFramer:
     """Voice is what is not silence."""
 
     def __init__(self) -> None:
@@ -47,13 +47,13 @@ class Ear:
 class Stage:
     def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
-        self.messages, self.ear = CallerMessages(CallIds("CA1", "MZ1"), 155), Ear()
+        self.messages, self.vad_framer = CallerMessages(CallIds("CA1", "MZ1"), 155), VadFramer()
         self.runner = CallRunner(
             self.socket,
             settings=settings or Settings(),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=self.ear,
+            voice=self.vad_framer,
             sink=self.take,
             handler=handler,
         )
@@ -105,7 +105,7 @@ async def test_a_call_from_start_to_end() -> None:
     assert stage.recognizer.streams[0].samples == 17600
 
 
-async def test_a_gap_in_the_timestamps_is_silence_for_recogniser_and_ear() -> None:
+async def test_a_gap_in_the_timestamps_is_silence_for_recognizer_and_vad_framer() -> None:
     stage = Stage()
     stage.start()
     stage.say(SILENCE[:1600])
@@ -122,15 +122,15 @@ async def test_a_long_gap_costs_a_few_frames_and_ends_the_utterance(gap_s: int) 
     stage = Stage()
     stage.start()
     stage.say(SILENCE[:1600] + VOICE)
-    before = stage.ear.asked
+    before = stage.vad_framer.asked
     stage.frame += 50 * gap_s
     stage.say(VOICE[:1600])
-    assert stage.ear.asked == before + 25 + 10
+    assert stage.vad_framer.asked == before + 25 + 10
     begins = [event.start_sample for event in stage.events if event.event == "utterance_begin"]
     assert begins == [0, pytest.approx(1600 + len(VOICE) + 8000 * gap_s - 2400, abs=80)]
 
 
-async def test_frames_of_any_size_reach_the_ear_in_20_ms() -> None:
+async def test_frames_of_any_size_reach_the_vad_framer_in_20_ms() -> None:
     stage = Stage()
     stage.start()
     data = SILENCE[:1600] + VOICE[:4000]

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from fastcall.metrics import Metrics
-from fastcall.server.loop_monitor import WINDOW, LoopWatch
+from fastcall.server.loop_monitor import WINDOW, LoopMonitor
 
 
 async def looks(metrics: Metrics, *, count: int, max_lag_s: float, hold_s: float = 0.0) -> tuple[bool, bool]:
@@ -27,7 +27,7 @@ async def looks(metrics: Metrics, *, count: int, max_lag_s: float, hold_s: float
         while time.monotonic() < until:
             pass
 
-    watch = LoopWatch(metrics, max_lag_s=max_lag_s, on_look=look)
+    watch = LoopMonitor(metrics, max_lag_s=max_lag_s, on_look=look)
     async with asyncio.timeout(60):
         await done.wait()
     verdict = watch.is_strained, watch.is_saturated
@@ -59,7 +59,7 @@ async def test_it_looks_again_though_who_is_told_raises() -> None:
         else:
             raise RuntimeError("cannot look")
 
-    watch = LoopWatch(Metrics(), max_lag_s=1.0, on_look=look)
+    watch = LoopMonitor(Metrics(), max_lag_s=1.0, on_look=look)
     async with asyncio.timeout(60):
         await again.wait()
     watch.stop()

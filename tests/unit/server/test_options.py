@@ -1,4 +1,4 @@
-"""What the command line and the environment say: which recogniser, which handler, what cannot work."""
+"""What the command line and the environment say: which recognizer, which handler, what cannot work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import talkers
 from fastcall.audio.wav import write_wav
 from fastcall.errors import UsageError
-from fastcall.server.options import ServeOptions, choose_recogniser, load_handler, load_prompt, tell_where
+from fastcall.server.options import ServeOptions, choose_recognizer, load_handler, load_prompt, tell_where
 from fastcall.settings import Settings
 
 
@@ -52,7 +52,7 @@ def test_the_flag_then_the_emulator_then_google_then_the_embedded(
 ) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)  # what google-auth looks at itself
-    assert choose_recogniser(Settings.from_environ(environ), ServeOptions(**options)) == choice  # type: ignore[arg-type]
+    assert choose_recognizer(Settings.from_environ(environ), ServeOptions(**options)) == choice  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_choice_that_cannot_work_says_what_to_set(
     environ: dict[str, str], options: dict[str, str], what: str
 ) -> None:
     with pytest.raises(UsageError, match=what):
-        choose_recogniser(Settings.from_environ(environ), ServeOptions(**options))  # type: ignore[arg-type]
+        choose_recognizer(Settings.from_environ(environ), ServeOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["talkers", "no_such_module:x", "json:no_such", "talkers:two_arguments", ":x"])
@@ -91,7 +91,7 @@ def test_the_log_tells_of_the_console_where_it_can_be_seen(
     environ: dict[str, str], options: dict[str, str], page: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    tell_where(Settings.from_environ(environ), ServeOptions(**options), 8080, "a recogniser")  # type: ignore[arg-type]
+    tell_where(Settings.from_environ(environ), ServeOptions(**options), 8080, "a recognizer")  # type: ignore[arg-type]
     told = [record.getMessage() for record in caplog.records if "/console" in record.getMessage()]
     assert [line.rpartition(" ")[2] for line in told] == ([page] if page else [])
 

@@ -1,4 +1,5 @@
-"""With the hot lane and without: the same events, bytes, counters, warnings and closes, whatever comes and however cut.
+"""With the fast path and without: the same events, bytes, counters, warnings and closes, whatever comes and however
+cut.
 
 ``FASTCALL_FUZZ_FRAMES`` says how many mutated frames are tried; with more than a few thousand, every cut of everything
 is tried as well.
@@ -140,7 +141,7 @@ CORPUS: dict[str, bytes] = {
     "1023 bytes": b" " * (1023 - len(ORDINARY)) + ORDINARY,
     "1024 bytes": b" " * (1024 - len(ORDINARY)) + ORDINARY,
 }  # fmt: skip
-# What the lane is there for, or may as well take.
+# What the fast path is there for, or may as well take.
 BY_LANE = {
     "ordinary", "spaces", "indented", "space around", "a stream that is not named", "one sample", "half a frame",
     "a sample more", "10 ms late", "40 ms late", "one short of two frames", "1023 bytes",
@@ -221,7 +222,8 @@ async def test_whole(name: str) -> None:
     pair = Pair()
     await play(pair, PLACES[name])
     if name in CORPUS:
-        # The prelude is the slow way's, which opens the lane; the frame before, and those after, unless it closes.
+        # The prelude is the slow path's, which opens the fast path; the frame before, and those after, unless it
+        # closes.
         alone = Pair()
         alone.receive(prelude(1), frame(media(AT_MS - 20, speech(1))), PLACES[name])
         assert alone.hot.by_lane == (2 if name in BY_LANE else 1)
@@ -304,7 +306,7 @@ async def test_media_before_start_and_after_stop() -> None:
 
 @in_virtual_time
 async def test_an_hour_of_a_call_in_a_minute() -> None:
-    """Utterances begin and end, batches go out, and the recogniser that takes nothing lets the track run over."""
+    """Utterances begin and end, batches go out, and the recognizer that takes nothing lets the track run over."""
     pair, random = Pair(), Random(11)
     pair.receive(prelude(2))
     at_ms = AT_MS
@@ -333,12 +335,12 @@ async def test_a_track_that_is_full_is_the_slow_ways() -> None:
     pair = Pair()
     pair.receive(prelude(2))
     for side in (pair.hot, pair.plain):
-        intake = side.runner._session.intake
+        audio_input = side.runner._session.audio_input
         side.runner._session.pump = lambda: None  # type: ignore[method-assign]
         if side.runner._lane is not None:  # what it has counted is charged
             side.runner._close_lane()
         side.runner._open_lane(SID, side.runner._session)
-        intake.feed_silence(intake.limit_samples - intake.waiting_samples - 250)
+        audio_input.feed_silence(audio_input.limit_samples - audio_input.waiting_samples - 250)
     pair.receive(frame(b"{}"))
     pair.receive(*(frame(media(AT_MS + 20 * index, speech(index))) for index in range(3)))
     assert pair.hot.by_lane == 1
@@ -369,7 +371,7 @@ async def test_both_ways_know_since_when_there_is_no_audio(codes: bytes) -> None
 @pytest.mark.parametrize("others", [0.0, 0.01, 0.5])
 @in_virtual_time
 async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
-    """Messages of every kind count, those of the lane too, and time counts: a pause allows more."""
+    """Messages of every kind count, those of the fast path too, and time counts: a pause allows more."""
     pair, random, at_ms, sent = Pair(), Random(3), AT_MS, 0
     pair.receive(prelude(2))
     while not pair.plain.connection._closing:
@@ -447,7 +449,7 @@ HEAD = len(TRAP) - 2 * len(PLAIN_LENGTH)
 )
 @in_virtual_time
 async def test_what_is_sent_before_the_handshake_is_done_waits_for_it(reads: list[bytes], is_early: bool) -> None:
-    """Frames that come behind the request begin where it ends, for the lane too."""
+    """Frames that come behind the request begin where it ends, for the fast path too."""
     pair = await Pair.opened(*reads)
     if not is_early:
         pair.receive(prelude(2), TRAP[:HEAD])

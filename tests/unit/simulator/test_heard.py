@@ -1,4 +1,4 @@
-"""Whether words were recognised, from the transcript stream."""
+"""Whether words were recognized, from the transcript stream."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SPOKE, ENDED = ("utterance_begin", None), ("call_ended", None)
 @pytest.mark.parametrize("event", ["partial", "final", "utterance_end", "amended"])
 def test_words(event: str) -> None:
     report = judged(SPOKE, (event, "hello"))
-    assert (report.recognised, report.ok) == (True, True)
+    assert (report.recognized, report.ok) == (True, True)
 
 
 def test_no_words_where_somebody_spoke() -> None:
     report = judged(SPOKE, ("utterance_end", ""), ENDED)
-    assert (report.recognised, report.ok) == (False, False)
-    assert judged(ENDED, words_were_said=True).recognised is False
+    assert (report.recognized, report.ok) == (False, False)
+    assert judged(ENDED, words_were_said=True).recognized is False
     assert "(NOT_FOUND: gone)" in (judged(SPOKE, ("session_failed", "NOT_FOUND: gone"), ENDED).error or "")
 
 
 def test_what_is_not_known_is_no_failure() -> None:
     """Silence, and a call whose end was not told of."""
     for report in (judged(ENDED), judged(SPOKE), judged()):
-        assert (report.recognised, report.ok) == (None, True)
+        assert (report.recognized, report.ok) == (None, True)

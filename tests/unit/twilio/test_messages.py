@@ -1,4 +1,4 @@
-"""The wire grammar: every message whole, cut anywhere, with more behind it; the fast way against the slow."""
+"""The wire grammar: every message whole, cut anywhere, with more behind it; the fast path against the slow."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_model_is_loaded_and_decodes(tiny: str) -> None:
     assert engine.recognize(NOISE, "iw") == text  # deterministic, and the same language
 
 
-def test_silence_is_not_recognised_at_all(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_not_recognized_at_all(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(EngineOptions(tiny, threads=1))
     asked: list[int] = []
     transcribe = engine._model.transcribe

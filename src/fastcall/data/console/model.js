@@ -98,7 +98,7 @@ export class Model {
     this.onchange(call, event);
   }
 
-  /** A batch of audio went to the recogniser. */
+  /** A batch of audio went to the recognizer. */
   takeBatch(event, now = Date.now()) {
     const call = this.streams.get(event.stream_sid);
     if (!call || event.event !== "batch") return;
@@ -235,10 +235,10 @@ const TAKERS = {
     note(call, event, at, "rotation", `The session goes on in another stream (${event.text})`);
   },
   session_failed(call, event, at) {
-    note(call, event, at, "failure", `The recogniser fails: ${event.text ?? "no reason given"}`);
+    note(call, event, at, "failure", `The recognizer fails: ${event.text ?? "no reason given"}`);
   },
   no_words(call, event, at) {
-    note(call, event, at, "failure", "Speech is heard, and the recogniser returns no words");
+    note(call, event, at, "failure", "Speech is heard, and the recognizer returns no words");
   },
   utterance_begin(call, event) {
     call.speaking = utteranceOf(call, event);
@@ -249,7 +249,7 @@ const TAKERS = {
     call.snippet = utterance.text;
   },
   final(call, event) {
-    // The recogniser's own; what counts for the utterance comes with its end, or as an amendment.
+    // The recognizer's own; what counts for the utterance comes with its end, or as an amendment.
     if (event.source) call.source = event.source;
   },
   utterance_end(call, event) {

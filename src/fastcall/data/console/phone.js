@@ -57,7 +57,7 @@ export class Phone {
 
   async _openAudio() {
     if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) throw new DOMException("", "InsecureContext");
-    // The answer must not come back as speech. What else browsers do to a voice takes words from the recogniser.
+    // The answer must not come back as speech. What else browsers do to a voice takes words from the recognizer.
     const audio = { echoCancellation: true, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
     this.microphone = await navigator.mediaDevices.getUserMedia({ audio });
     this.audio = new AudioContext({ latencyHint: "interactive" });

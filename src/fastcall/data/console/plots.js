@@ -20,11 +20,11 @@ const PLOTS = [
   },
   {
     id: "partial", title: "Partial", unit: "ms", ...latency("partial_latency_seconds", 0.95),
-    help: "From the newest recognised sound to its partial: median and 95th percentile of half a minute",
+    help: "From the newest recognized sound to its partial: median and 95th percentile of half a minute",
   },
   {
     id: "age", title: "Audio age", unit: "ms", limit: 10, ...latency("audio_age_seconds", 0.99),
-    help: "Age of the newest audio when it goes to the recogniser: median and 99th percentile of half a minute; at most 10 ms",
+    help: "Age of the newest audio when it goes to the recognizer: median and 99th percentile of half a minute; at most 10 ms",
   },
   {
     id: "lag", title: "Loop lag", unit: "ms",
@@ -38,7 +38,7 @@ const PLOTS = [
   { id: "calls", title: "Live calls", unit: "", isCount: true, of: (n) => n.gauge("calls_live"), help: "Calls that are live" },
   {
     id: "batches", title: "Batches", unit: "/s", of: (n) => n.rate("audio_age_seconds_count"),
-    help: "Requests with audio to the recogniser, a second",
+    help: "Requests with audio to the recognizer, a second",
   },
 ];
 

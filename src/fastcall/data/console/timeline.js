@@ -1,4 +1,4 @@
-// One call in time: who spoke when, which audio went to the recogniser when, what happened to its streams.
+// One call in time: who spoke when, which audio went to the recognizer when, what happened to its streams.
 import { clock, setText } from "./dom.js";
 
 const LANES = [

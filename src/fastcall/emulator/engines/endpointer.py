@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["FRAME_S", "PREROLL_FRAMES", "Change", "Endpointer"]
 
 FRAME_S: Final = 0.02
-PREROLL_FRAMES: Final = 15  # given to the recogniser from before the begin: soft onsets
+PREROLL_FRAMES: Final = 15  # given to the recognizer from before the begin: soft onsets
 _START_VOICED, _START_WINDOW = 3, 5
 _SETTLE_FRAMES: Final = 5  # a voice activity detector takes the first 100 ms of a stream for speech
 _MAX_VOICED_SHARE: Final = 0.1

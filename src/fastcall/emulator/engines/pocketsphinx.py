@@ -52,7 +52,7 @@ class _Pending:
 
 
 class PocketsphinxStream:
-    """The ear of one stream. Utterances of one stream are recognised one after the other, in order."""
+    """The ear of one stream. Utterances of one stream are recognized one after the other, in order."""
 
     def __init__(
         self, pool: Pool, config: StreamConfig, wish: dict[str, Any], options: Options,

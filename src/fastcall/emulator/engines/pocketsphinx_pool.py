@@ -28,9 +28,9 @@ log = logging.getLogger("fastcall.emulator")
 SLOTS: Final = 4
 """Utterances that one worker decodes at the same time."""
 MAX_WAITING: Final = 64
-BUSY: Final = "The emulator's recogniser is busy: too many utterances wait for it."
-DIED: Final = "The process that recognised this stream has ended."
-NO_WORKER: Final = "The emulator's recogniser cannot be started."
+BUSY: Final = "The emulator's recognizer is busy: too many utterances wait for it."
+DIED: Final = "The process that recognized this stream has ended."
+NO_WORKER: Final = "The emulator's recognizer cannot be started."
 _START_TIMEOUT_S: Final = 30.0
 RESTART_AFTER_S: Final = 1.0
 """Pause before another attempt, after a worker could not start."""

@@ -22,7 +22,7 @@ __all__ = ["TonesEngine", "TonesStream"]
 
 
 class TonesStream:
-    """One stream's recogniser and its endpointing. Costs microseconds a batch, so it runs on the loop."""
+    """One stream's recognizer and its endpointing. Costs microseconds a batch, so it runs on the loop."""
 
     def __init__(
         self,

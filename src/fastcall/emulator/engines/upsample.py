@@ -27,13 +27,13 @@ class Upsampler:
     _TAPS: Final = _taps()
 
     def __init__(self) -> None:
-        self._history = np.zeros(2 * _HALF - 1, dtype=np.float64)
+        self._replay_buffer = np.zeros(2 * _HALF - 1, dtype=np.float64)
 
     def process(self, pcm: NDArray[np.int16]) -> NDArray[np.int16]:
-        audio = np.concatenate([self._history, pcm.astype(np.float64)])
+        audio = np.concatenate([self._replay_buffer, pcm.astype(np.float64)])
         if not len(pcm):
             return np.zeros(0, dtype=np.int16)
-        self._history = audio[-(2 * _HALF - 1) :]
+        self._replay_buffer = audio[-(2 * _HALF - 1) :]
         out = np.empty(2 * len(pcm))
         out[0::2] = audio[_HALF - 1 : _HALF - 1 + len(pcm)]
         out[1::2] = np.convolve(audio, self._TAPS, mode="valid")

@@ -25,14 +25,14 @@ from fastcall.server.workers.fd_forwarder import Receiver, Sender, handover_pair
 from fastcall.server.workers.worker import LINE_LIMIT_BYTES
 from fastcall.twilio.stream_key import STREAM, StreamKey
 
-__all__ = ["CrewMember", "CrewOwner", "RemoteCall"]
+__all__ = ["RemoteCall", "WorkerHandle", "WorkerOwner"]
 
 log = logging.getLogger("fastcall")
 
 NUMBERS_TIMEOUT_S = 1.0
 # The worker's own bound for last words, and some.
 STOP_TIMEOUT_S = 15.0
-# A worker that starts brings a recogniser up, maybe a large model.
+# A worker that starts brings a recognizer up, maybe a large model.
 START_TIMEOUT_S = 60.0
 # Of the time after which a worker that does not answer is killed; it reports ten times a second.
 LATE_SHARE = 2 / 15
@@ -43,7 +43,7 @@ LAST_WORDS_S = 1.0
 MAX_CALLS_NAMED = 20
 
 
-class CrewOwner(Protocol):
+class WorkerOwner(Protocol):
     """The supervisor, as its workers' handles see it."""
 
     @property
@@ -78,7 +78,7 @@ class CrewOwner(Protocol):
     def publish_batch(self, call_sid: str, line: str) -> None:
         """A batch of a call that is watched."""
 
-    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+    def calls_elsewhere(self, worker: WorkerHandle) -> list[StreamKey]:
         """The calls that other workers have."""
 
     @property
@@ -96,7 +96,7 @@ class CrewOwner(Protocol):
 class RemoteCall:
     """A call in a worker. Fulfils ``CallHolder``."""
 
-    def __init__(self, worker: CrewMember, call: CallStarted) -> None:
+    def __init__(self, worker: WorkerHandle, call: CallStarted) -> None:
         self.worker = worker
         self.call = call
         self.key = StreamKey.of(call)
@@ -119,10 +119,10 @@ class RemoteCall:
             self.worker.say("revoke", key=self.key.words(), code=code, text=text)
 
 
-class CrewMember:
+class WorkerHandle:
     """One worker, over all its lives."""
 
-    def __init__(self, number: int, owner: CrewOwner) -> None:
+    def __init__(self, number: int, owner: WorkerOwner) -> None:
         self._number = number
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -145,7 +145,7 @@ class CrewMember:
         self.has_room = True
         self.is_strained = False
         self.fails = False
-        self.recogniser = ""
+        self.recognizer = ""
         self._task = self._loop.create_task(self._live())
 
     @property
@@ -345,7 +345,7 @@ class CrewMember:
         self.is_full = False
         self._heartbeat = self._new_heartbeat()
         self._is_late_told = False
-        self.recogniser = word["recogniser"]
+        self.recognizer = word["recognizer"]
         self.say("watch", call_sids=self._owner.watched)
         for key in self._owner.calls_elsewhere(self):
             self.say("elsewhere", key=key.words(), is_there=True)
@@ -430,15 +430,15 @@ class CrewMember:
             self._owner.publish(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 
 
-_HEARD: dict[str, Callable[[CrewMember, dict[str, Any]], None]] = {
-    "ready": CrewMember._ready,
-    "failed": CrewMember._failed,
-    "report": CrewMember._report,
-    "numbers": CrewMember._count,
-    "enter": CrewMember._enter,
-    "leave": CrewMember._leave,
-    "silent": CrewMember._silent,
-    "heard": CrewMember._heard,
-    "line": CrewMember._line,
-    "batch": CrewMember._batch,
+_HEARD: dict[str, Callable[[WorkerHandle, dict[str, Any]], None]] = {
+    "ready": WorkerHandle._ready,
+    "failed": WorkerHandle._failed,
+    "report": WorkerHandle._report,
+    "numbers": WorkerHandle._count,
+    "enter": WorkerHandle._enter,
+    "leave": WorkerHandle._leave,
+    "silent": WorkerHandle._silent,
+    "heard": WorkerHandle._heard,
+    "line": WorkerHandle._line,
+    "batch": WorkerHandle._batch,
 }

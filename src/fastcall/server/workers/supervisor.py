@@ -21,20 +21,20 @@ from fastcall.fallbacks import load_fallback
 from fastcall.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
 from fastcall.recognition.probe import Probe
 from fastcall.server.comeback import HOLD_S
-from fastcall.server.http_frontend import Door
-from fastcall.server.loop_monitor import LoopWatch
+from fastcall.server.http_frontend import HttpFrontend
+from fastcall.server.loop_monitor import LoopMonitor
 from fastcall.server.options import (
     ServeOptions,
     check_exposure,
     check_fallback,
-    choose_recogniser,
+    choose_recognizer,
     google_endpoint,
     load_handler,
     tell_where,
 )
 from fastcall.server.output import TranscriptFile
 from fastcall.server.workers.fd_forwarder import Upgrade, adopt, read_message
-from fastcall.server.workers.handle import CrewMember, RemoteCall
+from fastcall.server.workers.handle import RemoteCall, WorkerHandle
 from fastcall.settings import Settings
 from fastcall.twilio.stream_key import StreamKey
 
@@ -49,11 +49,11 @@ class Supervisor:
     """Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``. A ``CallPool`` by its workers."""
 
     def __init__(self, settings: Settings, options: ServeOptions) -> None:
-        kind, endpoint = choose_recogniser(settings, options)
+        kind, endpoint = choose_recognizer(settings, options)
         check_exposure(settings, options)
         check_fallback(settings, options)
         if kind == "embedded":
-            raise UsageError("the embedded recogniser is for one process: leave --workers at 1, or set another up")
+            raise UsageError("the embedded recognizer is for one process: leave --workers at 1, or set another up")
         if options.tls_cert:
             raise UsageError("with --workers TLS must end before this server, in a proxy: leave --tls-cert out")
         if options.handler:
@@ -66,9 +66,9 @@ class Supervisor:
         self._gone = Metrics().snapshot()
         self._file = TranscriptFile(options.transcripts) if options.transcripts else None
         self._probe = _probe(endpoint or google_endpoint(settings, options)) if kind != "none" else None
-        self._door: Door | None = None
-        self._watch: LoopWatch | None = None
-        self._workers: list[CrewMember] = []
+        self._frontend: HttpFrontend | None = None
+        self._watch: LoopMonitor | None = None
+        self._workers: list[WorkerHandle] = []
         self._refusing: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._doubles: dict[RemoteCall, asyncio.TimerHandle] = {}
@@ -81,37 +81,37 @@ class Supervisor:
         :raises UsageError: something needed is not there; the message says what to do
         """
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
-        self._door = door = Door(self._settings, self._options, self, self.metrics)
-        self._watch = LoopWatch(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=self._look)
-        self._workers = [CrewMember(number, self) for number in range(1, self._options.workers + 1)]
+        self._frontend = frontend = HttpFrontend(self._settings, self._options, self, self.metrics)
+        self._watch = LoopMonitor(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=self._look)
+        self._workers = [WorkerHandle(number, self) for number in range(1, self._options.workers + 1)]
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await asyncio.gather(*(worker.began() for worker in self._workers))
-            port = await door.listen()
+            port = await frontend.listen()
         except TimeoutError:
             await self.stop()
             raise UsageError(f"the workers did not start within {START_TIMEOUT_S:.0f} s") from None
         except UsageError:
             await self.stop()
             raise
-        tell_where(self._settings, self._options, port, f"{self._workers[0].recogniser}, workers {len(self._workers)}")
+        tell_where(self._settings, self._options, port, f"{self._workers[0].recognizer}, workers {len(self._workers)}")
         return port
 
     async def drain(self) -> None:
         """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
-        if self._door is not None:
-            await self._door.drain()
+        if self._frontend is not None:
+            await self._frontend.drain()
 
     async def stop(self) -> None:
         """Stop accepting, let the workers close their calls and collect their last words, end everything."""
         self._is_stopping = True
-        if self._door is not None:
-            self._door.close()
+        if self._frontend is not None:
+            self._frontend.close()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         if self._watch is not None:
             self._watch.stop()
-        if self._door is not None:
-            await self._door.finish()
+        if self._frontend is not None:
+            await self._frontend.finish()
         if self._file is not None:
             self._file.close()
 
@@ -124,8 +124,8 @@ class Supervisor:
 
     def websocket(self) -> asyncio.Protocol:
         """See ``CallPool``."""
-        assert self._door is not None
-        return Upgrade(self._hand_over, self._door.plain)
+        assert self._frontend is not None
+        return Upgrade(self._hand_over, self._frontend.plain)
 
     def has_room(self) -> bool:
         """See ``CallPool``."""
@@ -138,9 +138,9 @@ class Supervisor:
             return [worker.trouble for worker in self._workers]
         reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
         if all(worker.fails for worker in ready):
-            reasons.append("the recogniser fails")
+            reasons.append("the recognizer fails")
         elif self._probe is not None and not await self._probe.is_reachable():
-            reasons.append("the recogniser cannot be reached")
+            reasons.append("the recognizer cannot be reached")
         return reasons
 
     def remarks(self) -> list[str]:
@@ -155,8 +155,8 @@ class Supervisor:
 
     async def numbers(self) -> dict[str, Any]:
         """See ``CallPool``."""
-        assert self._door is not None
-        self.metrics.sockets_waiting = len(self._door.room)
+        assert self._frontend is not None
+        self.metrics.sockets_waiting = len(self._frontend.room)
         if self._file is not None:
             self.metrics.transcript_lines_dropped = self._file.dropped_lines
             self.metrics.transcript_lines_waiting = self._file.waiting_lines
@@ -196,8 +196,8 @@ class Supervisor:
         """A worker has begun a call: revoke it if it may not be. If another worker has the call, of which this one had
         not heard yet, that one may be about to end (``server/comeback.py``): only when it goes on is the newer one
         revoked."""
-        assert self._door is not None
-        refusal = self._door.enter(call, holder, may_wait=True)
+        assert self._frontend is not None
+        refusal = self._frontend.enter(call, holder, may_wait=True)
         if refusal is None:
             self._tell_where(holder.key, holder.worker)
         elif refusal.reason == "second_socket":
@@ -207,10 +207,10 @@ class Supervisor:
 
     def _decide(self, holder: RemoteCall) -> None:
         """The older call has ended, or has gone on for long enough."""
-        assert self._door is not None
+        assert self._frontend is not None
         self._doubles.pop(holder).cancel()
         if holder.is_there:
-            refusal = self._door.enter(holder.call, holder, has_waited=True)
+            refusal = self._frontend.enter(holder.call, holder, has_waited=True)
             if refusal is None:
                 self._tell_where(holder.key, holder.worker)
             else:
@@ -218,47 +218,47 @@ class Supervisor:
 
     def left(self, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
-        assert self._door is not None
-        self._door.leave(holder.key, holder)
-        if self._door.holder(holder.key) is None:
+        assert self._frontend is not None
+        self._frontend.leave(holder.key, holder)
+        if self._frontend.holder(holder.key) is None:
             self._tell_where(holder.key, None)
         if holder in self._doubles:
             self._doubles.pop(holder).cancel()
         elif (next_one := next((each for each in self._doubles if each.key == holder.key), None)) is not None:
             self._decide(next_one)
 
-    def _tell_where(self, key: StreamKey, worker: CrewMember | None) -> None:
+    def _tell_where(self, key: StreamKey, worker: WorkerHandle | None) -> None:
         """Tell the workers whether another has the call, so that they can pass on a stream that comes back for it."""
         for each in self._workers:
             each.say("elsewhere", key=key.words(), is_there=worker is not None and each is not worker)
 
-    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+    def calls_elsewhere(self, worker: WorkerHandle) -> list[StreamKey]:
         """The calls that other workers have."""
-        assert self._door is not None
-        streams = self._door.gate.streams
+        assert self._frontend is not None
+        streams = self._frontend.gate.streams
         return [key for key, _ in streams if self._worker_of(key) not in (None, worker)]
 
-    def _worker_of(self, key: StreamKey) -> CrewMember | None:
-        assert self._door is not None
-        holder = self._door.holder(key)
+    def _worker_of(self, key: StreamKey) -> WorkerHandle | None:
+        assert self._frontend is not None
+        holder = self._frontend.holder(key)
         return holder.worker if isinstance(holder, RemoteCall) else None
 
     def publish(self, line: str) -> None:
         """A line of the transcript stream."""
-        assert self._door is not None
-        self._door.broadcast.write(line)
+        assert self._frontend is not None
+        self._frontend.broadcast.write(line)
         if self._file is not None:
             self._file.write(line)
 
     def publish_batch(self, call_sid: str, line: str) -> None:
         """A batch of a call that is watched."""
-        assert self._door is not None
-        self._door.broadcast.write_batch(call_sid, line)
+        assert self._frontend is not None
+        self._frontend.broadcast.write_batch(call_sid, line)
 
     @property
     def watched(self) -> list[str]:
         """The calls of which each batch is told."""
-        return sorted(self._door.broadcast.watched) if self._door is not None else []
+        return sorted(self._frontend.broadcast.watched) if self._frontend is not None else []
 
     def bury(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
@@ -268,7 +268,7 @@ class Supervisor:
     def hand_on(self, descriptor: int, message: bytes) -> None:
         """A worker will not receive a connection that was sent to it, or gives one away: another takes it, or the
         caller is told."""
-        assert self._door is not None
+        assert self._frontend is not None
         about, received = read_message(message)
         if about is not None:
             self._bring(descriptor, message, self._worker_of(StreamKey.of_words(about["key"])))
@@ -277,22 +277,22 @@ class Supervisor:
         if not self._is_stopping and self._hand_over(descriptor, message):
             os.close(descriptor)
             return
-        task = asyncio.get_running_loop().create_task(adopt(descriptor, received, self._door.plain))
+        task = asyncio.get_running_loop().create_task(adopt(descriptor, received, self._frontend.plain))
         self._refusing.add(task)
         task.add_done_callback(self._refusing.discard)
 
     def _look(self) -> None:
-        assert self._door is not None
-        self._door.look()
+        assert self._frontend is not None
+        self._frontend.look()
         now = time.monotonic()
         for worker in self._workers:
             worker.look(now=now)
 
     def _hand_over(self, descriptor: int, message: bytes) -> bool:
-        assert self._door is not None
-        return self._door.may_upgrade() and self._bring(descriptor, message)
+        assert self._frontend is not None
+        return self._frontend.may_upgrade() and self._bring(descriptor, message)
 
-    def _bring(self, descriptor: int, message: bytes, first: CrewMember | None = None) -> bool:
+    def _bring(self, descriptor: int, message: bytes, first: WorkerHandle | None = None) -> bool:
         """To a worker: ``first``, if that takes it, else the one that has the fewest."""
         ready = [worker for worker in self._workers if worker.is_ready and not worker.is_full]
         for worker in sorted(ready, key=lambda each: (each is not first, not each.has_room, each.load)):
@@ -303,7 +303,7 @@ class Supervisor:
 
 
 def _probe(address: str) -> Probe:
-    # Here and not above: it brings Google's packages, which this process does without where there is no recogniser.
+    # Here and not above: it brings Google's packages, which this process does without where there is no recognizer.
     from fastcall.google.route import Route
 
     return Probe(Route.to(address).reach)

@@ -25,12 +25,12 @@ from typing import Any
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted
 from fastcall.metrics import Metrics
-from fastcall.server.admission import DEAD_AFTER_S, CallGate, CallHolder, Refusal
-from fastcall.server.authorizer import Doorman
-from fastcall.server.call_manager import CallHost
+from fastcall.server.admission import DEAD_AFTER_S, CallAdmission, CallHolder, Refusal
+from fastcall.server.authorizer import Authorizer
+from fastcall.server.call_manager import CallManager
 from fastcall.server.call_runner import CallRunner
 from fastcall.server.options import ServeOptions
-from fastcall.server.sniffer import WaitingRoom
+from fastcall.server.sniffer import PendingConnections
 from fastcall.server.websocket import MediaConnection, UpgradeRequest
 from fastcall.server.workers.fd_forwarder import Receiver, Sender, adopt, moved_message, read_message
 from fastcall.settings import Settings
@@ -70,10 +70,10 @@ class Worker:
         self._control = control
         self._connections = connections
         self._metrics = Metrics()
-        self._room = WaitingRoom(on_closed=self._note_idle_closed)
+        self._room = PendingConnections(on_closed=self._note_idle_closed)
         tokens = StreamTokens(settings.stream_secret) if settings.stream_secret else None
         tickets = console_tickets(settings.stream_secret, settings.admin_token)
-        self._gate = CallGate(max_calls=NO_LIMIT, tokens=tokens, tickets=tickets)
+        self._gate = CallAdmission(max_calls=NO_LIMIT, tokens=tokens, tickets=tickets)
         self._holders: dict[StreamKey, CallHolder] = {}
         self._silent: set[StreamKey] = set()
         """The calls of which the parent was told that they are silent."""
@@ -91,7 +91,7 @@ class Worker:
         if not line:
             return
         options = ServeOptions(**json.loads(line))
-        host = CallHost(
+        host = CallManager(
             self._settings,
             options,
             self._metrics,
@@ -100,7 +100,7 @@ class Worker:
             emit_batch=self._emit_batch,
         )
         self._host, self._path = host, options.path
-        self._doorman = Doorman(self._settings, self._metrics, lets_all_in=options.insecure)
+        self._authorizer = Authorizer(self._settings, self._metrics, lets_all_in=options.insecure)
         try:
             await host.start(
                 self, admit=self._admit, leave_room=self._room.leave, pass_on=self._pass_on, on_look=self._report
@@ -113,7 +113,7 @@ class Worker:
         self._sender = Sender(self._connections)
         self._receiver = receiver
         self._on_ready()
-        self._tell("ready", recogniser=host.recogniser)
+        self._tell("ready", recognizer=host.recognizer)
         await self._obey(reader)
         self._on_end()
         receiver.close()
@@ -204,7 +204,7 @@ class Worker:
     # --- who may come in -----------------------------------------------------------------------------------
 
     def _admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
-        return self._doorman.look_at(self._path, upgrade)
+        return self._authorizer.look_at(self._path, upgrade)
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """A call's start came: decide what can be decided here, and ask the parent for the rest."""

@@ -10,10 +10,10 @@ import pytest
 
 from fastcall.events import CallStarted
 from fastcall.metrics import Metrics
-from fastcall.server.admission import CallGate
+from fastcall.server.admission import CallAdmission
 from fastcall.server.options import ServeOptions
 from fastcall.server.workers import handle as crew
-from fastcall.server.workers.handle import CrewMember, RemoteCall
+from fastcall.server.workers.handle import RemoteCall, WorkerHandle
 from fastcall.twilio.stream_key import StreamKey
 
 MAIN = {"call_sid": "CA1", "stream": "", "tracks": ("inbound",)}
@@ -21,7 +21,7 @@ FORK = {"call_sid": "CA1", "stream": "monitor", "tracks": ("inbound",)}
 
 
 class Owner:
-    """A supervisor that has one worker and a gate. Fulfils ``CrewOwner``."""
+    """A supervisor that has one worker and a gate. Fulfils ``WorkerOwner``."""
 
     worker_options = ServeOptions()
     worker_timeout_s = 15.0
@@ -30,7 +30,7 @@ class Owner:
         self.is_stopping = is_stopping
         self.worker_arguments: list[str] = []
         self.watched: list[str] = []
-        self.gate = CallGate(max_calls=9)
+        self.gate = CallAdmission(max_calls=9)
         self.metrics = Metrics()
 
     def entered(self, call: CallStarted, holder: RemoteCall) -> None:
@@ -41,7 +41,7 @@ class Owner:
     def left(self, holder: RemoteCall) -> None:
         self.gate.leave(holder.key, holder)
 
-    def calls_elsewhere(self, worker: CrewMember) -> list[StreamKey]:
+    def calls_elsewhere(self, worker: WorkerHandle) -> list[StreamKey]:
         return []
 
     def publish(self, line: str) -> None:
@@ -58,17 +58,17 @@ class Owner:
 
 
 @pytest.fixture
-async def idle() -> AsyncIterator[tuple[CrewMember, Owner]]:
+async def idle() -> AsyncIterator[tuple[WorkerHandle, Owner]]:
     """A worker without a process."""
     owner = Owner(is_stopping=True)
-    member = CrewMember(1, owner)
+    member = WorkerHandle(1, owner)
     yield member, owner
     await member.stop()
 
 
 @pytest.mark.parametrize("is_known_to_be_silent", [True, False], ids=["told", "not told yet"])
 async def test_a_call_that_came_back_to_its_worker_is_let_alone(
-    idle: tuple[CrewMember, Owner], is_known_to_be_silent: bool, monkeypatch: pytest.MonkeyPatch
+    idle: tuple[WorkerHandle, Owner], is_known_to_be_silent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member, owner = idle
     said: list[str] = []
@@ -84,7 +84,7 @@ async def test_a_call_that_came_back_to_its_worker_is_let_alone(
 
 
 async def test_what_a_worker_tells_of_one_stream_of_a_call_is_not_of_the_other(
-    idle: tuple[CrewMember, Owner], monkeypatch: pytest.MonkeyPatch
+    idle: tuple[WorkerHandle, Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member, owner = idle
     said: list[tuple[str, dict[str, Any]]] = []
@@ -118,7 +118,7 @@ async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(
 
     monkeypatch.setattr(crew, "ChildProcess", refuse)
     monkeypatch.setattr("fastcall.aio.restarts.FIRST_PAUSE_S", 0.0)
-    await CrewMember(1, owner).stop()
+    await WorkerHandle(1, owner).stop()
     assert len(attempts) == 3
     assert attempts[0] == attempts[2]  # nothing was left open
     assert "worker 1 cannot be started: no more processes" in caplog.text

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from fastcall.events import CallStarted
-from fastcall.server.http_frontend import Door
+from fastcall.server.http_frontend import HttpFrontend
 from fastcall.server.options import ServeOptions
 from fastcall.server.workers.fd_forwarder import moved_message
-from fastcall.server.workers.handle import CrewMember, RemoteCall
+from fastcall.server.workers.handle import RemoteCall, WorkerHandle
 from fastcall.server.workers.supervisor import Supervisor
 from fastcall.settings import Settings
 from fastcall.twilio.stream_key import StreamKey
@@ -49,14 +49,14 @@ class Hands:
 def supervisor_of(*workers: Hands) -> Supervisor:
     settings, options = Settings(speech_emulator_host="127.0.0.1:1"), ServeOptions(workers=2)
     made = Supervisor(settings, options)
-    made._door = Door(settings, options, made, made.metrics)
-    made._workers = [cast(CrewMember, worker) for worker in workers]
+    made._frontend = HttpFrontend(settings, options, made, made.metrics)
+    made._workers = [cast(WorkerHandle, worker) for worker in workers]
     return made
 
 
 def enter(supervisor: Supervisor, worker: Hands) -> RemoteCall:
     call = CallStarted("MZ1", "CA1", "AC", custom_parameters={"fastcall_stream": "monitor"})
-    holder = RemoteCall(cast(CrewMember, worker), call)
+    holder = RemoteCall(cast(WorkerHandle, worker), call)
     supervisor.entered(call, holder)
     return holder
 
@@ -108,8 +108,8 @@ async def test_workers_are_told_which_calls_are_elsewhere() -> None:
     supervisor = supervisor_of(first, second)
     holder = enter(supervisor, first)
     assert [each.told[-1]["is_there"] for each in (first, second)] == [False, True]
-    assert supervisor.calls_elsewhere(cast(CrewMember, first)) == []
-    assert supervisor.calls_elsewhere(cast(CrewMember, second)) == [KEY]
+    assert supervisor.calls_elsewhere(cast(WorkerHandle, first)) == []
+    assert supervisor.calls_elsewhere(cast(WorkerHandle, second)) == [KEY]
     double = enter(supervisor, second)  # at the same moment: it had not been told yet
     assert [len(each.told) for each in (first, second)] == [1, 1]
     supervisor.left(holder)  # and so the other one stays
