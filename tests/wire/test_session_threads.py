@@ -7,6 +7,9 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
 
@@ -14,6 +17,7 @@ import pytest
 
 from fastcall import StreamingSTTSession, UtteranceDispatcher
 from fastcall._codec import Debouncer
+from fastcall.aio.callbacks import MAX_THREADS
 from fastcall.audio.tones import synthesize
 from fastcall.errors import ClosedError
 from fastcall.events import SessionFailed
@@ -27,8 +31,8 @@ def settings_for(address: str) -> Settings:
     return Settings(speech_emulator_host=address, language="en-US", **way())
 
 
-def fastcall_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("fastcall-")}
+def threads_by_name() -> Counter[str]:
+    return Counter(thread.name if thread.name.startswith("fastcall-") else "other" for thread in threading.enumerate())
 
 
 class Pace:
@@ -63,10 +67,11 @@ class Callbacks:
         self.partials: list[str] = []
         self.finals: queue.Queue[str] = queue.Queue()
         self.threads: set[int] = set()
+        self._one_at_a_time = threading.Lock()
+        self.overlapped = False
 
     def on_partial(self, text: str) -> None:
-        self.threads.add(threading.get_ident())
-        with self._changed:
+        with self._called(), self._changed:
             self.partials.append(text)
             self._changed.notify()
 
@@ -75,8 +80,19 @@ class Callbacks:
             assert self._changed.wait_for(lambda: self.partials[-1:] == [text], PATIENCE_S)
 
     def on_final(self, text: str) -> None:
+        with self._called():
+            self.finals.put(text)
+
+    @contextmanager
+    def _called(self) -> Iterator[None]:
         self.threads.add(threading.get_ident())
-        self.finals.put(text)
+        alone = self._one_at_a_time.acquire(blocking=False)
+        self.overlapped |= not alone
+        try:
+            yield
+        finally:
+            if alone:
+                self._one_at_a_time.release()
 
     def final(self) -> str:
         return self.finals.get(timeout=PATIENCE_S)
@@ -100,7 +116,7 @@ def speak(session: StreamingSTTSession, pcm: bytes) -> None:
     speak_together([session], [frames(pcm)])
 
 
-def test_partials_and_finals_come_on_one_thread_that_is_not_the_callers(prompt_emulator: str) -> None:
+def test_partials_and_finals_come_one_at_a_time_and_not_on_the_callers_thread(prompt_emulator: str) -> None:
     heard = Callbacks()
     with StreamingSTTSession(heard.on_partial, heard.on_final, settings=settings_for(prompt_emulator)) as session:
         pace = Pace(session)
@@ -111,7 +127,7 @@ def test_partials_and_finals_come_on_one_thread_that_is_not_the_callers(prompt_e
             session.call_samples
             == len(synthesize("[200] apple arrow autumn badge bamboo [900] basket beacon [900]")) // 2
         )
-    assert len(heard.threads) == 1
+    assert not heard.overlapped
     assert threading.get_ident() not in heard.threads
     texts = heard.partials
     assert all(later != earlier for earlier, later in pairwise(texts))
@@ -153,21 +169,23 @@ def test_close_does_not_wait_longer_for_a_recognizer_that_hangs() -> None:
         emulator.stop()
 
 
-def test_twenty_sessions_share_two_threads_and_keep_their_words_apart(prompt_emulator: str) -> None:
-    before = threading.active_count()
+def test_twenty_sessions_share_their_threads_and_keep_their_words_apart(prompt_emulator: str) -> None:
+    before = threads_by_name()
     heard = [Callbacks() for _ in range(20)]
     sessions = [StreamingSTTSession(h.on_partial, h.on_final, settings=settings_for(prompt_emulator)) for h in heard]
     said = [words_of_call(number, 4) for number in range(20)]
     audio = [frames(synthesize(["[200]", *words, "[900]"])) for words in said]
-    assert {"fastcall-loop", "fastcall-callbacks"} == fastcall_threads()
     speak_together(sessions, audio)
-    assert {"fastcall-loop", "fastcall-callbacks"} == fastcall_threads()
+    threads = threads_by_name()
+    assert threads["fastcall-loop"] == 1
+    # More than one where the machine is so busy that a callback waits, and never one a call.
+    assert 1 <= threads["fastcall-callbacks"] <= MAX_THREADS < len(sessions)
     # gRPC has threads of its own, as many for one session as for twenty.
-    assert threading.active_count() - before <= 4
+    assert threads["other"] - before["other"] <= 4
     assert [h.final() for h in heard] == [" ".join(words) for words in said]
     for session in sessions:
         session.close()
-    assert len(set.union(*(h.threads for h in heard))) == 1
+    assert not any(h.overlapped for h in heard)
 
 
 def test_after_close_nothing_is_taken_and_closing_again_does_nothing(prompt_emulator: str) -> None:
