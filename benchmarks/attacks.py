@@ -80,6 +80,10 @@ class Attackers:
         made: dict[str, Callable[[], Awaitable[None]]] = {
             f"flood of {name}": lambda data=data: self._flood(self._signed, data) for name, data in FLOODS.items()
         }
+        made |= {
+            f"{name} in a call": lambda name=name, data=data: self._flood(self._signed, data, first=start(f"CA{name}"))
+            for name, data in FLOODS.items()
+        }
         return made | {
             "unsigned flood": lambda: self._flood(self._unsigned, frame(0), answer=b"403"),
             "flood before the answer": lambda: self._flood(self._signed + frame(PING) * 8000, frame(PING), answer=b""),
@@ -173,7 +177,7 @@ async def _discard(reader: asyncio.StreamReader) -> None:
 
 
 async def main() -> None:
-    os.nice(19)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     attackers = Attackers(int(sys.argv[1]), sys.argv[2], float(sys.argv[4]) * 1e6 / 8)
     only = sys.argv[5] if len(sys.argv) > 5 else ""
     attacks = {name: attack for name, attack in attackers.all().items() if only in name}

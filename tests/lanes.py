@@ -203,8 +203,7 @@ class Side:
         taken = lane.messages if lane is not None else 0
         self.connection.data_received(data)
         while self.connection._turns.are_due:  # at once, for comparison: the two ways' turns end at other frames
-            self.connection._turns.cancel()
-            self.connection._turns._turn()
+            self.connection._turns.take()
         if lane is not None:
             self.by_lane += lane.messages - taken
 

@@ -8,7 +8,7 @@ cdef enum:
     # What is walked over in one turn of the loop: a read may bring 256 KB, and those of other calls wait meanwhile.
     TURN_BYTES = 16 * 1024
     # What is handed over in one turn: to read a frame costs its implementation a thousand times as much as its bytes.
-    TURN_FRAMES = 64
+    TURN_FRAMES = 16
 
 cdef enum Outcome:
     REFUSED, TAKEN, ATTEND  # ATTEND: taken, and the call has something to do before the next message
@@ -208,7 +208,7 @@ cdef class WebSocketFastPath:
     The bytes must begin at the beginning of a frame. ``data_received(data)`` is for a transport to call: Python has no
     part in a message that is taken and asks for nothing. Steps are 1, when ``handed()`` is to be given to the WebSocket
     implementation, and 2, when ``attend()`` is to be called; ``go_on()`` gives the next, until it is 0. It is 3 when
-    this turn of the loop has had its share, 16 KiB or 64 frames that are handed over: the rest waits for
+    this turn of the loop has had its share, 16 KiB or 16 frames that are handed over: the rest waits for
     ``next_turn()``, and what is received meanwhile is put behind it.
 
     Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
@@ -359,7 +359,7 @@ cdef class WebSocketFastPath:
         cdef Py_ssize_t payload = count - taken if <uint64_t>(count - taken) < self.left else <Py_ssize_t>self.left
         self.left -= payload
         self.at += taken + payload
-        if self.left == 0:
+        if self.left == 0 and not self.skips:
             self.count_frame()
 
     cdef void count_frame(self) noexcept nogil:

@@ -122,7 +122,7 @@ class CallRunner:
         self.key, self.place = NOBODY, None
         self._held: HeldStream | None = None
         self.held_streams = []
-        self._budget = MessageRateLimit(now=self._loop.time())
+        self._budget = MessageRateLimit()
         self._heard_at = self._loop.time()
         self._machine = CallMachine(settings)
         self._watchdog = Watchdog.of(settings, now=self._loop.time())
@@ -136,8 +136,7 @@ class CallRunner:
         self._vad_framer = VadFramer(voice, getattr(voice, "native", None))
         self._lane: MediaFastPath | None = None
         self._lane_counted = 0
-        self._is_flooded = self._is_closing = False
-        self._running = False
+        self._is_flooded = self._is_closing = self._running = False
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._arm()
 
@@ -158,6 +157,7 @@ class CallRunner:
         if isinstance(event, MediaFrame):
             self._step(self._decode(event), came_at)
         elif isinstance(event, CallStarted):
+            self._budget.started(now=self._loop.time())
             older = self._older_stream_of(event)
             if older is None and self._gate and self._machine.state == "waiting" and self._gate.pass_on(event):
                 self._end_without_a_word()

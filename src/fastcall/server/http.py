@@ -27,9 +27,9 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 500
 BODY_TIMEOUT_S = 5.0
 # Of what came, so much is parsed in one turn of the loop: a body in chunks of a byte costs aiohttp much for each.
-SHARE_BYTES = 4 * 1024
-# More than a head and the longest body have, in the smallest chunks: what comes behind that is not read.
-MAX_REQUEST_BYTES = 512 * 1024
+SHARE_BYTES = 2 * 1024
+# More than a head and the longest body have, in chunks of at least twelve bytes: what comes behind that is not read.
+MAX_REQUEST_BYTES = 128 * 1024
 # How long a request that is being answered may take when the server stops.
 SHUTDOWN_S = 1.0
 

@@ -8,23 +8,32 @@ __all__ = ["MessageRateLimit"]
 # minutes of that are allowed for, and then four times the pace.
 RATE_PER_S = 200.0
 BURST = 6000
+# Before `start` comes `connected`, and nothing else: a longer `start` and a few pings have room, and there is no more
+# with time. A stranger who cannot start a call has no more work done for him.
+BURST_BEFORE_START = 200
 # Twilio's messages have about 400 bytes; a longer one costs as many messages more as it is longer.
 MESSAGE_BYTES = 1024
 
 
 class MessageRateLimit:
-    """A bucket of messages that fills again with time. Pure; one per connection, one thread.
+    """A bucket of messages that fills again with time, once `start` has come. Pure; one per connection, one thread.
 
     The clock is asked for only when the bucket is empty: until then a message costs a subtraction.
     """
 
     __slots__ = ("_burst", "_left", "_looked_at", "_rate_per_s")
 
-    def __init__(self, *, now: float, rate_per_s: float = RATE_PER_S, burst: int = BURST) -> None:
-        self._rate_per_s = rate_per_s
-        self._burst = burst
-        self._left: float = burst
-        self._looked_at = now
+    def __init__(self) -> None:
+        self._rate_per_s = self._looked_at = 0.0
+        self._burst = BURST_BEFORE_START
+        self._left: float = self._burst
+
+    def started(self, *, now: float) -> None:
+        """`start` has come: what a call may send may come from now on. Does nothing if it has come before."""
+        if not self._rate_per_s:
+            self._rate_per_s, self._looked_at = RATE_PER_S, now
+            self._left += BURST - self._burst
+            self._burst = BURST
 
     @property
     def messages_left(self) -> int:

@@ -54,6 +54,9 @@ MAX_EARLY_BYTES = 64 * 1024
 MAX_KEPT_BYTES = 32 * 1024
 # In what a peer that is being closed still sends its close frame is looked for so long, and then no more is read.
 MAX_DROPPED_BYTES = 256 * 1024
+# What was read of a connection that is gone is done at once. A read of 256 KiB of a call's messages has so many turns
+# before its `start` is known, and fewer later; pings of as many bytes would have 2,000.
+MAX_LAST_TURNS = 64
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_REASON_BYTES = 123
@@ -267,11 +270,14 @@ class MediaConnection(ServerConnection):
         super().connection_lost(exc)
 
     def _finish_reading(self) -> None:
-        """What waits for a turn has it now. The beginning of a frame of which no more will come is websockets' to
-        judge."""
-        while self._turns.are_due:
+        """What waits for a turn has it now, unless it is far more than audio can be. The beginning of a frame of which
+        no more will come is websockets' to judge."""
+        left = MAX_LAST_TURNS
+        while self._turns.are_due and left:
             self._turns.cancel()
             self._go_on()
+            left -= 1
+        self._turns.cancel()
         if self._lane is not None and (rest := self._lane.held()):
             super().data_received(rest)
 

@@ -76,3 +76,49 @@ async def test_who_gives_up_is_given_nothing_more() -> None:
     reader.cancel()
     await turns(3)
     assert taken == [b"abcd"]
+
+
+async def test_all_that_wait_share_the_turns() -> None:
+    """One share a turn, round and round."""
+    taken: list[bytes] = []
+    readers = [SharedReader(lambda data: taken.append(data) or False, share_bytes=1) for _ in range(3)]
+    for reader, data in zip(readers, (b"abc", b"ABC", b"12"), strict=True):
+        reader.received(Transport(), data)
+    assert taken == [b"a", b"A", b"1"]
+    for count, last in enumerate((b"b", b"B", b"2", b"c", b"C"), start=4):
+        await turns(1)
+        assert (len(taken), taken[-1]) == (count, last)
+    await turns(3)
+    assert len(taken) == 8
+
+
+async def test_who_gives_up_keeps_nobody_waiting() -> None:
+    taken: list[bytes] = []
+    first, second = (SharedReader(lambda data: taken.append(data) or False, share_bytes=1) for _ in range(2))
+    first.received(Transport(), b"abc")
+    second.received(Transport(), b"ABC")
+    first.cancel()
+    await turns(1)
+    assert taken == [b"a", b"A", b"B"]
+    first.received(Transport(), b"xy")
+    await turns(2)
+    assert taken[3:] == [b"x", b"C", b"y"]
+
+
+async def test_one_that_raises_keeps_nobody_waiting() -> None:
+    taken: list[bytes] = []
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+
+    def fail(data: bytes) -> bool:
+        if data == b"b":
+            raise ValueError("a defect")
+        return False
+
+    broken = SharedReader(fail, share_bytes=1)
+    sound = SharedReader(lambda data: taken.append(data) or False, share_bytes=1)
+    broken.received(Transport(), b"abc")
+    sound.received(Transport(), b"ABC")
+    await turns(4)
+    assert taken == [b"A", b"B", b"C"]
+    assert [str(error) for error in told] == ["a defect"]

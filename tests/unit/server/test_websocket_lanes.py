@@ -596,29 +596,60 @@ class Frames:
 async def test_one_connection_does_a_share_in_a_turn_of_the_loop(
     kind: type[MediaConnection], opcode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read of thousands of frames is worked off 64 a turn, nothing is read meanwhile, and others have their turns."""
+    """A read of many frames is worked off 16 a turn, nothing is read meanwhile, and others have their turns."""
     frames, side, other = Frames(monkeypatch), Side(kind), Side(kind)
-    side.connection.data_received(frame(b"", opcode) * 200)
-    assert (frames.count, side.transport.is_paused) == (64, True)
+    side.connection.data_received(frame(b"", opcode) * 50)
+    assert (frames.count, side.transport.is_paused) == (16, True)
     other.connection.data_received(frame(b"{}"))
-    assert (frames.count, other.transport.is_paused) == (65, False)
-    for so_far in (129, 193):
+    assert (frames.count, other.transport.is_paused) == (17, False)
+    for so_far in (33, 49):
         await turns(1)
         assert (frames.count, side.transport.is_paused) == (so_far, True)
     await turns(1)
-    assert (frames.count, side.transport.is_paused) == (201, False)
+    assert (frames.count, side.transport.is_paused) == (51, False)
 
 
 @BOTH
 @in_virtual_time
-async def test_a_share_is_16_kb(kind: type[MediaConnection]) -> None:
+async def test_many_connections_do_one_share_in_a_turn_together(
+    kind: type[MediaConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many send too much, the turn of the others is as long as with one."""
+    frames, sides = Frames(monkeypatch), [Side(kind) for _ in range(20)]
+    for side in sides:
+        side.connection.data_received(frame(b"", PING) * 48)
+    for turn in range(41):
+        assert frames.count == 16 * (20 + turn - 1) + 16
+        await turns(1)
+    assert (frames.count, {side.transport.is_paused for side in sides}) == (20 * 48, {False})
+
+
+@BOTH
+@in_virtual_time
+async def test_what_was_read_of_a_connection_that_is_gone_is_bounded(
+    kind: type[MediaConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it is done at once, so it is no more than a call's messages can be."""
+    frames, side = Frames(monkeypatch), Side(kind)
+    side.connection.data_received(prelude(2))
+    before = frames.count
+    side.connection.data_received(frame(b"", PING) * 5000)
+    side.connection.connection_lost(ConnectionResetError())
+    await turns(4)
+    assert frames.count - before == 65 * 16
+    await side.drop()
+
+
+@BOTH
+@in_virtual_time
+async def test_a_share_is_16_kb_or_16_messages_that_python_takes(kind: type[MediaConnection]) -> None:
     side = Side(kind)
     side.connection.data_received(prelude(2))
     await turns(2)
     before = side.runner._machine.timeline.frames
     backlog = [frame(media(AT_MS + 20 * index, speech(index))) for index in range(200)]
     side.connection.data_received(b"".join(backlog))
-    share = 16 * 1024 // len(backlog[0])
+    share = 16 if kind is PlainMediaConnection else 16 * 1024 // len(backlog[0])
     assert share <= side.runner._machine.timeline.frames - before <= share + 1
     assert side.transport.is_paused
     await turns(200 // share + 1)
@@ -655,7 +686,7 @@ async def test_every_frame_is_charged(
     await turns(4)
     assert b"\x88" in {sent[:1] for sent in side.transport.did}
     assert side.connection.how_it_ended() == (1008, "far more messages than a call has")
-    assert frames.count <= 6000 + 64
+    assert frames.count <= (6000 if first else 200) + 16
     assert side.transport.is_paused
     await side.drop()
 
