@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from websockets.http11 import Request, Response
 
 from accepting import accepting
 from fastcall.simulator import check as checkup
+from fastcall.simulator import check_report
 from fastcall.simulator.check import CheckOptions, EventReader, run_check
 from fastcall.simulator.check_report import Row
 from fastcall.simulator.twilio_client import sign_url
@@ -98,6 +100,16 @@ def no_go(rows: dict[str, Row]) -> set[str]:
     return {name for name, row in rows.items() if row.answer == "no-go"}
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real servers' times are judged by no more than can be told apart on a busy machine; the bounds themselves are
+    tested in tests/unit/simulator."""
+    monkeypatch.setattr(check_report, "SESSION_WITHIN_S", PATIENCE_S)
+    monkeypatch.setattr(check_report, "FIRST_RESPONSE_S", PATIENCE_S)
+    monkeypatch.setattr(check_report, "MEDIAN_MS", (100.0, 380.0))
+    monkeypatch.setattr(check_report, "TOLERANCE_MS", 150.0)
+
+
 async def test_each_fault_of_a_server_is_no_go_in_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkup, "LAST_WORDS_S", 1.0)
     monkeypatch.setattr(checkup, "UNSIGNED_S", 0.1)
@@ -117,7 +129,7 @@ async def test_each_fault_of_a_server_is_no_go_in_its_row(tmp_path: Path, monkey
     assert no_go(mute) == {"partials", "partial cadence"}
     assert no_go(slow) == {"partial cadence"}
     assert no_go(closes) == {"open to the end", "closed cleanly"}
-    assert "after 4.0 s of" in closes["open to the end"].detail
+    assert re.search(r"closed after [4-8]\.\d s of 9 s", closes["open to the end"].detail)
     assert "answered" in no_go(needs_signature)
     assert "HTTP 403" in needs_signature["answered"].detail
     assert "signature" in needs_signature["answered"].detail
