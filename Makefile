@@ -23,7 +23,7 @@ BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help build demo serve test thorough test-pythons test-uplinks check lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz lock clean
+.PHONY: help build demo serve test thorough test-pythons test-uplinks check docs lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,7 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recognizer unle
 
 test: build  ## all tests, JOBS=6 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
 thorough: build  ## what `make test` tries some of, in full: more random examples, seeds and frames, every combination
 	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,console_browser emulator_command front google_load leftovers))
 
@@ -71,6 +72,11 @@ check: build  ## style, types, stubs, floors
 	$(BIN)/python -m mypy.stubtest $(patsubst src/fastcall/%.pyx,fastcall.%,$(CORE))
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src
 	$(BIN)/lint-imports
+
+docs: build  ## the documentation's site, in build/site; a dead link or an undocumented public name fails
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "the site: build/site/index.html"
 
 lossless: build  ## the proof that no word is lost or doubled, 7 minutes
 	$(BIN)/python tests/proofs/lossless.py

@@ -101,6 +101,7 @@ class DtmfPressed:
     """``dtmf``: a key of the telephone."""
 
     digit: str
+    """0 to 9, ``*``, ``#``, or A to D."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,6 +109,7 @@ class MarkPlayed:
     """``mark``: the audio before our mark of this name was played, or cleared."""
 
     name: str
+    """As it was given to ``Call.mark``."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -150,8 +152,11 @@ class Word:
     """One recognized word and where in the call it was said."""
 
     text: str
+    """As the recognizer wrote it, with its punctuation."""
     start_sample: int
+    """Where it begins, in call time."""
     end_sample: int
+    """Where it ends, exclusive."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -164,8 +169,11 @@ class RecognitionEvent:
     """
 
     kind: Literal["interim", "final"]
+    """``interim`` or ``final``."""
     text: str
+    """What was recognized."""
     end_sample: int
+    """Up to where it is about the audio, in call time, exclusive."""
     source: str
     """``google``, ``emulator``, ``whisper`` or ``fallback``."""
     words: tuple[Word, ...] = ()
@@ -182,10 +190,13 @@ class FallbackAsked:
     """
 
     start_sample: int
+    """Where the span begins, in call time."""
     end_sample: int
+    """Where it ends."""
     reason: str
     """``outage``, ``failed``, ``off`` or ``bound``."""
     source: str
+    """Who is asked: ``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -193,8 +204,11 @@ class FallbackSilent:
     """The fallback has no words for a span that it was asked for: nobody need wait for them."""
 
     start_sample: int
+    """Where the span begins, in call time."""
     end_sample: int
+    """Where it ends."""
     source: str
+    """Who was asked: ``whisper`` or ``fallback``."""
     error: str = ""
     """Why; empty if it heard none."""
 
@@ -204,6 +218,7 @@ class SessionStarted:
     """The call's recognition session was opened. Once a call."""
 
     source: str
+    """Who recognizes: ``google``, ``emulator``, ``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -214,9 +229,13 @@ class SessionFailed:
     """
 
     code: str
+    """The name of the status, such as ``UNAVAILABLE``."""
     message: str
+    """What the recognizer, or the way to it, says."""
     advice: str
+    """What a person should do."""
     retrying: bool = False
+    """Whether it is tried again; if not, the session is over."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -251,7 +270,9 @@ class Partial:
     """Somebody speaks: the utterance's text so far."""
 
     id: int
+    """Of the utterance; from 1 in each call."""
     text: str
+    """All of the utterance so far; it may still change."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -259,9 +280,13 @@ class Utterance:
     """One committed utterance; times are call time in ms."""
 
     id: int
+    """From 1 in each call."""
     text: str
+    """What was said; empty if no words came in time."""
     start_ms: int
+    """When the speech began, in call time."""
     end_ms: int
+    """When it ended."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -269,7 +294,9 @@ class Amendment:
     """The whole new text of an utterance that was committed before: a late final differs."""
 
     id: int
+    """Of the utterance that is amended."""
     text: str
+    """All of it, not the difference."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -38,6 +38,7 @@ class StreamConfig:
     language: str
     """BCP 47, such as ``he-IL``."""
     model: str
+    """The provider's name of it, such as ``phone_call`` or ``chirp_3``."""
     phrases: tuple[str, ...] = ()
     """Words and phrases to expect."""
     alternative_languages: tuple[str, ...] = ()

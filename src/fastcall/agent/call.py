@@ -120,7 +120,7 @@ class Call:
 
     @property
     def parameters(self) -> Mapping[str, str]:
-        """The ``<Parameter>``s of the TwiML."""
+        """The TwiML's ``<Parameter>`` elements, by name."""
         return MappingProxyType(self._started.custom_parameters)
 
     @property

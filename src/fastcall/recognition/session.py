@@ -68,8 +68,6 @@ class RecognitionSession:
     :param config: language and model
     :param fallback: who hears what the recognizer cannot serve; it needs ``note_speech`` to know utterances
     :param settings: batch, debounce, rotation, replay, fallback
-    What ``on_event``, ``on_partial``, ``on_final`` or a listener raises is logged, and changes nothing else.
-
     :param on_event: called on the loop with every event, interims undebounced and in call time
     :param on_partial: called on the loop with the text since the last final, debounced: never unchanged, never
         closer than ``STT_PARTIAL_DEBOUNCE_MS``, never stale
@@ -78,6 +76,8 @@ class RecognitionSession:
     :param rand: random numbers in [0, 1), for jitter
     :param metrics: where the age of what is sent is counted
     :param call_id: stands in log lines about callbacks that failed
+
+    What ``on_event``, ``on_partial``, ``on_final`` or a listener raises is logged, and changes nothing else.
     """
 
     def __init__(
