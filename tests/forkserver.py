@@ -118,6 +118,7 @@ class Popen(subprocess.Popen[Any]):
             "environ": dict(os.environ if env is None else env),
             "pass_fds": sorted(pass_fds),
             "new_session": start_new_session,
+            "interruptible": signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
         }
         given = zip((p2cread, c2pwrite, errwrite), STANDARD, strict=True)
         streams = [own if descriptor < 0 else descriptor for descriptor, own in given]
@@ -241,6 +242,7 @@ class Request:
     environ: dict[str, str]
     pass_fds: list[int]
     new_session: bool
+    interruptible: bool
     descriptors: list[int]
 
     @property
@@ -453,7 +455,7 @@ def import_all() -> None:
 
 def main() -> None:
     global _address
-    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for those whom it serves
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for those whom it serves
     further_path = sys.path[1:]
     import_all()
     gc.collect()
@@ -466,7 +468,8 @@ def main() -> None:
     if request is None:
         shutil.rmtree(folder)
         leave(0)
-    signal.signal(signal.SIGINT, on_interrupt)
+    # What is executed ignores what its parent ignores: the shell's background jobs do.
+    signal.signal(signal.SIGINT, signal.default_int_handler if request.interruptible else signal.SIG_IGN)
     become(request)
     if request.argv[0] == "-m":
         leave(run_program(request.argv, further_path))

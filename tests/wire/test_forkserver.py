@@ -57,8 +57,17 @@ def is_forked(process: subprocess.Popen[Any]) -> bool:
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid())
 
 
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["", "SIGINT ignored"])
 @pytest.mark.parametrize("new_session", [True, False])
-def test_a_fork_cannot_be_told_from_what_was_executed(new_session: bool, tmp_path: Path) -> None:
+def test_a_fork_cannot_be_told_from_what_was_executed(new_session: bool, handler: Any, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        check_that_they_are_alike(new_session, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def check_that_they_are_alike(new_session: bool, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     environ = {**os.environ, "NAME": "väl\udcff", "PYTHONPATH": f"{tmp_path}{os.pathsep}/nowhere"}
     options: dict[str, Any] = {"start_new_session": new_session, "cwd": tmp_path, "env": environ}

@@ -40,7 +40,8 @@ class Crew:
     def pids(self) -> dict[int, int]:
         """Of each worker the process that it last was."""
         found = (re.search(r"worker (\d+) is there, pid (\d+)", line) for line in tuple(self.process.lines))
-        return {int(each[1]): int(each[2]) for each in found if each}
+        # In their own order, whoever of them was there first.
+        return dict(sorted((int(each[1]), int(each[2])) for each in found if each))
 
     async def has_sockets(self, counts: list[int]) -> bool:
         """Whether each worker has so many connections."""
