@@ -77,9 +77,9 @@ class Call:
         while step:
             if step == 1:
                 self.handed.append(self.frames.handed())
-            else:
+            elif step == 2:
                 self.frames.attend()
-            step = self.frames.go_on()
+            step = self.frames.next_turn() if step == 3 else self.frames.go_on()
 
 
 def frame(payload: bytes, first: int = 0x81, key: bytes | None = b"\x01\x80\xff\x3c") -> bytes:
