@@ -69,4 +69,7 @@ def test_the_example_finds_the_utterances_itself() -> None:
         emulator.terminate()
     finals = re.findall(r"🟢 Final: (.*)", heard)
     assert finals == ["apple arrow autumn", "badge bamboo"]
-    assert "🟡 Partial: apple arrow" in heard
+    # How many there are is the machine's matter.
+    partials = re.findall(r"🟡 Partial: (.*)", heard)
+    assert partials
+    assert all(any(final.startswith(partial) for final in finals) for partial in partials)
