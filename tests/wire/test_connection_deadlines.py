@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from fastcall.server import watchdog
 from peers import Phone, serving, tones
@@ -29,6 +30,28 @@ async def test_a_live_call_that_says_nothing_is_closed_and_told(
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
         f"closing the socket: {reason} (code 1008) call={phone.call_sid}"
     ]
+
+
+async def test_a_call_that_says_nothing_gives_its_place_to_the_next(prompt_emulator: str) -> None:
+    async with (
+        serving(prompt_emulator, call_silent_max_s=0.5, options={"max_calls": 1}) as served,
+        Phone(served.url, "silent") as silent,
+    ):
+        await silent.start()
+        speaking = asyncio.create_task(silent.speak(tones("[60000]")))
+        await served.transcripts.wait_for(silent.call_sid, "session_started")
+        with pytest.raises(InvalidStatus, match="HTTP 503"):
+            async with Phone(served.url, "early"):
+                raise AssertionError("two calls where there is one place")
+        speaking.cancel()
+        assert (await silent.closed())[0] == 1008
+        await served.transcripts.wait_for(silent.call_sid, "call_ended")
+        async with Phone(served.url, "next") as phone:
+            await phone.start()
+            await phone.say(tones("[200] apple [300]"))
+            await phone.stop()
+            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+    assert served.transcripts.utterances(phone.call_sid) == ["apple"]
 
 
 @both_lanes
