@@ -214,6 +214,20 @@ async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, pro
 
 
 @both_lanes
+async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_utterance(prompt_emulator: str) -> None:
+    """The word is far shorter than a batch, and no audio comes that would fill it."""
+    async with serving(prompt_emulator, stt_batch_ms=900) as served, Phone(served.url, "stops") as phone:
+        await start(phone)
+        await phone.say(tones("[300] apple [60]"))
+        assert (await served.transcripts.wait_for(phone.call_sid, "utterance_end"))["text"] == "apple"
+        phone._frame += 50
+        await phone.say(tones("[100] arrow [700]"))
+        await phone.stop()
+        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+    assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
+
+
+@both_lanes
 async def test_gaps_without_end_are_a_flood(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "CLOSE_TIMEOUT_S", 0.1)  # nobody waits for words in two minutes of silence
     async with serving(prompt_emulator) as served, Phone(served.url, "gaps") as phone:
