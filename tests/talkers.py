@@ -9,11 +9,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 
 from fastcall.agent.blocking import BlockingCall
 from fastcall.agent.call import Call, MarkPlayed
 from fastcall.agent.replies import Turn
-from fastcall.errors import BacklogError
+from fastcall.audio.wav import write_wav
+from fastcall.errors import BacklogError, UsageError
 
 ended_calls: list[str] = []
 
@@ -64,6 +66,7 @@ async def answer_each(call: Call) -> None:
 
 
 SPEECH = bytes(range(256)) * 320
+MP3 = b"ID3\x04\0\0\0\0\0\x23" + bytes(4000)
 
 
 async def talk_on(call: Call) -> None:
@@ -157,6 +160,40 @@ async def think(call: Call) -> None:
         call.say(SPEECH[:1600], text=turn.text)
 
     await call.answer(reply)
+
+
+async def clear_what_waits(call: Call) -> None:
+    """Marks before, behind and in the middle of more than is sent ahead, all cleared; tells those that passed."""
+    events = call.events()
+    for name in ("before", "between"):
+        call.mark(name)
+        call.say(SPEECH[:40000])
+    call.mark("behind")
+    heard = await call.clear()
+    passed = []
+    async for event in events:
+        if isinstance(event, MarkPlayed):
+            passed.append(event.name)
+            if event.name == "behind":
+                break
+    call.mark(" ".join(["whole" if heard.is_whole else "cut", *passed]))
+
+
+async def say_files(call: Call) -> None:
+    """Says nothing, a WAV file in pieces, and an MP3 file as bytes and in pieces; tells what comes of each."""
+
+    async def pieces(data: bytes) -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 50):
+            yield data[at : at + 50]
+
+    told = []
+    for audio in (b"", pieces(write_wav(SPEECH[:5001])), pieces(MP3)):
+        told.append("whole" if (await call.say(audio, encoding="pcm")).is_whole else "cut")
+    try:
+        call.say(MP3)
+    except UsageError as error:
+        told.append(str(error))
+    call.mark(", ".join(told))
 
 
 async def speak_then_tell(call: Call) -> None:

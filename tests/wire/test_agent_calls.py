@@ -36,6 +36,50 @@ async def test_what_a_handler_says_is_sent_to_the_byte_in_twilios_frames(prompt_
         assert await phone.closed() == (1000, "the handler hung up")
 
 
+async def played(phone: Phone) -> tuple[str, list[str], bytes]:
+    """Play at once what the handler says: the mark by which it tells what it has seen, all else that came before, and
+    the audio of that."""
+    came: list[str] = []
+    audio = b""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            message = json.loads(await phone.socket.recv())
+            if message["event"] == "media":
+                audio += base64.b64decode(message["media"]["payload"])
+            elif message["event"] == "clear":
+                came.append("clear")
+            else:
+                name = message["mark"]["name"]
+                if " " in name:
+                    return name, came, audio
+                came.append(name)
+                await phone.socket.send(phone.messages.mark(name))
+
+
+async def test_marks_of_the_handler_that_wait_at_a_clear_are_passed(prompt_emulator: str) -> None:
+    async with (
+        serving(prompt_emulator, handler="talkers:clear_what_waits") as served,
+        Phone(served.url, "cleared") as phone,
+    ):
+        await phone.start()
+        told, came, audio = await played(phone)
+    assert told == "cut before between behind"
+    assert [name for name in came if not name.startswith("fastcall:")] == ["before", "between", "behind", "clear"]
+    assert len(audio) < 40_000
+
+
+async def test_nothing_a_wav_file_in_pieces_and_compressed_audio(
+    prompt_emulator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(prompt_emulator, handler="talkers:say_files") as served, Phone(served.url, "files") as phone:
+        await phone.start()
+        told, _, audio = await played(phone)
+    refusal = "the audio is an MP3 file, which is not decoded here: ask your voice for WAV, PCM or mu-law"
+    assert told.startswith(f"whole, whole, cut, {refusal}")
+    assert audio == talkers.SPEECH[:5001]
+    assert refusal in caplog.text  # where what came of an iterator is told
+
+
 async def test_a_turn_is_in_the_transcript_stream_with_its_parts_and_in_the_numbers(prompt_emulator: str) -> None:
     async with serving(prompt_emulator, handler="talkers:answer_each") as served, Phone(served.url, "turn") as phone:
         await phone.start()
