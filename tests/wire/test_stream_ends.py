@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +14,7 @@ import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall.google.grpc_status import STATUS_NAMES
+from fastcall.recognition import stream_manager
 from h2peer import ANSWER, OK, H2Peer, grpc_message, h2_server
 from peers import CERTIFICATE, KEY, Phone, ask, both_uplinks, serving, tones, way
 
@@ -25,6 +28,7 @@ RESULT = bytes(
     )
 )
 End = Callable[[H2Peer, int], None]
+LATER_S = 0.2
 
 
 def status(number: str, message: str = "why") -> End:
@@ -62,6 +66,13 @@ def headers_only(peer: H2Peer, stream: int) -> None:
     peer.h2.send_headers(stream, ANSWER, end_stream=True)
 
 
+def later(end: End) -> End:
+    def end_later(peer: H2Peer, stream: int) -> None:
+        asyncio.get_running_loop().call_later(LATER_S, lambda: (end(peer, stream), peer.flush()))
+
+    return end_later
+
+
 def lost(peer: H2Peer, stream: int) -> None:
     peer.transport.abort()
 
@@ -77,6 +88,21 @@ TRIED_AGAIN: dict[str, tuple[End, set[str], str]] = {
     "NOT_FOUND": (status("5"), {"NOT_FOUND"}, "GOOGLE_CLOUD_PROJECT"),
     "FAILED_PRECONDITION": (status("9"), {"FAILED_PRECONDITION"}, "billing"),
     "an unlisted OUT_OF_RANGE": (status("11", "a new limit of 7 parsecs"), {"OUT_OF_RANGE"}, "report this line"),
+    "audio at another pace": (
+        status("11", "Audio data is being streamed too fast."),
+        {"OUT_OF_RANGE"},
+        "too slowly or",
+    ),
+    "a limit that is met at once": (
+        status("11", "Exceeded maximum allowed stream duration of 305 seconds."),
+        {"OUT_OF_RANGE"},
+        "A limit of the recognizer's",
+    ),
+    "a message that is too large": (
+        status("8", "Received message larger than max (4194305 vs. 4194304)"),
+        {"RESOURCE_EXHAUSTED"},
+        "broke off",
+    ),
     "a status that is not known": (status("99"), {"UNKNOWN"}, "broke off"),
     "END_STREAM without trailers": (body(b""), {"UNKNOWN"}, "broke off"),
     "END_STREAM with the headers": (headers_only, {"UNKNOWN"}, "broke off"),
@@ -94,8 +120,26 @@ FINAL: dict[str, tuple[End, set[str], str]] = {
     "INVALID_ARGUMENT": (status("3"), {"INVALID_ARGUMENT"}, "GCP_STT_LANGUAGE"),
     "PERMISSION_DENIED": (status("7"), {"PERMISSION_DENIED"}, "enable the API"),
     "UNIMPLEMENTED": (status("12"), {"UNIMPLEMENTED"}, "check its address"),
+    "UNAUTHENTICATED": (status("16"), {"UNAUTHENTICATED"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+    "a resource that is none": (
+        status("3", "Invalid resource field value in the request."),
+        {"INVALID_ARGUMENT"},
+        "GOOGLE_CLOUD_PROJECT",
+    ),
+    "HTTP 401": (html(401), {"UNAUTHENTICATED"}, "GOOGLE_APPLICATION_CREDENTIALS"),
     "HTTP 403": (html(403), {"PERMISSION_DENIED"}, "proxy"),
     "HTTP 404": (html(404), {"UNIMPLEMENTED"}, "proxy"),
+}
+
+# Nothing is wrong then: the call goes on at once, for a reason that the transcript stream has. What is logged.
+NO_FAILURE: dict[str, tuple[End, str, list[str]]] = {
+    "a limit": (later(status("11", "Exceeded maximum allowed stream duration of 305 seconds.")), "limit", []),
+    "a limit of version 2": (later(status("10", "Max duration of 5 minutes reached for stream.")), "limit", []),
+    "a location without the model": (
+        status("3", 'The model "phone_call" does not exist in the location eu.'),
+        "model",
+        ["or a location that has it in GCP_STT_LOCATION."],
+    ),
 }
 
 
@@ -169,6 +213,29 @@ async def test_an_end_that_no_other_stream_can_better(name: str, caplog: pytest.
     assert failed["text"].partition(":")[0] in codes
     assert advice in advice_in(caplog, "recognition failed: ")
     assert recognizer.streams == 1
+
+
+@both_uplinks
+@pytest.mark.parametrize("name", NO_FAILURE)
+async def test_an_end_that_is_no_failure(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stream_manager, "PAUSE_S", LATER_S / 2)  # a limit that comes sooner is taken for a failure
+    end, cause, advice = NO_FAILURE[name]
+    recognizer = Recognizer(end)
+    async with (
+        h2_server(recognizer, tls=peer_tls()) as (port, _),
+        serving(f"127.0.0.1:{port}") as served,
+        Phone(served.url, "ends") as phone,
+    ):
+        await phone.start()
+        await phone.say(tones("[100] apple [700]"))
+        assert (await served.transcripts.wait_for(phone.call_sid, "session_rotated"))["text"] == cause
+        assert (await served.transcripts.wait_for(phone.call_sid, "final"))["text"] == "apple"
+        assert served.transcripts.of(phone.call_sid, "session_failed") == []
+    assert recognizer.streams == 2
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [line[-len(ending) :] for line, ending in zip(warnings, advice, strict=True)] == advice
 
 
 async def test_speech_without_words_is_told_as_an_event_and_a_number(caplog: pytest.LogCaptureFixture) -> None:
