@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +67,34 @@ def test_silence_is_not_recognized_at_all(tiny: str, monkeypatch: pytest.MonkeyP
     assert asked == []
     assert engine.recognize(NOISE, "en-US")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("segments", "text"),
+    [
+        ([("Thank you for watching!", 0.8)], ""),
+        ([("Thank you for watching!", 0.1)], "Thank you for watching!"),
+        ([("Tack för att ni tittade!", 0.95)], ""),
+        ([("Tack", 0.95), ("för att ni tittade!", 0.1)], "Tack för att ni tittade!"),
+        ([], ""),
+    ],
+)
+def test_what_the_model_writes_is_dropped_by_how_sure_it_is_that_nobody_spoke(
+    segments: list[tuple[str, float]], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """faster-whisper's interface, without a model: a text, and the probability of no speech with it."""
+
+    class WhisperModel:
+        model = SimpleNamespace(is_multilingual=True)
+
+        def __init__(self, *_: object, **options: object) -> None:
+            pass
+
+        def transcribe(self, piece: object, **options: object) -> tuple[list[SimpleNamespace], None]:
+            return [SimpleNamespace(text=f" {text}", no_speech_prob=silence) for text, silence in segments], None
+
+    monkeypatch.setitem(sys.modules, "faster_whisper", SimpleNamespace(WhisperModel=WhisperModel))
+    assert Engine(EngineOptions("small")).recognize(NOISE, "en-US") == text
 
 
 @pytest.mark.parametrize("compute_type", ["float16", "int9"])
