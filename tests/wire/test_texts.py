@@ -50,12 +50,38 @@ async def utterances(script: Script, audio: str = TWO) -> list[str]:
             ],
             ["今日は", "いい天気です"],
         ),
+        (
+            "สวัสดีครับวันนี้อากาศดี",
+            [
+                ("สวัสดี", 0.3, 0.5),
+                ("ครับ", 0.5, 0.7),
+                ("วันนี้", 1.8, 1.9),
+                ("อากาศ", 1.9, 2.0),
+                ("ดี", 2.0, 2.2),
+            ],
+            ["สวัสดีครับ", "วันนี้อากาศดี"],
+        ),
+        (
+            "សួស្តីថ្ងៃនេះអាកាសធាតុល្អ",
+            [("សួស្តី", 0.3, 0.7), ("ថ្ងៃនេះ", 1.8, 1.9), ("អាកាសធាតុ", 1.9, 2.1), ("ល្អ", 2.1, 2.2)],
+            ["សួស្តី", "ថ្ងៃនេះអាកាសធាតុល្អ"],
+        ),
     ],
 )
 async def test_a_text_without_spaces_comes_out_as_it_was_told_cut_between_utterances(
     text: str, words: list[tuple[str, float, float]], texts: list[str]
 ) -> None:
     assert await utterances([(2.9, [result(text, final=True, end_s=2.6, words=words)])]) == texts
+
+
+@both_uplinks
+async def test_a_text_without_spaces_and_word_times_is_cut_where_the_first_utterance_was_heard_to_end() -> None:
+    script = [
+        (1.2, [result("你好", final=False, end_s=1.0)]),
+        (2.5, [result("你好今天天气", final=False, end_s=2.3)]),
+        (2.9, [result("你好今天天气很好", final=True, end_s=2.6)]),
+    ]
+    assert await utterances(script) == ["你好", "今天天气很好"]
 
 
 def final(text: str, end_s: float | None, *starts_s: float) -> Result:
