@@ -25,6 +25,7 @@ REFUSED = StreamEnd(
 )
 GONE = StreamEnd("UNAVAILABLE", "gone")
 QUOTA = StreamEnd("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric")
+TOKEN = StreamEnd("UNAVAILABLE", "the access token was not accepted: token revoked")
 
 
 class Provider(ScriptedRecognizer):
@@ -196,4 +197,34 @@ async def test_streams_that_all_break_while_they_are_replaced() -> None:
         provider.answer()
     assert [session.failure for session in crowd.sessions] == [None] * CALLS
     for session in crowd.sessions:
+        await session.close(0)
+
+
+@pytest.mark.parametrize("end", [QUOTA, TOKEN], ids=["quota", "token"])
+@in_virtual_time
+async def test_streams_that_are_refused_when_they_are_to_replace_others(end: StreamEnd) -> None:
+    """The quota is used up, or the token renewed, while each call's stream is old."""
+    is_refusing = False
+
+    def open_(stream: ScriptedStream) -> None:
+        if is_refusing:
+            stream.end(end)
+
+    provider = Provider(open_)
+    crowd = Crowd(provider, stt_rotate_after_s=2, stt_rotate_by_s=4)
+    await crowd.speak(1)
+    provider.answer()
+    is_refusing = True
+    await crowd.speak(6)
+    assert len(provider.streams) < 4 * CALLS, "one replacement each, and then few attempts"
+    is_refusing = False
+    for _ in range(6):
+        await crowd.speak(2)
+        provider.answer()
+    failures = [event for event in crowd.told(SessionFailed) if isinstance(event, SessionFailed)]
+    assert [(event.code, event.retrying) for event in failures] == [(end.code, True)] * CALLS
+    assert crowd.told(SessionRotated).count(SessionRotated("reconnect")) == CALLS
+    assert len(provider.live) >= CALLS
+    for session in crowd.sessions:
+        assert session.failure is None
         await session.close(0)
