@@ -114,6 +114,27 @@ for each in heard:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_end_of_the_interpreter_brings_the_last_words_although_another_session_hangs(emulator: str) -> None:
+    """A peer that takes the connection and never says a word keeps nobody."""
+    done = run(
+        emulator,
+        """
+import socket
+from dataclasses import replace
+deaf = socket.create_server(("127.0.0.1", 0))
+host = f"127.0.0.1:{deaf.getsockname()[1]}"
+hanging = StreamingSTTSession(settings=replace(SETTINGS, speech_emulator_host=host))
+heard = Texts()
+session = StreamingSTTSession(on_partial=heard, on_final=lambda text: print(text, flush=True), settings=SETTINGS)
+for each in (hanging, session):
+    each.push_audio(synthesize("[200] apple arrow autumn [200]"))
+heard.wait()
+""",
+    )
+    assert (done.returncode, done.stdout) == (0, "apple arrow autumn\n"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_end_of_the_interpreter_does_not_wait_for_what_hangs(prompt_emulator: str) -> None:
     """A callback that never returns, and credentials that never come."""
     done = run(
