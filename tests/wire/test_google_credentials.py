@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 from google.cloud import speech_v1p1beta1 as speech
 from google.oauth2.credentials import Credentials
 
+from fastcall import StreamingSTTSession
+from fastcall.audio.tones import synthesize
 from fastcall.errors import UsageError
 from fastcall.google.credentials import has_default_credentials
 from fastcall.google.recognizer import GoogleRecognizer
+from fastcall.server import call_runner
 from fastcall.settings import Settings
 from h2peer import H2Peer, h2_server
-from peers import PATIENCE_S, Phone, both_uplinks, serving, tones
+from peers import KEY, PATIENCE_S, Phone, both_uplinks, serve_process, serving, tones
 
 
 def some(universe: str | None = None) -> Any:
@@ -101,24 +105,70 @@ def test_phrases_and_languages_are_lists_with_googles_bounds() -> None:
             Settings(phrases=phrases)
 
 
+class FirstRequest:
+    """A peer that keeps the first request of the first stream, and hangs up."""
+
+    def __init__(self) -> None:
+        self._came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, peer: H2Peer, event: Any) -> None:
+        body = bytes(next(iter(peer.bodies.values()), b""))
+        if len(body) > 5 and len(body) >= 5 + int.from_bytes(body[1:5]) and not self._came.done():
+            self._came.set_result(body[5 : 5 + int.from_bytes(body[1:5])])
+            peer.transport.close()
+
+    async def phrases_and_languages(self) -> tuple[list[str], list[str]]:
+        async with asyncio.timeout(PATIENCE_S):
+            request = speech.StreamingRecognizeRequest.deserialize(await self._came)
+        config = request.streaming_config.config
+        return list(config.speech_contexts[0].phrases), list(config.alternative_language_codes)
+
+
 @both_uplinks
 async def test_a_calls_first_request_has_the_phrases_and_the_languages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STT_TLS_ROOTS", raising=False)
-    asked: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def note(peer: H2Peer, event: Any) -> None:
-        body = bytes(next(iter(peer.bodies.values()), b""))
-        if len(body) > 5 and len(body) >= 5 + int.from_bytes(body[1:5]) and not asked.done():
-            asked.set_result(body[5 : 5 + int.from_bytes(body[1:5])])
-            peer.transport.close()
-
-    async with h2_server(note) as (port, _):
+    monkeypatch.setattr(call_runner, "CLOSE_TIMEOUT_S", 0.1)  # no words come
+    first = FirstRequest()
+    async with h2_server(first) as (port, _):
         settings: dict[str, Any] = {"phrases": ("book a table",), "alternative_language_codes": ("ar-IL",)}
         async with serving(f"127.0.0.1:{port}", **settings) as served, Phone(served.url, "phrases") as phone:
             await phone.start()
             await phone.say(tones("[300] apple [300]"))
-            async with asyncio.timeout(PATIENCE_S):
-                request = speech.StreamingRecognizeRequest.deserialize(await asked)
-    config = request.streaming_config.config
-    assert list(config.speech_contexts[0].phrases) == ["book a table"]
-    assert list(config.alternative_language_codes) == ["ar-IL"]
+            assert await first.phrases_and_languages() == (["book a table"], ["ar-IL"])
+
+
+@both_uplinks
+async def test_a_sessions_first_request_has_its_phrases(uplink: str) -> None:
+    first = FirstRequest()
+    async with h2_server(first) as (port, _):
+        settings = Settings(
+            speech_emulator_host=f"127.0.0.1:{port}",
+            stt_uplink=uplink,
+            stt_tls_roots=None,
+            phrases=("not these",),
+            alternative_language_codes=("ar-IL",),
+        )
+        session = StreamingSTTSession(settings=settings, phrases=["book a table"])
+        session.push_audio(synthesize("[300] apple [300]"))
+        try:
+            assert await first.phrases_and_languages() == (["book a table"], ["ar-IL"])
+        finally:
+            await asyncio.to_thread(session.close)
+
+
+def key_file(folder: Path, universe: str) -> str:
+    """A service account's, whose tokens nobody gives."""
+    info = {"type": "service_account", "client_email": "calls@project.example", "token_uri": "http://127.0.0.1:1/"}
+    path = folder / "key.json"
+    path.write_text(json.dumps({**info, "private_key": Path(KEY).read_text(), "universe_domain": universe}))
+    return str(path)
+
+
+async def test_a_server_goes_where_the_settings_say(tmp_path: Path) -> None:
+    """It says where; nothing is sent there before a call comes, and the name is one that nobody has."""
+    async with serve_process(
+        GOOGLE_APPLICATION_CREDENTIALS=key_file(tmp_path, "apis.example"),
+        GCP_STT_LOCATION="eu",
+        GOOGLE_CLOUD_UNIVERSE_DOMAIN="apis.example",
+    ) as process:
+        assert process.wait_for("recognizer google at (.*?) ")[1] == "eu-speech.apis.example:443"
