@@ -20,6 +20,7 @@ from fastcall.server import sniffer as front
 from fastcall.server.call_manager import SHUTDOWN_S
 from fastcall.server.options import ServeOptions
 from fastcall.server.workers import handle as crew
+from fastcall.settings import Settings
 from house import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -127,6 +128,60 @@ def test_the_images_times_and_ports_agree_with_the_servers() -> None:
     compile(code := json.loads(check)[2], "the health check", "exec")
     assert 'os.environ["FASTCALL_PORT"]' in code
     assert "STOPSIGNAL SIGTERM" in text
+
+
+def test_the_unit_bounds_memory_and_watches_the_loop() -> None:
+    assert re.fullmatch(r"[1-9]\d%", setting("MemoryMax"))  # of the machine's: a number of bytes would fit no other
+    # It has no less patience with the first process than that has with its workers.
+    assert float(setting("WatchdogSec")) > Settings().worker_timeout_s
+    assert setting("NotifyAccess") == "main"
+    assert setting("Restart") == "always"
+
+
+def test_the_unit_may_write_its_own_folder_only_and_has_no_capability() -> None:
+    assert setting("ProtectSystem") == "strict"  # the whole system is read-only
+    assert setting("CapabilityBoundingSet") == ""
+    assert setting("NoNewPrivileges") == "yes"
+    written = re.search(r"--transcripts (\S+)", setting("ExecStart"))
+    assert written is not None
+    assert Path(written[1]).parent == Path("/var/lib") / setting("StateDirectory")
+
+
+def options_of(command: str) -> dict[str, str]:
+    """The options of a command, each with what follows it; of one that is given twice the last."""
+    words = command.split()
+    following = [*words[1:], ""]
+    return {
+        word: "" if after.startswith("-") else after
+        for word, after in zip(words, following, strict=True)
+        if word.startswith("-")
+    }
+
+
+def test_the_image_is_run_with_a_read_only_root_and_without_capabilities() -> None:
+    head = (DEPLOY / "Dockerfile").read_text().partition("\nARG ")[0]
+    [command] = re.findall(r"^# docker run ((?:.*\\\n#)*.*)$", head, re.MULTILINE)
+    options = options_of(command.replace("\\\n#", " "))
+    assert options["--read-only"] == ""
+    assert options["--cap-drop"] == "ALL"
+    assert "--cap-add" not in options
+    assert "--privileged" not in options
+    assert options["--security-opt"] == "no-new-privileges"
+    assert re.fullmatch(r"\d+g", options["--memory"])
+    assert options["-v"].endswith(":ro")
+    assert options["-p"].startswith("127.0.0.1:")
+    assert re.search(r"^USER (?!0\b|root\b)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_the_images_bases_can_be_pinned_by_digest() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert len(bases) == 2
+    for base in bases:
+        name = base.removeprefix("${").removesuffix("}")
+        assert base == f"${{{name}}}"
+        assert re.search(rf"^ARG {name}=", text, re.MULTILINE)
+        assert f"--build-arg {name}=python@sha256:..." in text.partition("\nARG ")[0]  # how it is pinned
 
 
 def test_the_proxys_bounds_agree_with_the_servers() -> None:
