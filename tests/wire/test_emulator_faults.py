@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -333,6 +334,29 @@ async def test_a_request_for_a_name_that_is_not_ours_is_refused(host: str, statu
             answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
             writer.close()
             assert int(answer.split(b" ")[1]) == status
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 200),
+        (b"GET /nowhere HTTP/1.1\r\n\r\n", 404),
+        (b"PUT /faults HTTP/1.1\r\n\r\n", 405),
+        (b"POST /faults HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\nx", 400),
+        (b"POST /faults HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_no_page_names_a_version(asked: bytes, status: int) -> None:
+    async with emulating() as emulator:
+        reader, writer = await asyncio.open_connection(emulator.options.host, emulator.port)
+        writer.write(asked)
+        answer = (await asyncio.wait_for(reader.read(), PATIENCE_S)).lower()
+        writer.close()
+    assert int(answer.split(b" ")[1]) == status
+    assert not any(name in answer for name in (b"server:", b"python", b"grpc", b"hyperframe", b"h2", b"version"))
+    assert version("fastcall").encode() not in answer
 
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02", b"hello\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"G" * 9000])
