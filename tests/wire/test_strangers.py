@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from websockets.frames import Frame
 
-from peers import PATIENCE_S, client_frame, serving, turns, upgrade_request
+from fastcall.server import http
+from peers import PATIENCE_S, Phone, client_frame, serving, turns, upgrade_request
+from wire.test_supervisor import crew
 
-PING = 9
+CONTINUATION, TEXT, PING, PONG = 0, 1, 9, 10
 NOWHERE = "127.0.0.1:9"  # no call is begun here: no recognizer is needed
 SIGNED_ONLY = {"twilio_auth_token": "secret", "public_url": "https://calls.example.com"}
 
@@ -63,6 +65,51 @@ async def test_a_refused_upgrade_costs_nothing_whatever_follows_it(monkeypatch: 
         assert served.server.live_calls == 0
     assert parsed.count == 0
     assert taken < 10 * 1024 * 1024
+
+
+async def test_a_refused_peer_that_goes_on_sending_is_reset() -> None:
+    """Its connection is not read to an end that it may choose: there is none any more."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as ours:
+        ours.setblocking(False)
+        async with serving(NOWHERE, **SIGNED_ONLY) as served:
+            await loop.sock_connect(ours, ("127.0.0.1", served.port))
+            await loop.sock_sendall(ours, upgrade_request(served.port))
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await loop.sock_recv(ours, 4096)).startswith(b"HTTP/1.1 403 ")
+                with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                    await loop.sock_sendall(ours, client_frame(CONTINUATION, b"") * 1_000_000)
+            assert served.server._calls.open_sockets == 0  # though the peer has closed nothing
+
+
+async def test_floods_on_sockets_that_workers_have_are_charged_and_closed(prompt_emulator: str) -> None:
+    """Nothing of them is answered, so what comes first is the close frame."""
+    floods = {
+        "pongs": client_frame(PONG, b""),
+        "fragments": client_frame(TEXT, b"", fin=False) + client_frame(CONTINUATION, b"", fin=False) * 30_000,
+        "messages": client_frame(TEXT, b"{}"),
+    }
+    async with crew(prompt_emulator) as it:
+        for name, flood in floods.items():
+            for is_live in (False, True):
+                phone = Phone(it.url, f"{name} {is_live}")
+                start = client_frame(TEXT, phone.messages.start({}).encode())
+                reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+                writer.write(upgrade_request(it.port))
+                async with asyncio.timeout(PATIENCE_S):
+                    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+                    writer.write((start if is_live else b"") + flood * max(1, 200_000 // len(flood)))
+                    code, reason = close_frame(await reader.read(200))
+                writer.close()
+                assert (code, reason) == (1008, "far more messages than a call has")
+        assert await it.number("fastcall_calls_ended_total", 3) == 3
+
+
+def close_frame(data: bytes) -> tuple[int, str]:
+    """Code and reason, if that is what it is."""
+    assert data[:1] == b"\x88"
+    payload = data[2 : 2 + data[1]]
+    return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
 
 async def test_a_request_with_more_than_64_kib_behind_it_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,12 +179,41 @@ async def test_no_answer_names_a_version(asked: bytes) -> None:
     assert not any(name in answer for name in (b"aiohttp", b"python", b"websockets/"))
 
 
+class Shares:
+    """What aiohttp is given of plain requests in this process, and whether two shares came in one turn of the loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        self.are_two_in_a_turn = False
+        self._is_one_in_this_turn = False
+        take = http._Shared._take
+
+        def counting(shared: Any, data: bytes) -> bool:
+            self.sizes.append(len(data))
+            self.are_two_in_a_turn |= self._is_one_in_this_turn
+            self._is_one_in_this_turn = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+            return take(shared, data)
+
+        monkeypatch.setattr(http._Shared, "_take", counting)
+
+    def _end_turn(self) -> None:
+        self._is_one_in_this_turn = False
+
+
 async def test_a_body_in_the_smallest_chunks_is_read_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """A longer one than a form may be is answered, and what is behind it is left in the socket."""
+    monkeypatch.setattr("fastcall.server.http.BODY_TIMEOUT_S", 0.2)
+    shares = Shares(monkeypatch)
     head = b"POST /twiml HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with serving(NOWHERE) as served:
-        _, taken = await send_until_closed(served.port, head, b"1\r\nx\r\n" * 4096, 20 * 1024 * 1024)
+        answer, taken = await send_until_closed(served.port, head, b"1\r\nx\r\n" * 40_000, 20 * 1024 * 1024)
+    assert answer.startswith(b"HTTP/1.1 408 ")
     assert taken < 20 * 1024 * 1024
+    assert max(shares.sizes) <= http.SHARE_BYTES
+    assert sum(shares.sizes) == http.MAX_REQUEST_BYTES
+    assert len(shares.sizes) >= http.MAX_REQUEST_BYTES // http.SHARE_BYTES
+    assert not shares.are_two_in_a_turn
 
 
 async def test_who_connects_and_goes_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
