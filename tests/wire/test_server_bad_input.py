@@ -262,6 +262,39 @@ async def test_a_reason_that_is_too_long_for_its_frame_is_cut_at_a_character(
         assert 100 < len(reason.encode()) <= 123
 
 
+async def start_of_no_format(phone: Phone, encoding: str) -> str:
+    """A start that cannot be served, and how the reason begins: what it names is what was sent."""
+    message = json.loads(phone.messages.start({}))
+    message["start"]["mediaFormat"]["encoding"] = encoding
+    await phone.socket.send(json.dumps(message))
+    return f"'mediaFormat' is {encoding} at 8000 Hz, channels 1; supported are PCMU"
+
+
+@pytest.mark.parametrize("letter", ["c", "ש", "通", "📞"])
+async def test_a_start_that_is_refused_with_a_long_reason_is_closed_with_what_fits_of_it(
+    letter: str, prompt_emulator: str
+) -> None:
+    async with serving(prompt_emulator) as served, Phone(served.url, "refused") as phone:
+        whole = (await start_of_no_format(phone, letter * 40)).encode()
+        code, reason = await phone.closed()  # this side would close with 1007 what is no UTF-8
+    assert code == 1008
+    assert reason is not None
+    assert 123 - len(letter.encode()) < len(reason.encode()) <= 123
+    assert (reason.encode() + whole[len(reason.encode()) :]).startswith(whole)
+
+
+async def test_a_connection_that_cannot_be_closed_is_cut_off(
+    prompt_emulator: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastcall.server.websocket.fit_reason", lambda reason: reason)  # no frame holds so much
+    async with serving(prompt_emulator) as served, beside_a_good_call(served), Phone(served.url, "stuck") as phone:
+        await start_of_no_format(phone, "通" * 40)
+        assert await phone.closed() == (1006, "")
+    assert [line for line in warnings.lines if "it is cut off" in line] == [
+        "internal error on closing a connection; it is cut off"
+    ]
+
+
 async def test_a_connection_that_says_nothing_at_all_is_closed(prompt_emulator: str, warnings: Warnings) -> None:
     async with serving(prompt_emulator, start_timeout_s=0.2) as served, raw_socket(served) as (reader, _):
         assert await closing_code(reader) == 1008
