@@ -8,10 +8,14 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
+from fastcall.formats import MAX_FIELD_CHARS
 from fastcall.server import comeback
+from fastcall.server.call_runner import MAX_LOG_CHARS
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from peers import (
     PATIENCE_S,
@@ -21,6 +25,7 @@ from peers import (
     media_message_of,
     serving,
     tones,
+    turns,
     upgrade_request,
     words_of_call,
 )
@@ -178,6 +183,44 @@ async def test_what_a_caller_sends_cannot_forge_a_log_line(prompt_emulator: str,
         await served.transcripts.wait_for("CA1\n🟢 Final: forged", "call_ended")
     assert len(warnings.lines) == 1
     assert not any("\n" in record.getMessage() for record in warnings._caplog.records)
+
+
+LONG = 20_000
+LONG_STARTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "parameters' names": lambda start: start.update(customParameters={f"{n}" + "p" * LONG: "" for n in range(3)}),
+    "names of what a terminal obeys": lambda start: start.update(
+        customParameters={f"{n}" + "\x1b" * 60: 7 for n in range(100)}
+    ),
+    "parameters' values": lambda start: start.update(customParameters={"name": "v" * LONG}),
+    "a format's name": lambda start: start.update(mediaFormat={"encoding": "e" * LONG}),
+    "a format's rate": lambda start: start.update(mediaFormat={"encoding": "mulaw", "sampleRate": "8" * LONG}),
+    "a format of lists": lambda start: start.update(mediaFormat={"encoding": ["e"] * 5000, "channels": [1] * 5000}),
+    "a format that is a text": lambda start: start.update(mediaFormat="f" * LONG),
+    "the call's id": lambda start: start.update(callSid="c" * LONG),
+    "the call's id, as long as may be": lambda start: start.update(callSid="c" * 128),
+    "tracks": lambda start: start.update(tracks=["t" * 32] * 4),
+}
+
+
+@pytest.mark.parametrize("what", LONG_STARTS)
+async def test_what_a_start_names_is_short_in_every_line_of_the_log(
+    what: str, prompt_emulator: str, warnings: Warnings
+) -> None:
+    async with serving(prompt_emulator) as served, Phone(served.url, "long") as phone:
+        message = json.loads(phone.messages.start({}))
+        LONG_STARTS[what](message["start"])
+        await phone.socket.send(json.dumps(message))
+        await phone.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionClosed):
+                await (await phone.socket.ping())  # it was taken, or refused
+            await phone.socket.close()
+            while served.server.live_calls:
+                await turns(1)
+    lines = [record.getMessage() for record in warnings._caplog.records]
+    assert len(warnings.lines) == (0 if "may be" in what else 1)
+    assert max(map(len, lines)) <= MAX_LOG_CHARS + 6 * MAX_FIELD_CHARS  # of which a field's letters may be escapes
+    assert not any("c" * MAX_FIELD_CHARS in line for line in lines)
 
 
 # --- what ends in a close -------------------------------------------------------------------------------------------
