@@ -117,6 +117,8 @@ async def break_the_process(call: Call) -> None:
     if kind == "spin":
         while True:
             pass
+    elif kind == "stand":
+        threading.Event().wait()  # the loop, and with it all of its calls
     elif kind == "exit":
         raise SystemExit(7)
     elif kind == "interrupt":

@@ -13,7 +13,9 @@ import pytest
 
 from fastcall.errors import UsageError
 from fastcall.server.systemd import ServiceManager
-from peers import PATIENCE_S, serve_process
+from peers import PATIENCE_S, Phone, serve_process
+
+TESTS = str(Path(__file__).parent.parent)
 
 
 def listening(address: str) -> socket.socket:
@@ -44,6 +46,32 @@ async def test_a_server_says_that_it_is_ready_alive_and_stopping(
                 told.add((await asyncio.to_thread(channel.recv, 100)).decode())
             assert await asyncio.to_thread(process.wait) == 0
     assert told == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
+
+
+async def test_it_is_silent_while_the_loop_stands_still(prompt_emulator: str, tmp_path: Path) -> None:
+    """For as long as the manager waits before it ends the process; until then it has heard three times as often."""
+    address = str(tmp_path / "notify")
+    with listening(address) as channel:
+        async with serve_process(
+            *("--handler", "talkers:break_the_process"),
+            SPEECH_EMULATOR_HOST=prompt_emulator,
+            NOTIFY_SOCKET=address,
+            WATCHDOG_USEC="600000",
+            PYTHONPATH=TESTS,
+        ) as process:
+            for _ in range(3):
+                await asyncio.to_thread(channel.recv, 100)
+            async with Phone(process.ready[1], "stands") as phone:
+                await phone.start({"kind": "stand"})
+                channel.settimeout(0.6)
+                try:
+                    for _ in range(20):  # what it had said, or says until the call begins
+                        await asyncio.to_thread(channel.recv, 100)
+                except TimeoutError:
+                    return
+                finally:
+                    process.send_signal(signal.SIGKILL)
+    pytest.fail("it says that it is alive")
 
 
 def test_an_abstract_name_is_one() -> None:
