@@ -74,17 +74,19 @@ async def test_the_drain_ends_with_the_last_call(prompt_emulator: str) -> None:
     assert any("🟢 Final: apple" in line for line in process.lines)
 
 
-async def test_a_second_signal_does_not_wait(prompt_emulator: str) -> None:
+@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGINT), ("2", signal.SIGTERM)])
+async def test_a_second_signal_does_not_wait(workers: str, number: int, prompt_emulator: str) -> None:
+    options = ("--workers", workers, "--drain-timeout", "3000")
     async with (
-        serve_process("--drain-timeout", "3000", SPEECH_EMULATOR_HOST=prompt_emulator) as process,
+        serve_process(*options, SPEECH_EMULATOR_HOST=prompt_emulator) as process,
         Phone(process.ready[1], "cut") as phone,
     ):
         await phone.start()
         await phone.say(tones("[300] apple [200]"))
         await asyncio.to_thread(process.wait_for, "🟡 Partial: apple")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         await asyncio.to_thread(process.wait_for, "draining")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert (await phone.closed())[0] == 1012
         assert await asyncio.to_thread(process.wait) == 0
     assert any("🟢 Final: apple" in line for line in process.lines)
