@@ -9,15 +9,18 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from forkserver import Popen
-from peers import PATIENCE_S, Phone, ask, tones
+from peers import PATIENCE_S, Phone, ask, serve_process, tones
 from waiting import until_so
-from wire.test_supervisor import Crew, crew
+from wire.test_routes import reading
+from wire.test_supervisor import Crew, Records, crew
 
 HANDLER = ("--handler", "talkers:break_the_process")
 # For tests of what comes of a worker that hangs; the product's own is longer.
@@ -45,6 +48,19 @@ async def replaced(it: Crew, pid: int, calls: str) -> None:
     await asyncio.to_thread(it.process.wait_for, f"worker 1 is there, pid (?!{pid}$)")
 
 
+@contextlib.contextmanager
+def out_of_descriptors(pid: int, *, but: int = 0) -> Iterator[None]:
+    """Inside, the process may open no more descriptors, or so many more."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = [number for number in range(max(taken) + but + 2) if number not in taken]
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[but], hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def test_workers_that_do_not_answer_get_no_calls_and_are_replaced(prompt_emulator: str) -> None:
     async with broken(prompt_emulator) as it, Phone(it.url, "spins") as phone:
         pids = it.pids
@@ -60,15 +76,23 @@ async def test_workers_that_do_not_answer_get_no_calls_and_are_replaced(prompt_e
         await replaced(it, pids[1], f"1 calls: {phone.call_sid}")
         # On a machine that is busy the other one may have been late too.
         assert await it.number("fastcall_worker_stalls_total", 1) >= 1
-        async with Phone(it.url, "first") as first:
-            await first.start()
-            assert await it.number("fastcall_calls_live", 1) == 1
-            os.kill(it.pids[2], signal.SIGSTOP)  # the one without calls: it gets the next
+        async with reading(it.port) as live, Phone(it.url, "one") as one, Phone(it.url, "two") as two:
+            await one.start()
+            await two.start()
+            assert await it.number("fastcall_calls_live", 2) == 2
+            os.kill(it.pids[2], signal.SIGSTOP)
             async with Phone(it.url, "second", open_timeout=PATIENCE_S) as second:
                 await second.start()
-                await asyncio.to_thread(it.process.wait_for, r"worker 2 died of signal 9; lost are 0 calls")
-                await hears(it, second)  # whom worker 2 had not received
-            await hears(it, first)
+                died = await asyncio.to_thread(
+                    it.process.wait_for, r"worker 2 died of signal 9; lost are 1 calls: (\S+)"
+                )
+                await hears(it, second)  # whom worker 2 had not received, if it was sent to it
+            lost, kept = (one, two) if died[1] == one.call_sid else (two, one)
+            assert died[1] == lost.call_sid
+            ended = await Records(live).wait_for(lost.stream_sid, "call_ended")
+            assert ended["text"] == "the process that had the call died"
+            assert (await lost.closed())[0] == 1006
+            await hears(it, kept)
         assert await it.number("fastcall_worker_deaths_total", 2) == 2
         it.process.stop()
         assert "in break_the_process" in it.process.stderr
@@ -110,14 +134,64 @@ async def test_what_nobody_understands_ends_the_worker_that_says_it(prompt_emula
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
 async def test_a_worker_out_of_descriptors_gets_no_calls_and_loses_none(prompt_emulator: str) -> None:
     async with broken(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
-        taken = max(int(name) for name in os.listdir(f"/proc/{it.pids[1]}/fd")) + 1
-        resource.prlimit(it.pids[1], resource.RLIMIT_NOFILE, (taken, taken))
-        phones = [await stack.enter_async_context(Phone(it.url, f"full {n}")) for n in range(20)]
-        for phone in phones:
+        with out_of_descriptors(it.pids[1]):
+            phones = [await stack.enter_async_context(Phone(it.url, f"full {n}")) for n in range(20)]
+            for phone in phones:
+                await phone.start()
+            assert await it.number("fastcall_calls_live", 20) == 20
+            for phone in phones:
+                await (await phone.socket.ping())
+            await asyncio.to_thread(it.process.wait_for, "ERROR .*worker 1 is out of descriptors; it gets no calls")
+            ready = await ask(it.port, "/readyz")
+            assert (ready.status, ready.body) == (200, "ok\nworker 1 is out of descriptors\n")
+        await asyncio.to_thread(it.process.wait_for, "worker 1 has descriptors again")
+        ready = await ask(it.port, "/readyz")
+        assert (ready.status, ready.body) == (200, "ok\n")
+        async with Phone(it.url, "to the one that has fewer") as phone:
             await phone.start()
-        assert await it.number("fastcall_calls_live", 20) == 20
-        for phone in phones:
-            await (await phone.socket.ping())
+            assert await it.number("fastcall_calls_live", 21) == 21
+            await until_so(lambda: it.has_sockets([1, 20]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+async def test_a_server_out_of_descriptors_says_so_and_takes_calls_when_it_has_some(prompt_emulator: str) -> None:
+    async with (
+        serve_process(SPEECH_EMULATOR_HOST=prompt_emulator) as process,
+        Phone(process.ready[1], "before") as before,
+    ):
+        it = Crew(process)
+        await before.start()
+        await asyncio.to_thread(process.wait_for, f"Streaming session started call={before.call_sid}")
+        with out_of_descriptors(process.pid, but=8):
+            ready = await ask(it.port, "/readyz")
+            assert ready.status == 503
+            await asyncio.to_thread(process.wait_for, "ERROR .*nearly out of file descriptors")
+            assert "nearly out of file descriptors: raise the limit (ulimit -n, LimitNOFILE)\n" in ready.body
+            with pytest.raises(InvalidStatus, match="503"):
+                async with Phone(it.url, "refused"):
+                    pass
+
+        async def is_cut_off() -> bool:
+            """Whoever comes while there are none; those that were used just now may still be closed."""
+            with out_of_descriptors(process.pid):
+                try:
+                    await ask(it.port, "/healthz")
+                except ConnectionError:
+                    return True
+                return False
+
+        await until_so(is_cut_off)
+        with out_of_descriptors(process.pid):
+            await before.say(tones("[300] apple [300]"))
+            await asyncio.to_thread(process.wait_for, f"Partial: apple call={before.call_sid}")
+        await asyncio.to_thread(process.wait_for, "there are file descriptors again")
+        ready = await ask(it.port, "/readyz")
+        assert (ready.status, ready.body) == (200, "ok\n")
+        async with Phone(it.url, "after") as after:
+            await after.start()
+            await hears(it, after)
+        await before.stop()
+        await asyncio.to_thread(process.wait_for, f"Final: apple call={before.call_sid}")
 
 
 async def test_a_worker_that_hangs_does_not_outlive_its_parent(prompt_emulator: str) -> None:

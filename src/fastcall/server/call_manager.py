@@ -36,6 +36,7 @@ log = logging.getLogger("fastcall")
 SHUTDOWN_S = 8.0
 SERVICE_RESTART = 1012
 POLICY_VIOLATION = 1008
+SHORT_OF_DESCRIPTORS = "nearly out of file descriptors: raise the limit (ulimit -n, LimitNOFILE)"
 
 
 class CallManager:
@@ -70,6 +71,7 @@ class CallManager:
         self._own_fallback = load_fallback(options.fallback) if options.fallback else None
         self._fallback: Fallback | None = None
         self._is_lack_told = False
+        self._is_short = False
         self._embedded: EmbeddedRecognizer | None = None
         self._recognizer: GoogleRecognizer | None = None
         self._config = StreamConfig(
@@ -137,7 +139,9 @@ class CallManager:
         self._media = MediaServer(
             self._make_runner, admit=admit, fast_path=self._options.fast_path, keeps=pass_on is not None
         )
-        self._watch = LoopMonitor(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=on_look)
+        self._watch = LoopMonitor(
+            self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=partial(self._look, on_look)
+        )
 
     def _make_recognizer(self) -> GoogleRecognizer:
         settings = self._settings
@@ -178,6 +182,17 @@ class CallManager:
         """The protocol of a WebSocket whose upgrade, for ``target``, another process has answered."""
         return self._media.moved(target)
 
+    def _look(self, on_look: Callable[[], None] | None) -> None:
+        """Log once when descriptors run out, and once when there are some again: peers cannot be told by then."""
+        is_short = spare_descriptors() < RESERVE
+        if is_short and not self._is_short:
+            log.error("%s; no calls are taken until there are some", SHORT_OF_DESCRIPTORS)
+        elif self._is_short and not is_short:
+            log.info("there are file descriptors again")
+        self._is_short = is_short
+        if on_look is not None:
+            on_look()
+
     # --- how it is ------------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
@@ -191,7 +206,7 @@ class CallManager:
         assert self._watch is not None
         reasons = ["the event loop is late"] if self._watch.is_strained else []
         if spare_descriptors() < RESERVE:
-            reasons.append("nearly out of file descriptors: raise the limit (ulimit -n, LimitNOFILE)")
+            reasons.append(SHORT_OF_DESCRIPTORS)
         if self._recognizer is None:
             return reasons
         if self.fails:

@@ -369,6 +369,8 @@ class WorkerHandle:
         self._heartbeat.beat()
         if word["is_full"] and not self.is_full:
             log.error("worker %d is out of descriptors; it gets no calls until it has some", self._number)
+        elif self.is_full and not word["is_full"]:
+            log.info("worker %d has descriptors again", self._number)
         self.is_full = word["is_full"]
         if self.is_full:
             self._take_back()
