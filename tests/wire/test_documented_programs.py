@@ -59,7 +59,7 @@ def running(folder: Path, page: str, recognizer: str) -> Iterator[Path]:
 
 async def simulate(url: str) -> None:
     """A call that says two words."""
-    command = [sys.executable, "-m", "fastcall", "simulate", url, "--tones", "apple arrow", "--tail-s", "1"]
+    command = [sys.executable, "-m", "fastcall", "simulate", url, "--tones", "apple arrow", "--tail-s", "4"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert "apple arrow" not in done.stdout, "it is the program that is to say so"
 
