@@ -237,7 +237,8 @@ async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how:
         await (await new.socket.ping())  # its start has been read by whoever has it now
         await new.say(tones("[100]"))
         if how == "stop":
-            await old.stop()
+            with contextlib.suppress(ConnectionClosed):  # on a slow machine it has been silent for so long already
+                await old.stop()
             assert await old.closed() == (1000, "the call goes on over another stream")
         else:
             await old.socket.close()

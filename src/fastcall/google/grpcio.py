@@ -254,6 +254,8 @@ class GrpcioStream:
             while True:
                 while self._pending:
                     await send(self._pending[0])
+                    if self._moves:
+                        return  # the call was given up meanwhile: what it took is for the next one to send
                     self._pending.popleft()
                     if not self.has_begun:
                         self._begun()
