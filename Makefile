@@ -53,7 +53,6 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recognizer unle
 
 test: build  ## all tests, JOBS=6 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
-
 thorough: build  ## what `make test` tries some of, in full: more random examples, seeds and frames, every combination
 	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,console_browser emulator_command front google_load leftovers))
 
@@ -72,21 +71,16 @@ check: build  ## style, types, stubs, floors
 	$(BIN)/python -m mypy.stubtest $(patsubst src/fastcall/%.pyx,fastcall.%,$(CORE))
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src
 	$(BIN)/lint-imports
-
-docs: build  ## the documentation's site, in build/site; a dead link or an undocumented public name fails
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[docs]'
+docs: build  ## the documentation's site, build/site/index.html; a dead link or an undocumented public name fails
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
-	@echo "the site: build/site/index.html"
 
 lossless: build  ## the proof that no word is lost or doubled, 7 minutes
 	$(BIN)/python tests/proofs/lossless.py
-
 agents: build  ## 100 calls with handlers: how soon a caller who breaks in is heard, and who moves whose audio
 	$(BIN)/python tests/proofs/agents.py
 
 bench: build  ## the tables of the benchmarks
 	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json
-
 gates: build  ## the speed ratios that must hold
 	$(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
 

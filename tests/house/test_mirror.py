@@ -50,7 +50,6 @@ JUDGED_BY = {
     "google/channels.py": ["test_google_channels"],
     "google/credentials.py": ["test_google_credentials"],
     "google/grpc_call.py": ["test_http2_channel"],
-    "google/grpcio.py": ["test_google_uplinks"],
     "google/http2.py": ["test_http2_channel"],
     "google/recognizer.py": ["test_google_adapter"],
     "google/route.py": ["test_google_route"],

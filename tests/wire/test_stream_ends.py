@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from google.cloud import speech_v1p1beta1 as speech
 from fastcall.google.grpc_status import STATUS_NAMES
 from fastcall.recognition import stream_manager
 from h2peer import ANSWER, OK, H2Peer, grpc_message, h2_server
-from peers import CERTIFICATE, KEY, Phone, ask, both_uplinks, serving, tones, way
+from peers import CERTIFICATE, KEY, Phone, Served, ask, both_uplinks, serving, tones, way
 
 RESULT = bytes(
     speech.StreamingRecognizeResponse.serialize(
@@ -177,11 +178,9 @@ def advice_in(caplog: pytest.LogCaptureFixture, beginning: str) -> str:
     return line
 
 
-@both_uplinks
-@pytest.mark.parametrize("name", TRIED_AGAIN)
-async def test_an_end_after_which_another_stream_is_tried(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    end, codes, advice = TRIED_AGAIN[name]
-    recognizer = Recognizer(end)
+@contextlib.asynccontextmanager
+async def a_word_said_to(recognizer: Recognizer) -> AsyncIterator[tuple[Served, Phone]]:
+    """A server, and a call in which a word was said."""
     async with (
         h2_server(recognizer, tls=peer_tls()) as (port, _),
         serving(f"127.0.0.1:{port}") as served,
@@ -189,6 +188,15 @@ async def test_an_end_after_which_another_stream_is_tried(name: str, caplog: pyt
     ):
         await phone.start()
         await phone.say(tones("[100] apple [700]"))
+        yield served, phone
+
+
+@both_uplinks
+@pytest.mark.parametrize("name", TRIED_AGAIN)
+async def test_an_end_after_which_another_stream_is_tried(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    end, codes, advice = TRIED_AGAIN[name]
+    recognizer = Recognizer(end)
+    async with a_word_said_to(recognizer) as (served, phone):
         failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
         assert (await served.transcripts.wait_for(phone.call_sid, "session_rotated"))["text"] == "reconnect"
         assert (await served.transcripts.wait_for(phone.call_sid, "final"))["text"] == "apple"
@@ -202,13 +210,7 @@ async def test_an_end_after_which_another_stream_is_tried(name: str, caplog: pyt
 async def test_an_end_that_no_other_stream_can_better(name: str, caplog: pytest.LogCaptureFixture) -> None:
     end, codes, advice = FINAL[name]
     recognizer = Recognizer(end)
-    async with (
-        h2_server(recognizer, tls=peer_tls()) as (port, _),
-        serving(f"127.0.0.1:{port}") as served,
-        Phone(served.url, "ends") as phone,
-    ):
-        await phone.start()
-        await phone.say(tones("[100] apple [700]"))
+    async with a_word_said_to(recognizer) as (served, phone):
         failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
     assert failed["text"].partition(":")[0] in codes
     assert advice in advice_in(caplog, "recognition failed: ")
@@ -223,13 +225,7 @@ async def test_an_end_that_is_no_failure(
     monkeypatch.setattr(stream_manager, "PAUSE_S", LATER_S / 2)  # a limit that comes sooner is taken for a failure
     end, cause, advice = NO_FAILURE[name]
     recognizer = Recognizer(end)
-    async with (
-        h2_server(recognizer, tls=peer_tls()) as (port, _),
-        serving(f"127.0.0.1:{port}") as served,
-        Phone(served.url, "ends") as phone,
-    ):
-        await phone.start()
-        await phone.say(tones("[100] apple [700]"))
+    async with a_word_said_to(recognizer) as (served, phone):
         assert (await served.transcripts.wait_for(phone.call_sid, "session_rotated"))["text"] == cause
         assert (await served.transcripts.wait_for(phone.call_sid, "final"))["text"] == "apple"
         assert served.transcripts.of(phone.call_sid, "session_failed") == []
