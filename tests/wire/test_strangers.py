@@ -13,6 +13,7 @@ from websockets.frames import Frame
 
 from fastcall.server import http
 from peers import PATIENCE_S, Phone, client_frame, serving, turns, upgrade_request
+from waiting import until_so
 from wire.test_supervisor import crew
 
 CONTINUATION, TEXT, PING, PONG = 0, 1, 9, 10
@@ -211,6 +212,25 @@ async def test_a_body_in_the_smallest_chunks_is_read_in_shares(monkeypatch: pyte
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert taken < 20 * 1024 * 1024
     assert max(shares.sizes) <= http.SHARE_BYTES
+    assert sum(shares.sizes) <= http.MAX_REQUEST_BYTES
+    assert not shares.are_two_in_a_turn
+
+
+async def test_of_a_request_that_does_not_end_so_much_is_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the machine takes to read it: nothing but the bound ends the reading."""
+    monkeypatch.setattr("fastcall.server.http.BODY_TIMEOUT_S", 2 * PATIENCE_S)
+    shares = Shares(monkeypatch)
+
+    async def all_is_read() -> bool:
+        return sum(shares.sizes) >= http.MAX_REQUEST_BYTES
+
+    async with serving(NOWHERE) as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        head = b"POST /twiml HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"1\r\nx\r\n" * 40_000)
+        await until_so(all_is_read)
+        await turns(100)  # in which as much again could be read
+        writer.transport.abort()
     assert sum(shares.sizes) == http.MAX_REQUEST_BYTES
     assert len(shares.sizes) >= http.MAX_REQUEST_BYTES // http.SHARE_BYTES
     assert not shares.are_two_in_a_turn
