@@ -178,11 +178,11 @@ async def test_thousands_of_idle_connections_do_not_touch_a_call(prompt_emulator
             opened = await asyncio.gather(*connecting, return_exceptions=True)
             sockets += [each for each in opened if not isinstance(each, BaseException)]
         await speaking
-        await asyncio.to_thread(process.wait_for, r"🟢 Final: apple arrow autumn call=")
+        await asyncio.to_thread(process.wait_for, r"(Final|Amended): apple arrow autumn call=")
         async with Phone(process.ready[1], "late") as late:
             await late.start()
             await late.say(tones("[300] badge bamboo [700]"))
-            await asyncio.to_thread(process.wait_for, r"🟢 Final: badge bamboo call=")
+            await asyncio.to_thread(process.wait_for, r"(Final|Amended): badge bamboo call=")
         metrics = (await ask(port, "/metrics")).body
         for _, writer in sockets:
             writer.transport.abort()
@@ -202,7 +202,7 @@ async def test_it_speaks_tls_to_calls_and_to_requests(prompt_emulator: str) -> N
         async with Phone(address, "tls", ssl=context) as phone:
             await phone.start()
             await phone.say(tones("[300] apple arrow [700]"))
-            await asyncio.to_thread(process.wait_for, r"🟢 Final: apple arrow call=")
+            await asyncio.to_thread(process.wait_for, r"(Final|Amended): apple arrow call=")
         port = int(address.rpartition(":")[2].partition("/")[0])
         reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -151,7 +151,10 @@ async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator:
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for phone, words in zip(phones, said, strict=True):
         mine = [record for record in records if record["call_sid"] == phone.call_sid]
-        assert [record["text"] for record in mine if record["event"] == "utterance_end"] == [" ".join(words)]
+        # Of one utterance, amended where the recognizer needed longer than its commit waits.
+        texts = [record["text"] for record in mine if record["event"] in {"utterance_end", "amended"}]
+        assert texts[-1] == " ".join(words)
+        assert [record["event"] for record in mine].count("utterance_end") == 1
         assert ended[phone.call_sid] == [record["event"] for record in mine]
 
 
@@ -176,14 +179,16 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
                 assert result is None or isinstance(result, ConnectionClosed)
             else:
                 assert result is None
-                await asyncio.to_thread(it.process.wait_for, f"Final: apple arrow autumn call={phone.call_sid}")
+                await asyncio.to_thread(
+                    it.process.wait_for, f"(Final|Amended): apple arrow autumn call={phone.call_sid}"
+                )
                 await (await phone.socket.ping())
         assert it.pids[2] == before[2]
         async with Phone(it.url, "after") as phone:  # the new one has the fewest
             await phone.start()
             await phone.say(tones("[300] badge [300]"))
             await phone.stop()
-            await asyncio.to_thread(it.process.wait_for, f"Final: badge call={phone.call_sid}")
+            await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): badge call={phone.call_sid}")
         numbers = await it.numbers()
         assert numbers["fastcall_calls_live"] == 10
         assert numbers["fastcall_calls_started_total"] >= 11
@@ -339,7 +344,9 @@ async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prom
         assert await asyncio.to_thread(it.process.wait) == 0
     assert [code for code, _ in codes] == [1012] * 6
     for phone in phones:
-        assert any(f"Final: apple arrow call={phone.call_sid}" in line for line in it.process.lines)
+        # The text is committed in time, and amended where the recognizer needs longer.
+        last_words = rf"(Final|Amended): apple arrow call={phone.call_sid}\b"
+        assert any(re.search(last_words, line) for line in it.process.lines)
     assert not any("died" in line or "lost" in line for line in it.process.lines)
     assert it.process.stderr == ""
 

@@ -39,7 +39,7 @@ async def hears(it: Crew, phone: Phone) -> None:
     """The call is served."""
     await phone.say(tones("[300] apple [300]"))
     await phone.stop()
-    await asyncio.to_thread(it.process.wait_for, f"Final: apple call={phone.call_sid}")
+    await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): apple call={phone.call_sid}")
 
 
 async def replaced(it: Crew, pid: int, calls: str) -> None:
@@ -113,7 +113,7 @@ async def test_what_handlers_start_holds_no_sockets_and_hides_no_death(prompt_em
         await other.start()
         await phone.start({"kind": "fork"})
         await phone.say(tones("[300] arrow [300]"))
-        await asyncio.to_thread(it.process.wait_for, f"Final: arrow call={phone.call_sid}")
+        await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): arrow call={phone.call_sid}")
         os.kill(pids[1], signal.SIGKILL)
         await replaced(it, pids[1], ".*" + phone.call_sid)
         await phone.closed()  # the fork had it too
@@ -191,7 +191,7 @@ async def test_a_server_out_of_descriptors_says_so_and_takes_calls_when_it_has_s
             await after.start()
             await hears(it, after)
         await before.stop()
-        await asyncio.to_thread(process.wait_for, f"Final: apple call={before.call_sid}")
+        await asyncio.to_thread(process.wait_for, f"(Final|Amended): apple call={before.call_sid}")
 
 
 async def test_a_worker_that_hangs_does_not_outlive_its_parent(prompt_emulator: str) -> None:
