@@ -11,8 +11,10 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK
 
 import talkers
+from fastcall._codec import Debouncer
 from fastcall.simulator import TwilioCaller, place_calls
 from fastcall.simulator.twilio_client import CallIds, PhoneAudio
+from pacing import PacedDebouncer
 from peers import PATIENCE_S, Phone, serving, tones, words_of_call
 
 
@@ -51,8 +53,15 @@ async def test_fifty_calls_at_once_and_every_word_is_where_it_was_said(emulator:
         assert not {"session_failed", "session_rotated"} & set(names)
 
 
-async def test_partials_of_a_long_utterance(prompt_emulator: str) -> None:
+async def test_partials_of_a_long_utterance(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """100 ms a word: a new hypothesis with every batch, faster than the debounce."""
+    made: list[PacedDebouncer] = []
+
+    def paced(interval_s: float) -> PacedDebouncer:
+        made.append(PacedDebouncer(Debouncer(interval_s)))
+        return made[-1]
+
+    monkeypatch.setattr("fastcall.recognition.ledger.Debouncer", paced)
     said = words_of_call(1, 50)
     audio = PhoneAudio(tones(["[300]", *said], word_ms=100), tail_s=1.5)
     ids = CallIds.derive("partials", 0)
@@ -68,8 +77,9 @@ async def test_partials_of_a_long_utterance(prompt_emulator: str) -> None:
     texts = [partial["text"] for partial in partials]
     assert all(later != earlier for earlier, later in pairwise(texts))
     assert all(end["text"].startswith(text) for text in texts)
-    # `at` is the wall clock: it is read after the decision, so two may be a little nearer than the debounce.
-    assert min(later["at"] - earlier["at"] for earlier, later in pairwise(partials)) >= 0.17
+    (pace,) = made
+    assert len(pace.told_at) == len(partials)
+    assert pace.shortest_gap_s >= 0.18
     # Not stale: the newest word was shown as soon as the debounce allowed, which is before the end of the hangover.
     assert texts[-1] == end["text"]
     assert partials[-1]["at"] <= end["at"]

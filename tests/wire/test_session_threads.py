@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -22,6 +22,7 @@ from fastcall.audio.tones import synthesize
 from fastcall.errors import ClosedError
 from fastcall.events import SessionFailed
 from fastcall.settings import Settings
+from pacing import PacedDebouncer
 from peers import PATIENCE_S, start_emulator, way, words_of_call
 
 FRAME_BYTES = 320
@@ -35,28 +36,12 @@ def threads_by_name() -> Counter[str]:
     return Counter(thread.name if thread.name.startswith("fastcall-") else "other" for thread in threading.enumerate())
 
 
-class Pace:
-    """In the place of a session's debouncer: keeps when, by the session's own clock, it let a text out."""
-
-    def __init__(self, session: StreamingSTTSession) -> None:
-        partials = session._session._partials
-        self._debouncer = partials._debouncer
-        self.told_at: list[float] = []
-        partials._debouncer = cast(Debouncer, self)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._debouncer, name)
-
-    def offer(self, text: str, *, now: float) -> str | None:
-        return self._note(self._debouncer.offer(text, now=now), now)
-
-    def fire(self, *, now: float) -> str | None:
-        return self._note(self._debouncer.fire(now=now), now)
-
-    def _note(self, text: str | None, now: float) -> str | None:
-        if text is not None:
-            self.told_at.append(now)
-        return text
+def paced(session: StreamingSTTSession) -> PacedDebouncer:
+    """The session's debouncer, which keeps from now on when it lets a text out."""
+    partials = session._session._partials
+    made = PacedDebouncer(partials._debouncer)
+    partials._debouncer = cast(Debouncer, made)
+    return made
 
 
 class Callbacks:
@@ -119,7 +104,7 @@ def speak(session: StreamingSTTSession, pcm: bytes) -> None:
 def test_partials_and_finals_come_one_at_a_time_and_not_on_the_callers_thread(prompt_emulator: str) -> None:
     heard = Callbacks()
     with StreamingSTTSession(heard.on_partial, heard.on_final, settings=settings_for(prompt_emulator)) as session:
-        pace = Pace(session)
+        pace = paced(session)
         speak(session, synthesize("[200] apple arrow autumn badge bamboo [900] basket beacon [900]"))
         assert [heard.final(), heard.final()] == ["apple arrow autumn badge bamboo", "basket beacon"]
         assert session.failure is None
@@ -133,9 +118,8 @@ def test_partials_and_finals_come_one_at_a_time_and_not_on_the_callers_thread(pr
     assert all(later != earlier for earlier, later in pairwise(texts))
     # The text since the last final, not the call's.
     assert texts[-1] == "basket beacon"
-    # By the clock that it is decided by: when the other thread gets to run is the machine's matter.
     assert len(pace.told_at) == len(texts)
-    assert min(later - earlier for earlier, later in pairwise(pace.told_at)) >= 0.18
+    assert pace.shortest_gap_s >= 0.18
 
 
 def test_close_brings_the_last_words_within_2_s(emulator: str) -> None:
