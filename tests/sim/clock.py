@@ -50,6 +50,10 @@ class VirtualLoop(BaseEventLoop):
         """To the time of the next timer."""
         self._virtual_s = max(self._virtual_s, self._scheduled[0].when())
 
+    def stand_still(self, seconds: float) -> None:
+        """Time passes, and the loop does nothing in it, as when a callback takes so long."""
+        self._virtual_s += seconds
+
     def timers(self) -> list[asyncio.TimerHandle]:
         """Timers that are still to fire."""
         return [handle for handle in self._scheduled if not handle.cancelled()]

@@ -18,6 +18,7 @@ from fastcall.errors import BacklogError
 from fastcall.events import AudioFormat
 from handsets import Twilio
 from peers import turns
+from sim.clock import in_virtual_time
 
 
 def speech_of(mulaw: bytes, text: str = "") -> Speech:
@@ -32,6 +33,7 @@ def make() -> tuple[AudioPlayer, Twilio]:
     return AudioPlayer(twilio, "MZ1", twilio), twilio
 
 
+@in_virtual_time
 async def test_each_chunk_is_followed_by_its_mark_and_the_bytes_are_those() -> None:
     player, twilio = make()
     said = bytes(range(256)) * 15
@@ -53,6 +55,7 @@ async def test_each_chunk_is_followed_by_its_mark_and_the_bytes_are_those() -> N
     assert not player.echoed("somebody else's")
 
 
+@in_virtual_time
 async def test_on_another_stream_what_waits_is_said_and_what_was_sent_counts_as_passed() -> None:
     player, twilio = make()
     first, second = speech_of(bytes(1600), "lost"), speech_of(bytes(40_000))
@@ -70,6 +73,7 @@ async def test_on_another_stream_what_waits_is_said_and_what_was_sent_counts_as_
     player.finish()
 
 
+@in_virtual_time
 async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> None:
     player, twilio = make()
     player.say(speech_of(bytes(80_000)))
@@ -82,6 +86,7 @@ async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> 
     player.finish()
 
 
+@in_virtual_time
 async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(player_module, "LEAD_S", 0.02)
     monkeypatch.setattr(player_module, "CHUNK_SAMPLES", 80)
@@ -100,6 +105,7 @@ async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPat
     assert player.echoed(twilio.marks[-1])
 
 
+@in_virtual_time
 async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     """The source ends when all of it is sent and the peer has its fill: the filter has the rest."""
     monkeypatch.setattr(player_module, "LEAD_S", 0.02)
@@ -119,6 +125,7 @@ async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch:
     assert len(twilio.audio) == 160
 
 
+@in_virtual_time
 async def test_clear_tells_what_was_heard_and_waits_for_the_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Time since the last mark counts as heard, and the machine may take some.
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
@@ -145,6 +152,7 @@ async def test_clear_tells_what_was_heard_and_waits_for_the_marks(monkeypatch: p
     assert player.heard() == Heard("", 0, False)
 
 
+@in_virtual_time
 async def test_marks_that_do_not_come_back_are_waited_for_no_longer_than_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(player_module, "CLEAR_TIMEOUT_S", 0.01)
     player, twilio = make()
@@ -155,6 +163,7 @@ async def test_marks_that_do_not_come_back_are_waited_for_no_longer_than_set(mon
     assert ("overdue", 2) in twilio.told
 
 
+@in_virtual_time
 async def test_a_clear_of_nothing_is_confirmed_at_once() -> None:
     player, twilio = make()
     heard, confirmed = player.clear()
@@ -162,6 +171,7 @@ async def test_a_clear_of_nothing_is_confirmed_at_once() -> None:
     assert twilio.events == ["clear"]
 
 
+@in_virtual_time
 async def test_an_answer_is_what_was_said_since_the_last_utterance_and_what_is_not_over() -> None:
     player, twilio = make()
     player.say(speech_of(bytes(800), "old"))
@@ -175,6 +185,7 @@ async def test_an_answer_is_what_was_said_since_the_last_utterance_and_what_is_n
     assert heard.text == "older but not over new"
 
 
+@in_virtual_time
 async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_it_is_cut() -> None:
     player, twilio = make()
     given, closed = [], asyncio.Event()
@@ -198,6 +209,7 @@ async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_
     assert len(twilio.audio) == 16_000
 
 
+@in_virtual_time
 async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
     player, twilio = make()
 
@@ -221,6 +233,7 @@ async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
 
 
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
+@in_virtual_time
 async def test_a_source_that_fails_is_told_and_what_there_was_is_played(kind: type[BaseException]) -> None:
     player, twilio = make()
 
@@ -238,6 +251,7 @@ async def test_a_source_that_fails_is_told_and_what_there_was_is_played(kind: ty
     assert await speech == Heard("", 100, False)
 
 
+@in_virtual_time
 async def test_what_was_cut_off_is_the_same_for_whoever_asks() -> None:
     """Of a source that has not ended nobody knows the length: words go at the pace of speech."""
     player, twilio = make()
@@ -263,6 +277,7 @@ def wav_of(audio: bytes, *, rate_hz: int = 8000, size: int | None = None) -> byt
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 44, 45, 10_000])
 @pytest.mark.parametrize("size", [None, 0xFFFF_FFFF])
+@in_virtual_time
 async def test_a_wav_file_in_pieces_is_played_without_its_header(piece_bytes: int, size: int | None) -> None:
     player, twilio = make()
     pcm = struct.pack("<400h", *range(0, 16_000, 40))
@@ -282,6 +297,7 @@ async def test_a_wav_file_in_pieces_is_played_without_its_header(piece_bytes: in
     assert twilio.audio == mulaw_encode(pcm)
 
 
+@in_virtual_time
 async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
     player, twilio = make()
     data = wav_of(bytes(2 * 2400), rate_hz=24_000)
@@ -310,6 +326,7 @@ async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
     ],
     ids=["mp3", "ogg", "cut off", "header only"],
 )
+@in_virtual_time
 async def test_a_source_of_something_else_is_told_and_not_played(data: bytes, says: str) -> None:
     player, twilio = make()
 
@@ -329,6 +346,7 @@ async def test_a_source_of_something_else_is_told_and_not_played(data: bytes, sa
     assert len(twilio.audio) == (400 if says == "cut off" and len(data) > 100 else 0)
 
 
+@in_virtual_time
 async def test_a_source_without_any_audio_was_not_heard() -> None:
     player, _ = make()
 
@@ -341,6 +359,7 @@ async def test_a_source_without_any_audio_was_not_heard() -> None:
     assert await speech == Heard("", 0, False)
 
 
+@in_virtual_time
 async def test_what_waits_is_bounded() -> None:
     player, _ = make()
     player.say(speech_of(bytes(2_400_000)))
@@ -353,6 +372,7 @@ async def test_what_waits_is_bounded() -> None:
     player.finish()
 
 
+@in_virtual_time
 async def test_marks_of_a_handler_keep_their_place() -> None:
     player, twilio = make()
     player.say(speech_of(bytes(800)))
@@ -362,6 +382,7 @@ async def test_marks_of_a_handler_keep_their_place() -> None:
     player.finish()
 
 
+@in_virtual_time
 async def test_marks_that_wait_here_at_a_clear_come_back_like_those_that_wait_there() -> None:
     """Twilio sends back all marks at a clear. It has two seconds of this speech; the marks behind it were not sent."""
     player, twilio = make()
@@ -381,6 +402,7 @@ async def test_marks_that_wait_here_at_a_clear_come_back_like_those_that_wait_th
     assert not player.is_speaking
 
 
+@in_virtual_time
 async def test_marks_that_a_clear_does_not_bring_back_are_passed_when_it_is_overdue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -400,6 +422,7 @@ async def test_marks_that_a_clear_does_not_bring_back_are_passed_when_it_is_over
     assert [what for what, _ in twilio.told].count("mark") == 1
 
 
+@in_virtual_time
 async def test_marks_of_a_peer_that_echoes_none_are_passed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastcall.agent.playout.ECHO_GRACE_S", 0.01)
     player, twilio = make()
@@ -417,12 +440,14 @@ async def test_marks_of_a_peer_that_echoes_none_are_passed_in_time(monkeypatch: 
     player.finish()
 
 
+@in_virtual_time
 async def test_nothing_is_whole_and_a_text_without_audio_is_not() -> None:
     for text, is_whole in (("", True), ("not said", False)):
         speech = speech_of(b"", text)
         assert speech.finish(0) == Heard("", 0, is_whole)
 
 
+@in_virtual_time
 async def test_when_the_call_is_over_everybody_is_let_go() -> None:
     player, twilio = make()
     speech = speech_of(bytes(3200), "two words")

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import grpc
 
-from fastcall.google.grpcio import GrpcioConnection, GrpcioStream
+from fastcall.google.grpcio import STATUS_TIMEOUT_S, GrpcioConnection, GrpcioStream
 from fastcall.google.uplink import StreamRequest
 from fastcall.ports import StreamEnd
 from peers import turns
+from sim.clock import VirtualLoop, in_virtual_time
 
 
 class SteppedCall:
@@ -19,6 +20,7 @@ class SteppedCall:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.may_write = asyncio.Event()
+        self.has_status = asyncio.Event()
         self._over = asyncio.Event()
         self._cython_call = self
 
@@ -37,8 +39,14 @@ class SteppedCall:
 
     def cancel(self) -> None:
         self._over.set()
+        self.has_status.set()
+
+    def end(self) -> None:
+        """No more responses come, and no status yet."""
+        self._over.set()
 
     async def code(self) -> grpc.StatusCode:
+        await self.has_status.wait()
         return grpc.StatusCode.CANCELLED
 
     async def details(self) -> str:
@@ -88,16 +96,50 @@ async def test_a_first_write_that_is_done_while_the_stream_moves_is_done_again_e
     full, other = SteppedConnection(), SteppedConnection()
     request = Request(other)
     stream = full.open(cast(StreamRequest, request))
-    await turns(5)
+    await turns(20)
     full.calls[0].may_write.set()
     stream.begin_elsewhere()
-    await turns(5)
+    await turns(20)
     assert full.calls[0].sent == [b"the config"]
     assert request.ends == []
     other.calls[0].may_write.set()
-    await turns(5)
+    await turns(20)
     assert other.calls[0].sent == [b"the config"]
     assert stream.has_begun
     stream.cancel()
     await stream.task
     assert [end.code for end in request.ends] == ["CANCELLED"]
+
+
+@in_virtual_time
+async def test_a_status_that_is_there_when_a_late_loop_goes_on_is_the_peers() -> None:
+    """Such a loop finds that the time is over before it finds what has come meanwhile."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    connection = SteppedConnection()
+    request = Request(connection)
+    stream = connection.open(cast(StreamRequest, request))
+    await turns(20)
+    call = connection.calls[0]
+    call.end()
+    await turns(20)
+    loop.stand_still(2 * STATUS_TIMEOUT_S)
+    loop.call_later(0.0, loop.call_soon, call.has_status.set)  # behind the timers, as what a socket brings
+    await stream.task
+    assert [end.code for end in request.ends] == ["CANCELLED"]
+
+
+@in_virtual_time
+async def test_a_peer_that_ends_a_stream_without_a_status_is_waited_for_so_long() -> None:
+    loop = asyncio.get_running_loop()
+    connection = SteppedConnection()
+    request = Request(connection)
+    stream = connection.open(cast(StreamRequest, request))
+    await turns(20)
+    began_at = loop.time()
+    connection.calls[0].end()
+    await stream.task
+    assert [(end.code, end.message) for end in request.ends] == [
+        ("UNKNOWN", "the peer ended the stream without a status")
+    ]
+    assert loop.time() == began_at + STATUS_TIMEOUT_S

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from fastcall.recognition.partials import PartialTimer
+from sim.clock import in_virtual_time
 
 
+@in_virtual_time
 async def test_the_newest_text_comes_when_the_interval_has_passed() -> None:
     loop, out = asyncio.get_running_loop(), []
     last = loop.create_future()
@@ -25,6 +27,7 @@ async def test_the_newest_text_comes_when_the_interval_has_passed() -> None:
     timer.stop()
 
 
+@in_virtual_time
 async def test_a_reset_forgets_what_waits_and_what_was_said() -> None:
     out: list[str] = []
     timer = PartialTimer(0.0, out.append)
@@ -37,5 +40,6 @@ async def test_a_reset_forgets_what_waits_and_what_was_said() -> None:
     assert out == ["yes", "yes"]
 
 
+@in_virtual_time
 async def test_without_a_callback_nothing_happens() -> None:
     PartialTimer(0.1, None).offer("a")
