@@ -10,7 +10,7 @@ export FASTCALL_BUILD
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORE := $(wildcard src/fastcall/_*.pyx)
-CORE_PARTS := $(wildcard src/fastcall/_*.pxi src/fastcall/_*.h)
+CORE_PARTS := $(wildcard src/fastcall/_core/*)
 # The stamps bear the build and the Python: a change of either makes a new environment or a new core.
 ENV_STAMP := $(VENV)/.environment-$(subst /,_,$(PYTHON))
 CORE_STAMP := $(VENV)/.core-$(FASTCALL_BUILD)

@@ -34,8 +34,8 @@ MODULES = [
     Extension(
         f"fastcall.{Path(path).stem}",
         [path],
-        include_dirs=["src/fastcall"],
-        depends=glob("src/fastcall/_*.[hp]*"),
+        include_dirs=["src/fastcall/_core"],
+        depends=glob("src/fastcall/_core/*"),
         extra_compile_args=["-std=c11", "-Wall", f'-DFASTCALL_BUILD="{MODE}"', *COMPILE[MODE]],
         extra_link_args=LINK.get(MODE, []),
     )

@@ -201,7 +201,7 @@ class Side:
         self.events.append((event, key.call_sid, stream_sid))
 
     def receive(self, data: bytes) -> None:
-        lane = self.runner.lane
+        lane = self.runner.fast_path
         taken = lane.messages if lane is not None else 0
         self.connection.data_received(data)
         while self.connection._turns.are_due:  # at once, for comparison: the two ways' turns end at other frames
@@ -227,7 +227,7 @@ class Side:
 
     def budget_left(self) -> float:
         """What the connection may still send, with what the fast path has taken brought over."""
-        lane, left = self.runner.lane, self.runner._budget._left
+        lane, left = self.runner.fast_path, self.runner._budget._left
         return left - (lane.messages - self.runner._lane_counted) if lane is not None else left
 
     def seen(self) -> dict[str, Any]:
@@ -248,7 +248,7 @@ class Side:
                 timeline.rebases,
             ),
             "session": session and (session.call_samples, session.dropped_samples, session.audio_input.waiting_samples),
-            "ear": (self.runner._vad_framer.heard_samples, self.runner._vad_framer.unheard),
+            "ear": (self.runner._vad_framer.processed_samples, self.runner._vad_framer.pending),
             "flood": self.budget_left(),
             "silent": self.runner.silent_s(),
             "deadline": machine.next_deadline(),

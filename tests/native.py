@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["COMPILERS", "HEADERS", "build_and_run", "can_sanitize_threads", "has_compiler"]
 
 ROOT = Path(__file__).parent.parent
-HEADERS = ROOT / "src" / "fastcall"
+HEADERS = ROOT / "src" / "fastcall" / "_core"
 BUILT = ROOT / "build" / "judges"
 ARM = ["aarch64-linux-gnu-gcc", "-static"]
 OWN = (sysconfig.get_config_var("CC") or "cc").split()[:1]

@@ -34,10 +34,10 @@ cdef enum:
     # back can take another thread's whole switch interval (5 ms); benchmarks/bench_codec.py measures both.
     RELEASE_SAMPLES = 65_536
 
-include "_codec_g711.pxi"
+include "_core/g711.pxi"
 
 
-cdef int run(Loop loop, const void* source, void* target, Py_ssize_t samples) except -1:
+cdef int run(Kernel loop, const void* source, void* target, Py_ssize_t samples) except -1:
     if samples >= RELEASE_SAMPLES:
         with nogil:
             loop(source, target, samples)
@@ -74,7 +74,7 @@ cdef Py_ssize_t count_samples(Py_buffer* view, Py_ssize_t width) except -1:
     return view.len // width
 
 
-cdef bytes convert(object data, Loop loop, Py_ssize_t width, Py_ssize_t new_width):
+cdef bytes convert(object data, Kernel loop, Py_ssize_t width, Py_ssize_t new_width):
     cdef Py_buffer source
     cdef Py_ssize_t samples
     cdef bytes result
@@ -88,7 +88,7 @@ cdef bytes convert(object data, Loop loop, Py_ssize_t width, Py_ssize_t new_widt
     return result
 
 
-cdef Py_ssize_t convert_into(object data, object out, Loop loop, Py_ssize_t width, Py_ssize_t new_width) except -1:
+cdef Py_ssize_t convert_into(object data, object out, Kernel loop, Py_ssize_t width, Py_ssize_t new_width) except -1:
     cdef Py_buffer source, target
     cdef Py_ssize_t samples
     hold(&source, data, PyBUF_SIMPLE, width == 2)
@@ -118,7 +118,7 @@ def mulaw_decode(data, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return convert(data, loops.mulaw_decode, 1, 2)
+    return convert(data, kernels.mulaw_decode, 1, 2)
 
 
 def mulaw_encode(pcm, /):
@@ -133,7 +133,7 @@ def mulaw_encode(pcm, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return convert(pcm, loops.mulaw_encode, 2, 1)
+    return convert(pcm, kernels.mulaw_encode, 2, 1)
 
 
 def mulaw_decode_into(data, out, /):
@@ -144,7 +144,7 @@ def mulaw_decode_into(data, out, /):
     :raises ValueError: ``out`` is too small, or overlaps ``data``
     :raises BufferError: ``out`` is read-only
     """
-    return convert_into(data, out, loops.mulaw_decode, 1, 2)
+    return convert_into(data, out, kernels.mulaw_decode, 1, 2)
 
 
 def mulaw_encode_into(pcm, out, /):
@@ -152,35 +152,35 @@ def mulaw_encode_into(pcm, out, /):
 
     Raises as :func:`mulaw_decode_into`.
     """
-    return convert_into(pcm, out, loops.mulaw_encode, 2, 1)
+    return convert_into(pcm, out, kernels.mulaw_encode, 2, 1)
 
 
 def alaw_decode(data, /):
     """LINEAR16 of A-law codes; otherwise as :func:`mulaw_decode`. Bit for bit ``audioop.alaw2lin(data, 2)``."""
-    return convert(data, loops.alaw_decode, 1, 2)
+    return convert(data, kernels.alaw_decode, 1, 2)
 
 
 def alaw_encode(pcm, /):
     """A-law codes of LINEAR16; otherwise as :func:`mulaw_encode`. Bit for bit ``audioop.lin2alaw(pcm, 2)``."""
-    return convert(pcm, loops.alaw_encode, 2, 1)
+    return convert(pcm, kernels.alaw_encode, 2, 1)
 
 
 def alaw_decode_into(data, out, /):
     """As :func:`alaw_decode`, into ``out``; see :func:`mulaw_decode_into`."""
-    return convert_into(data, out, loops.alaw_decode, 1, 2)
+    return convert_into(data, out, kernels.alaw_decode, 1, 2)
 
 
 def alaw_encode_into(pcm, out, /):
     """As :func:`alaw_encode`, into ``out``; see :func:`mulaw_encode_into`."""
-    return convert_into(pcm, out, loops.alaw_encode, 2, 1)
+    return convert_into(pcm, out, kernels.alaw_encode, 2, 1)
 
 
-include "_codec_audioop.pxi"
-include "_codec_ring.pxi"
-include "_codec_track.pxi"
-include "_codec_debounce.pxi"
-include "_codec_media.pxi"
-include "_codec_timeline.pxi"
-include "_codec_endpoint.pxi"
-include "_codec_ear.pxi"
-include "_codec_lane.pxi"
+include "_core/audioop.pxi"
+include "_core/ring.pxi"
+include "_core/track.pxi"
+include "_core/debouncer.pxi"
+include "_core/media.pxi"
+include "_core/timeline.pxi"
+include "_core/endpointing.pxi"
+include "_core/vad_framer.pxi"
+include "_core/fast_path.pxi"

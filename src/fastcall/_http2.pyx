@@ -16,8 +16,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, strlen
 
-include "_http2_abi.pxi"
-include "_http2_messages.pxi"
+include "_core/nghttp2_abi.pxi"
+include "_core/http2_messages.pxi"
 
 # Events. What comes with each is said at Http2Connection.receive.
 MESSAGE = 1
@@ -304,4 +304,4 @@ cdef Py_ssize_t check(Py_ssize_t code) except -1:
     return code
 
 
-include "_http2_callbacks.pxi"
+include "_core/http2_callbacks.pxi"

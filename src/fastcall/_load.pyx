@@ -4,11 +4,11 @@ A message is built anew each time, in C: prefix, numbers, timestamp, prebuilt ba
 frames are. That costs a tenth of the `send`. The messages are those of
 ``fastcall.simulator.twilio_client.CallerMessages``, to the character.
 
-A line sends on its socket itself as long as nothing waits in the transport above it, whose messages (marks, keys) are
-rare. What the socket does not take whole becomes the line's *rest*, which the owner hands to the transport; until
-the owner says `unblock`, frames wait, and those that are 5 s late are discarded, as Twilio does.
+A call sends on its socket itself as long as nothing waits in the transport above it, whose messages (marks, keys) are
+rare. What the socket does not take whole becomes the call's *unsent* bytes, which the owner hands to the transport;
+until the owner calls `unblock`, frames wait, and those that are 5 s late are discarded, as Twilio does.
 
-Stamps: where a line is told to, the last samples of each frame carry when it was sent, its number and the call's,
+Stamps: if the call has a number, the last samples of each frame carry when it was sent, its number and the call's,
 as 21 quiet mu-law codes (0xF0 to 0xFF: 15 to 0 steps of 8 in LINEAR16) that decoding keeps apart. One thread.
 """
 
@@ -63,20 +63,20 @@ cdef extern from * nogil:
     uint32_t load_microseconds()
     int close(int fd)
 
-include "_load_line.pxi"
+include "_core/paced_call.pxi"
 
 
-cdef class Line:
-    """One call's audio on its way out. Made by ``LineSender.add``."""
+cdef class PacedCall:
+    """One call's audio on its way out. Made by ``CallSender.add``."""
 
-    cdef LineState state
+    cdef PacedCallState state
     cdef object owns  # what the pointers point into
 
     def __cinit__(self):
-        memset(&self.state, 0, sizeof(LineState))
+        memset(&self.state, 0, sizeof(PacedCallState))
 
     def __dealloc__(self):
-        free(self.state.rest)
+        free(self.state.unsent)
 
     @property
     def sequence(self):
@@ -125,18 +125,18 @@ cdef class Line:
         """Nothing waits in the transport any more."""
         self.state.blocked = 0
 
-    def take_rest(self):
+    def take_unsent(self):
         """What the socket did not take, as bytes, once; it must go out before anything else."""
-        if self.state.rest_bytes == 0:
+        if self.state.unsent_bytes == 0:
             return b""
-        rest = PyBytes_FromStringAndSize(self.state.rest, self.state.rest_bytes)
-        free(self.state.rest)
-        self.state.rest = NULL
-        self.state.rest_bytes = 0
-        return rest
+        unsent = PyBytes_FromStringAndSize(self.state.unsent, self.state.unsent_bytes)
+        free(self.state.unsent)
+        self.state.unsent = NULL
+        self.state.unsent_bytes = 0
+        return unsent
 
 
-cdef class LineSender:
+cdef class CallSender:
     """Sends the audio of many calls. One thread; the GIL is let go while it sends.
 
     :param late_counts: a writable buffer of 10,001 unsigned 64-bit counters: messages by how late they were sent, in
@@ -145,29 +145,29 @@ cdef class LineSender:
     :raises ValueError: the buffer has another size
     """
 
-    cdef Book book
+    cdef Schedule schedule
     cdef Py_buffer late_view
     cdef int timer
-    cdef list lines
+    cdef list calls
 
     def __cinit__(self, late_counts, *, double discard_after_s=5.0):
         self.timer = -1
-        memset(&self.book, 0, sizeof(Book))
-        self.book.discard_after_s = discard_after_s
+        memset(&self.schedule, 0, sizeof(Schedule))
+        self.schedule.discard_after_s = discard_after_s
         PyObject_GetBuffer(late_counts, &self.late_view, PyBUF_WRITABLE)
         if self.late_view.len != LATE_STEPS * sizeof(uint64_t):
             raise ValueError(f"late_counts must have {LATE_STEPS} counters of 8 bytes")
-        self.book.late = <uint64_t*>self.late_view.buf
-        self.book.scratch = <char*>PyMem_Malloc(BURST * MESSAGE_ROOM)
-        if self.book.scratch == NULL:
+        self.schedule.late = <uint64_t*>self.late_view.buf
+        self.schedule.scratch = <char*>PyMem_Malloc(BURST * MESSAGE_ROOM)
+        if self.schedule.scratch == NULL:
             raise MemoryError
-        self.lines = []
+        self.calls = []
         self.timer = load_timer_open()
 
     def __dealloc__(self):
-        PyMem_Free(self.book.scratch)
-        PyMem_Free(self.book.due)
-        PyMem_Free(self.book.lines)
+        PyMem_Free(self.schedule.scratch)
+        PyMem_Free(self.schedule.due)
+        PyMem_Free(self.schedule.calls)
         PyBuffer_Release(&self.late_view)
         if self.timer >= 0:
             close(self.timer)
@@ -194,7 +194,7 @@ cdef class LineSender:
     ):
         """Begin to send a call's audio.
 
-        :param fd: the socket, non-blocking; it stays the caller's. -1: everything becomes the line's rest
+        :param fd: the socket, non-blocking; it stays the caller's. -1: everything becomes the call's unsent bytes
         :param payloads: the base64 of its frames, 216 characters each
         :param steps: what is sent in a cycle, pairs of 32-bit integers: when (us after the cycle's beginning), which
             frame (counted from the cycle's first). The pairs are in the order of sending
@@ -206,8 +206,8 @@ cdef class LineSender:
         :param call_number: what stamps say; -1: no stamps
         :raises ValueError: sizes do not fit
         """
-        cdef Line line = Line()
-        cdef LineState* state = &line.state
+        cdef PacedCall call = PacedCall()
+        cdef PacedCallState* state = &call.state
         cdef bytes suffix = b'"},"streamSid":"' + stream_sid.encode("ascii") + b'"}'
         cdef int step_count = <int>(PyBytes_GET_SIZE(steps) // sizeof(Step))
         if PyBytes_GET_SIZE(payloads) % PAYLOAD_CHARS or (spoken != 0 and not payloads):
@@ -216,7 +216,7 @@ cdef class LineSender:
             raise ValueError("steps must be pairs of 32-bit integers, and a cycle must have frames")
         if PyBytes_GET_SIZE(suffix) > SUFFIX_ROOM or PyBytes_GET_SIZE(mask) != 4:
             raise ValueError("stream_sid is too long, or mask has not 4 bytes")
-        line.owns = (payloads, steps)
+        call.owns = (payloads, steps)
         state.fd = fd
         state.payloads = PyBytes_AS_STRING(payloads)
         state.payload_count = PyBytes_GET_SIZE(payloads) // PAYLOAD_CHARS
@@ -229,42 +229,42 @@ cdef class LineSender:
         memcpy(state.suffix, PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix))
         state.suffix_bytes = <int>PyBytes_GET_SIZE(suffix)
         self.make_room()
-        self.lines.append(line)
-        self.book.lines[self.book.count] = state
-        self.book.due[self.book.count] = due_of(state)
-        self.book.count += 1
-        return line
+        self.calls.append(call)
+        self.schedule.calls[self.schedule.count] = state
+        self.schedule.due[self.schedule.count] = due_of(state)
+        self.schedule.count += 1
+        return call
 
-    def remove(self, Line line not None):
+    def remove(self, PacedCall call not None):
         """Send no more of it. Nothing happens if it was removed before."""
-        cdef int at = find_line(&self.book, &line.state)
+        cdef int at = find_call(&self.schedule, &call.state)
         if at < 0:
             return
-        self.book.count -= 1
-        self.book.lines[at] = self.book.lines[self.book.count]
-        self.book.due[at] = self.book.due[self.book.count]
-        self.lines[at] = self.lines[self.book.count]
-        self.lines.pop()
+        self.schedule.count -= 1
+        self.schedule.calls[at] = self.schedule.calls[self.schedule.count]
+        self.schedule.due[at] = self.schedule.due[self.schedule.count]
+        self.calls[at] = self.calls[self.schedule.count]
+        self.calls.pop()
 
     def send_due(self, double now):
         """Send what is due.
 
         :param now: monotonic seconds
-        :return: the lines that need their owner: they have a rest, are over, or are broken
+        :return: the calls that need their owner: they have unsent bytes, are over, or are broken
         """
         cdef int wanting
         with nogil:
-            wanting = run_lines(&self.book, now)
+            wanting = run_calls(&self.schedule, now)
         if wanting == 0:
             return []
-        return [line for line in self.lines if wants_owner(line)]
+        return [call for call in self.calls if wants_owner(call)]
 
     def arm(self, double now):
         """Set the timer for the next turn.
 
-        :return: when that is, monotonic seconds; infinite without any line
+        :return: when that is, monotonic seconds; infinite without any call
         """
-        cdef double at = first_due(&self.book)
+        cdef double at = first_due(&self.schedule)
         if at < now + TURN_S:
             at = now + TURN_S
         if self.timer >= 0:
@@ -276,20 +276,20 @@ cdef class LineSender:
     cdef int make_room(self) except -1:
         cdef int room
         cdef void* memory
-        if self.book.count < self.book.room:
+        if self.schedule.count < self.schedule.room:
             return 0
-        room = 2 * self.book.room + 16
-        memory = PyMem_Realloc(self.book.due, room * sizeof(double))
+        room = 2 * self.schedule.room + 16
+        memory = PyMem_Realloc(self.schedule.due, room * sizeof(double))
         if memory == NULL:
             raise MemoryError
-        self.book.due = <double*>memory
-        memory = PyMem_Realloc(self.book.lines, room * sizeof(void*))
+        self.schedule.due = <double*>memory
+        memory = PyMem_Realloc(self.schedule.calls, room * sizeof(void*))
         if memory == NULL:
             raise MemoryError
-        self.book.lines = <LineState**>memory
-        self.book.room = room
+        self.schedule.calls = <PacedCallState**>memory
+        self.schedule.room = room
         return 0
 
 
-cdef bint wants_owner(Line line) noexcept:
-    return line.state.rest_bytes or line.state.over or line.state.broken
+cdef bint wants_owner(PacedCall call) noexcept:
+    return call.state.unsent_bytes or call.state.over or call.state.broken

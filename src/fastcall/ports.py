@@ -166,7 +166,7 @@ class MessageReceiver(Protocol):
     """Who takes a connection's messages; called on the loop, in order."""
 
     @property
-    def lane(self) -> MediaFastPath | None:
+    def fast_path(self) -> MediaFastPath | None:
         """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
 
     def message_received(self, message: bytes) -> None:

@@ -6,10 +6,10 @@
 static int memory_is_out;
 static void* scarce_malloc(size_t bytes) { return memory_is_out ? NULL : malloc(bytes); }
 #define malloc scarce_malloc
-#include "_audio.h"
+#include "audio.h"
 #undef malloc
-#include "_g711.h"
-#include "_pace.h"
+#include "g711.h"
+#include "rate_limiter.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -90,7 +90,7 @@ static uint64_t consume(void) {
     }
 }
 
-static fastcall_pace pace;
+static fastcall_rate_limiter rate_limiter;
 static double claimed[2][PACE_STEPS];
 static int claims[2];
 static _Atomic(int) steps[2];
@@ -102,7 +102,7 @@ static void* keep_pace(void* side) {
         while (atomic_load(&steps[!me]) < step - 30) /* less than an interval: a clock that both read */
             sched_yield();
         double now = 1e-4 * step;
-        if (fastcall_pace_is_due(&pace, now, 1))
+        if (fastcall_rate_limiter_is_due(&rate_limiter, now, 1))
             claimed[me][claims[me]++] = now;
     }
     atomic_store(&steps[me], PACE_STEPS);
@@ -117,7 +117,7 @@ static int by_time(const void* left, const void* right) {
 static void judge_pace(void) {
     static double all[2 * PACE_STEPS];
     pthread_t other;
-    fastcall_pace_begin(&pace, 0.01);
+    fastcall_rate_limiter_begin(&rate_limiter, 0.01);
     if (pthread_create(&other, NULL, keep_pace, (void*)1))
         fail("no thread", 0);
     keep_pace((void*)0);

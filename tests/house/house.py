@@ -11,8 +11,8 @@ SRC = ROOT / "src" / "fastcall"
 TESTS = ROOT / "tests"
 
 MODULES = sorted(SRC.rglob("*.py"))
-CORE = sorted([*SRC.glob("_*.pyx"), *SRC.glob("_*.pxi")])
-HEADERS = sorted(SRC.glob("_*.h"))
+CORE = sorted([*SRC.glob("_*.pyx"), *SRC.glob("_core/*.pxi")])
+HEADERS = sorted(SRC.glob("_core/*.h"))
 TEST_FILES = sorted([*TESTS.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 
 

@@ -10,11 +10,11 @@ from house import CORE, HEADERS, name_of
 
 # What the core may cimport: C, its own headers and the C API of Python. It imports no Python module at all.
 CIMPORT = re.compile(r"^(cimport cython|from (cpython|libc)[\w.]* cimport .*)$")
-EXTERN = re.compile(r'^cdef extern from (\*|"<stdatomic\.h>"|"_\w+\.h")( nogil)?:$')
+EXTERN = re.compile(r'^cdef extern from (\*|"<stdatomic\.h>"|"\w+\.h")( nogil)?:$')
 
 
 # Headers know C only, so that they can be judged without Python, by any compiler and for any processor.
-INCLUDE = re.compile(r'^#include (<(arm_neon|immintrin|stdatomic|stddef|stdint|stdlib|string|math)\.h>|"_\w+\.h")$')
+INCLUDE = re.compile(r'^#include (<(arm_neon|immintrin|stdatomic|stddef|stdint|stdlib|string|math)\.h>|"\w+\.h")$')
 
 
 def code_lines(path):

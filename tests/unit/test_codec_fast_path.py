@@ -1,6 +1,6 @@
 """The fast path by itself: which bytes it takes, which it hands over and when, and what it does to a call.
 
-That a call does not notice is judged in ``adapters/test_websocket_lanes.py``, against the way through websockets.
+That a call does not notice is judged in ``adapters/test_websocket_fast_path.py``, against the way through websockets.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Call:
         self.media.allow(10**6)
         self.timeline.place(80, 160)
         self.frames = WebSocketFastPath(lambda: 7.0, self._take_steps)
-        self.frames.carry(self.media)
+        self.frames.bind(self.media)
         self.handed: list[bytes] = []
 
     def heard(self) -> bytes:
@@ -76,10 +76,10 @@ class Call:
     def _take_steps(self, step: int) -> None:
         while step:
             if step == 1:
-                self.handed.append(self.frames.handed())
+                self.handed.append(self.frames.take_passthrough())
             elif step == 2:
-                self.frames.attend()
-            step = self.frames.next_turn() if step == 3 else self.frames.go_on()
+                self.frames.dispatch()
+            step = self.frames.next_turn() if step == 3 else self.frames.resume()
 
 
 def frame(payload: bytes, first: int = 0x81, key: bytes | None = b"\x01\x80\xff\x3c") -> bytes:
@@ -105,7 +105,7 @@ def test_the_next_frame_goes_into_the_track_and_the_vad_framer_and_nothing_is_ha
     assert (call.media.messages, call.handed, call.told) == (1, [], [])
     assert call.heard() == reference.mulaw_decode(CODES)
     assert call.timeline.frames == 2
-    assert call.vad_framer.heard_samples == 160
+    assert call.vad_framer.processed_samples == 160
     assert call.detector.heard == [reference.mulaw_decode(CODES)]
     assert call.rule.last_audio_s == 7.0
 
@@ -141,7 +141,7 @@ def test_everything_else_is_handed_over_and_changes_nothing(text: bytes) -> None
     call.receive(frame(text))
     assert call.handed == [frame(text)]
     assert (call.media.messages, call.timeline.frames) == (0, 1)
-    assert (call.track.pushed_samples, call.vad_framer.heard_samples) == (0, 0)
+    assert (call.track.pushed_samples, call.vad_framer.processed_samples) == (0, 0)
     call.receive(frame(media()))
     assert call.media.messages == 1
 
@@ -192,7 +192,7 @@ def test_no_message_is_of_a_stream_whose_id_cannot_stand_in_one() -> None:
         assert (call.media.messages, call.handed) == (0, [frame(text)])
 
 
-@pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.carry(None)])
+@pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.bind(None)])
 def test_a_lane_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> None:
     call = Call()
     call.receive(frame(media(100)))
@@ -204,7 +204,7 @@ def test_a_lane_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> 
 
 def test_what_is_handed_over_is_the_object_that_came() -> None:
     call, data = Call(), frame(b"{}")
-    call.frames.carry(None)
+    call.frames.bind(None)
     call.receive(data)
     assert call.handed[0] is data
 
@@ -212,7 +212,7 @@ def test_what_is_handed_over_is_the_object_that_came() -> None:
 def test_frames_are_handed_over_one_at_a_time() -> None:
     """Each may be the one for which the connection is closed: what follows it is not to be parsed."""
     call, frames = Call(), [frame(b"{}"), frame(b"", 0x89), frame(b"x" * 2000), frame(media(7))]
-    call.frames.carry(None)
+    call.frames.bind(None)
     call.receive(b"".join(frames))
     assert call.handed == frames
 
@@ -234,8 +234,8 @@ def test_a_beginning_that_may_be_media_is_held_back_and_no_other() -> None:
         call = Call()
         call.receive(data)
         assert b"".join(call.handed) == data[: len(data) - held]
-        assert call.frames.held() == data[len(data) - held :]
-        assert call.frames.held() == b""
+        assert call.frames.take_partial() == data[len(data) - held :]
+        assert call.frames.take_partial() == b""
 
 
 OTHERS = [
@@ -272,7 +272,7 @@ def test_however_it_is_cut_media_is_taken_and_the_rest_handed_over_in_order(part
     for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         call.receive(whole[start:stop])
     assert b"".join(call.handed) == rest
-    assert call.frames.held() == b""
+    assert call.frames.take_partial() == b""
     assert call.media.messages == parts.count(None)
     assert call.heard() == reference.mulaw_decode(CODES) * parts.count(None)
 
@@ -282,7 +282,7 @@ def test_any_bytes_are_handed_over_as_they_came(reads: list[bytes]) -> None:
     call = Call()
     for read in reads:
         call.receive(read)
-    assert b"".join(call.handed) + call.frames.held() == b"".join(reads)
+    assert b"".join(call.handed) + call.frames.take_partial() == b"".join(reads)
     assert call.media.messages == 0
 
 
@@ -295,7 +295,7 @@ def test_frames_of_any_size_reach_the_detector_in_20_ms(sizes: list[int]) -> Non
     taken = 160 * (position // 160)
     assert call.media.messages == len(sizes)
     assert b"".join(call.detector.heard) == reference.mulaw_decode(audio[:taken])
-    assert call.vad_framer.unheard == audio[taken:position]
+    assert call.vad_framer.pending == audio[taken:position]
 
 
 def test_a_detector_that_fails_says_so_from_the_lane() -> None:

@@ -66,8 +66,8 @@ def at_once(
 ) -> tuple[list[tuple[int, ...]], bytes]:
     changes: list[tuple[int, ...]] = []
     for silence, codes in parts:
-        vad_framer.hear(endpoint, silence, codes, 7.0, lambda change: changes.append(seen(endpoint, change)))
-    return changes, vad_framer.unheard
+        vad_framer.process(endpoint, silence, codes, 7.0, lambda change: changes.append(seen(endpoint, change)))
+    return changes, vad_framer.pending
 
 
 spoken = st.builds(lambda at, size: SPEECH[at : at + size], st.integers(0, len(SPEECH) - 1), st.integers(0, 6000))
@@ -86,7 +86,7 @@ def test_silence_at_once_is_silence_frame_by_frame(
     endpoint, twin = rule(hangover_frames, max_samples), rule(hangover_frames, max_samples)
     assert at_once(parts, vad_framer, endpoint) == in_frames(parts, WebRtcVoiceDetector(mode).is_speech, twin)
     audio = sum(silence + len(codes) for silence, codes in parts)
-    assert vad_framer.heard_samples == audio - audio % FRAME
+    assert vad_framer.processed_samples == audio - audio % FRAME
     assert endpoint.in_speech == twin.in_speech
 
 
@@ -103,7 +103,7 @@ def test_the_detector_is_asked_about_the_beginning_of_silence_only(silence: int)
     vad_framer, endpoint = VadFramer(detector), rule(hangover_frames=250)
     changes = at_once([(0, b"\x00" * 1920), (silence, b"\x00" * 320)], vad_framer, endpoint)[0]
     assert [change for change, *_ in changes] == [1, 2, 1]
-    assert vad_framer.heard_samples == 1920 + silence + 320
+    assert vad_framer.processed_samples == 1920 + silence + 320
     assert len(detector.heard) == 12 + 25 + 2
 
 
@@ -113,11 +113,11 @@ def test_what_failed_is_raised_where_it_happened() -> None:
 
     detector, changes = Loudness(), list[int]()
     vad_framer, endpoint = VadFramer(detector), rule()
-    vad_framer.hear(endpoint, 0, b"\x00" * 1200, 7.0, changes.append)
+    vad_framer.process(endpoint, 0, b"\x00" * 1200, 7.0, changes.append)
     detector.is_speech = fail  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
-        vad_framer.hear(endpoint, GAP, b"", 7.0, changes.append)
-    assert (changes, vad_framer.heard_samples) == ([1], 1280)
+        vad_framer.process(endpoint, GAP, b"", 7.0, changes.append)
+    assert (changes, vad_framer.processed_samples) == ([1], 1280)
 
 
 def test_what_the_callback_raises_is_raised() -> None:
@@ -125,12 +125,12 @@ def test_what_the_callback_raises_is_raised() -> None:
         raise LookupError(change)
 
     with pytest.raises(LookupError, match="1"):
-        VadFramer(Loudness()).hear(rule(), 0, b"\x00" * 3200, 7.0, refuse)
+        VadFramer(Loudness()).process(rule(), 0, b"\x00" * 3200, 7.0, refuse)
 
 
 def test_silence_is_not_negative() -> None:
     with pytest.raises(ValueError, match="silence_samples=-1"):
-        VadFramer(Loudness()).hear(rule(), -1, b"", 7.0, print)
+        VadFramer(Loudness()).process(rule(), -1, b"", 7.0, print)
 
 
 @pytest.mark.parametrize("native", [(0, 1), (1, 0)])

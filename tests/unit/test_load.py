@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fastcall._load import Line, LineSender
+from fastcall._load import CallSender, PacedCall
 from fastcall.simulator.impairments import STEADY
 from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 
@@ -21,12 +21,12 @@ MASK = b"\x12\x34\x56\x78"
 AUDIO = PhoneAudio(bytes(frame for frame in range(5) for _ in range(160)), tail_s=0.04)
 
 
-def sender() -> tuple[LineSender, array[int]]:
+def sender() -> tuple[CallSender, array[int]]:
     late = array("Q", bytes(8 * 10_001))
-    return LineSender(late), late
+    return CallSender(late), late
 
 
-def add(to: LineSender, fd: int, **other: Any) -> Line:
+def add(to: CallSender, fd: int, **other: Any) -> PacedCall:
     given = {
         "cycle_frames": STEADY.cycle_frames,
         "spoken": AUDIO.spoken,
@@ -62,18 +62,18 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_messages_are_those_of_the_rules_to_the_character(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     to, late = sender()
-    line = add(to, ours.fileno())
+    call = add(to, ours.fileno())
     assert to.send_due(9.99) == []
     assert to.send_due(10.0) == []
     assert to.send_due(10.05) == []
-    assert to.send_due(11.0) == [line]
+    assert to.send_due(11.0) == [call]
     messages = CallerMessages(IDS, 155)
     messages.start({})
     assert AUDIO.frames is not None
     wanted = [messages.media(frame, AUDIO.payload(frame)) for frame in range(AUDIO.frames)]
     assert read_frames(theirs.recv(1 << 16)) == wanted
-    assert (line.over, line.broken, line.blocked) == (True, False, False)
-    assert (line.sequence, line.sent, line.frame, line.discarded) == (8, 7, 6, 0)
+    assert (call.over, call.broken, call.blocked) == (True, False, False)
+    assert (call.sequence, call.sent, call.frame, call.discarded) == (8, 7, 6, 0)
     assert sum(late) == 7
     assert late[0] >= 1
 
@@ -92,9 +92,9 @@ def test_the_drift_of_timestamps_is_that_of_the_rules(pair: tuple[socket.socket,
 def test_a_sequence_number_is_shared_with_messages_of_other_kinds(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     to, _ = sender()
-    line = add(to, ours.fileno())
+    call = add(to, ours.fileno())
     to.send_due(10.0)
-    line.sequence = 7
+    call.sequence = 7
     to.send_due(10.03)
     numbers = [text.split('"')[7] for text in read_frames(theirs.recv(1 << 16))]
     assert numbers == ["2", "8"]
@@ -103,26 +103,26 @@ def test_a_sequence_number_is_shared_with_messages_of_other_kinds(pair: tuple[so
 def test_a_full_socket_gives_a_rest_and_blocks(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     to, _ = sender()
-    line = add(to, ours.fileno(), spoken=-1, total=-1)
+    call = add(to, ours.fileno(), spoken=-1, total=-1)
     now = 10.0
     while not to.send_due(now):
         now += 1.0
-    assert line.blocked
-    rest = line.take_rest()
+    assert call.blocked
+    rest = call.take_unsent()
     assert rest
-    assert line.take_rest() == b""
-    sent = line.sent
+    assert call.take_unsent() == b""
+    sent = call.sent
     assert to.send_due(now + 1) == []
-    assert (line.sent, line.discarded) == (sent, 0)
+    assert (call.sent, call.discarded) == (sent, 0)
     theirs.setblocking(False)
     data = b"".join(iter(lambda: _read(theirs), b""))
     assert len(read_frames(data + rest)) == sent
     to.send_due(now + 10)
-    assert line.sent == sent
-    assert line.discarded > 100
-    line.unblock()
+    assert call.sent == sent
+    assert call.discarded > 100
+    call.unblock()
     to.send_due(now + 10.01)
-    assert line.sent > sent
+    assert call.sent > sent
 
 
 def _read(from_: socket.socket) -> bytes:
@@ -134,10 +134,10 @@ def _read(from_: socket.socket) -> bytes:
 
 def test_a_line_without_a_socket_gives_all_to_its_owner() -> None:
     to, _ = sender()
-    line = add(to, -1)
-    assert to.send_due(10.0) == [line]
-    assert len(read_frames(line.take_rest())) == 1
-    assert line.blocked
+    call = add(to, -1)
+    assert to.send_due(10.0) == [call]
+    assert len(read_frames(call.take_unsent())) == 1
+    assert call.blocked
 
 
 def test_a_socket_that_is_gone_breaks_its_line_only(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -159,19 +159,19 @@ def test_a_socket_that_is_gone_breaks_its_line_only(pair: tuple[socket.socket, s
 def test_the_next_turn() -> None:
     to, _ = sender()
     assert to.arm(5.0) == math.inf
-    line = add(to, -1)
+    call = add(to, -1)
     assert to.arm(5.0) == 10.0
     assert to.arm(20.0) == pytest.approx(20.0005)
-    to.remove(line)
+    to.remove(call)
     assert to.arm(5.0) == math.inf
 
 
 def test_many_lines_come_and_go() -> None:
     to, _ = sender()
-    lines = [add(to, -1, first_at=10.0 + index) for index in range(100)]
-    for line in lines[::2]:
-        to.remove(line)
-    assert {id(line) for line in to.send_due(200.0)} == {id(line) for line in lines[1::2]}
+    calls = [add(to, -1, first_at=10.0 + index) for index in range(100)]
+    for call in calls[::2]:
+        to.remove(call)
+    assert {id(call) for call in to.send_due(200.0)} == {id(call) for call in calls[1::2]}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_does_not_fit(wrong: dict[str, Any], what: str) -> None:
         to.add(-1, "MZ", b"abc", STEADY.packed(), cycle_frames=1, spoken=1, total=1, first_at=0.0,
                first_timestamp_ms=0, sequence=0, mask=MASK)  # fmt: skip
     with pytest.raises(ValueError, match="10001 counters"):
-        LineSender(bytearray(8))
+        CallSender(bytearray(8))
 
 
 def test_the_counters_are_held_as_long_as_they_are_written() -> None:
@@ -198,7 +198,7 @@ def test_the_counters_are_held_as_long_as_they_are_written() -> None:
 
     counters = Counters(8 * 10_001)
     gone = weakref.ref(counters)
-    to = LineSender(counters)
+    to = CallSender(counters)
     del counters
     gc.collect()
     assert gone() is not None

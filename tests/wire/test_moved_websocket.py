@@ -26,7 +26,7 @@ class Listener:
     heard: list[bytes] = field(default_factory=list)
     was_given: list[bool] = field(default_factory=list)
     end: tuple[int | None, str] | None = None
-    lane = None
+    fast_path = None
 
     def message_received(self, message: bytes) -> None:
         self.heard.append(message)

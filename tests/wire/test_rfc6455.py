@@ -311,7 +311,8 @@ async def test_case(name: str, fast_path: bool) -> None:
             assert await line.next_frame() == (PONG, b"over?")
             assert frames.frames == 4
             # The first comes in one read with the message that opens the call, as a rule.
-            assert (call.lane.messages >= 1 + (case.chop is None)) if fast_path and call.lane else not fast_path
+            taken = call.fast_path.messages if call.fast_path else 0
+            assert (taken >= 1 + (case.chop is None)) if fast_path and call.fast_path else not fast_path
             line.send(close(1000))
         answer = await line.next_frame()
         assert answer is not None
@@ -331,7 +332,7 @@ async def test_case(name: str, fast_path: bool) -> None:
 
 
 @pytest.mark.parametrize("fast_path", [True, False], ids=["hot", "plain"])
-async def test_a_connection_that_was_handed_over_has_the_lane_too(fast_path: bool) -> None:
+async def test_a_connection_that_was_handed_over_has_the_fast_path_too(fast_path: bool) -> None:
     """As workers get theirs: by the descriptor, with the bytes of the request."""
     async with on_the_line(fast_path, handed_over=True) as line:
         line.send(frame(b"{}") + frame(b"at work?", PING))
@@ -339,8 +340,8 @@ async def test_a_connection_that_was_handed_over_has_the_lane_too(fast_path: boo
         line.send(b"".join(frame(media(120 + 20 * index, speech(index))) for index in range(50)) + frame(b"?", PING))
         assert await line.next_frame() == (PONG, b"?")
         assert line.call._machine.timeline.frames == 51
-        assert line.call.lane is not None
-        assert line.call.lane.messages == (50 if fast_path else 0)
+        assert line.call.fast_path is not None
+        assert line.call.fast_path.messages == (50 if fast_path else 0)
         line.send(close(1000))
         assert await line.next_frame() == (CLOSE, b"\x03\xe8")
 

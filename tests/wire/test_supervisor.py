@@ -280,8 +280,10 @@ async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_old
         await old.say(tones("[300] apple [700]"))
         await records.wait_for("MZold", "utterance_end")
         numbers = await it.numbers()
-        assert numbers["fastcall_calls_started_total"] == 1
+        # Begun twice if the other worker had not heard of the older one when the newer came; one goes on.
+        assert numbers["fastcall_calls_live"] == 1
         assert numbers['fastcall_calls_refused_total{reason="second_socket"}'] == 1
+    assert records.texts("MZnew") == []
 
 
 async def test_a_stream_that_was_too_loud_before_its_start_is_a_call_of_its_own_at_another_worker(

@@ -134,8 +134,8 @@ class CallRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._vad_framer = VadFramer(voice, getattr(voice, "native", None))
-        self._lane: MediaFastPath | None = None
-        self._lane_counted = 0
+        self._fast_path: MediaFastPath | None = None
+        self._fast_path_counted = 0
         self._is_flooded = self._is_closing = self._running = False
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._arm()
@@ -183,13 +183,13 @@ class CallRunner:
 
     def _may_come(self, length: int) -> bool:
         """Whether the connection has not sent too much by now, through the fast path or here."""
-        budget, lane = self._budget, self._lane
-        if lane is None:
+        budget, fast_path = self._budget, self._fast_path
+        if fast_path is None:
             return budget.spend(length) or budget.refill(now=self._loop.time())
-        budget.spend_short(lane.messages - self._lane_counted)
-        self._lane_counted = lane.messages
+        budget.spend_short(fast_path.messages - self._fast_path_counted)
+        self._fast_path_counted = fast_path.messages
         is_allowed = budget.spend(length) or budget.refill(now=self._loop.time())
-        lane.allow(budget.messages_left)
+        fast_path.allow(budget.messages_left)
         return is_allowed
 
     def binary_received(self) -> None:
@@ -286,7 +286,7 @@ class CallRunner:
         """The call goes on over another stream."""
         session, older = self._session, self._socket
         assert session is not None
-        self._close_lane()
+        self._close_fast_path()
         older.deliver_to(None)
         older.close_soon(NORMAL, "the call goes on over another stream")
         self._socket, self._budget, self._is_flooded = socket, budget, False
@@ -345,13 +345,13 @@ class CallRunner:
     # --- for the server -----------------------------------------------------------------------------------
 
     @property
-    def lane(self) -> MediaFastPath | None:
+    def fast_path(self) -> MediaFastPath | None:
         """What takes this call's ordinary media without ``message_received``, while the call is live."""
-        return self._lane
+        return self._fast_path
 
     def count(self) -> None:
         """Bring the process's numbers up to date with this call's."""
-        self._call_metrics.count(self._vad_framer.heard_samples, self._session)
+        self._call_metrics.count(self._vad_framer.processed_samples, self._session)
 
     @property
     def clock(self) -> CallClock | None:
@@ -407,7 +407,7 @@ class CallRunner:
             case CloseSession():
                 self._leave()
                 self._tell_agent(command)
-                self._close_lane()
+                self._close_fast_path()
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
                 self._leave()
@@ -444,7 +444,7 @@ class CallRunner:
         self._timer = None
         # A loop's timer may fire a tick before its time; without the max it would spin until that time comes.
         now = max(planned, self._loop.time())
-        taken_s = self._lane.taken_s if self._lane is not None else None
+        taken_s = self._fast_path.taken_s if self._fast_path is not None else None
         if taken_s is not None:
             self._watchdog.heard(now=taken_s)
         self._machine.handle_deadline(now=now)
@@ -475,24 +475,24 @@ class CallRunner:
             session.push_audio(audio.mulaw)
         self._heard_at = self._loop.time()
         rule = self._machine.endpoint_rule
-        self._vad_framer.hear(rule, audio.silence_samples, audio.mulaw, self._heard_at, self._speech_changed)
+        self._vad_framer.process(rule, audio.silence_samples, audio.mulaw, self._heard_at, self._speech_changed)
 
     def _charge(self, silence_samples: int) -> None:
         """Silence is work as audio is: it costs the messages that it would have come in."""
         self._budget.spend_short(silence_samples // VAD_FRAME_SAMPLES)
-        if self._lane is not None:
-            self._lane.allow(self._budget.messages_left)
+        if self._fast_path is not None:
+            self._fast_path.allow(self._budget.messages_left)
 
     def _carry_audio_of(self, call: CallStarted, session: RecognitionSession) -> None:
         """What comes is this stream's from now on, in its format."""
         self._decoder = PayloadDecoder(call.audio_format)
         if call.audio_format == AudioFormat():
-            self._open_lane(call.stream_sid, session)
+            self._open_fast_path(call.stream_sid, session)
 
-    def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
+    def _open_fast_path(self, stream_sid: str, session: RecognitionSession) -> None:
         """From now on ordinary media may come in by the fast path: the same timeline, track, ear and endpointing,
         without an event and a command for each frame."""
-        self._lane = MediaFastPath(
+        self._fast_path = MediaFastPath(
             stream_sid,
             self._machine.timeline,
             session.audio_input.track,
@@ -503,20 +503,20 @@ class CallRunner:
             on_batch=session.pump,
             on_speech=self._speech_changed,
         )
-        self._lane_counted = 0
-        self._lane.allow(self._budget.messages_left)
+        self._fast_path_counted = 0
+        self._fast_path.allow(self._budget.messages_left)
 
-    def _close_lane(self) -> None:
-        lane = self._lane
-        if lane is not None:
-            lane.close()
+    def _close_fast_path(self) -> None:
+        fast_path = self._fast_path
+        if fast_path is not None:
+            fast_path.close()
             self._heard_at = self._last_audio_s()
-            self._budget.spend_short(lane.messages - self._lane_counted)
-            self._lane = None
+            self._budget.spend_short(fast_path.messages - self._fast_path_counted)
+            self._fast_path = None
 
     def _last_audio_s(self) -> float:
         """When audio came last, by either way; before that, when the call began."""
-        taken_s = self._lane.taken_s if self._lane is not None else None
+        taken_s = self._fast_path.taken_s if self._fast_path is not None else None
         return self._heard_at if taken_s is None else max(self._heard_at, taken_s)
 
     def _speech_changed(self, change: int) -> None:
@@ -583,7 +583,7 @@ class CallRunner:
         return replace(event, start_sample=start, end_sample=end)
 
     def _finish(self) -> None:
-        self._close_lane()
+        self._close_fast_path()
         self._leave()
         self.count()
         if self._session is not None and not self._over.done():

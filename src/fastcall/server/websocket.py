@@ -94,12 +94,12 @@ def fit_reason(reason: str) -> str:
 class MediaConnection(ServerConnection):
     """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
 
-    fast_path = True
-    """Whether the receiver's lane is used."""
+    uses_fast_path = True
+    """Whether the receiver's fast path is used."""
 
     def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
         super().__init__(protocol, server, **options)
-        self._lane: WebSocketFastPath | None = None
+        self._fast_path: WebSocketFastPath | None = None
         self._turns = ReadTurns(self._go_on)
         self._early = b""
         self._kept: bytearray | None = None
@@ -145,13 +145,13 @@ class MediaConnection(ServerConnection):
         :param keeps: keep what comes, so that the connection can be given to another process
         """
         self._receiver = receiver
-        self._lane = lane = WebSocketFastPath(self.loop.time, self._take_steps)
+        self._fast_path = fast_path = WebSocketFastPath(self.loop.time, self._take_steps)
         self._kept = bytearray() if keeps else None
-        self._receive_by(self._receive_and_keep if keeps else lane.data_received)
+        self._receive_by(self._receive_and_keep if keeps else fast_path.data_received)
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
-        if not self._turns.are_due and self._lane is not None:
+        if not self._turns.are_due and self._fast_path is not None:
             self.transport.resume_reading()
 
     def continue_from(self, target: str) -> None:
@@ -163,20 +163,20 @@ class MediaConnection(ServerConnection):
         self.request = Request(target, Headers())
 
     def _receive_and_keep(self, data: bytes) -> None:
-        assert self._lane is not None
+        assert self._fast_path is not None
         assert self._kept is not None
         self._kept += data
-        lane = self._lane
+        fast_path = self._fast_path
         if len(self._kept) > MAX_KEPT_BYTES:
             self.stay()
-        lane.data_received(data)
+        fast_path.data_received(data)
 
     def stay(self) -> None:
         """The connection will not be given to another process."""
         if self._kept is not None:
             self._kept = None
-            if self._lane is not None and self._dropped_bytes is None:
-                self._receive_by(self._lane.data_received)
+            if self._fast_path is not None and self._dropped_bytes is None:
+                self._receive_by(self._fast_path.data_received)
 
     def give(self, send: Callable[[int, bytes], bool]) -> bool:
         """Give the connection to another process, with all that came since the handshake; nothing of it stays here.
@@ -209,37 +209,37 @@ class MediaConnection(ServerConnection):
 
     def _take_steps(self, step: int) -> None:
         """What the fast path does not do itself."""
-        while step and (lane := self._lane) is not None:  # none: nothing more is read
+        while step and (fast_path := self._fast_path) is not None:  # none: nothing more is read
             if step == LATER:
                 self._turns.defer(self.transport)
                 return
             if step == HAND_OVER:
-                super().data_received(lane.handed())
-                self._look_at_state(lane)
+                super().data_received(fast_path.take_passthrough())
+                self._look_at_state(fast_path)
             else:
-                self._guard(lane.attend)
-            step = lane.go_on()
+                self._guard(fast_path.dispatch)
+            step = fast_path.resume()
 
     def _go_on(self) -> None:
         """Another turn of the loop: what waits has its share of it."""
-        if self._lane is not None:
-            self._take_steps(self._lane.next_turn())
+        if self._fast_path is not None:
+            self._take_steps(self._fast_path.next_turn())
 
-    def _look_at_state(self, lane: WebSocketFastPath) -> None:
+    def _look_at_state(self, fast_path: WebSocketFastPath) -> None:
         if self._dropped_bytes is not None:
             return
         if self.protocol.state is not State.OPEN:  # the peer closes, or has broken the protocol's rules
             self.close_soon(1000, "")  # nothing is sent any more; but it is to be over within 5 s
-        elif self.fast_path and self._receiver is not None:
-            lane.carry(self._receiver.lane)
+        elif self.uses_fast_path and self._receiver is not None:
+            fast_path.bind(self._receiver.fast_path)
 
     def _stop_reading(self) -> None:
         """Closing is decided: what the peer still sends is dropped, but for its close frame, and is soon not even taken
         from its socket."""
         if self._dropped_bytes is None:
             self._dropped_bytes = 0
-            if self._lane is not None:
-                self._lane.expect_close()
+            if self._fast_path is not None:
+                self._fast_path.expect_close()
             self._receive_by(self._drop)
             if not self._turns.are_due:
                 self.transport.resume_reading()
@@ -249,11 +249,11 @@ class MediaConnection(ServerConnection):
         self._dropped_bytes += len(data)
         if self._is_deaf:
             self._turns.cancel()
-            self._forget_lane()
+            self._forget_fast_path()
             self.transport.pause_reading()
             self.send_data()
-        elif self._lane is not None:
-            self._lane.data_received(data)
+        elif self._fast_path is not None:
+            self._fast_path.data_received(data)
 
     @property
     def _is_deaf(self) -> bool:
@@ -278,7 +278,7 @@ class MediaConnection(ServerConnection):
             self._go_on()
             left -= 1
         self._turns.cancel()
-        if self._lane is not None and (rest := self._lane.held()):
+        if self._fast_path is not None and (rest := self._fast_path.take_partial()):
             super().data_received(rest)
 
     def process_event(self, event: Any) -> None:
@@ -335,14 +335,14 @@ class MediaConnection(ServerConnection):
         """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
         it."""
         self._turns.close()
-        self._forget_lane()
+        self._forget_fast_path()
         self.data_received = _ignore  # type: ignore[method-assign]
         self._receiver = None
 
-    def _forget_lane(self) -> None:
-        if self._lane is not None:
-            self._lane.carry(None)
-            self._lane = None
+    def _forget_fast_path(self) -> None:
+        if self._fast_path is not None:
+            self._fast_path.bind(None)
+            self._fast_path = None
 
     # --- outbound ---------------------------------------------------------------------------------------
 
@@ -406,7 +406,7 @@ def _ignore(data: bytes) -> None:
 class PlainMediaConnection(MediaConnection):
     """The same without the fast path: every message takes the way through websockets."""
 
-    fast_path = False
+    uses_fast_path = False
 
 
 class MediaServer:
@@ -414,7 +414,7 @@ class MediaServer:
 
     :param make_receiver: called for each connection when its handshake is done
     :param admit: looks at an upgrade; None lets it in, else (status, body) refuses it
-    :param fast_path: whether receivers' lanes are used; without, every message takes the way through websockets
+    :param fast_path: whether receivers' fast paths are used; without, every message takes the way through websockets
     :param keeps: whether connections may be given to another process, until ``MediaConnection.stay`` is called
     """
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from fastcall._load import Line
+from fastcall._load import PacedCall
 from fastcall.errors import UsageError
 from fastcall.simulator.impairments import STEADY, LinePlan
 from fastcall.simulator.pacer import Pacer
@@ -142,7 +142,7 @@ class TwilioCaller:
         self._messages = CallerMessages(self.report.ids, first_timestamp_ms)
         self._playback = Playback()
         self._keys: list[str] = []
-        self._line: Line | None = None
+        self._line: PacedCall | None = None
         self._ending: Literal["stop", "drop"] | None = None
         self._lost: ConnectionClosed | None = None
         self._wake = asyncio.Event()
@@ -261,7 +261,7 @@ class TwilioCaller:
         elif not self._conduct.no_stop:
             await self._send(socket_, CallerMessages.stop)
 
-    async def _see_through(self, socket_: ClientConnection, line: Line, pacer: Pacer, first_at: float) -> None:
+    async def _see_through(self, socket_: ClientConnection, line: PacedCall, pacer: Pacer, first_at: float) -> None:
         """Marks and keys, until the audio or the call is over; the audio itself is the pacer's."""
         clock, drop_after_s = time.monotonic, self._conduct.drop_after_s
         drop_at = None if drop_after_s is None else first_at + drop_after_s
@@ -302,7 +302,7 @@ class TwilioCaller:
         await socket_.send(message)
         self.report.messages_sent += 1
 
-    def _count_frames(self, line: Line) -> None:
+    def _count_frames(self, line: PacedCall) -> None:
         report = self.report
         report.frames_sent, report.frames_discarded = line.sent, line.discarded
         report.messages_sent += line.sent

@@ -1,6 +1,6 @@
 """Sends the audio of all calls of a loop at its time: the compiled sending loop, and the loop that wakes it.
 
-The sender writes on the sockets beside the transports. Both never write at once: a line is blocked while its transport
+The sender writes on the sockets beside the transports. Both never write at once: a call is blocked while its transport
 has something waiting, and what a socket does not take whole goes out through the transport.
 """
 
@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from fastcall._load import Line, LineSender
+from fastcall._load import CallSender, PacedCall
 from fastcall.simulator.impairments import STEADY, LinePlan
 from fastcall.simulator.twilio_client import CallIds, Lateness, PhoneAudio
 
@@ -28,9 +28,9 @@ class Pacer:
 
     def __init__(self, lateness: Lateness | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._sender = LineSender((lateness or Lateness()).counts, discard_after_s=DISCARD_AFTER_S)
-        self._owners: dict[Line, tuple[asyncio.WriteTransport, Callable[[], None]]] = {}
-        self._waiting: set[Line] = set()
+        self._sender = CallSender((lateness or Lateness()).counts, discard_after_s=DISCARD_AFTER_S)
+        self._owners: dict[PacedCall, tuple[asyncio.WriteTransport, Callable[[], None]]] = {}
+        self._waiting: set[PacedCall] = set()
         self._packed: dict[int, tuple[LinePlan, bytes]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._is_listening = False
@@ -47,7 +47,7 @@ class Pacer:
         first_timestamp_ms: int,
         sequence: int,
         call_number: int = -1,
-    ) -> Line:
+    ) -> PacedCall:
         """Begin to send a call's audio.
 
         :param on_end: called on the loop when all was sent
@@ -57,7 +57,7 @@ class Pacer:
         """
         # Under TLS the transport alone knows how to write.
         socket = None if transport.get_extra_info("ssl_object") else transport.get_extra_info("socket")
-        line = self._sender.add(
+        call = self._sender.add(
             -1 if socket is None else socket.fileno(),
             ids.stream_sid,
             audio.joined,
@@ -71,21 +71,21 @@ class Pacer:
             mask=secrets.token_bytes(4),
             call_number=call_number,
         )
-        self._owners[line] = transport, on_end
-        self.wait_for(line)
+        self._owners[call] = transport, on_end
+        self.wait_for(call)
         self._wake_at(self._sender.arm(time.monotonic()))
-        return line
+        return call
 
-    def wait_for(self, line: Line) -> None:
-        """Something was written to the line's transport: frames follow it."""
-        line.block()
-        self._waiting.add(line)
+    def wait_for(self, call: PacedCall) -> None:
+        """Something was written to the call's transport: frames follow it."""
+        call.block()
+        self._waiting.add(call)
 
-    def remove(self, line: Line) -> None:
+    def remove(self, call: PacedCall) -> None:
         """Send no more of it."""
-        self._sender.remove(line)
-        self._waiting.discard(line)
-        self._owners.pop(line, None)
+        self._sender.remove(call)
+        self._waiting.discard(call)
+        self._owners.pop(call, None)
         if not self._owners:
             self._rest()
 
@@ -96,17 +96,17 @@ class Pacer:
         return known[1]
 
     def _turn(self) -> None:
-        for line in tuple(self._waiting):
-            if not self._owners[line][0].get_write_buffer_size():
-                line.unblock()
-                self._waiting.discard(line)
-        for line in self._sender.send_due(time.monotonic()):
-            transport, on_end = self._owners[line]
-            if rest := line.take_rest():
+        for call in tuple(self._waiting):
+            if not self._owners[call][0].get_write_buffer_size():
+                call.unblock()
+                self._waiting.discard(call)
+        for call in self._sender.send_due(time.monotonic()):
+            transport, on_end = self._owners[call]
+            if rest := call.take_unsent():
                 transport.write(rest)
-                self._waiting.add(line)
-            elif line.over or line.broken:
-                self.remove(line)
+                self._waiting.add(call)
+            elif call.over or call.broken:
+                self.remove(call)
                 on_end()
         if self._owners:
             self._wake_at(self._sender.arm(time.monotonic()))

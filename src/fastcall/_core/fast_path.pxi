@@ -2,7 +2,7 @@
 # RFC 6455 section 5.2 (frames); https://www.twilio.com/docs/voice/media-streams/websocket-messages
 
 cdef enum:
-    LANE_LIMIT_BYTES = 1023  # of a message, which then counts as one (server/rate_limit.py); Twilio's have about 400
+    MESSAGE_LIMIT_BYTES = 1023  # of a message, which then counts as one (server/rate_limit.py); Twilio's have about 400
     HEAD_LIMIT_BYTES = 14
     CLOSE_OPCODE = 8
     # What is walked over in one turn of the loop: a read may bring 256 KB, and those of other calls wait meanwhile.
@@ -11,7 +11,7 @@ cdef enum:
     TURN_FRAMES = 16
 
 cdef enum Outcome:
-    REFUSED, TAKEN, ATTEND  # ATTEND: taken, and the call has something to do before the next message
+    REFUSED, TAKEN, DISPATCH  # DISPATCH: taken, and the call has something to do before the next message
 
 cdef enum Step:
     DONE, HAND_OVER, CALL, LATER, HOLD
@@ -19,12 +19,12 @@ cdef enum Step:
 
 @cython.final
 cdef class MediaFastPath:
-    """The way of a live call's ordinary media message, in one function without a Python object. Loop thread only.
+    """The way of a live call's ordinary media message, in one function without a Python object. Kernel thread only.
 
     Taken is a message in the form that ``scan_media`` knows, of this stream, whose frame is simply the next in time,
     fits the track, and makes at most one frame of 20 ms whole; and only as many as ``allow`` said. Everything else is
     refused and changes nothing: gaps, repeats, overflow, floods, all that must be counted or told is the slow path's.
-    Both share the timeline, the track, the ear and the endpointing, so a message may go either way.
+    Both share the timeline, the track, the VAD framer and the endpointing, so a message may go either way.
 
     :param stream_sid: of the call's messages; if it is not of at most 64 ASCII characters, none is taken
     :param track: of mu-law; the fast path is its producer
@@ -39,7 +39,7 @@ cdef class MediaFastPath:
     cdef Py_ssize_t stream_sid_chars
     cdef InboundTimeline timeline
     cdef AudioTrack track
-    cdef VadFramer ear
+    cdef VadFramer vad
     cdef EndpointRule endpoint
     cdef Py_ssize_t limit_samples, batch_samples
     cdef object on_batch, on_speech
@@ -55,7 +55,7 @@ cdef class MediaFastPath:
         str stream_sid not None,
         InboundTimeline timeline not None,
         AudioTrack track not None,
-        VadFramer ear not None,
+        VadFramer vad not None,
         EndpointRule endpoint not None,
         *,
         Py_ssize_t limit_samples,
@@ -73,7 +73,7 @@ cdef class MediaFastPath:
             self.stream_sid_chars = len(sid)
             memcpy(self.stream_sid, PyBytes_AS_STRING(sid), len(sid))
             self.is_open = True
-        self.timeline, self.track, self.ear, self.endpoint = timeline, track, ear, endpoint
+        self.timeline, self.track, self.vad, self.endpoint = timeline, track, vad, endpoint
         self.limit_samples, self.batch_samples = limit_samples, batch_samples
         self.on_batch, self.on_speech = on_batch, on_speech
 
@@ -110,7 +110,7 @@ cdef class MediaFastPath:
         timestamp_ms = read_number(&found.values[TIMESTAMP])
         number = read_count(&found, self.timeline.has_two_tracks)
         samples = base64_bytes(payload)
-        if timestamp_ms < 0 or number < NO_COUNT or samples < 1 or not self.ear.has_room(samples):
+        if timestamp_ms < 0 or number < NO_COUNT or samples < 1 or not self.vad.has_room(samples):
             return REFUSED
         if not self.timeline.follows(timestamp_ms, number):
             return REFUSED
@@ -122,25 +122,25 @@ cdef class MediaFastPath:
         self.taken_at = now
         self.allowed -= 1
         self.starved = not self.track.put(audio, &accepted, samples)
-        return self.hear(audio, samples, now)
+        return self.process(audio, samples, now)
 
-    cdef Outcome hear(self, const uint8_t* audio, Py_ssize_t samples, double now) noexcept nogil:
-        cdef int voiced = self.ear.take(audio, samples)
+    cdef Outcome process(self, const uint8_t* audio, Py_ssize_t samples, double now) noexcept nogil:
+        cdef int voiced = self.vad.take(audio, samples)
         self.due = audio_waiting(&self.track.audio) >= self.batch_samples
         self.failed = voiced < 0
         self.change = NOTHING
         if voiced == 0 or voiced == 1:
-            self.change = self.endpoint.step(voiced, self.ear.heard, now)
-        return ATTEND if self.due or self.failed or self.starved or self.change != NOTHING else TAKEN
+            self.change = self.endpoint.step(voiced, self.vad.processed, now)
+        return DISPATCH if self.due or self.failed or self.starved or self.change != NOTHING else TAKEN
 
-    cdef int attend(self) except -1:
+    cdef int dispatch(self) except -1:
         """What the message just taken asks for, in the order of the slow path: the batch, then the speech."""
         if self.starved:
             raise MemoryError("no memory even for silence in the place of a frame")
         if self.due:
             self.on_batch()
         if self.failed:
-            self.ear.tell()
+            self.vad.raise_error()
         if self.change != NOTHING:
             self.on_speech(<int>self.change)
         return 0
@@ -178,7 +178,7 @@ cdef bint may_be_media(const uint8_t* at, Py_ssize_t count) noexcept nogil:
         return False
     if at[1] != 0xFE or count < 4:
         return True
-    return 126 <= (at[2] << 8 | at[3]) <= LANE_LIMIT_BYTES
+    return 126 <= (at[2] << 8 | at[3]) <= MESSAGE_LIMIT_BYTES
 
 
 cdef void unmask(const uint8_t* source, const uint8_t* key, uint8_t* target, Py_ssize_t count) noexcept nogil:
@@ -200,7 +200,7 @@ cdef void unmask(const uint8_t* source, const uint8_t* key, uint8_t* target, Py_
 cdef class WebSocketFastPath:
     """Walks over the frames that a WebSocket received, and gives a call's media to its ``MediaFastPath``.
 
-    Loop thread only.
+    Kernel thread only.
 
     :param clock: seconds, the ``now`` of the call's events
     :param on_step: called with the first step that received bytes ask for; what it raises is raised
@@ -236,7 +236,7 @@ cdef class WebSocketFastPath:
         self.clock, self.on_step = clock, on_step
         self.data = self.kept = b""
 
-    def carry(self, MediaFastPath call):
+    def bind(self, MediaFastPath call):
         """Whose media is taken from now on; None: nobody's, and everything is handed over."""
         if self.call is None and call is not None:
             self.now = self.clock()  # in the middle of a turn, which had no use for the time
@@ -272,7 +272,7 @@ cdef class WebSocketFastPath:
             self.now = self.clock()
         return self.next_step()
 
-    def go_on(self):
+    def resume(self):
         """Returns the next step: 0 to 3."""
         return <int>self.next_step()
 
@@ -286,21 +286,21 @@ cdef class WebSocketFastPath:
         self.waits = step == LATER
         return step
 
-    def handed(self):
+    def take_passthrough(self):
         """The bytes that are to be handed over."""
         cdef Py_ssize_t start = self.handed_to
         self.handed_to = self.at
         return self.data if start == 0 and self.at == len(self.data) else self.data[start:self.at]
 
-    def held(self):
+    def take_partial(self):
         """Gives what is held back and forgets it; comes before what is received next."""
         kept, self.kept = self.kept, b""
         return kept
 
-    def attend(self):
+    def dispatch(self):
         """Lets the call do what the message just taken asks for; raises what that raises."""
         if self.call is not None:
-            self.call.attend()
+            self.call.dispatch()
 
     cdef Step walk(self, const uint8_t* data, Py_ssize_t size) noexcept nogil:
         cdef const uint8_t* frame
@@ -313,7 +313,7 @@ cdef class WebSocketFastPath:
                     return HAND_OVER
                 self.skips = frame[0] & 0x0F != CLOSE_OPCODE
             if self.left or self.head_count or self.call is None or self.in_fragments or not may_be_media(frame, rest):
-                self.pass_by(frame, rest if rest < self.turn_end - self.at else self.turn_end - self.at)
+                self.skip_frame(frame, rest if rest < self.turn_end - self.at else self.turn_end - self.at)
                 if self.skips:
                     self.handed_to = self.at
                 elif self.left == 0 and self.head_count == 0:
@@ -328,19 +328,19 @@ cdef class WebSocketFastPath:
                 self.count_frame()
                 return HAND_OVER
             self.handed_to = self.at
-            if outcome == ATTEND:
+            if outcome == DISPATCH:
                 return CALL
         if self.handed_to < self.at:
             return HAND_OVER
         return LATER if self.at < size else DONE
 
     cdef Outcome take(self, const uint8_t* frame, Py_ssize_t head) noexcept nogil:
-        cdef uint8_t message[LANE_LIMIT_BYTES]
+        cdef uint8_t message[MESSAGE_LIMIT_BYTES]
         cdef Py_ssize_t length = <Py_ssize_t>payload_bytes(frame)
         unmask(frame + head, frame + head - 4, message, length)
         return self.call.take(<const char*>message, length, self.now)
 
-    cdef void pass_by(self, const uint8_t* at, Py_ssize_t count) noexcept nogil:
+    cdef void skip_frame(self, const uint8_t* at, Py_ssize_t count) noexcept nogil:
         """Follows the frame that is being handed over, to its end or that of the data."""
         cdef Py_ssize_t taken = 0
         if self.left == 0:

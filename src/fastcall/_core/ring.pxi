@@ -1,6 +1,6 @@
 # The audio ring: what one thread pushed and another has yet to take. Included by _codec.pyx.
 
-cdef extern from "_audio.h" nogil:
+cdef extern from "audio.h" nogil:
     ctypedef struct Audio "fastcall_audio":
         int sample_bytes
         uint64_t kept_from
@@ -13,7 +13,7 @@ cdef extern from "_audio.h" nogil:
     Py_ssize_t audio_waiting "fastcall_audio_waiting"(Audio* audio) noexcept
     void audio_take "fastcall_audio_take"(Audio* audio, Py_ssize_t samples) noexcept
     void audio_read "fastcall_audio_read"(
-        Audio* audio, uint64_t position, Py_ssize_t samples, uint8_t* target, Loop decode
+        Audio* audio, uint64_t position, Py_ssize_t samples, uint8_t* target, Kernel decode
     ) noexcept
     void audio_forget "fastcall_audio_forget"(Audio* audio, uint64_t position) noexcept
     uint64_t audio_pushed "fastcall_audio_pushed"(Audio* audio) noexcept
@@ -34,7 +34,7 @@ cdef int check_sample_bytes(int sample_bytes) except -1:
 cdef bytes read_audio(Audio* audio, uint64_t position, Py_ssize_t samples, bint decode):
     """``samples`` samples from ``position`` on, which must be there; from mu-law to LINEAR16 if ``decode``."""
     cdef bytes result = PyBytes_FromStringAndSize(NULL, samples * (2 if decode else audio.sample_bytes))
-    audio_read(audio, position, samples, <uint8_t*>PyBytes_AS_STRING(result), loops.mulaw_decode if decode else NULL)
+    audio_read(audio, position, samples, <uint8_t*>PyBytes_AS_STRING(result), kernels.mulaw_decode if decode else NULL)
     return result
 
 

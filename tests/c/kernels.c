@@ -2,7 +2,7 @@
    makes of them. The judge of G.711 is the search for the segment, as in the Recommendation's tables; of base64, the
    alphabet. Exhaustive over values, all lengths up to some vectors, all alignments; memory around stays untouched.
    Prints the instruction sets that it judged; any difference ends it with status 1. */
-#include "_loops.h"
+#include "kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,28 +48,28 @@ static int16_t judge_alaw_decode(int code) {
     return (int16_t)(code & 0x80 ? magnitude : -magnitude);
 }
 
-static void judge_values(const fastcall_loops* loops) {
+static void judge_values(const fastcall_kernels* kernels) {
     static uint8_t codes[65536], expected_codes[65536];
     static int16_t samples[65536], out[65536];
     for (int i = 0; i < 65536; i++)
         samples[i] = (int16_t)(i - 32768);
     for (int law = 0; law < 2; law++) {
-        (law ? loops->alaw_encode : loops->mulaw_encode)(samples, codes, 65536);
+        (law ? kernels->alaw_encode : kernels->mulaw_encode)(samples, codes, 65536);
         for (int i = 0; i < 65536; i++)
             if (codes[i] != (expected_codes[i] = (law ? judge_alaw_encode : judge_mulaw_encode)(i - 32768)))
-                fail(loops->instructions, law ? "alaw_encode" : "mulaw_encode", i - 32768);
+                fail(kernels->instructions, law ? "alaw_encode" : "mulaw_encode", i - 32768);
         /* Each code at each place of a vector: 257 and the widths have no common factor. */
         for (int i = 0; i < 65536; i++)
             codes[i] = (uint8_t)(i % 257);
-        (law ? loops->alaw_decode : loops->mulaw_decode)(codes, out, 65536);
+        (law ? kernels->alaw_decode : kernels->mulaw_decode)(codes, out, 65536);
         for (int i = 0; i < 65536; i++)
             if (out[i] != (law ? judge_alaw_decode : judge_mulaw_decode)(codes[i]))
-                fail(loops->instructions, law ? "alaw_decode" : "mulaw_decode", codes[i]);
+                fail(kernels->instructions, law ? "alaw_decode" : "mulaw_decode", codes[i]);
     }
 }
 
 /* `loop` at any length and alignment gives what it gives of one sample at a time, and writes nothing else. */
-static void judge_lengths(const char* set, const char* what, fastcall_loop loop, int in_bytes, int out_bytes) {
+static void judge_lengths(const char* set, const char* what, fastcall_kernel loop, int in_bytes, int out_bytes) {
     static uint8_t in[2 * LONGEST + GUARD], out[2 * LONGEST + 2 * GUARD], one[2 * LONGEST + GUARD];
     for (size_t i = 0; i < sizeof in; i++)
         in[i] = (uint8_t)(i * 151 + i / 7);
@@ -87,14 +87,14 @@ static void judge_lengths(const char* set, const char* what, fastcall_loop loop,
         }
 }
 
-static void judge_base64(const fastcall_loops* loops) {
+static void judge_base64(const fastcall_kernels* kernels) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     static uint8_t text[4 * LONGEST], out[3 * LONGEST + GUARD];
     for (int groups = 0; groups <= LONGEST; groups++) {
         for (int i = 0; i < 4 * groups; i++)
             text[i] = (uint8_t)alphabet[(i * 37 + i / 64 + groups) % 64];
         memset(out, 0xA5, sizeof out);
-        int wrong = loops->base64(text, out, 3 * groups);
+        int wrong = kernels->base64(text, out, 3 * groups);
         for (int i = 0; i < groups; i++) {
             uint32_t bits = 0;
             for (int k = 0; k < 4; k++)
@@ -104,30 +104,30 @@ static void judge_base64(const fastcall_loops* loops) {
         for (int i = 3 * groups; i < 3 * groups + GUARD; i++)
             wrong |= out[i] != 0xA5;
         if (wrong)
-            fail(loops->instructions, "base64", groups);
+            fail(kernels->instructions, "base64", groups);
         for (int at = 0; groups < 40 && at < 4 * groups; at++)
             for (int byte = 0; byte < 256; byte++) {
                 uint8_t kept = text[at];
                 text[at] = (uint8_t)byte;
-                if (loops->base64(text, out, 3 * groups) != (byte == 0 || strchr(alphabet, byte) == NULL))
-                    fail(loops->instructions, "base64's verdict", byte);
+                if (kernels->base64(text, out, 3 * groups) != (byte == 0 || strchr(alphabet, byte) == NULL))
+                    fail(kernels->instructions, "base64's verdict", byte);
                 text[at] = kept;
             }
     }
 }
 
 int main(void) {
-    for (int index = 0; index < FASTCALL_LOOPS_COUNT; index++) {
-        const fastcall_loops* loops = &FASTCALL_ALL_LOOPS[index];
+    for (int index = 0; index < FASTCALL_KERNELS_COUNT; index++) {
+        const fastcall_kernels* kernels = &FASTCALL_ALL_KERNELS[index];
         if (!fastcall_has(index))
             continue;
-        judge_values(loops);
-        judge_lengths(loops->instructions, "mulaw_decode", loops->mulaw_decode, 1, 2);
-        judge_lengths(loops->instructions, "mulaw_encode", loops->mulaw_encode, 2, 1);
-        judge_lengths(loops->instructions, "alaw_decode", loops->alaw_decode, 1, 2);
-        judge_lengths(loops->instructions, "alaw_encode", loops->alaw_encode, 2, 1);
-        judge_base64(loops);
-        printf("%s\n", loops->instructions);
+        judge_values(kernels);
+        judge_lengths(kernels->instructions, "mulaw_decode", kernels->mulaw_decode, 1, 2);
+        judge_lengths(kernels->instructions, "mulaw_encode", kernels->mulaw_encode, 2, 1);
+        judge_lengths(kernels->instructions, "alaw_decode", kernels->alaw_decode, 1, 2);
+        judge_lengths(kernels->instructions, "alaw_encode", kernels->alaw_encode, 2, 1);
+        judge_base64(kernels);
+        printf("%s\n", kernels->instructions);
     }
     return 0;
 }

@@ -1,33 +1,33 @@
 /* The loops that this processor runs fastest, chosen once, when the module is loaded. */
-#ifndef FASTCALL_LOOPS_H
-#define FASTCALL_LOOPS_H
+#ifndef FASTCALL_KERNELS_H
+#define FASTCALL_KERNELS_H
 
-#include "_base64.h"
-#include "_g711.h"
+#include "base64.h"
+#include "g711.h"
 
 typedef struct {
     const char* instructions;
-    fastcall_loop mulaw_decode, mulaw_encode, alaw_decode, alaw_encode;
-    fastcall_base64_loop base64;
-} fastcall_loops;
+    fastcall_kernel mulaw_decode, mulaw_encode, alaw_decode, alaw_encode;
+    fastcall_base64_kernel base64;
+} fastcall_kernels;
 
-#define FASTCALL_LOOPS(set)                                                                                           \
+#define FASTCALL_KERNELS(set)                                                                                           \
     {                                                                                                                 \
         #set, fastcall_mulaw_decode_##set, fastcall_mulaw_encode_##set, fastcall_alaw_decode_##set,                   \
             fastcall_alaw_encode_##set, fastcall_base64_##set                                                         \
     }
 
 /* From any machine's to the newest; which of them this processor has, fastcall_has says. */
-static const fastcall_loops FASTCALL_ALL_LOOPS[] = {
-    FASTCALL_LOOPS(plain),
+static const fastcall_kernels FASTCALL_ALL_KERNELS[] = {
+    FASTCALL_KERNELS(plain),
 #if FASTCALL_X86
-    FASTCALL_LOOPS(ssse3),
-    FASTCALL_LOOPS(avx2),
+    FASTCALL_KERNELS(ssse3),
+    FASTCALL_KERNELS(avx2),
 #elif FASTCALL_NEON
-    FASTCALL_LOOPS(neon),
+    FASTCALL_KERNELS(neon),
 #endif
 };
-enum { FASTCALL_LOOPS_COUNT = sizeof FASTCALL_ALL_LOOPS / sizeof FASTCALL_ALL_LOOPS[0] };
+enum { FASTCALL_KERNELS_COUNT = sizeof FASTCALL_ALL_KERNELS / sizeof FASTCALL_ALL_KERNELS[0] };
 
 static inline int fastcall_has(int index) {
 #if FASTCALL_X86
@@ -35,15 +35,15 @@ static inline int fastcall_has(int index) {
     return index == 0 || (index == 1 && __builtin_cpu_supports("ssse3")) ||
            (index == 2 && __builtin_cpu_supports("avx2"));
 #else
-    return index >= 0 && index < FASTCALL_LOOPS_COUNT;
+    return index >= 0 && index < FASTCALL_KERNELS_COUNT;
 #endif
 }
 
-static inline const fastcall_loops* fastcall_best_loops(void) {
+static inline const fastcall_kernels* fastcall_best_kernels(void) {
     int best = 0;
-    for (int index = 1; index < FASTCALL_LOOPS_COUNT; index++)
+    for (int index = 1; index < FASTCALL_KERNELS_COUNT; index++)
         best = fastcall_has(index) ? index : best;
-    return &FASTCALL_ALL_LOOPS[best];
+    return &FASTCALL_ALL_KERNELS[best];
 }
 
 #endif

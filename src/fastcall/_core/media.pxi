@@ -35,7 +35,7 @@ cdef struct Message:
     unsigned int seen  # bit set of keys
 
 
-cdef extern from "_find.h" nogil:
+cdef extern from "find.h" nogil:
     const char* find_char "fastcall_find"(const char* at, const char* end, char mark) noexcept
 
 
@@ -154,7 +154,7 @@ cdef int64_t read_count(const Message* message, bint has_two_tracks) noexcept no
     return the_count(chunk, sequence, has_two_tracks)
 
 
-cdef extern from "_base64.h" nogil:
+cdef extern from "base64.h" nogil:
     const uint8_t* SEXTETS "FASTCALL_SEXTETS"  # of each base64 character its 6 bits; 0x80 for all others
 
 
@@ -173,7 +173,7 @@ cdef bint decode_base64(const Text* text, uint8_t* target, Py_ssize_t count) noe
     cdef Py_ssize_t whole = count // 3 * 3
     cdef const uint8_t* at = <const uint8_t*>text.start + whole // 3 * 4
     cdef uint8_t a, b, c
-    if loops.base64(<const uint8_t*>text.start, target, whole) != 0:
+    if kernels.base64(<const uint8_t*>text.start, target, whole) != 0:
         return False
     if count == whole:
         return True

@@ -6,7 +6,7 @@
 #ifndef FASTCALL_BASE64_H
 #define FASTCALL_BASE64_H
 
-#include "_simd.h"
+#include "simd.h"
 
 #define X 0x80 /* not of the alphabet */
 static const uint8_t FASTCALL_SEXTETS[256] = {

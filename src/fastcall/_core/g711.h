@@ -6,7 +6,7 @@
 #ifndef FASTCALL_G711_H
 #define FASTCALL_G711_H
 
-#include "_simd.h"
+#include "simd.h"
 
 typedef union {
     float value;
@@ -134,7 +134,7 @@ static const fastcall_encoder FASTCALL_ALAW_ENCODER = {
 #define FASTCALL_TABLE(table) (table)
 #define FASTCALL_SPREAD(vector) (vector)
 #define FASTCALL_GATHER(vector) (vector)
-#include "_g711_x86.h"
+#include "g711_x86.h"
 
 #define FASTCALL_WIDTH 32
 #define FASTCALL_SET avx2
@@ -145,10 +145,10 @@ static const fastcall_encoder FASTCALL_ALAW_ENCODER = {
 #define FASTCALL_TABLE(table) _mm256_broadcastsi128_si256(table)
 #define FASTCALL_SPREAD(vector) _mm256_permute4x64_epi64(vector, 0xD8)
 #define FASTCALL_GATHER(vector) _mm256_permute4x64_epi64(vector, 0xD8)
-#include "_g711_x86.h"
+#include "g711_x86.h"
 
 #elif FASTCALL_NEON
-#include "_g711_neon.h"
+#include "g711_neon.h"
 #endif
 
 #endif

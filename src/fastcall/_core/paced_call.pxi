@@ -1,4 +1,4 @@
-# The messages of a line and its turn: what goes onto the socket, and when.
+# The messages of paced calls: what goes onto each socket, and when. Included by _load.pyx.
 
 cdef enum:
     PAYLOAD_CHARS = 216  # the base64 of 160 bytes
@@ -6,20 +6,20 @@ cdef enum:
     STAMP_AT = 184  # in the base64: byte 138 of the frame
     SUFFIX_ROOM = 128
     MESSAGE_ROOM = 8 + 160 + PAYLOAD_CHARS + SUFFIX_ROOM
-    BURST = 64  # messages of one line in one `send`
+    BURST = 64  # messages of one call in one `send`
     LATE_STEPS = 10_001
 
 cdef double FRAME_S = 0.02
 # Fewer turns than this would save nothing; more would cost a wake-up for each frame.
 cdef double TURN_S = 0.0005
-# How soon a line that was blocked is looked at again.
+# How soon a call that was blocked is looked at again.
 cdef double BLOCKED_S = 0.001
 
 cdef struct Step:
     int32_t due_us
     int32_t frame
 
-cdef struct LineState:
+cdef struct PacedCallState:
     int fd
     int blocked
     int over
@@ -44,12 +44,12 @@ cdef struct LineState:
     uint8_t mask[4]
     int suffix_bytes
     char suffix[SUFFIX_ROOM]
-    char* rest
-    size_t rest_bytes
+    char* unsent
+    size_t unsent_bytes
 
-cdef struct Book:
+cdef struct Schedule:
     double* due
-    LineState** lines
+    PacedCallState** calls
     double discard_after_s
     int count
     int room
@@ -112,125 +112,125 @@ cdef void put_stamp(char* to, uint32_t at_us, uint32_t number, uint32_t call_num
         to[4 * at + 3] = ALPHABET[three & 63]
 
 
-cdef size_t put_message(char* frame, LineState* line, int64_t number) noexcept nogil:
-    """A masked WebSocket text frame with frame ``number`` of the line; returns its size."""
+cdef size_t put_message(char* frame, PacedCallState* call, int64_t number) noexcept nogil:
+    """A masked WebSocket text frame with frame ``number`` of the call; returns its size."""
     cdef char* start = frame + 8
     cdef char* to = start
     cdef size_t size, at
-    cdef int64_t timestamp = line.first_ms + 20 * number + DRIFT[number >> 5 & 15] - 2
-    line.sequence += 1
-    line.chunk += 1
+    cdef int64_t timestamp = call.first_ms + 20 * number + DRIFT[number >> 5 & 15] - 2
+    call.sequence += 1
+    call.chunk += 1
     to = put_text(to, SEQUENCE, 35)
-    to = put_number(to, line.sequence)
+    to = put_number(to, call.sequence)
     to = put_text(to, CHUNK, 38)
-    to = put_number(to, line.chunk)
+    to = put_number(to, call.chunk)
     to = put_text(to, TIMESTAMP, 15)
     to = put_number(to, timestamp)
     to = put_text(to, PAYLOAD, 13)
-    if line.spoken >= 0 and number >= line.spoken:
+    if call.spoken >= 0 and number >= call.spoken:
         memcpy(to, SILENCE, PAYLOAD_CHARS)
     else:
-        memcpy(to, line.payloads + number % line.payload_count * PAYLOAD_CHARS, PAYLOAD_CHARS)
-    if line.call_number >= 0:
-        put_stamp(to + STAMP_AT, load_microseconds(), <uint32_t>line.sent, <uint32_t>line.call_number)
+        memcpy(to, call.payloads + number % call.payload_count * PAYLOAD_CHARS, PAYLOAD_CHARS)
+    if call.call_number >= 0:
+        put_stamp(to + STAMP_AT, load_microseconds(), <uint32_t>call.sent, <uint32_t>call.call_number)
     to += PAYLOAD_CHARS
-    to = put_text(to, line.suffix, line.suffix_bytes)
+    to = put_text(to, call.suffix, call.suffix_bytes)
     size = to - start
     frame[0] = <char>0x81
     frame[1] = <char>(0x80 | 126)
     frame[2] = <char>(size >> 8)
     frame[3] = <char>(size & 255)
-    memcpy(frame + 4, line.mask, 4)
+    memcpy(frame + 4, call.mask, 4)
     for at in range(size):
-        start[at] ^= line.mask[at & 3]
-    line.sent += 1
+        start[at] ^= call.mask[at & 3]
+    call.sent += 1
     return size + 8
 
 
-cdef double due_of(LineState* line) noexcept nogil:
-    """When the line's next step is due; steps past the audio's end are skipped. Infinite when it is over."""
+cdef double due_of(PacedCallState* call) noexcept nogil:
+    """When the call's next step is due; steps past the audio's end are skipped. Infinite when it is over."""
     cdef int64_t first_frame
     while True:
-        first_frame = line.cycle * line.cycle_frames
-        if line.total >= 0 and first_frame >= line.total:
-            line.over = 1
+        first_frame = call.cycle * call.cycle_frames
+        if call.total >= 0 and first_frame >= call.total:
+            call.over = 1
             return INFINITY
-        if line.step == line.step_count:
-            line.step = 0
-            line.cycle += 1
-        elif line.total >= 0 and first_frame + line.steps[line.step].frame >= line.total:
-            line.step += 1
+        if call.step == call.step_count:
+            call.step = 0
+            call.cycle += 1
+        elif call.total >= 0 and first_frame + call.steps[call.step].frame >= call.total:
+            call.step += 1
         else:
-            return line.first_at + first_frame * FRAME_S + line.steps[line.step].due_us * 1e-6
+            return call.first_at + first_frame * FRAME_S + call.steps[call.step].due_us * 1e-6
 
 
-cdef void keep_rest(LineState* line, const char* data, size_t size) noexcept nogil:
-    line.blocked = 1
-    line.rest = <char*>malloc(size)
-    if line.rest == NULL:
-        line.broken = 1  # without memory the rest of a frame cannot be sent: the line is lost
+cdef void keep_unsent(PacedCallState* call, const char* data, size_t size) noexcept nogil:
+    call.blocked = 1
+    call.unsent = <char*>malloc(size)
+    if call.unsent == NULL:
+        call.broken = 1  # without memory the rest of a frame cannot be sent: the call is lost
         return
-    memcpy(line.rest, data, size)
-    line.rest_bytes = size
+    memcpy(call.unsent, data, size)
+    call.unsent_bytes = size
 
 
-cdef double run_line(LineState* line, double now, const Book* book) noexcept nogil:
-    """Sends what is due of one line, or discards what is too late; returns when it is due again."""
-    cdef double due = due_of(line)
+cdef double run_call(PacedCallState* call, double now, const Schedule* schedule) noexcept nogil:
+    """Sends what is due of one call, or discards what is too late; returns when it is due again."""
+    cdef double due = due_of(call)
     cdef size_t size = 0
     cdef int count = 0
     cdef ssize_t taken
     cdef int64_t step
     while due <= now:
-        if line.broken:
+        if call.broken:
             return INFINITY
-        if line.blocked:
-            if now < due + book.discard_after_s:
+        if call.blocked:
+            if now < due + schedule.discard_after_s:
                 return now + BLOCKED_S
-            line.discarded += 1
+            call.discarded += 1
         else:
             if count == BURST:
                 break
-            line.frame = line.cycle * line.cycle_frames + line.steps[line.step].frame
-            size += put_message(book.scratch + size, line, line.frame)
+            call.frame = call.cycle * call.cycle_frames + call.steps[call.step].frame
+            size += put_message(schedule.scratch + size, call, call.frame)
             count += 1
             step = <int64_t>((now - due) * 10_000)
-            book.late[step if step < LATE_STEPS - 1 else LATE_STEPS - 1] += 1
-        line.step += 1
-        due = due_of(line)
+            schedule.late[step if step < LATE_STEPS - 1 else LATE_STEPS - 1] += 1
+        call.step += 1
+        due = due_of(call)
     if size:
-        taken = load_send(line.fd, book.scratch, size) if line.fd >= 0 else 0
+        taken = load_send(call.fd, schedule.scratch, size) if call.fd >= 0 else 0
         if taken < 0:
-            line.broken = 1
+            call.broken = 1
             return INFINITY
         if <size_t>taken < size:
-            keep_rest(line, book.scratch + taken, size - taken)
+            keep_unsent(call, schedule.scratch + taken, size - taken)
     return due
 
 
-cdef int run_lines(Book* book, double now) noexcept nogil:
-    """One turn over all lines; returns how many need their owner."""
+cdef int run_calls(Schedule* schedule, double now) noexcept nogil:
+    """One turn over all calls; returns how many need their owner."""
     cdef int at, wanting = 0
-    for at in range(book.count):
-        if book.due[at] <= now:
-            book.due[at] = run_line(book.lines[at], now, book)
-            if book.lines[at].rest_bytes or book.lines[at].over or book.lines[at].broken:
+    for at in range(schedule.count):
+        if schedule.due[at] <= now:
+            schedule.due[at] = run_call(schedule.calls[at], now, schedule)
+            if schedule.calls[at].unsent_bytes or schedule.calls[at].over or schedule.calls[at].broken:
                 wanting += 1
     return wanting
 
 
-cdef double first_due(Book* book) noexcept nogil:
+cdef double first_due(Schedule* schedule) noexcept nogil:
     cdef double first = INFINITY
     cdef int at
-    for at in range(book.count):
-        if book.due[at] < first:
-            first = book.due[at]
+    for at in range(schedule.count):
+        if schedule.due[at] < first:
+            first = schedule.due[at]
     return first
 
 
-cdef int find_line(Book* book, LineState* line) noexcept nogil:
+cdef int find_call(Schedule* schedule, PacedCallState* call) noexcept nogil:
     cdef int at
-    for at in range(book.count):
-        if book.lines[at] == line:
+    for at in range(schedule.count):
+        if schedule.calls[at] == call:
             return at
     return -1

@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "_simd.h"
+#include "simd.h"
 
 enum { FASTCALL_BLOCK_BYTES = 2016 }; /* with its head 2040, of which malloc makes 2048 */
 
@@ -166,7 +166,7 @@ static inline void fastcall_audio_take(fastcall_audio* audio, ptrdiff_t samples)
 /* The samples [position, position + samples), all of them kept or waiting, to `target`: decoded from mu-law to
    LINEAR16 by `decode` unless that is NULL. */
 static inline void fastcall_audio_read(
-    fastcall_audio* audio, uint64_t position, ptrdiff_t samples, uint8_t* target, fastcall_loop decode
+    fastcall_audio* audio, uint64_t position, ptrdiff_t samples, uint8_t* target, fastcall_kernel decode
 ) {
     ptrdiff_t width = audio->sample_bytes, new_width = decode ? 2 : width;
     int silence = width == 1 && !decode ? 0xFF : 0; /* mu-law 0xFF is LINEAR16 0 */

@@ -32,7 +32,7 @@ cdef Py_ssize_t read_width(object width) except -1:
     return number
 
 
-cdef bytes decode_to(object fragment, Loop loop, object width_object):
+cdef bytes decode_to(object fragment, Kernel loop, object width_object):
     cdef Py_buffer source
     cdef Py_ssize_t width
     cdef bytes pcm, result
@@ -49,7 +49,7 @@ cdef bytes decode_to(object fragment, Loop loop, object width_object):
     return result
 
 
-cdef bytes encode_from(object fragment, Loop loop, object width_object):
+cdef bytes encode_from(object fragment, Kernel loop, object width_object):
     cdef Py_buffer source
     cdef Py_ssize_t samples, width
     cdef bytes pcm, result
@@ -84,7 +84,7 @@ def ulaw2lin(fragment, width, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return decode_to(fragment, loops.mulaw_decode, width)
+    return decode_to(fragment, kernels.mulaw_decode, width)
 
 
 def lin2ulaw(fragment, width, /):
@@ -99,14 +99,14 @@ def lin2ulaw(fragment, width, /):
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
     """
-    return encode_from(fragment, loops.mulaw_encode, width)
+    return encode_from(fragment, kernels.mulaw_encode, width)
 
 
 def alaw2lin(fragment, width, /):
     """As :func:`ulaw2lin`, for A-law codes. Bit for bit ``audioop.alaw2lin``."""
-    return decode_to(fragment, loops.alaw_decode, width)
+    return decode_to(fragment, kernels.alaw_decode, width)
 
 
 def lin2alaw(fragment, width, /):
     """As :func:`lin2ulaw`, for A-law codes: only the 13 highest bits count. Bit for bit ``audioop.lin2alaw``."""
-    return encode_from(fragment, loops.alaw_encode, width)
+    return encode_from(fragment, kernels.alaw_encode, width)

@@ -27,7 +27,7 @@ cdef class VadFramer:
     cdef object error  # what the detector or a callback raised, until it is told
     cdef uint8_t part[VOICE_FRAME_SAMPLES]  # the beginning of the next frame
     cdef Py_ssize_t part_samples
-    cdef int64_t heard
+    cdef int64_t processed
 
     def __cinit__(self, detector, native=None):
         cdef size_t function, state
@@ -39,16 +39,16 @@ cdef class VadFramer:
             self.native, self.state = <NativeDetector>function, <void*>state
 
     @property
-    def heard_samples(self):
+    def processed_samples(self):
         """Samples that the detector was asked about."""
-        return self.heard
+        return self.processed
 
     @property
-    def unheard(self):
+    def pending(self):
         """The mu-law codes that are not yet a whole frame: 0 to 159 bytes."""
         return PyBytes_FromStringAndSize(<const char*>self.part, self.part_samples)
 
-    def hear(
+    def process(
         self,
         EndpointRule endpoint not None,
         Py_ssize_t silence_samples,
@@ -77,7 +77,7 @@ cdef class VadFramer:
                 <const uint8_t*>PyBytes_AS_STRING(codes), VOICE_FRAME_SAMPLES, len(codes), endpoint, now, on_change
             )
         ):
-            self.tell()
+            self.raise_error()
 
     cdef bint ask_all(
         self,
@@ -109,14 +109,14 @@ cdef class VadFramer:
         while left >= VOICE_FRAME_SAMPLES:
             left -= VOICE_FRAME_SAMPLES
             self.part_samples = 0
-            self.heard += VOICE_FRAME_SAMPLES
+            self.processed += VOICE_FRAME_SAMPLES
             if not self.step(False, endpoint, now, on_change):
                 return False
         self.part_samples = left
         return True
 
     cdef bint step(self, bint voiced, EndpointRule endpoint, double now, object on_change) noexcept nogil:
-        cdef Change change = endpoint.step(voiced, self.heard, now)
+        cdef Change change = endpoint.step(voiced, self.processed, now)
         if change == NOTHING:
             return True
         with gil:
@@ -155,8 +155,8 @@ cdef class VadFramer:
     cdef int ask(self, const uint8_t* codes) noexcept nogil:
         cdef int16_t pcm[VOICE_FRAME_SAMPLES]
         cdef int voiced
-        loops.mulaw_decode(codes, pcm, VOICE_FRAME_SAMPLES)
-        self.heard += VOICE_FRAME_SAMPLES
+        kernels.mulaw_decode(codes, pcm, VOICE_FRAME_SAMPLES)
+        self.processed += VOICE_FRAME_SAMPLES
         if self.native != NULL:
             voiced = self.native(self.state, VOICE_RATE_HZ, pcm, VOICE_FRAME_SAMPLES)
             return voiced if voiced == 0 or voiced == 1 else -1
@@ -170,7 +170,7 @@ cdef class VadFramer:
             self.error = error
             return -1
 
-    cdef int tell(self) except -1:
+    cdef int raise_error(self) except -1:
         """Raises what went wrong."""
         error, self.error = self.error, None
         raise error if error is not None else RuntimeError("the voice detector failed on a frame")

@@ -1,11 +1,11 @@
 # The pace of partial transcripts. Included by _codec.pyx.
 
-cdef extern from "_pace.h" nogil:
-    ctypedef struct Pace "fastcall_pace":
+cdef extern from "rate_limiter.h" nogil:
+    ctypedef struct RateLimiter "fastcall_rate_limiter":
         double interval_s
-    void pace_begin "fastcall_pace_begin"(Pace* pace, double interval_s) noexcept
-    double pace_last "fastcall_pace_last"(Pace* pace) noexcept
-    bint pace_is_due "fastcall_pace_is_due"(Pace* pace, double now, bint claim) noexcept
+    void rate_limiter_begin "fastcall_rate_limiter_begin"(RateLimiter* rate_limiter, double interval_s) noexcept
+    double rate_limiter_last "fastcall_rate_limiter_last"(RateLimiter* rate_limiter) noexcept
+    bint rate_limiter_is_due "fastcall_rate_limiter_is_due"(RateLimiter* rate_limiter, double now, bint claim) noexcept
 
 
 @cython.final
@@ -23,19 +23,19 @@ cdef class Debouncer:
     one gets the text. Keeps the GIL, which guards the texts; the pace itself needs no lock.
     """
 
-    cdef Pace pace
+    cdef RateLimiter rate_limiter
     cdef object last  # the text emitted last, or None
     cdef object held  # the text that waits, or None
 
     def __cinit__(self, double interval_s):
         if not (isfinite(interval_s) and interval_s >= 0):
             raise ValueError(f"interval_s={interval_s}: must be 0 or more seconds")
-        pace_begin(&self.pace, interval_s)
+        rate_limiter_begin(&self.rate_limiter, interval_s)
 
     @property
     def deadline(self):
         """When :meth:`fire` is due, in seconds of the caller's clock; None while no text waits."""
-        return None if self.held is None else pace_last(&self.pace) + self.pace.interval_s
+        return None if self.held is None else rate_limiter_last(&self.rate_limiter) + self.rate_limiter.interval_s
 
     def offer(self, text, /, *, double now):
         """Returns ``text`` if it is to be emitted at once.
@@ -66,7 +66,7 @@ cdef class Debouncer:
 
     cdef object emit(self, double now):
         # No Python code runs between the claim and the exchange, so under the GIL no other thread does.
-        if not pace_is_due(&self.pace, now, self.held is not None) or self.held is None:
+        if not rate_limiter_is_due(&self.rate_limiter, now, self.held is not None) or self.held is None:
             return None
         self.last, self.held = self.held, None
         return self.last

@@ -337,9 +337,9 @@ async def test_a_track_that_is_full_is_the_slow_ways() -> None:
     for side in (pair.hot, pair.plain):
         audio_input = side.runner._session.audio_input
         side.runner._session.pump = lambda: None  # type: ignore[method-assign]
-        if side.runner._lane is not None:  # what it has counted is charged
-            side.runner._close_lane()
-        side.runner._open_lane(SID, side.runner._session)
+        if side.runner._fast_path is not None:  # what it has counted is charged
+            side.runner._close_fast_path()
+        side.runner._open_fast_path(SID, side.runner._session)
         audio_input.feed_silence(audio_input.limit_samples - audio_input.waiting_samples - 250)
     pair.receive(frame(b"{}"))
     pair.receive(*(frame(media(AT_MS + 20 * index, speech(index))) for index in range(3)))
@@ -395,7 +395,7 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
 
 
 @in_virtual_time
-async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
+async def test_an_error_of_ours_in_the_fast_path_ends_this_call_only() -> None:
     pair = Pair()
     pair.receive(prelude(2))
 
@@ -404,9 +404,9 @@ async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
 
     for side in (pair.hot, pair.plain):
         side.runner._session.pump = fail  # type: ignore[method-assign]
-        if side.runner._lane is not None:  # what it has counted is charged
-            side.runner._close_lane()
-        side.runner._open_lane(SID, side.runner._session)
+        if side.runner._fast_path is not None:  # what it has counted is charged
+            side.runner._close_fast_path()
+        side.runner._open_fast_path(SID, side.runner._session)
     pair.receive(frame(b"{}"))
     pair.receive(b"".join(frame(media(AT_MS + 20 * index, speech(index))) for index in range(6)))
     assert pair.hot.by_lane > 0

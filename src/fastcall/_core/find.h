@@ -2,7 +2,7 @@
 #ifndef FASTCALL_FIND_H
 #define FASTCALL_FIND_H
 
-#include "_simd.h"
+#include "simd.h"
 
 /* The first `mark` in [at, end), else NULL. */
 static inline const char* fastcall_find(const char* at, const char* end, char mark) {

@@ -2,7 +2,7 @@
 
    Every loop exists as plain C for any machine, and again for the instruction sets below. Nothing is compiled for the
    building machine's own processor: a function that needs more than the baseline says so with a target attribute, and
-   _loops.h chooses when the module is loaded. */
+   kernels.h chooses when the module is loaded. */
 #ifndef FASTCALL_SIMD_H
 #define FASTCALL_SIMD_H
 
@@ -28,10 +28,10 @@
 typedef int16_t fastcall_sample __attribute__((aligned(1), may_alias));
 
 /* `samples` samples from `source` to `target`, which do not overlap. */
-typedef void (*fastcall_loop)(const void* source, void* target, ptrdiff_t samples);
+typedef void (*fastcall_kernel)(const void* source, void* target, ptrdiff_t samples);
 
 /* The whole groups of four base64 characters at `text` into exactly `bytes` bytes, a multiple of three, at `target`;
    returns 0 if all characters are of the alphabet of RFC 4648 section 4. */
-typedef int (*fastcall_base64_loop)(const uint8_t* text, uint8_t* target, ptrdiff_t bytes);
+typedef int (*fastcall_base64_kernel)(const uint8_t* text, uint8_t* target, ptrdiff_t bytes);
 
 #endif

@@ -1,5 +1,5 @@
 /* The vector loops of G.711 for 64-bit Arm, whose vectors shift each lane by a count of its own and count leading
-   zeros: no tables are needed. Included by _g711.h. As on x86, the last vector may overlap the one before. */
+   zeros: no tables are needed. Included by g711.h. As on x86, the last vector may overlap the one before. */
 
 #define FASTCALL_WIDTH 8
 

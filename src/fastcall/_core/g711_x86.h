@@ -1,4 +1,4 @@
-/* The vector loops of G.711 for one x86 instruction set. Included by _g711.h once for each, with its names defined.
+/* The vector loops of G.711 for one x86 instruction set. Included by g711.h once for each, with its names defined.
 
    FASTCALL_WIDTH bytes make a vector of 16-byte lanes. Unpacking and packing work within lanes, so FASTCALL_SPREAD
    orders 8-byte pieces before unpacking, and FASTCALL_GATHER after packing, that neighbours stay neighbours. The last

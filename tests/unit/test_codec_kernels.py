@@ -18,7 +18,7 @@ BUILDS = [(name, "-O3") for name in COMPILERS] + [(name, "-O0") for name in COMP
 def test_every_loop_is_right(compiler, optimisation):
     if not has_compiler(compiler):
         pytest.skip(f"no {COMPILERS[compiler][0]} (and, for Arm, qemu-user) here")
-    done = build_and_run("loops.c", compiler, optimisation)
+    done = build_and_run("kernels.c", compiler, optimisation)
     assert done.returncode == 0, done.stdout + done.stderr
     expected = ("plain", "neon") if compiler == "arm" else _codec.instruction_sets()
     assert tuple(done.stdout.split()) == expected
@@ -40,6 +40,6 @@ def test_the_judge_can_fail(tmp_path, header, right, wrong, message):
     text = spoiled.read_text()
     assert right in text
     spoiled.write_text(text.replace(right, wrong))
-    done = build_and_run("loops.c", "own", "-O0", headers=tmp_path / "headers")
+    done = build_and_run("kernels.c", "own", "-O0", headers=tmp_path / "headers")
     assert done.returncode == 1
     assert message in done.stderr
