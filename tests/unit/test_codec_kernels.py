@@ -15,7 +15,7 @@ BUILDS = [(name, "-O3") for name in COMPILERS] + [(name, "-O0") for name in COMP
 
 
 @pytest.mark.parametrize(("compiler", "optimisation"), BUILDS)
-def test_every_loop_is_right(compiler, optimisation):
+def test_every_kernel_is_right(compiler, optimisation):
     if not has_compiler(compiler):
         pytest.skip(f"no {COMPILERS[compiler][0]} (and, for Arm, qemu-user) here")
     done = build_and_run("kernels.c", compiler, optimisation)
@@ -27,9 +27,9 @@ def test_every_loop_is_right(compiler, optimisation):
 @pytest.mark.parametrize(
     ("header", "right", "wrong", "message"),
     [
-        ("_g711.h", "step > 8158 ? 8158", "step > 8158 ? 7000", "plain: mulaw_encode differs"),
-        ("_base64.h", "'/');", "'-');", "ssse3: base64 differs"),
-        ("_g711_x86.h", "at > samples - FASTCALL_WIDTH ?", "0 ?", "ssse3: mulaw_decode differs"),
+        ("g711.h", "step > 8158 ? 8158", "step > 8158 ? 7000", "plain: mulaw_encode differs"),
+        ("base64.h", "'/');", "'-');", "ssse3: base64 differs"),
+        ("g711_x86.h", "at > samples - FASTCALL_WIDTH ?", "0 ?", "ssse3: mulaw_decode differs"),
     ],
 )
 def test_the_judge_can_fail(tmp_path, header, right, wrong, message):

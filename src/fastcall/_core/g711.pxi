@@ -32,7 +32,6 @@ cdef int find_kernels(const char* instructions) noexcept nogil:
 def instruction_sets():
     """The names of the instruction sets whose loops this processor can run, from any machine's (``plain``) to the
     newest, which is the one in use."""
-    cdef int index
     return tuple([
         ALL_KERNELS[index].instructions.decode("ascii") for index in range(KERNELS_COUNT) if has_kernels(index)
     ])
