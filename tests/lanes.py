@@ -228,7 +228,7 @@ class Side:
     def budget_left(self) -> float:
         """What the connection may still send, with what the fast path has taken brought over."""
         lane, left = self.runner.fast_path, self.runner._budget._left
-        return left - (lane.messages - self.runner._lane_counted) if lane is not None else left
+        return left - (lane.messages - self.runner._fast_path_counted) if lane is not None else left
 
     def seen(self) -> dict[str, Any]:
         """All that can be seen of it from outside, and the counters."""
