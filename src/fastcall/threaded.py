@@ -18,9 +18,11 @@ from typing import Any, Final, Literal, TypeVar
 
 from fastcall.aio.background import Background, shared_background
 from fastcall.aio.callbacks import UserCallback
+from fastcall.call_logger import CallLogger
 from fastcall.errors import ClosedError, UsageError, missing_extra
 from fastcall.events import SessionFailed
 from fastcall.fallbacks import start_fallback
+from fastcall.formats import field_value, one_line
 from fastcall.google.endpoints import GLOBAL, V1_REGIONS, speech_endpoint
 from fastcall.ports import Fallback, Recognizer, StreamConfig
 from fastcall.recognition.callable_fallback import CallableFallback, FallbackFunction
@@ -31,7 +33,7 @@ from fastcall.whisper.policy import language_of
 
 __all__ = ["StreamingSTTSession"]
 
-log = logging.getLogger("fastcall.session")
+LOG: Final = logging.getLogger("fastcall.session")
 
 CLOSE_TIMEOUT_S: Final = 2.0
 # A Whisper model is loaded by the first session that needs it.
@@ -197,14 +199,13 @@ class StreamingSTTSession:
         self._settings = settings
         self._version = _version_of(settings, version)
         self._credentials = credentials
-        self._label = f" call={call_id}" if call_id else ""
+        self._log = CallLogger(LOG, *((f"call={field_value(call_id)}", {"call": one_line(call_id)}) if call_id else ()))
         self._own_fallback = CallableFallback(fallback) if fallback is not None else None
         if encoding not in ("linear16", "mulaw"):
             raise UsageError(f"encoding={encoding!r}: say linear16 or mulaw")
         _check_packages(settings, has_fallback=self._own_fallback is not None)
         self._config = _config_of(settings)
         self._encoding = encoding
-        self._call_id = call_id
         self._background = shared_background()
         self._shared = self._background.once(_Shared)
         self._queue = self._background.callbacks.queue()
@@ -294,7 +295,7 @@ class StreamingSTTSession:
 
     def add_listener(self, listener: Callable[[SessionEvent], object]) -> None:
         """Also tell ``listener`` every event of the session, in order, on a callback thread. Any thread."""
-        queue, guarded = self._background.callbacks.queue(), UserCallback(listener, label=self._label)
+        queue, guarded = self._background.callbacks.queue(), UserCallback(listener, log=self._log)
         self.attach(lambda event: queue.put(lambda: guarded(event)))
 
     def attach(self, listener: Callable[[SessionEvent], None]) -> None:
@@ -320,7 +321,7 @@ class StreamingSTTSession:
             on_partial=self._on_partial,
             on_final=self._on_final,
             encoding=self._encoding,
-            call_id=self._call_id,
+            log=self._log,
         )
         session.start()
         self._shared.sessions.add(session)
@@ -396,12 +397,12 @@ class StreamingSTTSession:
     def _via_queue(self, callback: Callable[[str], object] | None) -> Callable[[str], None] | None:
         if callback is None:
             return None
-        guarded, queue = UserCallback(callback, label=self._label), self._queue
+        guarded, queue = UserCallback(callback, log=self._log), self._queue
         return lambda text: queue.put(lambda: guarded(text))
 
     def _log_failure(self, event: SessionEvent) -> None:
         if isinstance(event, SessionFailed):
-            log.error("recognition failed: %s: %s. %s%s", event.code, event.message, event.advice, self._label)
+            self._log.error("recognition failed: %s: %s. %s", event.code, event.message, event.advice)
 
 
 def _is_on_event_loop() -> bool:

@@ -207,6 +207,7 @@ async def test_a_model_that_the_language_does_not_have_is_replaced_once_for_all_
         await asyncio.to_thread(emulator.stop)
     (line,) = warnings_of(caplog)
     assert line.startswith("model phone_call does not serve language he-IL")
+    assert line.endswith(f"call={served.transcripts.records[0]['call_sid']}")
     assert "GCP_STT_MODEL=default" in line
 
 

@@ -33,19 +33,19 @@ class UserCallback:
     """A user's function. Calling it never raises: what the function raises is logged with its traceback, once for each
     kind and place of error. Any thread.
 
-    :param label: what stands in the log line after "a callback failed", such as `` call=CA123``
+    :param log: where it is logged
     :param on_exit: is given ``SystemExit`` and ``KeyboardInterrupt``, after they were logged; without it they end
         nothing
     :raises UsageError: it is async: nobody would await what it returns
     """
 
-    __slots__ = ("_function", "_kinds", "_label", "_on_exit")
+    __slots__ = ("_function", "_kinds", "_log", "_on_exit")
 
     def __init__(
         self,
         function: Callable[..., object],
         *,
-        label: str = "",
+        log: logging.Logger | logging.LoggerAdapter[logging.Logger] = log,
         on_exit: Callable[[BaseException], None] | None = None,
     ) -> None:
         if is_async(function):
@@ -54,7 +54,7 @@ class UserCallback:
                 "call asyncio.run_coroutine_threadsafe"
             )
         self._function = function
-        self._label = label
+        self._log = log
         self._on_exit = on_exit
         self._kinds: set[tuple[type[BaseException], str, int]] = set()
 
@@ -73,7 +73,7 @@ class UserCallback:
         kind = (type(error), *place)
         if kind not in self._kinds and len(self._kinds) < MAX_KINDS:
             self._kinds.add(kind)
-            log.error("a callback failed%s", self._label, exc_info=error)
+            self._log.error("a callback failed", exc_info=error)
         if self._on_exit is not None and isinstance(error, SystemExit | KeyboardInterrupt):
             self._on_exit(error)
 

@@ -7,11 +7,11 @@ history may forget it meanwhile.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Protocol
 
 from fastcall.audio.audio_input import AudioInput
 from fastcall.audio.replay_buffer import ReplayBuffer
+from fastcall.call_logger import CallLogger
 from fastcall.errors import RecognizerError
 from fastcall.events import SAMPLE_RATE_HZ, FallbackAsked, FallbackSilent
 from fastcall.ports import Fallback
@@ -19,9 +19,6 @@ from fastcall.recognition.fallback_policy import FallbackAsk, FallbackRule, Sett
 from fastcall.settings import Settings
 
 __all__ = ["FallbackController", "FallbackOwner"]
-
-log = logging.getLogger("fastcall.session")
-
 
 NO_END = 1 << 62
 
@@ -55,6 +52,7 @@ class FallbackController:
         audio_input: AudioInput,
         settings: Settings,
         owner: FallbackOwner,
+        log: CallLogger,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._fallback = fallback
@@ -63,6 +61,7 @@ class FallbackController:
         self._audio_input = audio_input
         self._limit_s = settings.stt_fallback_limit_s
         self._owner = owner
+        self._log = log
         self._rule = FallbackRule(limit_samples=int(settings.stt_replay_s * SAMPLE_RATE_HZ))
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -162,11 +161,11 @@ class FallbackController:
             self._failed(ask, str(error))
         except Exception as error:
             # The user's own function may raise anything: it is told, and the call goes on.
-            log.exception("the fallback failed")
+            self._log.exception("the fallback failed")
             self._failed(ask, f"{type(error).__name__}: {error}")
         else:
             seconds = len(pcm) / 2 / SAMPLE_RATE_HZ
-            log.debug("fallback: %.1f s of audio in %.2f s", seconds, self._loop.time() - began_at)
+            self._log.debug("fallback: %.1f s of audio in %.2f s", seconds, self._loop.time() - began_at)
             self._answered(ask, " ".join(text.split()))
 
     def _answered(self, ask: FallbackAsk, text: str) -> None:
@@ -184,7 +183,7 @@ class FallbackController:
             return
         is_final = self._rule.failed(ask.number, now=self._loop.time())
         if not is_final:
-            log.info("the fallback has no answer: %s; asking once more", why)
+            self._log.info("the fallback has no answer: %s; asking once more", why)
         else:
             self._owner.fallback_tells(FallbackSilent(ask.start, ask.voice_end, self._fallback.source, why))
         self._hand_out()

@@ -13,12 +13,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from fastcall.aio.callbacks import UserCallback
 from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import AudioInput
 from fastcall.audio.replay_buffer import ReplayBuffer
+from fastcall.call_logger import CallLogger
 from fastcall.errors import ClosedError, UsageError
 from fastcall.events import (
     SAMPLE_RATE_HZ,
@@ -55,7 +56,7 @@ SessionEvent = (
     | FallbackSilent
 )
 
-log = logging.getLogger("fastcall.session")
+LOG: Final = logging.getLogger("fastcall.session")
 
 # An interim that ends this close to the end of speech has its words.
 COVER_SAMPLES = 300 * SAMPLES_PER_MS
@@ -75,7 +76,7 @@ class RecognitionSession:
     :param encoding: what is fed: ``mulaw`` (one byte a sample) or ``linear16`` (two, little-endian); 8 kHz mono
     :param rand: random numbers in [0, 1), for jitter
     :param metrics: where the age of what is sent is counted
-    :param call_id: stands in log lines about callbacks that failed
+    :param log: where it logs; its lines should name the call
 
     What ``on_event``, ``on_partial``, ``on_final`` or a listener raises is logged, and changes nothing else.
     """
@@ -93,7 +94,7 @@ class RecognitionSession:
         encoding: Literal["mulaw", "linear16"] = "mulaw",
         rand: Callable[[], float] = random.random,
         metrics: Metrics | None = None,
-        call_id: str = "",
+        log: CallLogger | None = None,
     ) -> None:
         if recognizer is None and fallback is None:
             raise UsageError("a session needs a recognizer or a fallback")
@@ -102,7 +103,7 @@ class RecognitionSession:
         self._fallback_controller: FallbackController | None = None
         self._config = config
         self._settings = settings or Settings()
-        self._label = f" call={call_id}" if call_id else ""
+        self._log = log or CallLogger(LOG)
         self._listeners = [self._guarded(on_event)] if on_event else []
         self._on_final = self._guarded(on_final) if on_final else None
         self._rand = rand
@@ -227,6 +228,7 @@ class RecognitionSession:
                 audio_input=self.audio_input,
                 settings=self._settings,
                 owner=self,
+                log=self._log,
             )
         if self._recognizer is None:
             self._tell(SessionStarted(self._source))
@@ -242,6 +244,7 @@ class RecognitionSession:
             owner=self,
             rand=self._rand,
             on_sent=self._note_sent,
+            log=self._log,
         )
         self._tell(SessionStarted(self._source))
         self._stream_manager.start()
@@ -294,7 +297,7 @@ class RecognitionSession:
         self._listeners.append(self._guarded(listener))
 
     def _guarded(self, function: Callable[..., object]) -> UserCallback:
-        return UserCallback(function, label=self._label, on_exit=_raise_soon)
+        return UserCallback(function, log=self._log, on_exit=_raise_soon)
 
     # --- StreamManagerOwner -----------------------------------------------------------------------------------
 
@@ -328,7 +331,7 @@ class RecognitionSession:
         for oddity in provider_stream.reports.oddities:
             if oddity not in self._oddities:
                 self._oddities.append(oddity)
-                log.warning("the recognizer's %s", oddity)
+                self._log.warning("the recognizer's %s", oddity)
 
     def owner_is_authoritative(self) -> None:
         """What it has not told of by now is not there."""

@@ -9,12 +9,12 @@ more.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fastcall.audio.audio_input import AudioInput
 from fastcall.audio.replay_buffer import ReplayBuffer
+from fastcall.call_logger import CallLogger
 from fastcall.events import SAMPLES_PER_MS, SessionFailed, SessionRotated
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.recognition.dropped_interims import AskLimit
@@ -27,8 +27,6 @@ from fastcall.retry import Backoff
 from fastcall.settings import Settings
 
 __all__ = ["StreamManager", "StreamManagerOwner"]
-
-log = logging.getLogger("fastcall.session")
 
 MIN_WATCH_S = 0.1
 # While closing, attempts do not wait longer: there is a bound.
@@ -58,6 +56,7 @@ class StreamManager:
         owner: StreamManagerOwner,
         rand: Callable[[], float],
         on_sent: Callable[[int, int], None] | None = None,
+        log: CallLogger,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._recognizer = recognizer
@@ -71,6 +70,7 @@ class StreamManager:
         self._session = owner
         self._rand = rand
         self._on_sent = on_sent
+        self._log = log
         self._owner: ProviderStream | None = None
         self._outgoing: ProviderStream | None = None
         self._outgoing_told_at = 0.0
@@ -387,7 +387,7 @@ class StreamManager:
         """Another call may have been refused the same model before, while this call's stream was open."""
         if self._recognizer.model_for(refused) == refused:
             self._recognizer.model_refused(refused)
-            log.warning(
+            self._log.warning(
                 "model %s does not serve language %s (%s): using the model %s from now on. %s",
                 *(refused.model, refused.language, end.message, LAST_MODEL, outcome.advice),
             )

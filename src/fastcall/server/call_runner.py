@@ -16,6 +16,7 @@ from fastcall._codec import MediaFastPath, VadFramer
 from fastcall.agent.controller import AgentController, Handler
 from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import PayloadDecoder
+from fastcall.call_logger import CallLogger
 from fastcall.events import (
     AudioFormat,
     CallStarted,
@@ -55,6 +56,7 @@ from fastcall.twilio.stream_key import StreamKey
 __all__ = ["CallRunner", "Handler"]
 
 log = logging.getLogger("fastcall.call")
+SESSION_LOG = logging.getLogger("fastcall.session")
 
 NORMAL = 1000
 POLICY_VIOLATION = 1008
@@ -534,6 +536,7 @@ class CallRunner:
             on_event=self._session_event,
             rand=self._rand,
             metrics=self._metrics,
+            log=CallLogger(SESSION_LOG, call_fields(self.key), log_marks(self.key)),
         )
         self._metrics.calls_started += 1
         self._session.start()

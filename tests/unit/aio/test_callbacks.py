@@ -11,6 +11,7 @@ import pytest
 
 from fastcall.aio import callbacks
 from fastcall.aio.callbacks import CallbackPool, UserCallback
+from fastcall.call_logger import CallLogger
 from fastcall.errors import UsageError
 
 PATIENCE_S = 30.0
@@ -140,7 +141,7 @@ def test_each_kind_of_error_is_logged_once_with_its_traceback(caplog: pytest.Log
             raise SystemExit(what)
         raise KeyError(what)
 
-    callback = UserCallback(fail, label=" call=CA1", on_exit=exits.append)
+    callback = UserCallback(fail, log=CallLogger(callbacks.log, "call=CA1"), on_exit=exits.append)
     for what in ("value", "key", "value", "exit", "key", "exit"):
         callback(what)
     assert [record.getMessage() for record in caplog.records] == ["a callback failed call=CA1"] * 3

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from fastcall.call_logger import CallLogger
 from fastcall.errors import RecognizerError, UsageError
 from fastcall.events import (
     FallbackAsked,
@@ -20,7 +22,7 @@ from fastcall.events import (
 )
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.recognition.fallback_policy import SettledSpan
-from fastcall.recognition.session import RecognitionSession, SessionEvent
+from fastcall.recognition.session import LOG, RecognitionSession, SessionEvent
 from fastcall.settings import Settings
 from peers import ScriptedFallback, ScriptedRecognizer, ScriptedStream
 from sim.clock import elapse, in_virtual_time
@@ -46,6 +48,7 @@ class Stage:
             settings=Settings(**settings),
             on_event=self.events.append,
             rand=lambda: 0.5,
+            log=CallLogger(LOG, "call=CA1"),
         )
         self.session.start()
         self.session.note_speech(False, 0)
@@ -282,9 +285,10 @@ async def test_what_outgrows_the_bound_without_an_answer_is_counted() -> None:
 
 
 @pytest.mark.parametrize("error", [RecognizerError("RESOURCE_EXHAUSTED", "busy"), ValueError("a defect"), None])
-def test_a_failure_is_asked_once_more_and_then_told(error: Exception | None) -> None:
+def test_a_failure_is_asked_once_more_and_then_told(error: Exception | None, caplog: pytest.LogCaptureFixture) -> None:
     @in_virtual_time
     async def play() -> None:
+        caplog.set_level(logging.INFO)
         stage = Stage(stt_fallback_limit_s=3)
         await stage.utterance(1.0)
         for count in (1, 2):
@@ -297,6 +301,8 @@ def test_a_failure_is_asked_once_more_and_then_told(error: Exception | None) -> 
         assert ("busy" if isinstance(error, RecognizerError) else "defect" if error else "within 3 s") in silent.error
         assert len(stage.fallback.requests) == 2
         assert stage.finals() == []
+        (asking,) = [line for line in caplog.messages if "asking once more" in line]
+        assert asking.endswith("call=CA1")
         await stage.close()
 
     play()

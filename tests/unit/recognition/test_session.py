@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from fastcall import g711
+from fastcall.call_logger import CallLogger
 from fastcall.errors import ClosedError
 from fastcall.events import RecognitionEvent, SessionClosed, SessionFailed, SessionRotated, SessionStarted, Word
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult, StreamWord
-from fastcall.recognition.session import RecognitionSession, SessionEvent
+from fastcall.recognition.session import LOG, RecognitionSession, SessionEvent
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer, ScriptedStream
 from sim.clock import elapse, in_virtual_time
@@ -308,7 +309,7 @@ async def test_the_stream_that_is_replaced_repeats_itself_as_well() -> None:
 
 
 async def test_finals_without_ends_settle_what_was_heard_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    stage = Stage()
+    stage = Stage(log=CallLogger(LOG, "call=CA1"))
     stage.say(48)
     stage.stream.results(interim("one", 0))
     stage.say(48)
@@ -328,7 +329,7 @@ async def test_finals_without_ends_settle_what_was_heard_and_it_is_said_once(cap
     assert stage.stream.samples == batches  # only what follows the last final is heard again
     stage.stream.results(final("three", 0))
     assert [record.getMessage() for record in caplog.records if "end time" in record.getMessage()] == [
-        "the recognizer's results have no end time: where they end is estimated"
+        "the recognizer's results have no end time: where they end is estimated call=CA1"
     ]
     await stage.close()
 

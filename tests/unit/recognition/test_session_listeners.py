@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from fastcall.call_logger import CallLogger
 from fastcall.events import RecognitionEvent
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from fastcall.recognition.session import RecognitionSession, SessionEvent
+from fastcall.recognition.session import LOG, RecognitionSession, SessionEvent
 from fastcall.settings import Settings
 from peers import ScriptedRecognizer
 
@@ -32,7 +33,13 @@ async def test_what_listeners_and_callbacks_raise_changes_nothing(
 
     recognizer, events = ScriptedRecognizer(), list[SessionEvent]()
     session = RecognitionSession(
-        recognizer, CONFIG, on_event=fail, on_partial=fail, on_final=fail, settings=Settings(), call_id="CA1"
+        recognizer,
+        CONFIG,
+        on_event=fail,
+        on_partial=fail,
+        on_final=fail,
+        settings=Settings(),
+        log=CallLogger(LOG, "call=CA1"),
     )
     session.add_listener(events.append)
     session.start()

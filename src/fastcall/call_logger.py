@@ -1,0 +1,29 @@
+"""A logger whose lines name the call that they are about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CallLogger"]
+
+
+class CallLogger(logging.LoggerAdapter[logging.Logger]):
+    """Appends a call's fields to each line. Any thread.
+
+    :param fields: what is appended, such as ``call=CA123``; empty: lines stay as they are
+    :param extra: attributes of the record, for formatters that show the call in a field of its own
+    """
+
+    def __init__(self, logger: logging.Logger, fields: str = "", extra: Mapping[str, str] | None = None) -> None:
+        super().__init__(logger, extra or {})
+        self._fields = fields
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """See ``logging.Logger.log``. The fields are an argument: they may hold anything, percent signs too."""
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        if self._fields:
+            super().log(level, f"{msg} %s", *args, self._fields, **kwargs)
+        else:
+            super().log(level, msg, *args, **kwargs)
