@@ -32,7 +32,7 @@ class Between:
         """What the emulator says waits."""
         self._may_answer.clear()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """It does not any more."""
         self._may_answer.set()
 

@@ -72,7 +72,7 @@ def judge(scenario: Scenario, seen: Observed) -> Verdict:
     for word, index in pairs:
         # Of an interim that was committed, or a text of the fallback's, the places of words are not known, but guessed.
         guessed = not scenario.provider.word_times or scenario.voice.deaf or word.end > seen.settled_to
-        guessed = guessed or _touches_any(word, [(low, high) for low, high, _ in seen.outgrown])
+        guessed = guessed or _touches_any(word, [(low, high) for low, high, _ in seen.evicted])
         guessed = guessed or _touches_any(word, by_fallback)
         _check_place(word, heard[index][1], utterances, verdict, guessed=guessed)
     _check_commits(scenario, seen, verdict)
@@ -203,8 +203,8 @@ def _check_commits(scenario: Scenario, seen: Observed, verdict: Verdict) -> None
 def _excused(
     scenario: Scenario, said: list[SpokenWord], seen: Observed, verdict: Verdict
 ) -> tuple[list[bool], list[bool]]:
-    """Which words may be missing or wrong: those in audio that outgrew the replay bound, and those after F if the
-    session told of a failure that was not over and had not had the time to make it good.
+    """Which words may be missing or wrong: those in audio that outgrew the replay bound, and those after the settled
+    end if the session reported a failure that was not over and had had no time to make it good.
     A word that the provider told of is not excused: what was known is never lost.
 
     :return: of each word whether it may be missing, and whether no final came for it, so that the last interim, which
@@ -220,9 +220,9 @@ def _excused(
     borders, unheard = _fallback_borders(seen), _unheard_by_fallback(scenario, seen)
     excused, by_interim = [], []
     for word in said:
-        outgrown = _touches_any(word, [(low, high + NEAR_SAMPLES) for low, high, _ in seen.outgrown])
-        by_interim.append(outgrown or (trouble and word.end > seen.settled_to - 400))
-        given_up = _touches_any(word, [(low, high) for low, high, told in seen.outgrown if word.number not in told])
+        evicted = _touches_any(word, [(low, high + NEAR_SAMPLES) for low, high, _ in seen.evicted])
+        by_interim.append(evicted or (trouble and word.end > seen.settled_to - 400))
+        given_up = _touches_any(word, [(low, high) for low, high, told in seen.evicted if word.number not in told])
         if word.number in seen.told and not given_up and not _touches_any(word, seen.lost_in_reach):
             excused.append(False)
             continue

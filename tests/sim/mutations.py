@@ -29,7 +29,7 @@ SEEDS = 200
 SECOND = 8000
 
 _init_provider_stream = ProviderStream.__init__
-_outgoing_results = RecognitionSession.outgoing_results
+_draining_results = RecognitionSession.draining_results
 _forget_before = ReplayBuffer.forget_before
 
 
@@ -37,13 +37,13 @@ def _late_start(provider_stream: ProviderStream, *args: Any, start: int, **kwarg
     _init_provider_stream(provider_stream, *args, start=start + SECOND // 2, **kwargs)
 
 
-def _take_outgoing_finals(
+def _take_draining_finals(
     session: RecognitionSession, provider_stream: ProviderStream, results: Sequence[StreamResult]
 ) -> None:
     for result in results:
         if result.is_final:
             session._take_final(provider_stream, result)
-    _outgoing_results(session, provider_stream, results)
+    _draining_results(session, provider_stream, results)
 
 
 def _base_plus_offset(stream: TimeMap, point: int, piece: int) -> int:
@@ -55,9 +55,9 @@ def _forget_early(replay_buffer: ReplayBuffer, sample: int) -> None:
     _forget_before(replay_buffer, sample + SECOND // 2)
 
 
-def _drop_outgoing_words(hypothesis: Hypothesis) -> None:
+def _drop_draining_words(hypothesis: Hypothesis) -> None:
     hypothesis.text = ""
-    hypothesis.end_sample = hypothesis.final_end
+    hypothesis.end_sample = hypothesis.settled_end
     hypothesis._is_behind = False
 
 
@@ -76,10 +76,10 @@ def _as_they_come(provider_stream: ProviderStream, results: Sequence[StreamResul
 MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "results are taken as the provider reports them": (ProviderStream, "_sound", _as_they_come),
     "a replay begins half a second late": (ProviderStream, "__init__", _late_start),
-    "finals of the outgoing stream are taken too": (RecognitionSession, "outgoing_results", _take_outgoing_finals),
+    "finals of the draining stream are taken too": (RecognitionSession, "draining_results", _take_draining_finals),
     "base plus offset in place of the piecewise map": (TimeMap, "_in_piece", _base_plus_offset),
     "the history is forgotten half a second early": (ReplayBuffer, "forget_before", _forget_early),
-    "what was known is dropped when the owner changes": (Hypothesis, "owner_changed", _drop_outgoing_words),
+    "what was known is dropped when the owner changes": (Hypothesis, "active_changed", _drop_draining_words),
     "the owner's first word counts before it has caught up": (Hypothesis, "_is_short", lambda *_: False),
     "a gap in the audio takes no time": (RecognitionSession, "feed_silence", lambda session, samples: False),
     "the last interim is not committed": (RecognitionSession, "_commit_interim", _nothing),

@@ -75,7 +75,7 @@ class Observed:
     lost_in_reach: list[tuple[int, int]] = field(default_factory=list)
     """Those of them that a stream which had begun to hear what is before them was yet to hear."""
     settled_to: int = 0
-    """F by the last final of a stream's, before what was left of the interim was committed."""
+    """The settled end by the last final of a stream's, before what was left of the interim was committed."""
     told: dict[int, float] = field(default_factory=dict)
     """Words that the provider told of, and when first."""
     last_fault_at: float = 0.0
@@ -84,8 +84,8 @@ class Observed:
     fed: list[tuple[float, int]] = field(default_factory=list)
     """How many samples of the call had come by when."""
     unsettled_at_hang_up: int = 0
-    """Samples between F and the call's end when the caller hung up."""
-    outgrown: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
+    """Samples between the settled end and the call's end when the caller hung up."""
+    evicted: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
     """Parts of the call, in samples, that no stream could settle any more, and the words that were told of by then."""
     began_at: float = 0.0
     hung_up_at: float = 0.0
@@ -203,13 +203,13 @@ class _World:
             self.seen.last_fault_at = self._loop.time()
             if self._session is not None:
                 known = self._session._hypothesis
-                self.seen.unsettled_at_last_fault = self._session.call_samples - known.final_end
+                self.seen.unsettled_at_last_fault = self._session.call_samples - known.settled_end
 
     def _note_hang_up(self) -> None:
         if not self.seen.hung_up_at:
             self.seen.hung_up_at = self._loop.time()
             if self._session is not None:
-                self.seen.unsettled_at_hang_up = self._session.call_samples - self._session._hypothesis.final_end
+                self.seen.unsettled_at_hang_up = self._session.call_samples - self._session._hypothesis.settled_end
 
     def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         self.seen.events.append((self._loop.time(), event))
@@ -238,13 +238,13 @@ class _World:
         self._note_settled(session)
         if session is not self._watched:
             self._watched = session
-            self._note_outgrown(session)
+            self._note_evicted(session)
         replay_buffer, problems = session._replay_buffer, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
             self._lost_samples = session.lost_samples
             self.seen.lost.append((self._in_call(replay_buffer.start - lost), self._in_call(replay_buffer.start)))
-            owner = session._stream_manager.owner if session._stream_manager is not None else None
+            owner = session._stream_manager.active if session._stream_manager is not None else None
             if owner is not None and owner.map.length_samples:
                 self.seen.lost_in_reach.append(self.seen.lost[-1])
         if len(problems) > 5:
@@ -253,26 +253,26 @@ class _World:
             problems.append(f"the history holds {(replay_buffer.end - replay_buffer.start) / 8000:.1f} s")
         if len(self._provider.streams) > MAX_LIVE_STREAMS:
             problems.append(f"{len(self._provider.streams)} streams at once")
-        owner = session._stream_manager.owner if session._stream_manager is not None else None
+        owner = session._stream_manager.active if session._stream_manager is not None else None
         if owner is not None and owner.map.pieces > MAX_MAP_PIECES:
             problems.append(f"a stream map of {owner.map.pieces} pieces")
 
     def _note_settled(self, session: RecognitionSession) -> None:
-        # Without an owner F moves only when the session commits what is left of an interim.
-        if session._stream_manager is not None and session._stream_manager.owner is not None:
-            self.seen.settled_to = self._in_call(session._hypothesis.final_end)
+        # Without an active stream the settled end moves only when the session commits what is left of an interim.
+        if session._stream_manager is not None and session._stream_manager.active is not None:
+            self.seen.settled_to = self._in_call(session._hypothesis.settled_end)
 
-    def _note_outgrown(self, session: RecognitionSession) -> None:
-        take = session.audio_outgrew
+    def _note_evicted(self, session: RecognitionSession) -> None:
+        take = session.audio_evicted
 
         def note_and_take() -> None:
-            settled_to = session._hypothesis.final_end
+            settled_to = session._hypothesis.settled_end
             take()
             told = frozenset(self._provider.told)
-            span = (self._in_call(settled_to), self._in_call(session._hypothesis.final_end))
-            self.seen.outgrown.append((*span, told))
+            span = (self._in_call(settled_to), self._in_call(session._hypothesis.settled_end))
+            self.seen.evicted.append((*span, told))
 
-        session.audio_outgrew = note_and_take  # type: ignore[method-assign]
+        session.audio_evicted = note_and_take  # type: ignore[method-assign]
 
     def look_for_leftovers(self) -> None:
         seen = self.seen

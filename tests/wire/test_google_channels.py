@@ -147,7 +147,7 @@ async def test_a_stream_that_meets_a_goodbye_on_its_way_is_begun_elsewhere() -> 
             stream.half_close()
         new.streams[1].cancel()
         await begun(recognizer, 3 if recognizer.uplink == "native" else 1)
-        between.let_go()
+        between.detach()
         await between.until(lambda: len(between.clients) == 2)
         assert await new.finish() == {"OK", "CANCELLED"}
         assert [listener.end.code for listener in new.listeners if listener.end] == ["OK", "CANCELLED", "OK"]

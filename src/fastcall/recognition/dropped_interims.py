@@ -13,7 +13,7 @@ from fastcall.events import SAMPLES_PER_MS
 from fastcall.recognition.alignment import matching_prefix, normalized
 from fastcall.recognition.tokenization import joined, tokens_of
 
-__all__ = ["AskLimit", "DroppedInterims"]
+__all__ = ["DroppedInterims", "ReopenLimit"]
 
 # Nobody says a word in less; an interim is told a piece of audio or two after its last word.
 MIN_WORD_SAMPLES = 80 * SAMPLES_PER_MS
@@ -26,7 +26,7 @@ MAX_ASKED = 2
 
 
 class DroppedInterims:
-    """Of one stream since F, by call time. Pure; one thread."""
+    """The dropped interims of one stream since the settled end, by call time. Pure; one thread."""
 
     def __init__(self) -> None:
         self._newest: list[str] = []
@@ -37,11 +37,11 @@ class DroppedInterims:
         return bool(self._dropped)
 
     def reset(self) -> None:
-        """Another stream hears everything after F again."""
+        """Another stream hears everything after the settled end again."""
         self._newest, self._newest_end, self._dropped = [], 0, []
 
     def take_interim(self, text: str, end_sample: int) -> None:
-        """The stream's newest hypothesis of everything after F."""
+        """The stream's newest hypothesis of everything after the settled end."""
         tokens = tokens_of(text)
         self._dropped = [each for each in self._dropped if not _goes_on(each[0], tokens)]
         was_put_right = len(self._newest) == 1 and end_sample - self._newest_end < REWRITE_SAMPLES
@@ -69,17 +69,17 @@ class DroppedInterims:
         ]
 
 
-class AskLimit:
-    """How many streams are asked for what follows one F. Pure; one thread."""
+class ReopenLimit:
+    """How many streams may be opened to hear what follows one settled end. Pure; one thread."""
 
     def __init__(self) -> None:
-        self._final_end = -1
+        self._settled_end = -1
         self._asked = 0
 
-    def take(self, final_end: int) -> bool:
+    def take(self, settled_end: int) -> bool:
         """Whether another may be asked, and then it counts as asked."""
-        if final_end != self._final_end:
-            self._final_end, self._asked = final_end, 0
+        if settled_end != self._settled_end:
+            self._settled_end, self._asked = settled_end, 0
         self._asked += 1
         return self._asked <= MAX_ASKED
 

@@ -27,7 +27,7 @@ class FallbackOwner(Protocol):
     """The session, as its fallback's side sees it."""
 
     def fallback_settles(self, span: SettledSpan) -> None:
-        """The text that is next, in order; F moves."""
+        """The text that is next, in order; the settled end moves."""
 
     def fallback_tells(self, event: FallbackAsked | FallbackSilent) -> None:
         """What is asked, and what has no answer."""
@@ -65,7 +65,7 @@ class FallbackController:
         self._rule = FallbackRule(limit_samples=int(settings.stt_replay_s * SAMPLE_RATE_HZ))
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._final_end = 0
+        self._settled_end = 0
         self._is_stopped = False
 
     # --- from the session -----------------------------------------------------------------------------
@@ -87,10 +87,10 @@ class FallbackController:
             self._rule.note_trouble(reason, now=self._loop.time())
             self.look()
 
-    def settled(self, final_end: int) -> None:
-        """F has moved."""
-        self._final_end = final_end
-        self._rule.settled(final_end)
+    def settled(self, settled_end: int) -> None:
+        """The settled end has moved."""
+        self._settled_end = settled_end
+        self._rule.settled(settled_end)
         for number, task in tuple(self._tasks.items()):
             if self._rule.end_of(number) is None and task is not asyncio.current_task():
                 task.cancel()
@@ -106,7 +106,7 @@ class FallbackController:
         if self._rule.trouble == "off":
             replay_buffer.forget_before(self._rule.unneeded_before(replay_buffer.end))
         asks = self._rule.asks(
-            final_end=max(self._final_end, replay_buffer.start),
+            settled_end=max(self._settled_end, replay_buffer.start),
             call_end=replay_buffer.end,
             now=self._loop.time(),
             quietest=self._quietest,

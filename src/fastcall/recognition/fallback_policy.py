@@ -4,13 +4,13 @@ Goals: while the recognizer cannot serve, each utterance is recognized from its 
 nears the bound of what is kept is recognized in pieces before it is forgotten; nothing is given twice when the
 recognizer is back.
 
-Model: F is the end of what is settled. A *span* is a part after F with an end at which no word is being said, as far
-as that is known: an utterance, or a piece. Spans settle in order. What an answer settles is not heard by the recognizer
-any more, and what the recognizer settles first is not taken from the fallback: an answer to a span that a final has
-cut is void, and its rest is asked for anew. Words between two spans, in what the voice detector holds to be silence,
-are the recognizer's if it comes back before the later span is settled, and else nobody's.
+Model: the *settled end* is where settled audio ends. A *span* is a part after it whose end cuts no word, as far as is
+known: an utterance or a piece. Spans settle in order. What an answer settles the recognizer does not hear again, and
+what the recognizer settles first is not taken from the fallback: an answer to a span that a final has cut is void, and
+the rest of the span is asked for again. Words between two spans, which the voice detector took for silence, are the
+recognizer's if it comes back before the later span is settled; otherwise they are lost.
 
-Invariants: F never goes back; a span is pending at most once; a text is handed out once, and in order.
+Invariants: the settled end never goes back; a span is pending at most once; a text is handed out once, and in order.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ class _Span:
         """Whether it keeps later spans waiting no more."""
         return self.text is not None or (not self.number and self.tries >= MAX_TRIES)
 
-    def is_covered(self, final_end: int) -> bool:
-        """Whether F reaches its end of speech."""
-        return final_end >= self.end or final_end > max(self.end - COVER_SAMPLES, (self.start + self.end) // 2)
+    def is_covered(self, settled_end: int) -> bool:
+        """Whether the settled end reaches its end of speech."""
+        return settled_end >= self.end or settled_end > max(self.end - COVER_SAMPLES, (self.start + self.end) // 2)
 
 
 class FallbackRule:
@@ -130,7 +130,7 @@ class FallbackRule:
         self._speech_start: int | None = None
         self._has_detector = False
         self._rest: tuple[int, int] | None = None
-        self._final_end = 0
+        self._settled_end = 0
         self._trouble = ""
         self._numbers = 0
 
@@ -166,7 +166,7 @@ class FallbackRule:
         start, self._speech_start = self._speech_start, None
         if start is None or sample <= start:
             return
-        start = max([start, self._final_end, *(span.end for span in self._spans)])
+        start = max([start, self._settled_end, *(span.end for span in self._spans)])
         end = cut = max(start, sample)
         is_cut = call_end - sample < PAUSE_SAMPLES
         if is_cut:
@@ -203,16 +203,16 @@ class FallbackRule:
                 span.due_at = NEVER
         self._trouble = reason
 
-    def settled(self, final_end: int) -> None:
-        """What was said before ``final_end`` is settled."""
-        self._final_end = max(self._final_end, final_end)
-        self._spans = [span for span in self._spans if not span.is_covered(final_end)]
+    def settled(self, settled_end: int) -> None:
+        """What was said before ``settled_end`` is settled."""
+        self._settled_end = max(self._settled_end, settled_end)
+        self._spans = [span for span in self._spans if not span.is_covered(settled_end)]
         for span in self._spans:
-            if final_end > span.start + CUT_SLACK_SAMPLES:
-                span.start, span.number, span.text, span.tries = final_end, 0, None, 0
+            if settled_end > span.start + CUT_SLACK_SAMPLES:
+                span.start, span.number, span.text, span.tries = settled_end, 0, None, 0
 
     def forgotten(self, replay_buffer_start: int) -> None:
-        """Audio before ``history_start`` is not kept any more: only what was asked for before can still be told."""
+        """Audio before ``buffer_start`` is not kept any more: only what was asked for before can still be told."""
         self._spans = [span for span in self._spans if span.number or span.text or span.end > replay_buffer_start]
 
     def unneeded_before(self, call_end: int) -> int:
@@ -230,7 +230,7 @@ class FallbackRule:
     # --- asking -----------------------------------------------------------------------------------------
 
     def asks(
-        self, *, final_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]
+        self, *, settled_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]
     ) -> list[FallbackAsk]:
         """What to ask for now.
 
@@ -238,18 +238,18 @@ class FallbackRule:
         """
         if not self._trouble:
             return []
-        self._cut_piece(final_end, call_end, now, quietest)
+        self._cut_piece(settled_end, call_end, now, quietest)
         newest_due = max((i for i, span in enumerate(self._spans) if span.due_at <= now), default=-1)
         return [
-            self._ask(span, final_end, call_end)
+            self._ask(span, settled_end, call_end)
             for span in self._spans[: newest_due + 1]
             if not span.number and not span.is_over and (span.due_at <= now or not span.tries)
         ]
 
-    def _ask(self, span: _Span, final_end: int, call_end: int) -> FallbackAsk:
+    def _ask(self, span: _Span, settled_end: int, call_end: int) -> FallbackAsk:
         self._numbers += 1
         span.number, span.tries = self._numbers, span.tries + 1
-        before = max([final_end, *(other.end for other in self._spans if other.end <= span.start)])
+        before = max([settled_end, *(other.end for other in self._spans if other.end <= span.start)])
         lead = LEAD_SAMPLES if self._trouble == "off" else GAP_SAMPLES
         start, audio_end = min(span.start, max(span.start - lead, before)), span.end
         if span.is_piece:
@@ -259,9 +259,9 @@ class FallbackRule:
         reason = "bound" if span.is_piece and self._trouble != "off" else self._trouble
         return FallbackAsk(span.number, start, span.end, span.voice_end, audio_end, reason, urgent=not span.is_piece)
 
-    def _cut_piece(self, final_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]) -> None:
+    def _cut_piece(self, settled_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]) -> None:
         """Make a span of the oldest unsettled audio, if it nears the bound and is not one yet."""
-        low, first = final_end, None
+        low, first = settled_end, None
         for index, span in enumerate(self._spans):
             if span.start - low > LEAD_SAMPLES and not span.is_over:
                 first = index

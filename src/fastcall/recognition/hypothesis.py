@@ -1,9 +1,9 @@
-"""What is known of the speech after F, the end of the last final that was taken.
+"""What is known of the speech after the *settled end*, where the last accepted final ends.
 
-As a rule that is the owner's newest interim. While streams change it is more: a new owner hears everything after F
-again and knows less than is known already until it has come as far; the stream that it replaces (the *outgoing* one)
-still hears what is said meanwhile. Its words count until the owner has caught up, less those that the owner's finals
-have settled since.
+As a rule that is the newest interim of the active stream. While a stream is being replaced it is more: the new active
+stream hears everything after the settled end again, and until it has caught up it knows less than is known already,
+while the stream that it replaces (the *draining* one) still hears what is said. The draining stream's words count until
+then, less those that finals of the active stream have settled since.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ SLACK_SAMPLES = 300 * SAMPLES_PER_MS
 
 
 class Hypothesis:
-    """The text after F, from one stream or from two. Pure; one thread."""
+    """The text after the settled end, from one stream or two. Pure; one thread."""
 
     def __init__(self) -> None:
-        self.final_end = 0
-        """F, in call time."""
+        self.settled_end = 0
+        """Where the last accepted final ends, in call time."""
         self.text = ""
-        """What was heard after F; stripped."""
+        """What was recognized after the settled end; stripped."""
         self.end_sample = 0
-        """As far as ``text`` reaches; call time, never before F."""
+        """As far as ``text`` reaches; call time, never before the settled end."""
         self._is_behind = False
-        self._owner_text = ""
-        self._owner_end = 0
+        self._active_text = ""
+        self._active_end = 0
         self._unfinished = DroppedInterims()
-        # While there is an outgoing stream: its words since it was replaced, settled ones and newest interim, and what
+        # While there is an draining stream: its words since it was replaced, settled ones and newest interim, and what
         # was settled since then, be that less than it has told of or more.
-        self._has_outgoing = False
-        self._outgoing_finals: list[str] = []
-        self._outgoing_interim: list[str] = []
+        self._has_draining = False
+        self._draining_finals: list[str] = []
+        self._draining_interim: list[str] = []
         self._settled: list[str] = []
-        # At F somebody was cut off: the word that is known to follow, and the one after it, if any.
+        # If the settled end cuts a word: the word that is known to follow, and the one after it, if any.
         self._at_cut: tuple[str, str] | None = None
 
     @property
@@ -52,53 +52,53 @@ class Hypothesis:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the owner has not yet come as far as ``end_sample``."""
+        """Whether the active stream has not yet come as far as ``end_sample``."""
         return self._is_behind
 
-    def owner_changed(self) -> None:
-        """A new owner begins at F. The stream before it is gone, or is the outgoing one."""
+    def active_changed(self) -> None:
+        """A new active stream begins at the settled end. The one before it is gone, or drains."""
         self._is_behind = True
-        self._owner_text, self._owner_end = "", self.final_end
+        self._active_text, self._active_end = "", self.settled_end
         self._unfinished.reset()
 
     def handed_over(self) -> None:
-        """The owner until now is the outgoing stream from now on."""
-        self._has_outgoing = True
-        self._outgoing_finals, self._outgoing_interim, self._settled = [], tokens_of(self.text), []
+        """The active stream starts to drain."""
+        self._has_draining = True
+        self._draining_finals, self._draining_interim, self._settled = [], tokens_of(self.text), []
 
-    def outgoing_gone(self) -> None:
-        """There is no outgoing stream any more."""
-        self._has_outgoing = False
-        self._outgoing_finals, self._outgoing_interim, self._settled = [], [], []
+    def draining_gone(self) -> None:
+        """There is no draining stream any more."""
+        self._has_draining = False
+        self._draining_finals, self._draining_interim, self._settled = [], [], []
 
     def recall(self, texts: Sequence[str]) -> None:
-        """Words that the outgoing stream told of before its newest interim, and forgot: they are known still."""
-        self._outgoing_finals = [word for text in texts for word in tokens_of(text)] + self._outgoing_finals
+        """Words that the draining stream told of before its newest interim, and forgot: they are known still."""
+        self._draining_finals = [word for text in texts for word in tokens_of(text)] + self._draining_finals
 
     def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
-        """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
+        """What the active stream reported and now leaves out, as (text, end). Call once, before ``take_final``."""
         return self._unfinished.take_final(text, first_word_start, end_sample)
 
     def nothing_follows(self) -> None:
-        """Nobody has spoken after F: what interims had there, and the final left out, was taken back."""
+        """Nobody spoke after the settled end: interim words there that the final left out were taken back."""
         self._unfinished.reset()
 
     def take_final(self, text: str, end_sample: int) -> None:
-        """The owner settled everything up to ``end_sample``; F does not go back."""
-        self.final_end = max(self.final_end, end_sample)
-        self._owner_text, self._owner_end = "", self.final_end
+        """The active stream settled everything up to ``end_sample``; the settled end never goes back."""
+        self.settled_end = max(self.settled_end, end_sample)
+        self._active_text, self._active_end = "", self.settled_end
         self._at_cut = None
         tokens = tokens_of(text)
-        if self._has_outgoing:
+        if self._has_draining:
             self._settled += tokens
         known = tokens_of(self.text)
         rest = known[matching_prefix(tokens, known) :]
-        if self._is_behind and self._is_short(self.final_end, len(known) - len(rest)):
+        if self._is_behind and self._is_short(self.settled_end, len(known) - len(rest)):
             self.text = joined(rest)
         else:
             self.text = ""
             self._is_behind = False
-            self.end_sample = self.final_end
+            self.end_sample = self.settled_end
 
     def settled_elsewhere(self, text: str, end_sample: int, *, is_cut: bool = False) -> None:
         """The fallback settled a span up to ``end_sample``: what was heard after it is known still.
@@ -113,7 +113,7 @@ class Hypothesis:
         self._at_cut = (rest[0], joined(rest[1:2])) if is_cut and rest else None
 
     def mended(self, text: str, words: tuple[Word, ...] = ()) -> tuple[str, tuple[Word, ...]]:
-        """``text``, which follows F, with the word that was cut there as it was heard whole before.
+        """``text``, which follows the settled end, with the word that was cut there as it was heard whole before.
 
         It is missing if ``text`` begins with the word after it, or is empty and no word is after it; and what comes
         before the word after it is the sound of its rest.
@@ -126,58 +126,58 @@ class Hypothesis:
         after = normalized(following)
         first, second = [*(normalized(word) for word in tokens[:2]), "", ""][:2]
         if first == after != normalized(cut):
-            whole = Word(cut, self.final_end, self.final_end)
+            whole = Word(cut, self.settled_end, self.settled_end)
             return joined([cut, *tokens]), (whole, *words) if words else ()
         if following and second == after:
             return joined([cut, *tokens[1:]]), tuple(replace(word, text=cut) for word in words[:1]) + words[1:]
         return text, words
 
     def take_interim(self, text: str, end_sample: int) -> bool:
-        """The owner's newest hypothesis.
+        """The active stream's newest hypothesis.
 
         :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
         """
         text = self.mended(text.strip())[0] if text else ""
-        self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
-        self._unfinished.take_interim(text, self._owner_end)
+        self._active_text, self._active_end = text, max(end_sample, self.settled_end)
+        self._unfinished.take_interim(text, self._active_end)
         if self._is_behind and self._is_short(end_sample, len(tokens_of(text))):
             return False
         self.caught_up()
         return True
 
     def _is_short(self, end_sample: int, words: int) -> bool:
-        """Whether the owner has not come as far as what is known. A short word more is less than the slack."""
+        """Whether the active stream has not come as far as what is known. A short word more is less than the slack."""
         slack = SLACK_SAMPLES if words >= len(tokens_of(self.text)) else 0
         return end_sample < self.end_sample - slack
 
     def caught_up(self) -> bool:
-        """The owner's word counts from now on, whatever was known before it.
+        """The active stream's word counts from now on, whatever was known before it.
 
         :return: whether the text is another one now
         """
         before = self.text
         self._is_behind = False
-        self.text, self.end_sample = self._owner_text, self._owner_end
+        self.text, self.end_sample = self._active_text, self._active_end
         return self.text != before
 
-    def take_outgoing(self, finals: Sequence[str], interim: str, end_sample: int) -> bool:
-        """What the outgoing stream said: finals, which do not move F, and the interim that follows them.
+    def take_draining(self, finals: Sequence[str], interim: str, end_sample: int) -> bool:
+        """What the draining stream reported: finals, which do not move the settled end, and the interim after them.
 
-        :return: whether it was taken; not if the owner has come as far
+        :return: whether it was taken; not if the active stream has come as far
         """
         for final in finals:
-            self._outgoing_finals += tokens_of(final)
-        self._outgoing_interim = tokens_of(interim)
-        rest = self._outgoing_rest()
+            self._draining_finals += tokens_of(final)
+        self._draining_interim = tokens_of(interim)
+        rest = self._draining_rest()
         if end_sample < self.end_sample:
             return False
         if not self._is_behind and (end_sample == self.end_sample or len(rest) <= len(tokens_of(self.text))):
             return False
         self._is_behind = True  # perhaps again: it had come as far as was known when it told of that
         self.text = joined(rest)
-        self.end_sample = max(end_sample, self.final_end)
+        self.end_sample = max(end_sample, self.settled_end)
         return True
 
-    def _outgoing_rest(self) -> list[str]:
-        told = self._outgoing_finals + self._outgoing_interim
+    def _draining_rest(self) -> list[str]:
+        told = self._draining_finals + self._draining_interim
         return told[matching_prefix(self._settled, told) :]

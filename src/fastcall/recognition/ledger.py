@@ -5,9 +5,9 @@ late the final comes and however many utterances it spans; an utterance's text i
 finals where they are there and from the newest interim where they are not; a later final that differs
 amends it.
 
-Model: F is the end of the last final. What was said before F is settled. What was said after F is known only as
-the newest interim, which is dealt out to the utterances after F in order (their *claims*). A final replaces the
-claims of its span.
+Model: the *settled end* is where the last final ends. What was said before it is settled. What was said after it is
+known only as the newest interim, whose words are assigned in order to the utterances there (their *claims*). A final
+replaces the claims of its span.
 
 Invariants: `utterance_end` comes once an utterance; after it only `amended`; a final's word is given once.
 """
@@ -47,7 +47,7 @@ class TranscriptLedger:
         self._debouncer = Debouncer(debounce_s)
         self._utterances: list[Utterance] = []
         self._next_id = 1
-        self._final_end = 0
+        self._settled_end = 0
         self._interim: list[str] = []
         self._interim_end = 0
         self._recent: deque[tuple[int, int]] = deque(maxlen=RECENT_INTERIMS)
@@ -98,7 +98,7 @@ class TranscriptLedger:
             return None
         utterance.end_sample = max(end_sample, utterance.start_sample)
         utterance.commit_at = now + self._commit_s
-        if utterance.is_covered(self._final_end):
+        if utterance.is_covered(self._settled_end):
             self._commit(utterance)
         return utterance.id
 
@@ -132,7 +132,7 @@ class TranscriptLedger:
     def finish(self, *, now: float) -> None:
         """No more results will come: everything that is not committed is committed with what there is."""
         if self._utterances and self._utterances[-1].end_sample is None:
-            self.end(max(self._interim_end, self._final_end, self._utterances[-1].start_sample), now=now)
+            self.end(max(self._interim_end, self._settled_end, self._utterances[-1].start_sample), now=now)
         for utterance in self._utterances:
             if utterance.committed is None:
                 self._commit(utterance)
@@ -163,8 +163,8 @@ class TranscriptLedger:
     # --- interims ------------------------------------------------------------------------------
 
     def _open_for_text(self) -> list[Utterance]:
-        """The utterances that may own words after F, in order."""
-        return [u for u in self._utterances if not u.is_covered(self._final_end)]
+        """The utterances that words after the settled end may belong to, in order."""
+        return [u for u in self._utterances if not u.is_covered(self._settled_end)]
 
     def _deal_interim(self, source: str | None = None) -> None:
         """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest.
@@ -208,10 +208,10 @@ class TranscriptLedger:
 
     def _keep_claims_before(self, event: RecognitionEvent, start: int) -> None:
         """What a final of one span leaves out, nobody settles any more: interims' words of it count."""
-        if start > self._final_end:
+        if start > self._settled_end:
             claimants = self._open_for_text()
             over = [u for u in claimants if u.end_sample is not None and u.start_sample < event.end_sample]
-            # Of a word after F and before an onset the fallback may tell as well: it hears more than the span.
+            # The fallback may report a word between the settled end and an onset as well: it hears more than the span.
             told_before = self._interim_end <= start - GAP_SAMPLES
             certain = [u for u in over if told_before or (u.end_sample or 0) <= start]
             begun = [u for u in over if u in certain or u.start_sample < start or self._interim_end <= start]
@@ -223,7 +223,7 @@ class TranscriptLedger:
                 kept = utterance.claim[:count]
                 utterance.settled, utterance.claim = utterance.settled + kept, utterance.claim[count:]
                 count -= len(kept)
-        self._final_end = max(self._final_end, start)
+        self._settled_end = max(self._settled_end, start)
 
     def _receive_final(self, event: RecognitionEvent) -> None:
         tokens = tokens_of(event.text)
@@ -246,9 +246,9 @@ class TranscriptLedger:
         settled = known - len(self._interim)
         recent = [(end, max(0, count - settled)) for end, count in self._recent if end > event.end_sample]
         self._recent = deque(recent, maxlen=RECENT_INTERIMS)
-        self._final_end = max(self._final_end, event.end_sample)
+        self._settled_end = max(self._settled_end, event.end_sample)
         for utterance in self._utterances:
-            if utterance.is_covered(self._final_end):
+            if utterance.is_covered(self._settled_end):
                 utterance.claim = []
         self._deal_interim(event.source)
 
@@ -265,7 +265,7 @@ class TranscriptLedger:
         """Which words of a final go to which utterance, in order of time."""
         if not tokens:
             return []
-        reach_back = self._final_end - ORPHAN_SAMPLES
+        reach_back = self._settled_end - ORPHAN_SAMPLES
         candidates = [
             u
             for u in self._utterances
@@ -274,9 +274,9 @@ class TranscriptLedger:
         if event.words:
             return self._share_by_time(event, candidates)
         # A final without word times reaches an utterance only if its span does.
-        candidates = [u for u in candidates if u.end_sample is None or u.end_sample > self._final_end]
+        candidates = [u for u in candidates if u.end_sample is None or u.end_sample > self._settled_end]
         if not candidates:
-            own = self._orphan(self._final_end, event.end_sample)
+            own = self._orphan(self._settled_end, event.end_sample)
             return [(own, tokens)]
         return self._share_by_claim(event, tokens, candidates)
 
@@ -317,7 +317,7 @@ class TranscriptLedger:
     def _speech_share(self, utterances: Sequence[Utterance], end_sample: int) -> float:
         """The first utterance's share of the speech time of all, within the final's span."""
         lengths = [
-            max(0, min(u.end_sample or end_sample, end_sample) - max(u.start_sample, self._final_end))
+            max(0, min(u.end_sample or end_sample, end_sample) - max(u.start_sample, self._settled_end))
             for u in utterances
         ]
         return lengths[0] / sum(lengths) if sum(lengths) else 1.0
@@ -335,12 +335,12 @@ class TranscriptLedger:
         for utterance in self._utterances:
             if utterance.commit_at is None:
                 continue
-            if utterance.is_covered(self._final_end) or now >= utterance.commit_at:
+            if utterance.is_covered(self._settled_end) or now >= utterance.commit_at:
                 self._commit(utterance)
 
     def _commit(self, utterance: Utterance) -> None:
         utterance.commit_at = None
-        if utterance.is_covered(self._final_end):
+        if utterance.is_covered(self._settled_end):
             utterance.claim = []
         utterance.committed = utterance.text
         if utterance is self._utterances[-1]:
@@ -355,7 +355,7 @@ class TranscriptLedger:
 
     def _prune(self) -> None:
         """Forgets utterances that no final can reach any more."""
-        reach_back = self._final_end - ORPHAN_SAMPLES
+        reach_back = self._settled_end - ORPHAN_SAMPLES
         newest = self._utterances[-1:]
         kept = [
             u for u in self._utterances[:-1] if u.committed is None or u.end_sample is None or u.end_sample > reach_back

@@ -1,7 +1,7 @@
-"""One stream of a session: reads the call's history from a cursor of its own and sends it.
+"""One provider stream of a session: reads the replay buffer from a cursor of its own, and sends.
 
-A leg that begins at the end of the history is live at once; one that begins earlier replays, paced, until it has caught
-up. Both are the same code, so a replay can lose or double nothing that sending does not.
+A stream that begins at the end of the buffer is live at once; one that begins earlier replays, paced, until it has
+caught up. Both take the same path, so a replay cannot lose or double what live sending would not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ProviderStream", "ProviderStreamOwner", "StreamManagerOwner"]
 # Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
 MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
 REPLAY_PIECE_SAMPLES = 250 * SAMPLES_PER_MS
-# Further behind than this a leg is paced; nearer, it sends what there is. Back-pressure of a moment stays below it.
+# Further behind than this a stream is paced; nearer, it sends what there is. Back-pressure of a moment stays below it.
 LIVE_BACKLOG_SAMPLES = 1000 * SAMPLES_PER_MS
 # Google gives up after about 10 s without audio.
 KEEPALIVE_AFTER_S = 5.0
@@ -33,19 +33,19 @@ STUCK_S = 8.0
 
 
 class ProviderStreamOwner(Protocol):
-    """The session, as its legs see it."""
+    """The session, as its streams see it."""
 
     def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
-        """A response of this leg's stream."""
+        """A response of this stream."""
 
-    def provider_stream_outgrown(self, provider_stream: ProviderStream) -> int:
-        """Audio that the leg was to send was not kept.
+    def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
+        """Audio that the stream was to send was not kept.
 
         :return: from where in the call it is to go on, if that is kept
         """
 
     def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
-        """The stream is over. Once a leg, and last."""
+        """The stream is over. Once a stream, and last."""
 
 
 class _GoneStream:
@@ -100,14 +100,14 @@ class ProviderStream:
         self._next_piece_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
-        self._has_been_abreast = False
+        self._has_caught_up = False
         self.on_sent: Callable[[int, int], None] | None = None
         """Told of audio that was sent as it was said, not in replay: its first sample, and the one after its last."""
         self.map = TimeMap()
         self.reports = StreamReports()
         self.plan = plan
         self.opened_at = self._loop.time()
-        self.abreast_since: float | None = None
+        self.caught_up_since: float | None = None
         """Since when the stream has had all that the call has said, but for a batch; None while it has not."""
         self.answered_at: float | None = None
         """When the last result came; None while there was none."""
@@ -142,7 +142,7 @@ class ProviderStream:
     # --- sending --------------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Send what is due: a batch or more when abreast, a piece at its time when catching up."""
+        """Send what is due: a batch or more when caught up, a piece at its time when catching up."""
         self._pump(self._loop.time())
 
     def flush(self) -> None:
@@ -156,13 +156,13 @@ class ProviderStream:
         backlog = self._backlog()
         if backlog > LIVE_BACKLOG_SAMPLES:
             self._is_paced = True
-            self.abreast_since = None
+            self.caught_up_since = None
         if self._is_paced:
             backlog = self._replay(now)
-        waits_for_batch = self.abreast_since is not None and not self._is_finishing and self._cursor >= self._flush_to
+        waits_for_batch = self.caught_up_since is not None and not self._is_finishing and self._cursor >= self._flush_to
         if not self._is_paced and backlog >= (self._batch_samples if waits_for_batch else 1):
             backlog = self._send_all(now)
-        if self.abreast_since is None or self._is_finishing:
+        if self.caught_up_since is None or self._is_finishing:
             self._after_sending(now, backlog)
 
     def finish(self) -> None:
@@ -207,13 +207,13 @@ class ProviderStream:
     def _send(self, limit: int, now: float) -> None:
         if self._cursor < self._replay_buffer.start:
             # Audio that the history had to forget keeps its time: the map jumps with the cursor.
-            self._cursor = max(self._owner.provider_stream_outgrown(self), self._replay_buffer.start)
+            self._cursor = max(self._owner.provider_stream_evicted(self), self._replay_buffer.start)
         pcm = self._replay_buffer.read(self._cursor, limit)
         samples = len(pcm) // 2
         self._stream.write(pcm)
         self.map.add_audio(self._cursor, samples)
         self._cursor += samples
-        if self._has_been_abreast and self.on_sent is not None:
+        if self._has_caught_up and self.on_sent is not None:
             self.on_sent(self._cursor - samples, self._cursor)
         self._last_write_at = now
 
@@ -233,9 +233,9 @@ class ProviderStream:
         return backlog
 
     def _after_sending(self, now: float, backlog: int) -> None:
-        if self.abreast_since is None and not self._is_paced and backlog < self._batch_samples:
-            self.abreast_since = now
-            self._has_been_abreast = True
+        if self.caught_up_since is None and not self._is_paced and backlog < self._batch_samples:
+            self.caught_up_since = now
+            self._has_caught_up = True
         if self._is_finishing and backlog <= 0:
             self._stop_timer()
             self.half_closed = True
@@ -294,17 +294,17 @@ def _as_reported(result: StreamResult, reported: Reported) -> StreamResult:
 class StreamManagerOwner(Protocol):
     """The session, as its streams see it."""
 
-    def owner_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
+    def active_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
         """A response of the stream that owns the call."""
 
-    def outgoing_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
-        """A response of the stream that is being replaced; whether it told of more than the owner has."""
+    def draining_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
+        """A response of the stream that is being replaced; whether it told of more than the active stream has."""
 
-    def owner_is_authoritative(self) -> None:
-        """The owner has had all audio for so long that what it has not told of is not there."""
+    def active_is_authoritative(self) -> None:
+        """The active stream has had all audio for so long that what it has not told of is not there."""
 
-    def audio_outgrew(self) -> None:
-        """What follows F was not kept: no stream will hear it, and what is known of it is all that ever will be."""
+    def audio_evicted(self) -> None:
+        """Audio after the settled end was evicted: no stream will hear it, and what is known of it is final."""
 
     def stream_manager_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the session's listeners."""

@@ -68,26 +68,26 @@ class PauseRule:
         """The endpointer says: someone speaks since, or nobody speaks since ``sample`` of the call."""
         self._quiet_since = None if speaking else (now, sample)
 
-    def may_hold_speech(self, final_end: int) -> bool:
-        """Whether somebody spoke, or may have spoken, after F."""
-        return self._quiet_since is None or self._quiet_since[1] > final_end + SETTLED_SLACK_SAMPLES
+    def may_hold_speech(self, settled_end: int) -> bool:
+        """Whether somebody spoke, or may have spoken, after the settled end."""
+        return self._quiet_since is None or self._quiet_since[1] > settled_end + SETTLED_SLACK_SAMPLES
 
-    def heard_speech(self, final_end: int) -> bool:
-        """Whether somebody spoke after F for certain: the detector said when it ended, well after F."""
-        return self._quiet_since is not None and self._quiet_since[1] > final_end + WORD_SAMPLES
+    def heard_speech(self, settled_end: int) -> bool:
+        """Whether somebody certainly spoke after the settled end: the detector said when it ended, well after that."""
+        return self._quiet_since is not None and self._quiet_since[1] > settled_end + WORD_SAMPLES
 
-    def pause_start(self, *, final_end: int, call_end: int, abreast_since: float | None, now: float) -> int | None:
+    def pause_start(self, *, settled_end: int, call_end: int, caught_up_since: float | None, now: float) -> int | None:
         """The first sample that a new stream must hear; None if there is no pause.
 
         Everything that may hold speech which no final has settled is heard again; silence is not.
 
-        :param abreast_since: since when the recognizer has had all audio; None if it has not
+        :param caught_up_since: since when the recognizer has had all audio; None if it has not
         """
-        if self._quiet_since is None or abreast_since is None:
+        if self._quiet_since is None or caught_up_since is None:
             return None
-        quiet_s, answer_s = now - self._quiet_since[0], now - abreast_since
+        quiet_s, answer_s = now - self._quiet_since[0], now - caught_up_since
         if quiet_s < PAUSE_S or answer_s < ANSWER_S:
             return None
-        if self.may_hold_speech(final_end) and min(quiet_s, answer_s) < NO_SPEECH_S:
-            return final_end
-        return max(final_end, call_end - PAUSE_MARGIN_SAMPLES)
+        if self.may_hold_speech(settled_end) and min(quiet_s, answer_s) < NO_SPEECH_S:
+            return settled_end
+        return max(settled_end, call_end - PAUSE_MARGIN_SAMPLES)

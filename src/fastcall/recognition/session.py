@@ -1,10 +1,10 @@
-"""One call's recognition, on an event loop: one session to its caller, as many streams of the provider's as it takes.
+"""One call's recognition on an event loop: one session to its caller, as many provider streams as it takes.
 
-Strategy: the producer of audio only writes into the ring. The loop moves what is there into the call's history, and
-streams (``ProviderStream``) send from the history, each from a cursor of its own. F is the end of the last final that
-was accepted: what was said before it is settled, what was said after it is kept. A new stream owns everything after F
-and hears it, in replay if need be (``StreamManager`` decides when); only the owner's finals are taken, so each sample
-of the call is settled once, by one stream. Nothing here waits, and there is no task or thread of a call's own.
+The producer of audio only writes into the ring. The loop moves that audio into the replay buffer, and each stream
+(``ProviderStream``) sends from the buffer with a cursor of its own. The *settled end* is where the last accepted final
+ends: audio before it is settled, audio after it is kept. A new stream becomes the active one and hears everything after
+the settled end, replayed if need be (``StreamManager`` decides when). Only finals of the active stream are accepted, so
+each sample of the call is settled once, by one stream. Nothing here waits, and a call has no task or thread.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ class RecognitionSession:
     def _tell_of_the_unsettled(self, stream_manager: StreamManager, timeout_s: float) -> None:
         """The call is over before the recognizer had settled all that was said in it."""
         if stream_manager.outage is None and stream_manager.is_unsettled():
-            seconds = (self._replay_buffer.end - self._hypothesis.final_end) / SAMPLE_RATE_HZ
+            seconds = (self._replay_buffer.end - self._hypothesis.settled_end) / SAMPLE_RATE_HZ
             message = f"no final for the last {seconds:.1f} s of the call within {timeout_s:g} s of its end"
             advice = "What was heard of it counts as said; words may be missing at the end of this call."
             self._tell(SessionFailed("DEADLINE_EXCEEDED", message, advice))
@@ -301,28 +301,28 @@ class RecognitionSession:
 
     # --- StreamManagerOwner -----------------------------------------------------------------------------------
 
-    def owner_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
+    def active_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
         """A response: its finals, then the one hypothesis that all its interim results make together."""
         self._note_oddities(provider_stream)
         for number, result in enumerate(results):
             if result.is_final and not self._take_final(provider_stream, result):
-                self.outgoing_results(provider_stream, results[number:])
+                self.draining_results(provider_stream, results[number:])
                 return
         text, end_sample = provider_stream.interim_of(results)
         # After a final without an interim there is left what the final leaves of the one before.
         if results and (end_sample is None or self._hypothesis.take_interim(text, end_sample)):
             self._tell_interim()
         if self._stream_manager is not None:
-            self._stream_manager.owner_told()
+            self._stream_manager.active_reported()
 
-    def outgoing_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
-        """Its finals are not taken; their text is still the newest that is known of what follows F."""
+    def draining_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
+        """Its finals are not taken; their text is still the newest that is known of what follows the settled end."""
         if not results:
             return False
         finals = [result.text for result in results if result.is_final]
         text, _ = provider_stream.interim_of(results)
         end_sample = provider_stream.map.to_call(max((result.end_sample for result in results), default=0))
-        if not self._hypothesis.take_outgoing(finals, text, end_sample):
+        if not self._hypothesis.take_draining(finals, text, end_sample):
             return False
         self._tell_interim()
         return True
@@ -333,12 +333,12 @@ class RecognitionSession:
                 self._oddities.append(oddity)
                 self._log.warning("the recognizer's %s", oddity)
 
-    def owner_is_authoritative(self) -> None:
+    def active_is_authoritative(self) -> None:
         """What it has not told of by now is not there."""
         if self._hypothesis.is_behind and self._hypothesis.caught_up():
             self._tell_interim()
 
-    def audio_outgrew(self) -> None:
+    def audio_evicted(self) -> None:
         """Words that were heard stay said, although no stream will settle them."""
         self._commit_interim()
 
@@ -362,7 +362,7 @@ class RecognitionSession:
 
     def fallback_settles(self, span: SettledSpan) -> None:
         """The fallback's text of ``span``, which is settled by it: no stream tells it again."""
-        end_sample = max(span.end, self._hypothesis.final_end)
+        end_sample = max(span.end, self._hypothesis.settled_end)
         source = self._fallback.source if self._fallback is not None else self._source
         text, _ = self._hypothesis.mended(span.text)
         self._hypothesis.settled_elsewhere(text, end_sample, is_cut=span.is_cut)
@@ -405,10 +405,10 @@ class RecognitionSession:
 
         :return: whether it was taken
         """
-        end_sample = max(provider_stream.map.to_call(result.end_sample), self._hypothesis.final_end)
+        end_sample = max(provider_stream.map.to_call(result.end_sample), self._hypothesis.settled_end)
         text, words = result.text.strip(), provider_stream.words_of(result)
         forgotten = self._hypothesis.forgotten_before(text, words[0].start_sample if words else None, end_sample)
-        if forgotten and self._stream_manager is not None and self._stream_manager.ask_another():
+        if forgotten and self._stream_manager is not None and self._stream_manager.reopen_from():
             self._hypothesis.recall([text for text, _ in forgotten])
             return False
         provider_stream.map.forget_before(result.end_sample)

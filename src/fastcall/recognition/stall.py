@@ -61,20 +61,20 @@ class StallRule:
         spoken += sum(max(0, end - max(start, heard_to)) for start, end in self._utterances)
         return spoken >= STALL_SAMPLES
 
-    def is_stalled(self, *, heard_to: int, call_end: int, abreast_since: float | None, now: float) -> bool:
+    def is_stalled(self, *, heard_to: int, call_end: int, caught_up_since: float | None, now: float) -> bool:
         """Whether to give the stream up.
 
-        :param abreast_since: since when it has had all audio; None if it has not
+        :param caught_up_since: since when it has had all audio; None if it has not
         """
-        return self.is_waiting(heard_to=heard_to, call_end=call_end) and self._is_patience_over(abreast_since, now)
+        return self.is_waiting(heard_to=heard_to, call_end=call_end) and self._is_patience_over(caught_up_since, now)
 
-    def is_in_doubt(self, *, heard_to: int, abreast_since: float | None, now: float) -> bool:
+    def is_in_doubt(self, *, heard_to: int, caught_up_since: float | None, now: float) -> bool:
         """Whether to ask another stream: there may have been a word. Not while somebody speaks."""
         voice_end = self._utterances[-1][1] if self._utterances and self._began is None else 0
-        return voice_end - heard_to >= DOUBT_SAMPLES and self._is_patience_over(abreast_since, now)
+        return voice_end - heard_to >= DOUBT_SAMPLES and self._is_patience_over(caught_up_since, now)
 
-    def _is_patience_over(self, abreast_since: float | None, now: float) -> bool:
-        return abreast_since is not None and now - max(self._waits_since, abreast_since) >= self._patience_s
+    def _is_patience_over(self, caught_up_since: float | None, now: float) -> bool:
+        return caught_up_since is not None and now - max(self._waits_since, caught_up_since) >= self._patience_s
 
 
 class WordlessRule:
@@ -100,17 +100,17 @@ class WordlessRule:
         self._words_at, self._spoken, self._is_told = call_end, 0, False
         self._since = None if self._began is None else (call_end, now)
 
-    def take_trouble(self, *, call_end: int, abreast_since: float | None, now: float) -> int | None:
+    def take_trouble(self, *, call_end: int, caught_up_since: float | None, now: float) -> int | None:
         """Since where in the call no words come; None if they do, or if it was told since the last words.
 
-        :param abreast_since: since when the recognizer has had all audio; None if it has not
+        :param caught_up_since: since when the recognizer has had all audio; None if it has not
         """
-        if self._is_told or self._since is None or abreast_since is None:
+        if self._is_told or self._since is None or caught_up_since is None:
             return None
         start, began_at = self._since
         open_samples = 0 if self._began is None else max(0, call_end - max(self._began, self._words_at))
         is_enough = self._spoken + open_samples >= NO_WORDS_S * SAMPLE_RATE_HZ
-        if not is_enough or now - max(began_at, abreast_since) < NO_WORDS_S:
+        if not is_enough or now - max(began_at, caught_up_since) < NO_WORDS_S:
             return None
         self._is_told = True
         return start

@@ -33,36 +33,36 @@ class StreamHealth:
         self._wordless.note_speech(speaking, sample, now=now)
 
     def answered(self, *, now: float) -> None:
-        """The owner gave a result."""
-        self._stall.answered(settled_to=self._hypothesis.final_end, now=now)
+        """The active stream gave a result."""
+        self._stall.answered(settled_to=self._hypothesis.settled_end, now=now)
 
     def words_came(self, *, now: float) -> None:
         """A stream gave a result that has words."""
         self._wordless.words_came(call_end=self._replay_buffer.end, now=now)
 
     def lack_of_words(self, provider_stream: ProviderStream, *, now: float) -> NoWords | None:
-        """Speech of which the owner, which has had it, tells no words. Told once, until words come again."""
+        """Speech of which the active stream, which has had it, tells no words. Told once, until words come again."""
         start = self._wordless.take_trouble(
-            call_end=self._replay_buffer.end, abreast_since=provider_stream.abreast_since, now=now
+            call_end=self._replay_buffer.end, caught_up_since=provider_stream.caught_up_since, now=now
         )
         return None if start is None else NoWords(start, self._replay_buffer.end)
 
     def trouble_with(self, provider_stream: ProviderStream, *, now: float) -> str:
-        """Why the owner does not serve, although it does not say so; empty if it does. Told once a trouble."""
+        """Why the active stream does not serve, although it does not say so; empty if it does. Told once a trouble."""
         if provider_stream.is_stuck(now=now):
             return "the recognizer takes no audio"
         heard_to, call_end = self._heard_to, self._replay_buffer.end
         if self._stall.is_stalled(
-            heard_to=heard_to, call_end=call_end, abreast_since=provider_stream.abreast_since, now=now
+            heard_to=heard_to, call_end=call_end, caught_up_since=provider_stream.caught_up_since, now=now
         ):
             self._stall.reported()
             return "speech was heard and no result came"
         return ""
 
     def is_in_doubt(self, provider_stream: ProviderStream, *, now: float) -> bool:
-        """Whether another stream had better hear what the owner tells nothing of. Told once a doubt."""
+        """Whether another stream had better hear what the active stream tells nothing of. Told once a doubt."""
         is_in_doubt = self._stall.is_in_doubt(
-            heard_to=self._heard_to, abreast_since=provider_stream.abreast_since, now=now
+            heard_to=self._heard_to, caught_up_since=provider_stream.caught_up_since, now=now
         )
         if is_in_doubt:
             self._stall.reported()
@@ -72,12 +72,12 @@ class StreamHealth:
         """Whether the stream worked: its end is then a new failure, not another of the last."""
         if provider_stream.has_answered:
             return True
-        if provider_stream.abreast_since is None or self._stall.is_waiting(
+        if provider_stream.caught_up_since is None or self._stall.is_waiting(
             heard_to=self._heard_to, call_end=self._replay_buffer.end
         ):
             return False
-        return now - provider_stream.abreast_since > PROVEN_S
+        return now - provider_stream.caught_up_since > PROVEN_S
 
     @property
     def _heard_to(self) -> int:
-        return max(self._hypothesis.final_end, self._hypothesis.end_sample)
+        return max(self._hypothesis.settled_end, self._hypothesis.end_sample)

@@ -1,9 +1,9 @@
-"""A session's streams, one after the other: which one owns the call, which one it replaces, when the next is opened.
+"""A session's streams: which one is active, which one is draining, and when the next one is opened.
 
-Make before break: by age or in a pause the next stream is opened while the old one, then *outgoing*, still hears what
-is said. After a failure the next is opened after a back-off, as far as the breaker that all calls share allows. Each
-new owner hears everything after F, so that no end of a stream loses anything; the old one's finals are not taken any
-more.
+Make before break: at a certain age, or in a pause, the next stream becomes active while the old one drains and still
+hears what is said. After a failure the next stream is opened after a back-off, when the breaker that all calls share
+allows it. Each new active stream hears everything after the settled end, so the end of a stream loses nothing; finals
+of the draining stream are not accepted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.call_logger import CallLogger
 from fastcall.events import SAMPLES_PER_MS, SessionFailed, SessionRotated
 from fastcall.ports import Recognizer, StreamConfig, StreamEnd, StreamResult
-from fastcall.recognition.dropped_interims import AskLimit
+from fastcall.recognition.dropped_interims import ReopenLimit
 from fastcall.recognition.hypothesis import Hypothesis
 from fastcall.recognition.provider_stream import ProviderStream, StreamManagerOwner
 from fastcall.recognition.rotation import ANSWER_S, PAUSE_S, PauseRule, RotationPlan
@@ -38,7 +38,7 @@ CLOSING_ANSWER_S = 1.5
 class StreamManager:
     """The streams of one session. Loop thread only; made on the running loop.
 
-    :param hypothesis: knows F, and what is known after it
+    :param hypothesis: the settled end, and what is known after it
     :param intake: is drained before silence is sent in place of audio
     :param rand: random numbers in [0, 1), for jitter
     :param on_sent: see ``ProviderStream.on_sent``
@@ -71,25 +71,25 @@ class StreamManager:
         self._rand = rand
         self._on_sent = on_sent
         self._log = log
-        self._owner: ProviderStream | None = None
-        self._outgoing: ProviderStream | None = None
-        self._outgoing_told_at = 0.0
+        self._active: ProviderStream | None = None
+        self._draining: ProviderStream | None = None
+        self._draining_told_at = 0.0
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
-        self._asked_again = False
+        self._has_reopened = False
         self._has_told_the_rest = False
-        self._ask_limit = AskLimit()
+        self._reopen_limit = ReopenLimit()
         self.outage: SessionFailed | None = None
         """Why there are no results for now."""
         self.failure: SessionFailed | None = None
         """Why there will be none any more."""
 
     @property
-    def owner(self) -> ProviderStream | None:
+    def active(self) -> ProviderStream | None:
         """The stream whose finals are taken; None while there is none."""
-        return self._owner
+        return self._active
 
     # --- for the session ------------------------------------------------------------------------------
 
@@ -100,13 +100,13 @@ class StreamManager:
 
     def pump(self) -> None:
         """There is more in the history."""
-        for provider_stream in (self._owner, self._outgoing):
+        for provider_stream in (self._active, self._draining):
             if provider_stream is not None:
                 provider_stream.pump()
 
     def flush(self) -> None:
         """Nothing of what is in the history waits for a batch to fill."""
-        for provider_stream in (self._owner, self._outgoing):
+        for provider_stream in (self._active, self._draining):
             if provider_stream is not None:
                 provider_stream.flush()
 
@@ -117,37 +117,37 @@ class StreamManager:
         self._health.note_speech(speaking, sample, now=now)
 
     def forget_before(self, sample: int) -> None:
-        """The history is settled up to ``sample``; what the owner has not yet sent of it stays."""
-        self._replay_buffer.forget_before(min(sample, self._owner.cursor if self._owner else sample))
+        """The history is settled up to ``sample``; what the active stream has not yet sent of it stays."""
+        self._replay_buffer.forget_before(min(sample, self._active.cursor if self._active else sample))
 
     def settled_elsewhere(self) -> None:
-        """F was moved by the fallback: an owner that was to hear what lies before it would tell it again."""
-        owner, final_end = self._owner, self._hypothesis.final_end
-        if owner is not None and owner.start < final_end:
-            self._release_outgoing()
-            self._owner = None
-            owner.cancel()
-        if self._is_finishing and not self._pauses.may_hold_speech(final_end):
+        """The fallback moved the settled end: a stream that still has to hear what lies before it would repeat it."""
+        active, settled_end = self._active, self._hypothesis.settled_end
+        if active is not None and active.start < settled_end:
+            self._release_draining()
+            self._active = None
+            active.cancel()
+        if self._is_finishing and not self._pauses.may_hold_speech(settled_end):
             self.stop()
             self._session.stream_manager_finished(complete=True)
-        elif self._owner is None and self._retry_timer is None and self.failure is None:
+        elif self._active is None and self._retry_timer is None and self.failure is None:
             self._try_open() if self.outage is not None else self._open()
 
-    def owner_told(self) -> None:
-        """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
-        if not self._hypothesis.text and not self._pauses.may_hold_speech(self._hypothesis.final_end):
+    def active_reported(self) -> None:
+        """A response of the active stream was accepted: release the draining stream if it knows nothing more."""
+        if not self._hypothesis.text and not self._pauses.may_hold_speech(self._hypothesis.settled_end):
             self._hypothesis.nothing_follows()
-        if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
-            self._release_outgoing()
+        if self._active is not None and self._active.caught_up_since is not None and not self._hypothesis.is_behind:
+            self._release_draining()
 
-    def ask_another(self) -> bool:
-        """The owner told of words after F and goes on without them: let another stream hear them.
+    def reopen_from(self) -> bool:
+        """The active stream reported words after the settled end and now leaves them out: let another stream hear them.
 
         :return: whether one is asked; not any more when enough were, and not if their audio is not kept
         """
-        final_end = self._hypothesis.final_end
-        if may_ask := self._replay_buffer.lost_to <= final_end and self._ask_limit.take(final_end):
-            self._rotate("words without a final", start=final_end)
+        settled_end = self._hypothesis.settled_end
+        if may_ask := self._replay_buffer.lost_to <= settled_end and self._reopen_limit.take(settled_end):
+            self._rotate("words without a final", start=settled_end)
         return may_ask
 
     def finish(self) -> bool:
@@ -159,33 +159,33 @@ class StreamManager:
         self._stop(self._watch_timer)
         if self.failure is not None:
             return False
-        if self._owner is not None:
-            self._owner.finish()
-            self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._ask_at_the_end)
-        elif self._replay_buffer.end > self._hypothesis.final_end:
+        if self._active is not None:
+            self._active.finish()
+            self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._reopen_at_the_end)
+        elif self._replay_buffer.end > self._hypothesis.settled_end:
             self._stop(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
-        return self._owner is not None or self._retry_timer is not None
+        return self._active is not None or self._retry_timer is not None
 
     def stop(self) -> None:
         """Give up all streams; nothing of them is heard any more."""
         self._stop(self._watch_timer)
         self._stop(self._retry_timer)
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.cancel()
-        self._release_outgoing()
+        active, self._active = self._active, None
+        if active is not None:
+            active.cancel()
+        self._release_draining()
 
     # --- streams --------------------------------------------------------------------------------------
 
     def _open(self, *, start: int | None = None) -> None:
-        """A new owner that hears everything from ``start`` (by default F) on."""
-        if self._replay_buffer.lost_to > self._hypothesis.final_end:
-            self._session.audio_outgrew()
-        begin = max(start or 0, self._hypothesis.final_end)
+        """Open a new active stream that hears everything from ``start`` on, by default from the settled end."""
+        if self._replay_buffer.lost_to > self._hypothesis.settled_end:
+            self._session.audio_evicted()
+        begin = max(start or 0, self._hypothesis.settled_end)
         settings, now = self._settings, self._loop.time()
-        self._hypothesis.owner_changed()
-        self._owner = provider_stream = ProviderStream(
+        self._hypothesis.active_changed()
+        self._active = provider_stream = ProviderStream(
             self._recognizer,
             self._recognizer.model_for(self._config),
             self._replay_buffer,
@@ -220,82 +220,82 @@ class StreamManager:
         self._tell_rotated(reason)
 
     def _hand_over(self, *, start: int) -> None:
-        """The next stream becomes the owner; the old one's interims serve until it caught up."""
-        self._release_outgoing()
-        self._outgoing = self._owner
+        """The next stream becomes active; interims of the old one are used until it has caught up."""
+        self._release_draining()
+        self._draining = self._active
         self._hypothesis.handed_over()
         self._open(start=start)
 
     def _tell_rotated(self, reason: str) -> None:
-        """While nothing works, another stream is no news: what tells of an outage's end is a result."""
+        """During an outage a new stream is no news: only a result ends the outage."""
         if self.outage is None:
             self._session.stream_manager_tells(SessionRotated(reason))
 
-    def _release_outgoing(self) -> None:
-        outgoing, self._outgoing = self._outgoing, None
-        if outgoing is not None:
-            self._hypothesis.outgoing_gone()
-            outgoing.cancel()
+    def _release_draining(self) -> None:
+        draining, self._draining = self._draining, None
+        if draining is not None:
+            self._hypothesis.draining_gone()
+            draining.cancel()
 
     # --- the clock ------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Keep-alive, and the owner's age and health."""
+        """Keep-alive, and the active stream's age and health."""
         now = self._loop.time()
         next_at = now + PAUSE_S
-        for provider_stream in filter(None, (self._owner, self._outgoing)):
+        for provider_stream in filter(None, (self._active, self._draining)):
             if now >= provider_stream.next_keep_alive():
                 self._audio_input.drain()  # less than a batch, which no audio has completed; silence comes after it
             provider_stream.keep_alive(now=now)
             next_at = min(next_at, provider_stream.next_keep_alive())
-        if self._owner is not None:
-            self._look_after(self._owner, now)
-        if self._owner is not None:
-            next_at = min(next_at, self._owner.plan.next_deadline(now=now))
+        if self._active is not None:
+            self._look_after(self._active, now)
+        if self._active is not None:
+            next_at = min(next_at, self._active.plan.next_deadline(now=now))
         if self.failure is None:
             self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
 
-    def _look_after(self, owner: ProviderStream, now: float) -> None:
-        lack = self._health.lack_of_words(owner, now=now)
+    def _look_after(self, active: ProviderStream, now: float) -> None:
+        lack = self._health.lack_of_words(active, now=now)
         if lack is not None:
             self._session.stream_manager_tells(lack)
-        trouble = self._health.trouble_with(owner, now=now)
+        trouble = self._health.trouble_with(active, now=now)
         if trouble:
-            owner.cancel()
-            self.provider_stream_ended(owner, StreamEnd("DEADLINE_EXCEEDED", trouble))
+            active.cancel()
+            self.provider_stream_ended(active, StreamEnd("DEADLINE_EXCEEDED", trouble))
             return
-        if self._health.is_proven(owner, now=now):
+        if self._health.is_proven(active, now=now):
             self._works()
-        if owner.abreast_since is not None:
-            self._weigh(owner, owner.abreast_since, now)
-        pause = self._pause_start(owner, now)
+        if active.caught_up_since is not None:
+            self._check_promotion(active, active.caught_up_since, now)
+        pause = self._pause_start(active, now)
         if pause is not None:
             self.forget_before(pause)
-        if owner.plan.is_due(now=now, in_pause=False):
-            self._rotate("age", start=self._hypothesis.final_end)
-        elif pause is not None and owner.plan.is_due(now=now, in_pause=True):
+        if active.plan.is_due(now=now, in_pause=False):
+            self._rotate("age", start=self._hypothesis.settled_end)
+        elif pause is not None and active.plan.is_due(now=now, in_pause=True):
             self._rotate("pause", start=pause)
-        elif self._health.is_in_doubt(owner, now=now):
-            self._rotate("unanswered", start=self._hypothesis.final_end)
+        elif self._health.is_in_doubt(active, now=now):
+            self._rotate("unanswered", start=self._hypothesis.settled_end)
 
-    def _weigh(self, owner: ProviderStream, abreast_since: float, now: float) -> None:
-        """Whether the owner's word counts against what was known before it."""
-        # What the outgoing stream told just now, the owner may yet tell.
-        known_since = max(abreast_since, self._outgoing_told_at)
+    def _check_promotion(self, active: ProviderStream, caught_up_since: float, now: float) -> None:
+        """Whether what the active stream reports replaces what was known before it."""
+        # What the draining stream reported just now, the active stream may still report.
+        known_since = max(caught_up_since, self._draining_told_at)
         if now - known_since <= ANSWER_S:
             return
-        self._release_outgoing()
-        # One that tells nothing may be deaf, unless there is nothing to tell.
-        if (owner.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.final_end):
-            self._session.owner_is_authoritative()
+        self._release_draining()
+        # A stream that reports nothing may be deaf, unless there is nothing to report.
+        if (active.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.settled_end):
+            self._session.active_is_authoritative()
 
-    def _pause_start(self, owner: ProviderStream, now: float) -> int | None:
+    def _pause_start(self, active: ProviderStream, now: float) -> int | None:
         if self._hypothesis.text:
             return None
         return self._pauses.pause_start(
-            final_end=self._hypothesis.final_end,
+            settled_end=self._hypothesis.settled_end,
             call_end=self._replay_buffer.end,
-            abreast_since=owner.abreast_since,
+            caught_up_since=active.caught_up_since,
             now=now,
         )
 
@@ -303,36 +303,36 @@ class StreamManager:
 
     def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
         """A response; those of streams that were given up count no more."""
-        if provider_stream in (self._owner, self._outgoing) and any(result.text.strip() for result in results):
+        if provider_stream in (self._active, self._draining) and any(result.text.strip() for result in results):
             self._health.words_came(now=self._loop.time())
-        if provider_stream is self._owner:
+        if provider_stream is self._active:
             self._health.answered(now=self._loop.time())
             self._works()
             self._has_told_the_rest = provider_stream.half_closed
-            self._session.owner_results(provider_stream, results)
-        elif provider_stream is self._outgoing and self._session.outgoing_results(provider_stream, results):
-            self._outgoing_told_at = self._loop.time()
+            self._session.active_results(provider_stream, results)
+        elif provider_stream is self._draining and self._session.draining_results(provider_stream, results):
+            self._draining_told_at = self._loop.time()
 
-    def provider_stream_outgrown(self, provider_stream: ProviderStream) -> int:
+    def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
         """The history could not wait for the stream to connect, or to take audio again."""
         if (
-            provider_stream is self._owner
+            provider_stream is self._active
             and not provider_stream.map.length_samples
-            and self._replay_buffer.lost_to > self._hypothesis.final_end
+            and self._replay_buffer.lost_to > self._hypothesis.settled_end
         ):
-            self._session.audio_outgrew()
-            self._hypothesis.owner_changed()
-            return self._hypothesis.final_end
+            self._session.audio_evicted()
+            self._hypothesis.active_changed()
+            return self._hypothesis.settled_end
         return provider_stream.cursor
 
     def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
-        """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
-        if provider_stream is self._outgoing:
-            self._outgoing = None
-            self._hypothesis.outgoing_gone()
-        if provider_stream is not self._owner:
+        """A stream has ended: for the draining one that is ignored, for the active one the status table decides."""
+        if provider_stream is self._draining:
+            self._draining = None
+            self._hypothesis.draining_gone()
+        if provider_stream is not self._active:
             return
-        self._owner = None
+        self._active = None
         if provider_stream.half_closed and end.code == "OK":
             self._finished()
         else:
@@ -345,30 +345,30 @@ class StreamManager:
             )
 
     def _finished(self) -> None:
-        """The owner has given all that it had. If it leaves words without a final, or told nothing of speech at the
-        end, another is asked, once: providers have been seen to end without their last final."""
-        untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.final_end)
-        if (self._hypothesis.is_unsettled or untold) and not self._asked_again:
-            self._asked_again = True
+        """The active stream has ended in order. If it leaves words without a final, or reported nothing of speech at
+        the end, another stream is opened, once: providers have been seen to end without their last final."""
+        untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.settled_end)
+        if (self._hypothesis.is_unsettled or untold) and not self._has_reopened:
+            self._has_reopened = True
             self._open()
         else:
             self._session.stream_manager_finished(complete=True)
 
-    def _ask_at_the_end(self) -> None:
-        """The owner was to tell the rest, and tells nothing: another is asked while there is time, once."""
-        if self._owner is None or self._asked_again or self._has_told_the_rest:
+    def _reopen_at_the_end(self) -> None:
+        """The active stream was to report the rest and does not: open another while there is time, once."""
+        if self._active is None or self._has_reopened or self._has_told_the_rest:
             return
-        if not self._owner.half_closed:
-            self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._ask_at_the_end)
+        if not self._active.half_closed:
+            self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._reopen_at_the_end)
         elif self.is_unsettled():
-            self._asked_again = True
-            self._hand_over(start=self._hypothesis.final_end)
+            self._has_reopened = True
+            self._hand_over(start=self._hypothesis.settled_end)
 
     def is_unsettled(self) -> bool:
-        """Whether something was said, or may have been said, after F, which the owner may have yet to tell."""
-        if self._is_finishing and self._owner is not None and not self._owner.half_closed:
+        """Whether speech after the settled end, certain or possible, may still be reported by the active stream."""
+        if self._is_finishing and self._active is not None and not self._active.half_closed:
             return True
-        return bool(self._hypothesis.text) or self._pauses.may_hold_speech(self._hypothesis.final_end)
+        return bool(self._hypothesis.text) or self._pauses.may_hold_speech(self._hypothesis.settled_end)
 
     # --- failures -------------------------------------------------------------------------------------
 
@@ -398,7 +398,7 @@ class StreamManager:
     def _fail(self, end: StreamEnd, advice: str) -> None:
         self.failure = SessionFailed(end.code, end.message, advice)
         self._stop(self._watch_timer)
-        self._release_outgoing()
+        self._release_draining()
         self._session.stream_manager_finished(complete=False)
 
     def _back_off(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
@@ -411,13 +411,13 @@ class StreamManager:
         if self._is_finishing:
             wait_s = min(wait_s, CLOSING_BACKOFF_S)
         self._retry_timer = self._loop.call_later(wait_s, self._try_open)
-        # Told last: who hears of it may settle what the fallback has, and would else see no attempt planned.
+        # Published last: a listener may settle what the fallback has, and must see the planned attempt.
         if self.outage is None:
             self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
             self._session.stream_manager_tells(self.outage)
 
     def _works(self) -> None:
-        """The owner gave a result, or lived: whatever was wrong is over."""
+        """The active stream returned a result, or lived long enough: an outage is over."""
         self._backoff.succeeded()
         self._recognizer.breaker.succeeded()
         if self.outage is not None:

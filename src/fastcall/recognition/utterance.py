@@ -45,10 +45,10 @@ class Utterance:
             return self.start_sample - middle
         return max(0, middle - self.end_sample) if self.end_sample is not None else 0
 
-    def is_covered(self, final_end: int) -> bool:
-        """Whether finals up to ``final_end`` reach its end of speech; of one shorter than the tolerance, at least its
+    def is_covered(self, settled_end: int) -> bool:
+        """Whether finals up to ``settled_end`` reach its end of speech; of one shorter than the tolerance, at least its
         voice."""
         if self.end_sample is None:
             return False
         reached_to = self.end_sample - COVER_TOLERANCE_SAMPLES
-        return final_end >= self.end_sample or final_end > max(reached_to, self.voice_sample)
+        return settled_end >= self.end_sample or settled_end > max(reached_to, self.voice_sample)

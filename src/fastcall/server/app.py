@@ -24,7 +24,7 @@ from fastcall.errors import UsageError
 from fastcall.metrics import Metrics
 from fastcall.server.call_manager import CallManager
 from fastcall.server.http_frontend import HttpFrontend
-from fastcall.server.options import ServeOptions, check_exposure, tell_where, tls_context
+from fastcall.server.options import ServeOptions, check_exposure, log_listening, tls_context
 from fastcall.server.output import LogOutput, TranscriptFile
 from fastcall.server.systemd import ServiceManager
 from fastcall.server.workers.supervisor import Supervisor
@@ -100,7 +100,7 @@ class Server:
         except UsageError:
             await self.stop()
             raise
-        tell_where(self._settings, self._options, port, self._calls.recognizer)
+        log_listening(self._settings, self._options, port, self._calls.recognizer)
         return port
 
     async def drain(self) -> None:
@@ -150,11 +150,11 @@ class Server:
         """See ``CallPool``."""
         return self._calls.has_room()
 
-    async def trouble(self) -> list[str]:
+    async def unready_reasons(self) -> list[str]:
         """See ``CallPool``."""
-        return await self._calls.trouble()
+        return await self._calls.unready_reasons()
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """See ``CallPool``."""
         return [self._file.trouble] if self._file is not None and self._file.trouble else []
 

@@ -201,7 +201,7 @@ class CallManager:
         is_hurt = self._watch.is_saturated or (self.fails and self._fallback is None)
         return not is_hurt and spare_descriptors() >= RESERVE
 
-    async def trouble(self) -> list[str]:
+    async def unready_reasons(self) -> list[str]:
         """Why no more calls should be sent here; nothing if they should."""
         assert self._watch is not None
         reasons = ["the event loop is late"] if self._watch.is_strained else []
@@ -268,7 +268,7 @@ class CallManager:
             sink=self._sink,
             handler=self._handler,
             prompt=self._prompt,
-            gate=_Entry(self._gate, connection, self._leave_room, self._pass_on, self.metrics),
+            gate=_ConnectionGate(self._gate, connection, self._leave_room, self._pass_on, self.metrics),
             metrics=self.metrics,
         )
         self._calls.add(runner)
@@ -295,7 +295,7 @@ class CallManager:
             self._emit(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 
 
-class _Entry:
+class _ConnectionGate:
     """The gate as one connection sees it: with the call it leaves the room of those that wait, and what a ticket has
     let in is the call that the ticket is for."""
 

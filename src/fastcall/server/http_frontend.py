@@ -42,10 +42,10 @@ class CallPool(Protocol):
     def has_room(self) -> bool:
         """Whether another call would be served well."""
 
-    async def trouble(self) -> list[str]:
+    async def unready_reasons(self) -> list[str]:
         """Why no more calls should be sent here; nothing if they should."""
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What is wrong, though calls may be sent here."""
 
     async def numbers(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class HttpFrontend:
             metrics=metrics,
             broadcast=self.broadcast,
             readiness=self._readiness,
-            remarks=pool.remarks,
+            remarks=pool.warnings,
             has_room=self._has_room,
             numbers=pool.numbers,
             leave_room=self.room.leave,
@@ -208,7 +208,7 @@ class HttpFrontend:
         if self._is_draining:
             return ["draining"]
         nearly_full = [f"nearly all {self._options.max_calls} places are taken"]
-        return [*([] if self.gate.is_ready(now=time.monotonic()) else nearly_full), *await self._pool.trouble()]
+        return [*([] if self.gate.is_ready(now=time.monotonic()) else nearly_full), *await self._pool.unready_reasons()]
 
     def _note_idle_closed(self) -> None:
         self._metrics.idle_closed += 1

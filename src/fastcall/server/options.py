@@ -30,7 +30,7 @@ __all__ = [
     "is_loopback",
     "load_handler",
     "load_prompt",
-    "tell_where",
+    "log_listening",
     "tls_context",
 ]
 
@@ -236,7 +236,7 @@ def load_prompt(path: str | None) -> bytes:
     return read_audio(data, path)
 
 
-def tell_where(settings: Settings, options: ServeOptions, port: int, recognizer: str) -> None:
+def log_listening(settings: Settings, options: ServeOptions, port: int, recognizer: str) -> None:
     """The log line for those who wait for the server to be there."""
     scheme = "wss" if options.tls_cert else "ws"
     log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recognizer)

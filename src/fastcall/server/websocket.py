@@ -190,7 +190,7 @@ class MediaConnection(ServerConnection):
         if not send(self.transport.get_extra_info("socket").fileno(), bytes(self._kept)):
             self.transport.resume_reading()
             return False
-        self.let_go()
+        self.detach()
         self.transport.abort()  # this copy only
         return True
 
@@ -331,7 +331,7 @@ class MediaConnection(ServerConnection):
         close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
         return (close.code, close.reason) if close is not None else (self.close_code, self.close_reason or "")
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
         it."""
         self._turns.close()
@@ -492,7 +492,7 @@ class MediaServer:
             log.exception("internal error on a connection; closing this one only")
         finally:
             connection.transport.abort()
-            connection.let_go()
+            connection.detach()
             del self._open[connection]
 
     async def _receive(self, connection: MediaConnection) -> None:

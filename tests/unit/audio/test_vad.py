@@ -49,7 +49,7 @@ def test_the_c_function_says_what_the_method_says(mode: int) -> None:
     for detector, native in ((by_function, by_function.native), (WebRtcVoiceDetector(mode), None)):
         changes, vad_framer = list[tuple[int, int]](), VadFramer(detector, native)
         vad_framer.process(
-            rule, 0, codes, 0.0, lambda change, at=vad_framer, to=changes: to.append((change, at.heard_samples))
+            rule, 0, codes, 0.0, lambda change, at=vad_framer, to=changes: to.append((change, at.processed_samples))
         )
         rule.end()
         heard.append(changes)

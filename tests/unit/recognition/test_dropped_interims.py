@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall.recognition.dropped_interims import MAX_ASKED, MAX_KEPT, AskLimit, DroppedInterims
+from fastcall.recognition.dropped_interims import MAX_ASKED, MAX_KEPT, DroppedInterims, ReopenLimit
 
 MS = 8
 
@@ -102,6 +102,6 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_only_so_many_streams_are_asked_for_the_same_words() -> None:
-    limit = AskLimit()
+    limit = ReopenLimit()
     assert [limit.take(0) for _ in range(MAX_ASKED + 2)] == [True] * MAX_ASKED + [False] * 2
     assert limit.take(1)

@@ -18,7 +18,7 @@ class Call:
 
     def __init__(self, trouble: str = "", *, limit: int = LIMIT) -> None:
         self.rule = FallbackRule(limit_samples=limit)
-        self.final_end = 0
+        self.settled_end = 0
         self.now = 0.0
         if trouble:
             self.rule.note_trouble(trouble, now=0.0)
@@ -40,11 +40,11 @@ class Call:
     def asks(self, *, now: float | None = None, call_end_s: float | None = None) -> list[FallbackAsk]:
         self.now = self.now if now is None else now
         call_end = int((self.now if call_end_s is None else call_end_s) * S)
-        return self.rule.asks(final_end=self.final_end, call_end=call_end, now=self.now, quietest=self.quietest)
+        return self.rule.asks(settled_end=self.settled_end, call_end=call_end, now=self.now, quietest=self.quietest)
 
     def settle(self, at_s: float) -> None:
-        self.final_end = int(at_s * S)
-        self.rule.settled(self.final_end)
+        self.settled_end = int(at_s * S)
+        self.rule.settled(self.settled_end)
 
     def take(self, known_to_s: float = 0.0) -> list[tuple[float, float, str]]:
         return [(s.start / S, s.end / S, s.text) for s in self.settled(known_to_s)]
@@ -325,7 +325,7 @@ def test_a_piece_in_which_nobody_was_heard_is_settled_without_asking(is_over: bo
 def test_an_utterance_longer_than_the_bound_is_heard_in_pieces_and_its_end_alone() -> None:
     call = Call("off", limit=30 * S)
     call.note(True, 1, call_end_s=1.3)
-    call.final_end = 1 * S  # as the history has it: silence before is not kept
+    call.settled_end = 1 * S  # as the history has it: silence before is not kept
     (piece,) = call.asks(now=20)
     assert (piece.start, piece.end) == (1 * S, int(18.75 * S))
     call.rule.answered(piece.number, "first")

@@ -1,4 +1,4 @@
-"""What is known after F, while one stream tells it, and while streams change."""
+"""What is known after the settled end, with one stream and while streams are replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ S = 8000
 
 
 def known() -> Hypothesis:
-    """F is at 1 s, and "b c d" was heard after it, up to 4 s."""
+    """The settled end is at 1 s, and "b c d" was heard after it, up to 4 s."""
     hypothesis = Hypothesis()
     hypothesis.take_final("a", 1 * S)
     assert hypothesis.take_interim("b c d", 4 * S)
@@ -23,18 +23,18 @@ def test_an_interim_replaces_the_one_before_and_a_final_settles_it() -> None:
     assert hypothesis.take_interim(" b x ", 3 * S)
     assert (hypothesis.text, hypothesis.end_sample) == ("b x", 3 * S)
     hypothesis.take_final("b", 3 * S)
-    assert (hypothesis.text, hypothesis.final_end, hypothesis.end_sample) == ("", 3 * S, 3 * S)
+    assert (hypothesis.text, hypothesis.settled_end, hypothesis.end_sample) == ("", 3 * S, 3 * S)
 
 
 def test_f_does_not_go_back() -> None:
     hypothesis = known()
     hypothesis.take_final("", S // 2)
-    assert hypothesis.final_end == S
+    assert hypothesis.settled_end == S
 
 
 def test_a_new_owner_that_hears_it_again_takes_nothing_away() -> None:
     hypothesis = known()
-    hypothesis.owner_changed()
+    hypothesis.active_changed()
     assert not hypothesis.take_interim("b", 2 * S)
     assert hypothesis.text == "b c d"
     assert hypothesis.take_interim("b c e", 4 * S)
@@ -45,7 +45,7 @@ def test_a_new_owner_that_hears_it_again_takes_nothing_away() -> None:
 
 def test_a_final_of_an_owner_that_is_behind_leaves_what_follows_it() -> None:
     hypothesis = known()
-    hypothesis.owner_changed()
+    hypothesis.active_changed()
     hypothesis.take_final("b c", 3 * S)
     assert (hypothesis.text, hypothesis.end_sample) == ("d", 4 * S)
     assert hypothesis.is_behind
@@ -56,47 +56,47 @@ def test_a_final_of_an_owner_that_is_behind_leaves_what_follows_it() -> None:
 
 def test_what_an_owner_never_comes_to_is_given_up_when_it_has_caught_up() -> None:
     hypothesis = known()
-    hypothesis.owner_changed()
+    hypothesis.active_changed()
     hypothesis.take_interim("b", 2 * S)
     assert hypothesis.caught_up()
     assert (hypothesis.text, hypothesis.end_sample) == ("b", 2 * S)
     assert not hypothesis.caught_up()
 
 
-def test_the_outgoing_stream_tells_what_is_said_meanwhile() -> None:
+def test_the_draining_stream_tells_what_is_said_meanwhile() -> None:
     hypothesis = known()
     hypothesis.handed_over()
-    hypothesis.owner_changed()
-    assert hypothesis.take_outgoing([], "b c d e", 5 * S)
+    hypothesis.active_changed()
+    assert hypothesis.take_draining([], "b c d e", 5 * S)
     assert hypothesis.text == "b c d e"
-    assert hypothesis.take_outgoing([" b c"], "d e f", 6 * S)
-    assert (hypothesis.text, hypothesis.end_sample, hypothesis.final_end) == ("b c d e f", 6 * S, S)
+    assert hypothesis.take_draining([" b c"], "d e f", 6 * S)
+    assert (hypothesis.text, hypothesis.end_sample, hypothesis.settled_end) == ("b c d e f", 6 * S, S)
 
 
-def test_what_the_owner_settled_the_outgoing_stream_does_not_tell_again() -> None:
+def test_what_the_owner_settled_the_draining_stream_does_not_tell_again() -> None:
     hypothesis = known()
     hypothesis.handed_over()
-    hypothesis.owner_changed()
-    hypothesis.take_outgoing(["b c"], "d e", 5 * S)
+    hypothesis.active_changed()
+    hypothesis.take_draining(["b c"], "d e", 5 * S)
     hypothesis.take_final("b", 2 * S)
     assert hypothesis.text == "c d e"
-    hypothesis.take_outgoing([], "d e f", 6 * S)
+    hypothesis.take_draining([], "d e f", 6 * S)
     assert hypothesis.text == "c d e f"
     hypothesis.take_final("c d", 4 * S)
-    hypothesis.take_outgoing([], "d e f g", 7 * S)
+    hypothesis.take_draining([], "d e f g", 7 * S)
     assert hypothesis.text == "e f g"
 
 
-def test_the_outgoing_stream_counts_while_it_knows_more_than_the_owner() -> None:
+def test_the_draining_stream_counts_while_it_knows_more_than_the_owner() -> None:
     hypothesis = known()
     hypothesis.handed_over()
-    hypothesis.owner_changed()
-    hypothesis.take_interim("b c d", 4 * S)  # as far as was known, while the outgoing stream hears what is said now
+    hypothesis.active_changed()
+    hypothesis.take_interim("b c d", 4 * S)  # as far as was known, while the draining stream hears what is said now
     assert not hypothesis.is_behind
-    assert not hypothesis.take_outgoing([], "b c d", 5 * S)
-    assert not hypothesis.take_outgoing([], "b c e f", 4 * S)
+    assert not hypothesis.take_draining([], "b c d", 5 * S)
+    assert not hypothesis.take_draining([], "b c e f", 4 * S)
     assert hypothesis.text == "b c d"
-    assert hypothesis.take_outgoing([], "b c d e", 5 * S)
+    assert hypothesis.take_draining([], "b c d e", 5 * S)
     assert hypothesis.is_behind
     assert not hypothesis.take_interim("b c d", 4 * S)
     assert hypothesis.text == "b c d e"
@@ -108,7 +108,7 @@ def test_a_word_that_is_shorter_than_the_slack_is_not_forgotten() -> None:
     for final in (False, True):
         hypothesis = known()
         hypothesis.handed_over()
-        hypothesis.owner_changed()
+        hypothesis.active_changed()
         if final:
             hypothesis.take_final("b c", 4 * S - 1600)
         else:
@@ -132,7 +132,7 @@ def test_what_was_heard_after_a_span_that_the_fallback_settled_is_known_still(
 ) -> None:
     hypothesis = known()
     hypothesis.settled_elsewhere(text, int(end_s * S))
-    assert (hypothesis.final_end, hypothesis.text) == (int(end_s * S), rest)
+    assert (hypothesis.settled_end, hypothesis.text) == (int(end_s * S), rest)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_word_that_was_cut_at_f_is_as_it_was_heard_before(is_cut: bool, text: 
     hypothesis = known()
     hypothesis.settled_elsewhere("b", 2 * S, is_cut=is_cut)
     assert hypothesis.mended(text) == (whole, ())
-    hypothesis.owner_changed()
+    hypothesis.active_changed()
     assert hypothesis.take_interim(text, 5 * S)
     assert hypothesis.text == whole
     hypothesis.take_final(hypothesis.text, 5 * S)
@@ -195,22 +195,22 @@ def test_what_a_final_left_out_is_not_missed_when_nobody_has_spoken_after_it() -
         assert hypothesis.forgotten_before("e f", 8 * S, 9 * S) == ([] if nobody else [("d", 4 * S)])
 
 
-def test_words_that_the_owner_settled_before_the_outgoing_stream_told_them_are_not_told_again() -> None:
+def test_words_that_the_owner_settled_before_the_draining_stream_told_them_are_not_told_again() -> None:
     hypothesis = known()
     hypothesis.handed_over()
-    hypothesis.owner_changed()
+    hypothesis.active_changed()
     hypothesis.take_final("b c d e", 5 * S)
-    assert not hypothesis.take_outgoing([], "b c d e", 5 * S + 2400)
+    assert not hypothesis.take_draining([], "b c d e", 5 * S + 2400)
     assert hypothesis.text == ""
-    assert hypothesis.take_outgoing([], "b c d e f", 6 * S)
+    assert hypothesis.take_draining([], "b c d e f", 6 * S)
     assert hypothesis.text == "f"
 
 
-def test_what_is_settled_while_there_is_no_outgoing_stream_is_not_remembered() -> None:
+def test_what_is_settled_while_there_is_no_draining_stream_is_not_remembered() -> None:
     hypothesis = known()
     hypothesis.handed_over()
-    hypothesis.outgoing_gone()
+    hypothesis.draining_gone()
     hypothesis.take_final("b c d", 5 * S)
     hypothesis.handed_over()
-    assert hypothesis.take_outgoing([], "b", 6 * S)
+    assert hypothesis.take_draining([], "b", 6 * S)
     assert hypothesis.text == "b"

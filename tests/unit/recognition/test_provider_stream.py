@@ -29,7 +29,7 @@ class Owner:
 
     def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None: ...
 
-    def provider_stream_outgrown(self, provider_stream: ProviderStream) -> int:
+    def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
         return provider_stream.cursor
 
     def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
@@ -61,11 +61,11 @@ async def test_a_replay_is_paced_in_pieces_and_ends_live() -> None:
     provider_stream.pump()
     (stream,) = recognizer.streams
     assert stream.samples == REPLAY_PIECE_SAMPLES
-    assert provider_stream.abreast_since is None
+    assert provider_stream.caught_up_since is None
     await elapse(1.0)
     assert stream.samples == pytest.approx(2 * 8000, abs=REPLAY_PIECE_SAMPLES)
     await elapse(1.0)
-    assert provider_stream.abreast_since is not None
+    assert provider_stream.caught_up_since is not None
     assert max(map(len, stream.written)) <= 2 * REPLAY_PIECE_SAMPLES
     assert b"".join(stream.written) == replay_buffer.read(0, 10**6)
     replay_buffer.append(bytes(BATCH - 1))
@@ -95,7 +95,7 @@ async def test_a_small_backlog_goes_at_once() -> None:
     provider_stream, recognizer, _, _ = make(0.9, start=800)
     provider_stream.pump()
     assert recognizer.streams[0].samples == 7200 - 800 <= MAX_PIECE_SAMPLES
-    assert provider_stream.abreast_since == asyncio.get_running_loop().time()
+    assert provider_stream.caught_up_since == asyncio.get_running_loop().time()
     assert provider_stream.map.to_call(100) == 900
 
 
@@ -118,13 +118,13 @@ async def test_a_stream_that_is_not_writable_is_waited_for_without_a_timer() -> 
 async def test_a_stream_that_takes_nothing_falls_behind_and_is_stuck_after_a_while() -> None:
     provider_stream, recognizer, replay_buffer, _ = make(0.5)
     provider_stream.pump()
-    assert provider_stream.abreast_since is not None
+    assert provider_stream.caught_up_since is not None
     now = asyncio.get_running_loop().time()
     recognizer.streams[0].writable = False
     assert not provider_stream.is_stuck(now=now + 100)  # nothing waits
     replay_buffer.append(bytes(9000))
     provider_stream.pump()
-    assert provider_stream.abreast_since is None
+    assert provider_stream.caught_up_since is None
     assert not provider_stream.is_stuck(now=now + STUCK_S)
     assert provider_stream.is_stuck(now=now + STUCK_S + 0.1)
     recognizer.streams[0].writable = True

@@ -28,7 +28,9 @@ def test_calls_of_one_second_do_not_rotate_in_one_second() -> None:
 
 
 def pause(rule: PauseRule, now: float, *, final_s: float, end_s: float, abreast: float | None = 0.0) -> float | None:
-    start = rule.pause_start(final_end=int(final_s * 8000), call_end=int(end_s * 8000), abreast_since=abreast, now=now)
+    start = rule.pause_start(
+        settled_end=int(final_s * 8000), call_end=int(end_s * 8000), caught_up_since=abreast, now=now
+    )
     return None if start is None else start / 8000
 
 

@@ -7,8 +7,8 @@ from fastcall.recognition.stall import NO_WORDS_S, STALL_S, StallRule, WordlessR
 S = 8000
 
 
-def stalled(rule: StallRule, now: float, *, heard_to: int = 0, abreast_since: float | None = 0.0) -> bool:
-    return rule.is_stalled(heard_to=heard_to, call_end=int(now * S), abreast_since=abreast_since, now=now)
+def stalled(rule: StallRule, now: float, *, heard_to: int = 0, caught_up_since: float | None = 0.0) -> bool:
+    return rule.is_stalled(heard_to=heard_to, call_end=int(now * S), caught_up_since=caught_up_since, now=now)
 
 
 def test_speech_without_a_result_is_a_stall_after_a_while() -> None:
@@ -48,9 +48,9 @@ def test_noise_now_and_then_is_none_however_far_apart() -> None:
 def test_a_stream_that_has_not_had_the_audio_cannot_have_stalled() -> None:
     rule = StallRule()
     rule.note_speech(True, 10 * S, now=10.0)
-    assert not stalled(rule, 100.0, abreast_since=None)
-    assert not stalled(rule, 100.0, abreast_since=100.0 - STALL_S + 0.1)
-    assert stalled(rule, 100.0, abreast_since=100.0 - STALL_S)
+    assert not stalled(rule, 100.0, caught_up_since=None)
+    assert not stalled(rule, 100.0, caught_up_since=100.0 - STALL_S + 0.1)
+    assert stalled(rule, 100.0, caught_up_since=100.0 - STALL_S)
 
 
 def test_patience_doubles_until_there_is_a_result() -> None:
@@ -87,8 +87,8 @@ def test_what_is_settled_is_forgotten() -> None:
     assert len(rule._utterances) == 1
 
 
-def doubted(rule: StallRule, now: float, *, heard_to: int, abreast_since: float | None = 0.0) -> bool:
-    return rule.is_in_doubt(heard_to=heard_to, abreast_since=abreast_since, now=now)
+def doubted(rule: StallRule, now: float, *, heard_to: int, caught_up_since: float | None = 0.0) -> bool:
+    return rule.is_in_doubt(heard_to=heard_to, caught_up_since=caught_up_since, now=now)
 
 
 def test_a_word_without_a_result_is_a_doubt_after_a_while() -> None:
@@ -99,7 +99,7 @@ def test_a_word_without_a_result_is_a_doubt_after_a_while() -> None:
     rule.note_speech(False, int(10.4 * S), now=10.9)
     assert not doubted(rule, 10.0 + STALL_S - 0.1, heard_to=9 * S)
     assert doubted(rule, 10.0 + STALL_S, heard_to=9 * S)
-    assert not doubted(rule, 10.0 + STALL_S, heard_to=9 * S, abreast_since=None)
+    assert not doubted(rule, 10.0 + STALL_S, heard_to=9 * S, caught_up_since=None)
     assert not doubted(rule, 10.0 + STALL_S, heard_to=int(10.2 * S))  # detectors stop late
     assert not stalled(rule, 10.0 + STALL_S, heard_to=9 * S)
     rule.reported()
@@ -107,8 +107,8 @@ def test_a_word_without_a_result_is_a_doubt_after_a_while() -> None:
     assert doubted(rule, 10.0 + 2 * STALL_S, heard_to=9 * S)
 
 
-def lack(rule: WordlessRule, now: float, abreast_since: float | None = 0.0) -> int | None:
-    return rule.take_trouble(call_end=int(now * S), abreast_since=abreast_since, now=now)
+def lack(rule: WordlessRule, now: float, caught_up_since: float | None = 0.0) -> int | None:
+    return rule.take_trouble(call_end=int(now * S), caught_up_since=caught_up_since, now=now)
 
 
 def test_speech_without_words_is_told_once_until_words_come() -> None:

@@ -19,7 +19,7 @@ S = 8000
 class Leg:
     """A stream, as far as its health goes."""
 
-    abreast_since: float | None = 0.0
+    caught_up_since: float | None = 0.0
     has_answered: bool = False
     stuck: bool = False
 
@@ -67,7 +67,7 @@ def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -
         (Leg(), None, PROVEN_S + 0.1, True),
         (Leg(), None, PROVEN_S - 0.1, False),
         (Leg(), 1.0, 9.0, False),  # it has something to tell, and has not
-        (Leg(abreast_since=None), None, 9.0, False),
+        (Leg(caught_up_since=None), None, 9.0, False),
     ],
 )
 def test_a_stream_that_has_worked(

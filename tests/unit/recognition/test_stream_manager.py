@@ -413,7 +413,7 @@ async def test_a_pause_that_was_forgotten_is_no_loss() -> None:
 
 
 @in_virtual_time
-async def test_what_the_outgoing_stream_told_just_now_outlives_an_owner_that_falls_silent() -> None:
+async def test_what_the_draining_stream_told_just_now_outlives_an_owner_that_falls_silent() -> None:
     call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
     call.session.note_speech(True, 0)
     await call.go_on(5)
@@ -479,7 +479,7 @@ async def end_of(call: Call) -> None:
 
 
 @in_virtual_time
-async def test_a_word_that_the_outgoing_stream_told_where_nobody_spoke_is_given_up() -> None:
+async def test_a_word_that_the_draining_stream_told_where_nobody_spoke_is_given_up() -> None:
     """The owner, which has had the audio, says nothing of it, as there is nothing to say."""
     call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
     call.session.note_speech(True, 0)

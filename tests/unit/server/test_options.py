@@ -9,7 +9,7 @@ import pytest
 import talkers
 from fastcall.audio.wav import write_wav
 from fastcall.errors import UsageError
-from fastcall.server.options import ServeOptions, choose_recognizer, load_handler, load_prompt, tell_where
+from fastcall.server.options import ServeOptions, choose_recognizer, load_handler, load_prompt, log_listening
 from fastcall.settings import Settings
 
 
@@ -91,7 +91,7 @@ def test_the_log_tells_of_the_console_where_it_can_be_seen(
     environ: dict[str, str], options: dict[str, str], page: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    tell_where(Settings.from_environ(environ), ServeOptions(**options), 8080, "a recognizer")  # type: ignore[arg-type]
+    log_listening(Settings.from_environ(environ), ServeOptions(**options), 8080, "a recognizer")  # type: ignore[arg-type]
     told = [record.getMessage() for record in caplog.records if "/console" in record.getMessage()]
     assert [line.rpartition(" ")[2] for line in told] == ([page] if page else [])
 

@@ -422,7 +422,7 @@ async def test_what_a_transport_still_has_for_a_connection_that_was_let_go_is_ig
     pair.receive(prelude(2))
     late = pair.hot.connection.data_received  # transports remember it
     await pair.drop()
-    pair.hot.connection.let_go()
+    pair.hot.connection.detach()
     did = list(pair.hot.transport.did)
     late(frame(media(AT_MS, speech(0))))
     assert pair.hot.transport.did == did

@@ -1,4 +1,4 @@
-"""One worker, over all the lives of its process, as its supervisor has it: started, spoken with, mourned, replaced."""
+"""One worker, over all the lives of its process, as its supervisor has it: started, monitored, restarted."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class WorkerOwner(Protocol):
     def worker_arguments(self) -> list[str]:
         """What is on a worker's command line."""
 
-    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+    def on_call_entered(self, call: CallStarted, holder: RemoteCall) -> None:
         """A worker has begun a call: revoke it if it may not be."""
 
-    def left(self, holder: RemoteCall) -> None:
+    def on_call_left(self, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
 
     def publish(self, line: str) -> None:
@@ -78,17 +78,17 @@ class WorkerOwner(Protocol):
     def publish_batch(self, call_sid: str, line: str) -> None:
         """A batch of a call that is watched."""
 
-    def calls_elsewhere(self, worker: WorkerHandle) -> list[StreamKey]:
+    def remote_calls(self, worker: WorkerHandle) -> list[StreamKey]:
         """The calls that other workers have."""
 
     @property
     def watched(self) -> list[str]:
         """The calls of which each batch is told."""
 
-    def bury(self, numbers: dict[str, Any]) -> None:
+    def retain_counters(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
 
-    def hand_on(self, descriptor: int, message: bytes) -> None:
+    def redirect(self, descriptor: int, message: bytes) -> None:
         """A worker has not received a connection, or gives one away: another may take it. The descriptor is to be
         closed."""
 
@@ -107,7 +107,7 @@ class RemoteCall:
         return float("inf") if self.is_silent or not self.worker.has(self) else 0.0
 
     @property
-    def is_there(self) -> bool:
+    def is_live(self) -> bool:
         """Whether the worker has it, and no newer socket of it."""
         return self.worker.has(self)
 
@@ -116,7 +116,7 @@ class RemoteCall:
 
     def revoke(self, code: int, text: str) -> None:
         if self.worker.has(self):  # else the worker has closed it, and the key is another socket's there
-            self.worker.say("revoke", key=self.key.words(), code=code, text=text)
+            self.worker.send("revoke", key=self.key.words(), code=code, text=text)
 
 
 class WorkerHandle:
@@ -159,7 +159,7 @@ class WorkerHandle:
         return self._has_started and not self._heartbeat.is_late
 
     @property
-    def trouble(self) -> str:
+    def unready_reason(self) -> str:
         """Why it gets no calls; empty if it does."""
         if not self._has_started:
             return f"worker {self._number} is not running"
@@ -185,7 +185,7 @@ class WorkerHandle:
         self._sent += 1
         return True
 
-    def say(self, what: str, **more: Any) -> None:
+    def send(self, what: str, **more: Any) -> None:
         """Tell it something; a worker that is gone hears nothing."""
         if self._writer is not None:
             self._writer.write(json.dumps({"do": what, **more}).encode() + b"\n")
@@ -195,7 +195,7 @@ class WorkerHandle:
         if self.is_ready:
             if self._asked is None or self._asked.done():
                 self._asked = self._loop.create_future()
-                self.say("numbers")
+                self.send("numbers")
             await asyncio.wait((self._asked,), timeout=NUMBERS_TIMEOUT_S)
         return self._numbers
 
@@ -222,7 +222,7 @@ class WorkerHandle:
 
     async def stop(self) -> None:
         """Let it end, or end it."""
-        self.say("stop")
+        self.send("stop")
         done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT_S)
         if not done:
             log.error("worker %d does not end; killing it", self._number)
@@ -252,7 +252,7 @@ class WorkerHandle:
         control, theirs = socket.socketpair()
         connections, their_connections = handover_pair()
         self._sender = Sender(connections, their_connections)
-        self._receiver = Receiver(connections, self._give_away)
+        self._receiver = Receiver(connections, self._forward)
         descriptors = theirs.fileno(), their_connections.fileno()
         try:
             with theirs:
@@ -263,19 +263,19 @@ class WorkerHandle:
                 )
         except OSError:
             control.close()
-            self._part()
+            self._close_sockets()
             raise
         self._heartbeat = Heartbeat(late_s=START_TIMEOUT_S, dead_s=START_TIMEOUT_S)
         try:
             reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
             self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")
-            status = await self._attend(process, reader)
+            status = await self._monitor(process, reader)
         finally:
             process.kill()
-            self._part()
-        self._mourn(status)
+            self._close_sockets()
+        self._on_exit(status)
 
-    async def _attend(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
+    async def _monitor(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
         """Hear what it says until it has ended, by itself or because it says what nobody understands.
 
         :return: its status
@@ -295,7 +295,7 @@ class WorkerHandle:
             listening.cancel()
             exited.cancel()
 
-    def _part(self) -> None:
+    def _close_sockets(self) -> None:
         """It is gone: close the ways to it."""
         if self._writer is not None:
             self._writer.close()
@@ -309,14 +309,14 @@ class WorkerHandle:
             self._receiver.close()
             self._receiver = None
 
-    async def _give_away(self, descriptor: int, message: bytes) -> None:
-        self._owner.hand_on(descriptor, message)
+    async def _forward(self, descriptor: int, message: bytes) -> None:
+        self._owner.redirect(descriptor, message)
 
     def _take_back(self) -> None:
         """What it has not received another may have."""
         for descriptor, message in self._sender.take_back() if self._sender is not None else ():
             self._sent -= 1
-            self._owner.hand_on(descriptor, message)
+            self._owner.redirect(descriptor, message)
 
     async def _listen(self, reader: asyncio.StreamReader) -> bool:
         """Return when it says nothing more; whether what it said could be understood."""
@@ -325,7 +325,7 @@ class WorkerHandle:
                 line = await reader.readline()
                 if not line.endswith(b"\n"):
                     return True
-                self.hear(json.loads(line))
+                self.on_message(json.loads(line))
             except ConnectionError:
                 return True
             except Exception as error:  # whatever it is, it ends one worker, and not the attention to it
@@ -336,9 +336,9 @@ class WorkerHandle:
         timeout_s = self._owner.worker_timeout_s
         return Heartbeat(late_s=timeout_s * LATE_SHARE, dead_s=timeout_s)
 
-    def hear(self, word: dict[str, Any]) -> None:
+    def on_message(self, word: dict[str, Any]) -> None:
         """It has told something."""
-        _HEARD[word["tell"]](self, word)
+        _HANDLERS[word["tell"]](self, word)
 
     def _ready(self, word: dict[str, Any]) -> None:
         self._has_started, self.has_room, self.is_strained, self.fails = True, True, False, False
@@ -346,9 +346,9 @@ class WorkerHandle:
         self._heartbeat = self._new_heartbeat()
         self._is_late_told = False
         self.recognizer = word["recognizer"]
-        self.say("watch", call_sids=self._owner.watched)
-        for key in self._owner.calls_elsewhere(self):
-            self.say("elsewhere", key=key.words(), is_there=True)
+        self.send("watch", call_sids=self._owner.watched)
+        for key in self._owner.remote_calls(self):
+            self.send("remote", key=key.words(), is_live=True)
         pid = self._process.pid if self._process is not None else 0
         log.info("worker %d is there, pid %d", self._number, pid)
         if not self._began.done():
@@ -385,12 +385,12 @@ class WorkerHandle:
         parameters = {**word["tokens"], STREAM: key.name}
         call = CallStarted(word["stream_sid"], key.call_sid, "", key.tracks, parameters)
         holder = self._calls[key] = RemoteCall(self, call)
-        self._owner.entered(call, holder)
+        self._owner.on_call_entered(call, holder)
 
     def _leave(self, word: dict[str, Any]) -> None:
         holder = self._calls.pop(StreamKey.of_words(word["key"]), None)
         if holder is not None:
-            self._owner.left(holder)
+            self._owner.on_call_left(holder)
 
     def _silent(self, word: dict[str, Any]) -> None:
         self._note_silent(word, True)
@@ -409,10 +409,10 @@ class WorkerHandle:
     def _batch(self, word: dict[str, Any]) -> None:
         self._owner.publish_batch(word["call_sid"], word["line"])
 
-    def _mourn(self, status: int) -> None:
+    def _on_exit(self, status: int) -> None:
         """It has ended: tell of the calls that ended with it."""
         self._has_started = False
-        self._owner.bury(self._numbers)
+        self._owner.retain_counters(self._numbers)
         self._numbers = Metrics().snapshot()
         lost, self._calls = self._calls, {}
         sockets = self.load
@@ -426,13 +426,13 @@ class WorkerHandle:
         calls = f": {named}{more}" if lost else ""
         log.error("worker %d %s; lost are %d calls%s (%d sockets)", self._number, how, len(lost), calls, sockets)
         for key, holder in lost.items():
-            self._owner.left(holder)
+            self._owner.on_call_left(holder)
             event = TranscriptEvent("call_ended", text="the process that had the call died")
             stream_sid = holder.call.stream_sid
             self._owner.publish(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 
 
-_HEARD: dict[str, Callable[[WorkerHandle, dict[str, Any]], None]] = {
+_HANDLERS: dict[str, Callable[[WorkerHandle, dict[str, Any]], None]] = {
     "ready": WorkerHandle._ready,
     "failed": WorkerHandle._failed,
     "report": WorkerHandle._report,

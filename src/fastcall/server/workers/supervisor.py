@@ -30,7 +30,7 @@ from fastcall.server.options import (
     choose_recognizer,
     google_endpoint,
     load_handler,
-    tell_where,
+    log_listening,
 )
 from fastcall.server.output import TranscriptFile
 from fastcall.server.workers.fd_forwarder import Upgrade, adopt, read_message
@@ -94,7 +94,9 @@ class Supervisor:
         except UsageError:
             await self.stop()
             raise
-        tell_where(self._settings, self._options, port, f"{self._workers[0].recognizer}, workers {len(self._workers)}")
+        log_listening(
+            self._settings, self._options, port, f"{self._workers[0].recognizer}, workers {len(self._workers)}"
+        )
         return port
 
     async def drain(self) -> None:
@@ -131,11 +133,11 @@ class Supervisor:
         """See ``CallPool``."""
         return any(worker.is_ready and worker.has_room for worker in self._workers)
 
-    async def trouble(self) -> list[str]:
+    async def unready_reasons(self) -> list[str]:
         """See ``CallPool``."""
         ready = [worker for worker in self._workers if worker.is_ready]
         if not ready:
-            return [worker.trouble for worker in self._workers]
+            return [worker.unready_reason for worker in self._workers]
         reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
         if all(worker.fails for worker in ready):
             reasons.append("the recognizer fails")
@@ -143,9 +145,9 @@ class Supervisor:
             reasons.append("the recognizer cannot be reached")
         return reasons
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """See ``CallPool``."""
-        troubles = [worker.trouble for worker in self._workers]
+        troubles = [worker.unready_reason for worker in self._workers]
         return [each for each in (*troubles, self._file.trouble if self._file is not None else "") if each]
 
     def reopen(self) -> None:
@@ -166,7 +168,7 @@ class Supervisor:
     def watch(self, call_sids: frozenset[str]) -> None:
         """See ``CallPool``."""
         for worker in self._workers:
-            worker.say("watch", call_sids=sorted(call_sids))
+            worker.send("watch", call_sids=sorted(call_sids))
 
     # --- the workers' matters ---------------------------------------------------------------------------------
 
@@ -192,14 +194,14 @@ class Supervisor:
         told = ["--log-format", self._options.log_format, "--uplink", self._settings.stt_uplink]
         return [*told, *(["--whisper-model", model] if model else [])]
 
-    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+    def on_call_entered(self, call: CallStarted, holder: RemoteCall) -> None:
         """A worker has begun a call: revoke it if it may not be. If another worker has the call, of which this one had
         not heard yet, that one may be about to end (``server/comeback.py``): only when it goes on is the newer one
         revoked."""
         assert self._frontend is not None
         refusal = self._frontend.enter(call, holder, may_wait=True)
         if refusal is None:
-            self._tell_where(holder.key, holder.worker)
+            self._announce(holder.key, holder.worker)
         elif refusal.reason == "second_socket":
             self._doubles[holder] = asyncio.get_running_loop().call_later(HOLD_S, self._decide, holder)
         else:
@@ -209,30 +211,30 @@ class Supervisor:
         """The older call has ended, or has gone on for long enough."""
         assert self._frontend is not None
         self._doubles.pop(holder).cancel()
-        if holder.is_there:
+        if holder.is_live:
             refusal = self._frontend.enter(holder.call, holder, has_waited=True)
             if refusal is None:
-                self._tell_where(holder.key, holder.worker)
+                self._announce(holder.key, holder.worker)
             else:
                 holder.revoke(refusal.code, refusal.text)
 
-    def left(self, holder: RemoteCall) -> None:
+    def on_call_left(self, holder: RemoteCall) -> None:
         """A worker's call has no socket any more."""
         assert self._frontend is not None
         self._frontend.leave(holder.key, holder)
         if self._frontend.holder(holder.key) is None:
-            self._tell_where(holder.key, None)
+            self._announce(holder.key, None)
         if holder in self._doubles:
             self._doubles.pop(holder).cancel()
         elif (next_one := next((each for each in self._doubles if each.key == holder.key), None)) is not None:
             self._decide(next_one)
 
-    def _tell_where(self, key: StreamKey, worker: WorkerHandle | None) -> None:
+    def _announce(self, key: StreamKey, worker: WorkerHandle | None) -> None:
         """Tell the workers whether another has the call, so that they can pass on a stream that comes back for it."""
         for each in self._workers:
-            each.say("elsewhere", key=key.words(), is_there=worker is not None and each is not worker)
+            each.send("remote", key=key.words(), is_live=worker is not None and each is not worker)
 
-    def calls_elsewhere(self, worker: WorkerHandle) -> list[StreamKey]:
+    def remote_calls(self, worker: WorkerHandle) -> list[StreamKey]:
         """The calls that other workers have."""
         assert self._frontend is not None
         streams = self._frontend.gate.streams
@@ -260,12 +262,12 @@ class Supervisor:
         """The calls of which each batch is told."""
         return sorted(self._frontend.broadcast.watched) if self._frontend is not None else []
 
-    def bury(self, numbers: dict[str, Any]) -> None:
+    def retain_counters(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
         kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
         self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
 
-    def hand_on(self, descriptor: int, message: bytes) -> None:
+    def redirect(self, descriptor: int, message: bytes) -> None:
         """A worker will not receive a connection that was sent to it, or gives one away: another takes it, or the
         caller is told."""
         assert self._frontend is not None

@@ -77,7 +77,7 @@ class Worker:
         self._holders: dict[StreamKey, CallHolder] = {}
         self._silent: set[StreamKey] = set()
         """The calls of which the parent was told that they are silent."""
-        self._elsewhere: set[StreamKey] = set()
+        self._remote_calls: set[StreamKey] = set()
         """The calls that other workers have, as far as the parent has told."""
         self._open = 0
 
@@ -91,7 +91,7 @@ class Worker:
         if not line:
             return
         options = ServeOptions(**json.loads(line))
-        host = CallManager(
+        manager = CallManager(
             self._settings,
             options,
             self._metrics,
@@ -99,33 +99,33 @@ class Worker:
             is_read=lambda: True,  # it is the parent who knows
             emit_batch=self._emit_batch,
         )
-        self._host, self._path = host, options.path
+        self._manager, self._path = manager, options.path
         self._authorizer = Authorizer(self._settings, self._metrics, lets_all_in=options.insecure)
         try:
-            await host.start(
+            await manager.start(
                 self, admit=self._admit, leave_room=self._room.leave, pass_on=self._pass_on, on_look=self._report
             )
         except UsageError as error:
-            self._tell("failed", text=str(error))
+            self._notify("failed", text=str(error))
             await self._writer.drain()
             return
         receiver = Receiver(self._connections, self._take)
         self._sender = Sender(self._connections)
         self._receiver = receiver
         self._on_ready()
-        self._tell("ready", recognizer=host.recognizer)
-        await self._obey(reader)
+        self._notify("ready", recognizer=manager.recognizer)
+        await self._receive_commands(reader)
         self._on_end()
         receiver.close()
-        await host.stop()
-        self._tell("numbers", numbers=self._snapshot())
+        await manager.stop()
+        self._notify("numbers", numbers=self._snapshot())
         self._writer.close()
         with contextlib.suppress(OSError):  # a parent that is gone hears nothing
             await self._writer.wait_closed()
 
     # --- the parent's words --------------------------------------------------------------------------------
 
-    async def _obey(self, reader: asyncio.StreamReader) -> None:
+    async def _receive_commands(self, reader: asyncio.StreamReader) -> None:
         while line := await _line(reader):
             try:
                 word = json.loads(line)
@@ -138,12 +138,12 @@ class Worker:
 
     def _do(self, word: dict[str, Any]) -> None:
         if word["do"] == "numbers":
-            self._tell("numbers", numbers=self._snapshot())
+            self._notify("numbers", numbers=self._snapshot())
         elif word["do"] == "watch":
-            self._host.watch(frozenset(word["call_sids"]))
-        elif word["do"] == "elsewhere":
+            self._manager.watch(frozenset(word["call_sids"]))
+        elif word["do"] == "remote":
             key = StreamKey.of_words(word["key"])
-            (self._elsewhere.add if word["is_there"] else self._elsewhere.discard)(key)
+            (self._remote_calls.add if word["is_live"] else self._remote_calls.discard)(key)
         elif word["do"] == "revoke":
             key = StreamKey.of_words(word["key"])
             holder = self._holders.get(key)
@@ -151,50 +151,50 @@ class Worker:
                 self.leave(key, holder)
                 holder.revoked(word["code"], word["text"])
 
-    def _tell(self, what: str, **more: Any) -> None:
+    def _notify(self, what: str, **more: Any) -> None:
         if not self._writer.is_closing():  # a parent that is gone hears nothing; the calls still end in order
             self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
 
     def _emit(self, line: str) -> None:
-        self._tell("line", line=line)
+        self._notify("line", line=line)
 
     def _emit_batch(self, call_sid: str, line: str) -> None:
-        self._tell("batch", call_sid=call_sid, line=line)
+        self._notify("batch", call_sid=call_sid, line=line)
 
     def _report(self) -> None:
         self._receiver.look()
-        self._tell(
+        self._notify(
             "report",
-            open=self._host.open_sockets,
+            open=self._manager.open_sockets,
             received=self._receiver.received,
-            has_room=self._host.has_room() and not self._receiver.is_full,
+            has_room=self._manager.has_room() and not self._receiver.is_full,
             is_full=self._receiver.is_full,
-            is_strained=self._host.is_strained,
-            fails=self._host.fails,
+            is_strained=self._manager.is_strained,
+            fails=self._manager.fails,
         )
         # A line each, and only of what has changed: however many calls are silent, no line is longer than one key.
-        silent = self._host.silent_calls(DEAD_AFTER_S)
+        silent = self._manager.silent_calls(DEAD_AFTER_S)
         for key in silent ^ self._silent:
-            self._tell("silent" if key in silent else "heard", key=key.words())
+            self._notify("silent" if key in silent else "heard", key=key.words())
         self._silent = silent
 
     def _snapshot(self) -> dict[str, Any]:
         self._metrics.sockets_waiting = len(self._room)
-        return self._host.snapshot()
+        return self._manager.snapshot()
 
     # --- connections ------------------------------------------------------------------------------------------
 
     async def _take(self, descriptor: int, message: bytes) -> None:
         about, received = read_message(message)
         if about is None:
-            await adopt(descriptor, received, self._host.websocket)
+            await adopt(descriptor, received, self._manager.websocket)
         else:
-            await adopt(descriptor, received, partial(self._host.moved_websocket, about["target"]))
+            await adopt(descriptor, received, partial(self._manager.moved_websocket, about["target"]))
 
     def _pass_on(self, call: CallStarted, connection: MediaConnection) -> bool:
         """A stream comes back for a call that another worker has: the parent brings it there."""
         key = StreamKey.of(call)
-        if key not in self._elsewhere or self._gate.holder(key) is not None:
+        if key not in self._remote_calls or self._gate.holder(key) is not None:
             return False
         about = {"key": key.words(), "target": connection.target}
         return connection.give(
@@ -213,7 +213,7 @@ class Worker:
             key = StreamKey.of(call)
             self._holders[key] = holder
             tokens = {name: call.custom_parameters.get(name, "") for name in (PARAMETER, TICKET)}
-            self._tell("enter", key=key.words(), stream_sid=call.stream_sid, tokens=tokens)
+            self._notify("enter", key=key.words(), stream_sid=call.stream_sid, tokens=tokens)
         else:
             self._metrics.note_refusal(refusal.reason, is_auth=refusal.is_auth)
         return refusal
@@ -227,7 +227,7 @@ class Worker:
         self._gate.leave(key, holder)
         if self._holders.get(key) is holder:
             del self._holders[key]
-            self._tell("leave", key=key.words())
+            self._notify("leave", key=key.words())
 
     def _note_idle_closed(self) -> None:
         self._metrics.idle_closed += 1

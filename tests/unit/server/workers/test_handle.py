@@ -33,15 +33,15 @@ class Owner:
         self.gate = CallAdmission(max_calls=9)
         self.metrics = Metrics()
 
-    def entered(self, call: CallStarted, holder: RemoteCall) -> None:
+    def on_call_entered(self, call: CallStarted, holder: RemoteCall) -> None:
         refusal = self.gate.enter(call, holder, now=0, unix_now=0)
         if refusal is not None:
             holder.revoke(refusal.code, refusal.text)
 
-    def left(self, holder: RemoteCall) -> None:
+    def on_call_left(self, holder: RemoteCall) -> None:
         self.gate.leave(holder.key, holder)
 
-    def calls_elsewhere(self, worker: WorkerHandle) -> list[StreamKey]:
+    def remote_calls(self, worker: WorkerHandle) -> list[StreamKey]:
         return []
 
     def publish(self, line: str) -> None:
@@ -50,10 +50,10 @@ class Owner:
     def publish_batch(self, call_sid: str, line: str) -> None:
         pass
 
-    def bury(self, numbers: dict[str, Any]) -> None:
+    def retain_counters(self, numbers: dict[str, Any]) -> None:
         pass
 
-    def hand_on(self, descriptor: int, message: bytes) -> None:
+    def redirect(self, descriptor: int, message: bytes) -> None:
         pass
 
 
@@ -72,14 +72,14 @@ async def test_a_call_that_came_back_to_its_worker_is_let_alone(
 ) -> None:
     member, owner = idle
     said: list[str] = []
-    monkeypatch.setattr(member, "say", lambda what, **more: said.append(what))
+    monkeypatch.setattr(member, "send", lambda what, **more: said.append(what))
     enter = {"tell": "enter", "key": MAIN, "stream_sid": "MZ1", "tokens": {}}
-    member.hear(enter)
+    member.on_message(enter)
     if is_known_to_be_silent:
-        member.hear({"tell": "silent", "key": MAIN})
-    member.hear({**enter, "stream_sid": "MZ2"})  # the worker has seen that the first socket is dead
+        member.on_message({"tell": "silent", "key": MAIN})
+    member.on_message({**enter, "stream_sid": "MZ2"})  # the worker has seen that the first socket is dead
     assert (said, owner.gate.live) == ([], 1)
-    member.hear({"tell": "leave", "key": MAIN})
+    member.on_message({"tell": "leave", "key": MAIN})
     assert owner.gate.live == 0
 
 
@@ -88,21 +88,21 @@ async def test_what_a_worker_tells_of_one_stream_of_a_call_is_not_of_the_other(
 ) -> None:
     member, owner = idle
     said: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(member, "say", lambda what, **more: said.append((what, more)))
+    monkeypatch.setattr(member, "send", lambda what, **more: said.append((what, more)))
     for stream_sid, key in (("MZ1", MAIN), ("MZ2", FORK)):
-        member.hear({"tell": "enter", "key": key, "stream_sid": stream_sid, "tokens": {}})
+        member.on_message({"tell": "enter", "key": key, "stream_sid": stream_sid, "tokens": {}})
     main, fork = (owner.gate.holder(StreamKey.of_words(key)) for key in (MAIN, FORK))
     assert isinstance(main, RemoteCall)
     assert isinstance(fork, RemoteCall)
-    member.hear({"tell": "silent", "key": FORK})
+    member.on_message({"tell": "silent", "key": FORK})
     assert (main.silent_s(), fork.silent_s()) == (0.0, float("inf"))
-    member.hear({"tell": "heard", "key": FORK})
+    member.on_message({"tell": "heard", "key": FORK})
     assert (main.silent_s(), fork.silent_s()) == (0.0, 0.0)
     fork.revoke(1008, "why")
     assert said == [("revoke", {"key": FORK, "code": 1008, "text": "why"})]
-    member.hear({"tell": "leave", "key": FORK})
-    member.hear({"tell": "silent", "key": FORK})  # of a call that has left meanwhile
-    assert (main.is_there, fork.is_there, owner.gate.streams) == (True, False, ((main.key, "MZ1"),))
+    member.on_message({"tell": "leave", "key": FORK})
+    member.on_message({"tell": "silent", "key": FORK})  # of a call that has left meanwhile
+    assert (main.is_live, fork.is_live, owner.gate.streams) == (True, False, ((main.key, "MZ1"),))
 
 
 async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(

@@ -39,7 +39,7 @@ class Hands:
             self.taken.append(message)
         return self.takes
 
-    def say(self, what: str, **more: Any) -> None:
+    def send(self, what: str, **more: Any) -> None:
         self.told.append({"do": what, **more})
 
     def has(self, call: RemoteCall) -> bool:
@@ -57,13 +57,13 @@ def supervisor_of(*workers: Hands) -> Supervisor:
 def enter(supervisor: Supervisor, worker: Hands) -> RemoteCall:
     call = CallStarted("MZ1", "CA1", "AC", custom_parameters={"fastcall_stream": "monitor"})
     holder = RemoteCall(cast(WorkerHandle, worker), call)
-    supervisor.entered(call, holder)
+    supervisor.on_call_entered(call, holder)
     return holder
 
 
 def give_away(supervisor: Supervisor) -> None:
     descriptor = os.open(os.devnull, os.O_RDONLY)
-    supervisor.hand_on(descriptor, MESSAGE)
+    supervisor.redirect(descriptor, MESSAGE)
     with pytest.raises(OSError):
         os.fstat(descriptor)
 
@@ -92,7 +92,7 @@ async def test_a_stream_that_comes_back_is_brought_to_the_worker_of_its_call_or_
 async def test_a_stream_whose_call_has_ended_meanwhile_is_brought_to_the_worker_with_the_fewest() -> None:
     busy, idle = Hands(load=9), Hands(load=0)
     supervisor = supervisor_of(busy, idle)
-    supervisor.left(enter(supervisor, busy))
+    supervisor.on_call_left(enter(supervisor, busy))
     give_away(supervisor)
     assert (busy.taken, idle.taken) == ([], [MESSAGE])
 
@@ -107,13 +107,13 @@ async def test_workers_are_told_which_calls_are_elsewhere() -> None:
     first, second = Hands(load=0), Hands(load=0)
     supervisor = supervisor_of(first, second)
     holder = enter(supervisor, first)
-    assert [each.told[-1]["is_there"] for each in (first, second)] == [False, True]
-    assert supervisor.calls_elsewhere(cast(WorkerHandle, first)) == []
-    assert supervisor.calls_elsewhere(cast(WorkerHandle, second)) == [KEY]
+    assert [each.told[-1]["is_live"] for each in (first, second)] == [False, True]
+    assert supervisor.remote_calls(cast(WorkerHandle, first)) == []
+    assert supervisor.remote_calls(cast(WorkerHandle, second)) == [KEY]
     double = enter(supervisor, second)  # at the same moment: it had not been told yet
     assert [len(each.told) for each in (first, second)] == [1, 1]
-    supervisor.left(holder)  # and so the other one stays
-    assert [each.told[-1]["is_there"] for each in (first, second)] == [True, False]
-    assert second.told[-1] == {"do": "elsewhere", "key": KEY.words(), "is_there": False}
-    supervisor.left(double)
-    assert [each.told[-1]["is_there"] for each in (first, second)] == [False, False]
+    supervisor.on_call_left(holder)  # and so the other one stays
+    assert [each.told[-1]["is_live"] for each in (first, second)] == [True, False]
+    assert second.told[-1] == {"do": "remote", "key": KEY.words(), "is_live": False}
+    supervisor.on_call_left(double)
+    assert [each.told[-1]["is_live"] for each in (first, second)] == [False, False]
