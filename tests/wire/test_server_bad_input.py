@@ -138,7 +138,8 @@ async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
         await phone.say(tones("arrow [300]"))
         await phone.stop()
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+    # Where the machine is busy the odd messages may take so long that the utterance ends before them.
+    assert " ".join(served.transcripts.utterances(phone.call_sid)) == "apple arrow"
     (line,) = warnings.lines
     assert line.startswith(f"message ignored: {reason}")
     assert line.endswith(f"further ones of this kind are counted only call={phone.call_sid}")
@@ -372,8 +373,8 @@ async def test_a_caller_that_stops_reading_is_closed_and_nobody_waits_for_it(
         await phone.start()
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
         phone.socket.transport.resume_reading()
-    (line,) = [line for line in warnings.lines if phone.call_sid in line]
-    assert "the peer does not read what it is sent" in line
+    closed = [line for line in warnings.lines if "the peer does not read what it is sent" in line]
+    assert [phone.call_sid in line for line in closed] == [True]
 
 
 @contextlib.asynccontextmanager

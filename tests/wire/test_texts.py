@@ -66,6 +66,11 @@ async def utterances(script: Script, audio: str = TWO) -> list[str]:
             [("សួស្តី", 0.3, 0.7), ("ថ្ងៃនេះ", 1.8, 1.9), ("អាកាសធាតុ", 1.9, 2.1), ("ល្អ", 2.1, 2.2)],
             ["សួស្តី", "ថ្ងៃនេះអាកាសធាតុល្អ"],
         ),
+        (
+            "ສະບາຍດີມື້ນີ້ອາກາດດີ",
+            [("ສະບາຍດີ", 0.3, 0.7), ("ມື້ນີ້", 1.8, 1.9), ("ອາກາດ", 1.9, 2.1), ("ດີ", 2.1, 2.2)],
+            ["ສະບາຍດີ", "ມື້ນີ້ອາກາດດີ"],
+        ),
     ],
 )
 async def test_a_text_without_spaces_comes_out_as_it_was_told_cut_between_utterances(
@@ -160,6 +165,8 @@ UNTIMED_WORDS = [
 async def test_results_with_times_that_are_missing_or_cannot_be(
     script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await utterances(script) == ["tell me", "a joke"]
+    heard = await utterances(script)
+    # Where a text without times is cut depends on how much audio was sent by then, which depends on the machine.
+    assert (" ".join(heard), len(heard)) == ("tell me a joke", 2)
     told = [record.getMessage() for record in caplog.records if "recognizer's" in record.getMessage()]
     assert len(told) == 1
