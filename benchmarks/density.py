@@ -98,12 +98,17 @@ def serve_replaced(recognizer: str) -> tuple[list[str], str]:
     return [str(HERE / "replaced_server.py"), recognizer], r"listening on (ws://\S+)"
 
 
+def serve_floor(recognizer: str) -> tuple[list[str], str]:
+    return [str(HERE / "floor" / "serve.py"), recognizer], r"listening on (ws://\S+)"
+
+
 DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
     "native": lambda recognizer: serve_fastcall(recognizer, "native"),
     "grpcio": lambda recognizer: serve_fastcall(recognizer, "grpcio"),
     "replaced": serve_replaced,
+    "floor": serve_floor,
 }
-"""fastcall with either uplink, and the design that it replaces."""
+"""fastcall with either uplink, the design that it replaces, and the least that a C program can do."""
 
 
 # --- a step -------------------------------------------------------------------------------------------------
