@@ -77,7 +77,6 @@ JUDGED_BY = {
     "simulator/report.py": ["test_simulator"],
     "simulator/summary.py": ["test_simulate_command"],
     "threaded.py": ["test_session_threads", "test_session_options"],
-    "whisper/frames.py": ["test_whisper_pool"],
     "whisper/worker.py": ["test_whisper_pool"],
 }
 
