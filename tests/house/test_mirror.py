@@ -35,7 +35,6 @@ JUDGED_BY = {
     "emulator/engines/script.py": ["test_script"],
     "emulator/engines/tones.py": ["test_tones_engine"],
     "emulator/engines/upsample.py": ["test_parts"],
-    "emulator/engines/worker_frames.py": ["test_emulator_pocketsphinx"],
     "emulator/files.py": ["test_emulator_command"],
     "emulator/options.py": ["test_emulator_command"],
     "emulator/record.py": ["test_emulator"],
