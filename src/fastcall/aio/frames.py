@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -48,9 +50,11 @@ class ParentPipe:
 
     @classmethod
     def of_stdio(cls) -> ParentPipe:
-        """Take over standard input and output. What libraries print goes to standard error from now on."""
+        """Take over standard input and output. What libraries print goes to standard error from now on, and the process
+        ends when the parent closes the pipe or is gone, also while it is at work: nobody waits for that any more."""
         sink = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
+        threading.Thread(target=_end_with_parent, name="fastcall-parent", daemon=True).start()
         return cls(sys.stdin.buffer, sink)
 
     def send(self, payload: bytes = b"", **head: Any) -> None:
@@ -73,6 +77,13 @@ class ParentPipe:
         if len(data) < size_bytes:
             raise EOFError
         return data
+
+
+def _end_with_parent() -> None:
+    poll = select.poll()
+    poll.register(0, 0)  # a hang-up is told unasked
+    poll.poll()
+    os._exit(0)
 
 
 def _lengths(data: bytes) -> tuple[int, int]:

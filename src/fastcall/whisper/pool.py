@@ -124,7 +124,7 @@ class WhisperFallback:
         self._is_closed = True
         for job in (*self._urgent, *self._patient):
             _fail(job, "CANCELLED", "the fallback is closed")
-        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        await asyncio.gather(*(worker.process.stop(STOP_TIMEOUT_S) for worker in self._workers))
 
     def dispatch(self) -> None:
         """Give what waits to workers that are free."""
@@ -159,12 +159,6 @@ class _Worker:
         """Returns when the model is loaded. :raises UsageError: it cannot be"""
         self.process.begin()
         await self.process.wait_ready()
-
-    async def stop(self) -> None:
-        """Let it end; kill one that is at work, because nobody waits for that any more."""
-        if self._job is not None:
-            self.process.kill()
-        await self.process.stop(STOP_TIMEOUT_S)
 
     def take(self, job: _Job) -> None:
         """Have it recognized."""

@@ -21,7 +21,7 @@ BEGIN = "import os, threading\nfrom fastcall.aio.frames import ParentPipe\nparen
 READY = BEGIN + "parent.send(ready=os.getpid())\n"
 ECHO = READY + "for head, payload in parent:\n    print('no frame', flush=True)\n    parent.send(payload, **head)\n"
 STAYS = READY + "threading.Event().wait()\n"
-STUBBORN = "import signal\nsignal.signal(15, signal.SIG_IGN)\n" + STAYS
+STOPPED = READY + "import signal; os.kill(os.getpid(), signal.SIGSTOP)\n"
 
 
 class Owner:
@@ -158,8 +158,19 @@ async def test_one_that_cannot_be_understood_is_killed(babble: str, caplog: pyte
     assert "the worker says what cannot be understood; killing it" in caplog.text
 
 
+async def test_one_that_is_at_work_ends_with_its_parent() -> None:
+    """Its pipe is closed, as if this process were gone."""
+    async with owning(STAYS) as owner:
+        await owner.ready()
+        child, pipe = owner.process._child, owner.process._input
+        assert child is not None
+        assert pipe is not None
+        pipe.close()
+        assert await child.wait() == 0
+
+
 async def test_one_that_does_not_end_is_killed() -> None:
-    async with owning(STUBBORN) as owner:
+    async with owning(STOPPED) as owner:
         pid = await owner.ready()
         await owner.process.stop(grace_s=0.01)
         assert is_gone(pid)

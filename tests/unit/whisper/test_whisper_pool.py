@@ -152,14 +152,3 @@ async def test_a_worker_that_cannot_start_says_why(engine: str, language: str, m
     with pytest.raises(UsageError, match=message):
         async with running(engine, language=language):
             pass
-
-
-async def test_a_worker_ends_with_the_server() -> None:
-    """It reads a pipe that only the server holds: here, that is closed as if the server were gone."""
-    async with running() as whisper:
-        process = whisper._workers[0].process
-        assert process._child is not None
-        assert process._input is not None
-        process._input.close()
-        async with asyncio.timeout(10):
-            assert await process._child.wait() == 0
