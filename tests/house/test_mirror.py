@@ -35,7 +35,6 @@ JUDGED_BY = {
     "emulator/engines/script.py": ["test_script"],
     "emulator/engines/tones.py": ["test_tones_engine"],
     "emulator/engines/upsample.py": ["test_parts"],
-    "emulator/engines/worker_frames.py": ["test_emulator_pocketsphinx"],
     "emulator/files.py": ["test_emulator_command"],
     "emulator/options.py": ["test_emulator_command"],
     "emulator/record.py": ["test_emulator"],
@@ -44,7 +43,6 @@ JUDGED_BY = {
     "emulator/server_state.py": ["test_emulator_faults"],
     "emulator/service.py": ["test_emulator_conformance"],
     "emulator/stream_handler.py": ["test_emulator_conformance", "test_emulator_endless"],
-    "emulator/wire.py": ["test_emulator_conformance"],
     "google/access_tokens.py": ["test_google_credentials"],
     "google/api_versions.py": ["test_google_adapter", "test_google_v2"],
     "google/channels.py": ["test_google_channels"],
@@ -77,7 +75,6 @@ JUDGED_BY = {
     "simulator/report.py": ["test_simulator"],
     "simulator/summary.py": ["test_simulate_command"],
     "threaded.py": ["test_session_threads", "test_session_options"],
-    "whisper/frames.py": ["test_whisper_pool"],
     "whisper/worker.py": ["test_whisper_pool"],
 }
 

@@ -140,6 +140,19 @@ def test_a_wrong_scenario_is_one_line_and_status_2(tmp_path: Path, text: str | N
     assert done.stderr.count("\n") == 1
 
 
+def test_it_starts_without_googles_client() -> None:
+    """Which takes a second and 40 MiB, and of which it needs the messages alone."""
+    code = (
+        "import sys\n"
+        "from fastcall.cli.emulator import _import_no_client\n"
+        "_import_no_client()\n"
+        "from fastcall.emulator.codec import codec_for\n"
+        "codecs = [codec_for(version) for version in ('v1', 'v1p1beta1', 'v2')]\n"
+        "print(sorted({'grpc', 'google.api_core', 'google.auth'} & set(sys.modules)))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_it_ends_with_its_parent() -> None:
     command = [sys.executable, "-m", "fastcall", "emulator", "--engine", "tones", "--port", "0", "--exit-with-parent"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:

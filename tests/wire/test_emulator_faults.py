@@ -264,6 +264,23 @@ async def test_faults_are_armed_and_disarmed_while_it_runs() -> None:
         assert end == ("OK", "")
 
 
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [([b'{"fault":', b' "quota"}'], 200), ([b'{"fault":', b"}"], 400), ([b" " * 65_536] * 5, 413), ([b"x"], 400)],
+)
+async def test_a_body_may_come_in_chunks(chunks: list[bytes], status: int) -> None:
+    head = b"POST /faults HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async with emulating() as emulator:
+        reader, writer = await asyncio.open_connection(emulator.options.host, emulator.port)
+        writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        for chunk in [*chunks, b""]:
+            writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+        assert int(answer.split(b" ")[1]) == status
+        assert len(emulator.host.faults.armed) == (status == 200)
+
+
 async def test_faults_happen_at_once_to_open_streams() -> None:
     async with (
         emulating() as emulator,
@@ -339,13 +356,22 @@ async def test_a_request_for_a_name_that_is_not_ours_is_refused(host: str, statu
 @pytest.mark.parametrize(
     ("asked", "status"),
     [
-        (b"GET / HTTP/1.1\r\n\r\n", 200),
-        (b"GET /nowhere HTTP/1.1\r\n\r\n", 404),
-        (b"PUT /faults HTTP/1.1\r\n\r\n", 405),
-        (b"POST /faults HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\nx", 400),
-        (b"POST /faults HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /nowhere HTTP/1.0\r\n\r\n", 404),
+        (b"HEAD / HTTP/1.0\r\n\r\n", 405),
+        (b"PUT /faults HTTP/1.0\r\n\r\n", 405),
+        (b"POST /faults HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\nx", 400),
+        (b"POST /faults HTTP/1.0\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /faults HTTP/1.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /faults HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"GET /status HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET /status HTTP/1.0\r\nHost : localhost\r\n\r\n", 400),
         (b"GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.0\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.0\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000, 431),
     ],
 )
 async def test_no_page_names_a_version(asked: bytes, status: int) -> None:

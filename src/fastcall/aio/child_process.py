@@ -9,9 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
 
 __all__ = ["ChildProcess"]
+
+# A child that has closed its end is about to be gone.
+EXIT_TIMEOUT_S: Final = 10.0
+# What it said last is in the kernel, and is read at once, or somebody else holds its end.
+LAST_WORDS_S: Final = 1.0
 
 
 class ChildProcess:
@@ -47,6 +53,25 @@ class ChildProcess:
         """Return its status when it has ended. May be called by many."""
         return await asyncio.shield(self._exited)
 
+    async def wait_listening(self, listening: Coroutine[Any, Any, bool]) -> int:
+        """Listen to it until it has ended; kill it when it closes its end and stays, or cannot be understood.
+
+        :param listening: returns when it says nothing more; whether what it said could be understood
+        :return: its status
+        """
+        task = self._loop.create_task(listening)
+        try:
+            await asyncio.wait((task, self._exited), return_when=asyncio.FIRST_COMPLETED)
+            if not self._exited.done():
+                await asyncio.wait((self._exited,), timeout=EXIT_TIMEOUT_S if task.result() else 0)
+                self.kill()
+            # Not its silence: a fork of it may hold its end for as long as it likes.
+            status = await self.wait()
+            await asyncio.wait((task,), timeout=LAST_WORDS_S)
+            return status
+        finally:
+            task.cancel()
+
     def send_signal(self, number: int) -> None:
         """Signal it, and none of its children."""
         if not self._exited.done():
@@ -56,18 +81,6 @@ class ChildProcess:
         """Kill it and its group."""
         if not self._exited.done():
             self._kill_group()
-
-    async def end(self, grace_s: float) -> int:
-        """Send SIGTERM, and kill it when it has not ended after the grace.
-
-        :return: its status
-        """
-        self.send_signal(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                return await self.wait()
-        self.kill()
-        return await self.wait()
 
     def _watch(self) -> None:
         if sys.platform == "linux":

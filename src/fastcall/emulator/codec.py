@@ -1,4 +1,7 @@
-"""Requests from bytes, responses to bytes, one codec a version. Audio, the hot path, skips protobuf."""
+"""Requests from bytes, responses to bytes, one codec a version, by the types that Google publishes.
+
+Protobuf's own classes are used, without proto-plus' wrappers around them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Any, Final
 
+from google.cloud.speech_v1.types import cloud_speech as speech_v1
+from google.cloud.speech_v1p1beta1.types import cloud_speech as speech_v1p1beta1
+from google.cloud.speech_v2.types import cloud_speech as speech_v2
 from google.protobuf.message import DecodeError
 
 from fastcall.emulator.messages import (
@@ -19,37 +25,10 @@ from fastcall.emulator.messages import (
     Result,
     StreamConfig,
 )
-from fastcall.emulator.wire import build_messages
 
 __all__ = ["Codec", "codec_for"]
 
-_ENCODINGS_V1: Final = (
-    "",
-    *("LINEAR16", "FLAC", "MULAW", "AMR", "AMR_WB", "OGG_OPUS", "SPEEX_WITH_HEADER_BYTE", "MP3"),
-    *("WEBM_OPUS", "ALAW"),
-)
-_ENCODINGS_V2: Final = (
-    "",
-    *("LINEAR16", "MULAW", "ALAW", "AMR", "AMR_WB", "FLAC", "MP3", "OGG_OPUS", "WEBM_OPUS"),
-    *("MP4_AAC", "M4A_AAC", "MOV_AAC"),
-)
 _RECOGNIZER: Final = re.compile(r"projects/[^/]+/locations/([^/]+)/recognizers/[^/]+")
-
-
-def _only_field(data: bytes, tag: int) -> bytes | None:
-    """The payload of a message that holds one length-delimited field `tag` and nothing else."""
-    size = len(data)
-    if size < 2 or data[0] != tag:
-        return None
-    length, shift, at = 0, 0, 1
-    while at < size and at < 6:
-        byte = data[at]
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        at += 1
-        if byte < 0x80:
-            return data[at:] if at + length == size else None
-    return None
 
 
 def _seconds(duration: Any) -> float:
@@ -57,39 +36,33 @@ def _seconds(duration: Any) -> float:
 
 
 def _set_seconds(duration: Any, seconds: float) -> None:
-    nanos = round(seconds * 1e9)
-    duration.seconds, duration.nanos = divmod(nanos, 1_000_000_000)
+    duration.FromNanoseconds(round(seconds * 1e9))
     # A duration of 0 must still be present, as Google sends it.
     duration.SetInParent()
-
-
-def _name(names: tuple[str, ...], number: int) -> str:
-    return names[number] if 0 <= number < len(names) else ""
 
 
 class Codec(ABC):
     """The wire form of one version. Stateless after construction."""
 
-    audio_tag: int
+    audio_field: str
     end_field: str
     word_fields: tuple[str, str]
 
-    def __init__(self, version: str) -> None:
-        messages = build_messages(version)
-        self._request = messages["StreamingRecognizeRequest"]
-        self._response = messages["StreamingRecognizeResponse"]
+    def __init__(self, types: Any, encodings: Any) -> None:
+        self._request = types.StreamingRecognizeRequest.pb()
+        self._response = types.StreamingRecognizeResponse.pb()
+        self._encodings: dict[int, str] = {each.value: each.name for each in encodings if each.value}
 
     def decode(self, data: bytes) -> Request:
         """Never raises: what is no message becomes a MalformedRequest."""
-        audio = _only_field(data, self.audio_tag)
-        if audio is not None:
-            return AudioRequest(audio)
-        message = self._request()
         try:
-            message.ParseFromString(data)
+            message = self._request.FromString(data)
         except DecodeError:
             return MalformedRequest()
-        return self._decode(message)
+        kind = message.WhichOneof("streaming_request")
+        if kind == self.audio_field:
+            return AudioRequest(getattr(message, self.audio_field))
+        return ConfigRequest(self._config(message)) if kind else EmptyRequest()
 
     def encode(self, response: Response, config: StreamConfig, request_id: int) -> bytes:
         message = self._response()
@@ -119,25 +92,19 @@ class Codec(ABC):
         target.language_code = config.languages[0].lower()
 
     @abstractmethod
-    def _decode(self, message: Any) -> Request: ...
+    def _config(self, message: Any) -> StreamConfig: ...
 
     @abstractmethod
     def _finish(self, message: Any, response: Response, request_id: int) -> None: ...
 
 
 class _CodecV1(Codec):
-    audio_tag = 2 << 3 | 2
+    audio_field = "audio_content"
     end_field = "result_end_time"
     word_fields = ("start_time", "end_time")
 
-    def _decode(self, message: Any) -> Request:
-        if message.HasField("streaming_config"):
-            if message.audio_content:
-                return EmptyRequest()  # both at once: as wrong as neither
-            return ConfigRequest(self._config(message.streaming_config))
-        return AudioRequest(message.audio_content) if message.audio_content else EmptyRequest()
-
-    def _config(self, streaming: Any) -> StreamConfig:
+    def _config(self, message: Any) -> StreamConfig:
+        streaming = message.streaming_config
         config = streaming.config
         timeout = streaming.voice_activity_timeout
         phrases = [phrase for context in config.speech_contexts for phrase in context.phrases]
@@ -145,7 +112,7 @@ class _CodecV1(Codec):
         if sets:  # adaptation supersedes speech contexts
             phrases = [phrase.value for phrase_set in sets for phrase in phrase_set.phrases]
         return StreamConfig(
-            encoding=_name(_ENCODINGS_V1, config.encoding),
+            encoding=self._encodings.get(config.encoding, ""),
             sample_rate_hertz=config.sample_rate_hertz,
             channels=config.audio_channel_count or 1,
             languages=(config.language_code,),
@@ -170,29 +137,23 @@ class _CodecV1(Codec):
 
 
 class _CodecV2(Codec):
-    audio_tag = 5 << 3 | 2
+    audio_field = "audio"
     end_field = "result_end_offset"
     word_fields = ("start_offset", "end_offset")
 
-    def _decode(self, message: Any) -> Request:
-        if message.HasField("streaming_config"):
-            if message.audio:
-                return EmptyRequest()
-            return ConfigRequest(self._config(message.recognizer, message.streaming_config))
-        return AudioRequest(message.audio) if message.audio else EmptyRequest()
-
-    def _config(self, recognizer: str, streaming: Any) -> StreamConfig:
+    def _config(self, message: Any) -> StreamConfig:
+        streaming = message.streaming_config
         config, features = streaming.config, streaming.streaming_features
         decoding = config.explicit_decoding_config
         timeout = features.voice_activity_timeout
-        path = _RECOGNIZER.fullmatch(recognizer)
+        path = _RECOGNIZER.fullmatch(message.recognizer)
         phrases = [
             phrase.value
             for phrase_set in config.adaptation.phrase_sets
             for phrase in phrase_set.inline_phrase_set.phrases
         ]
         return StreamConfig(
-            encoding=_name(_ENCODINGS_V2, decoding.encoding),
+            encoding=self._encodings.get(decoding.encoding, ""),
             sample_rate_hertz=decoding.sample_rate_hertz,
             channels=decoding.audio_channel_count,
             languages=tuple(config.language_codes),
@@ -220,4 +181,7 @@ class _CodecV2(Codec):
 @lru_cache(maxsize=8)
 def codec_for(version: str) -> Codec:
     """The codec of `v1`, `v1p1beta1` or `v2`."""
-    return _CodecV2(version) if version == "v2" else _CodecV1(version)
+    if version == "v2":
+        return _CodecV2(speech_v2, speech_v2.ExplicitDecodingConfig.AudioEncoding)
+    types = speech_v1 if version == "v1" else speech_v1p1beta1
+    return _CodecV1(types, types.RecognitionConfig.AudioEncoding)

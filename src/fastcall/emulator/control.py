@@ -23,6 +23,8 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+import h11
+
 from fastcall.emulator.faults import Fault, Kind, parse_faults
 from fastcall.emulator.server_state import Host
 
@@ -145,9 +147,10 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, control: Control) -> None:
         self._control = control
         self._transport: asyncio.Transport | None = None
-        self._data = bytearray()
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
         self._timeout: asyncio.TimerHandle | None = None
-        self._is_answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -160,60 +163,64 @@ class HttpConnection(asyncio.Protocol):
             self._timeout.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None or self._is_answered:
-            return
-        self._data += data
+        if self._transport is None or self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return  # it is gone, or answered
         try:
-            request = self._request()
+            self._http.receive_data(data)
+            while isinstance(event := self._http.next_event(), h11.Event):
+                if isinstance(event, h11.EndOfMessage):
+                    assert self._request is not None
+                    method, path = self._request.method.decode(), self._request.target.partition(b"?")[0].decode()
+                    self._send(*self._control.answer(method, path, bytes(self._body)))
+                    return
+                self._take(event)
+        except h11.RemoteProtocolError as error:
+            self._send(HTTPStatus(error.error_status_hint), "text/plain", f"{error}\n")
         except _Refused as refused:
             self._send(refused.status, "text/plain", f"{refused}\n")
-            return
-        if request is not None:
-            self._send(*self._control.answer(*request))
 
-    def _request(self) -> tuple[str, str, bytes] | None:
-        """(method, path, body) when it has come whole."""
-        head, found, body = self._data.partition(b"\r\n\r\n")
-        if len(head) > MAX_HEAD_BYTES:
-            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header too large")
-        if not found:
-            return None
-        lines = head.decode("latin-1").split("\r\n")
-        words = lines[0].split(" ")
-        if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1, and no HTTP/2 either")
-        pairs = (line.partition(":")[::2] for line in lines[1:])
-        headers = {name.strip().lower(): value.strip() for name, value in pairs}
-        size = headers.get("content-length", "0")
-        if not size.isascii() or not size.isdigit() or len(size) > 9:
-            raise _Refused(HTTPStatus.BAD_REQUEST, "Content-Length must be a number")
-        if int(size) > MAX_BODY_BYTES:
+    def _take(self, event: h11.Event) -> None:
+        """The head of a request, or a part of its body."""
+        if isinstance(event, h11.Request):
+            self._request = event
+            # h11 itself bounds only what has not yet come whole.
+            if sum(len(name) + len(value) for name, value in event.headers) + len(event.target) > MAX_HEAD_BYTES:
+                raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header too large")
+            headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+            self._check_size(int(headers.get("content-length", "0")))
+            self._control.check_host(headers.get("host"))
+            if event.method != b"GET":
+                self._check_may_change(event.method, headers)
+        elif isinstance(event, h11.Data):
+            self._check_size(len(self._body) + len(event.data))
+            self._body += event.data
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > MAX_BODY_BYTES:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY_BYTES} bytes")
-        self._control.check_host(headers.get("host"))
-        if words[0] != "GET":
-            self._check_may_change(words[0], headers)
-        if len(body) < int(size):
-            return None
-        return words[0], words[1].partition("?")[0], bytes(body[: int(size)])
 
-    def _check_may_change(self, method: str, headers: dict[str, str]) -> None:
+    def _check_may_change(self, method: bytes, headers: dict[str, str]) -> None:
         assert self._transport is not None
         peer = self._transport.get_extra_info("peername")
         if not ipaddress.ip_address(peer[0]).is_loopback:
             raise _Refused(HTTPStatus.FORBIDDEN, "faults are controlled from this machine only")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if method == "POST" and kind != "application/json":
+        if method == b"POST" and kind != "application/json":
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
 
     def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
         assert self._transport is not None
         body = text.encode()
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n"
-        )
-        self._is_answered = True
-        self._transport.write(head.encode() + body)
+        headers = [
+            ("Content-Type", f"{kind}; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        response = h11.Response(status_code=status, headers=headers, reason=status.phrase)
+        is_head = self._request is not None and self._request.method == b"HEAD"
+        events = (response, h11.Data(b"" if is_head else body), h11.EndOfMessage())
+        self._transport.write(b"".join(self._http.send(event) or b"" for event in events))
         if self._transport.can_write_eof():
             # Closing with input unread would reset the connection before the answer is read: the client closes.
             self._transport.write_eof()

@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from fastcall.errors import RecognizerError, UsageError
-from fastcall.retry import Backoff
+from fastcall.aio.worker_process import WorkerProcess
+from fastcall.errors import RecognizerError
 from fastcall.whisper.engine import EngineOptions, check_model
-from fastcall.whisper.frames import HEADER, pack
 
 __all__ = ["WhisperFallback"]
 
@@ -66,7 +63,7 @@ class WhisperFallback:
             arguments["engine"] = engine
         self._urgent: deque[_Job] = deque()
         self._patient: deque[_Job] = deque()
-        self._workers = [_Worker(self, [json.dumps(arguments)], limit_s) for _ in range(workers)]
+        self._workers = [_Worker(self, json.dumps(arguments), limit_s) for _ in range(workers)]
         self._is_closed = False
 
     async def start(self) -> None:
@@ -102,7 +99,9 @@ class WhisperFallback:
     @property
     def pids(self) -> list[int]:
         """The processes that are ready."""
-        return [worker.pid for worker in self._workers if worker.is_ready and worker.pid is not None]
+        return [
+            worker.process.pid for worker in self._workers if worker.process.is_ready and worker.process.pid is not None
+        ]
 
     async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
         """See the port."""
@@ -125,7 +124,7 @@ class WhisperFallback:
         self._is_closed = True
         for job in (*self._urgent, *self._patient):
             _fail(job, "CANCELLED", "the fallback is closed")
-        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        await asyncio.gather(*(worker.process.stop(STOP_TIMEOUT_S) for worker in self._workers))
 
     def dispatch(self) -> None:
         """Give what waits to workers that are free."""
@@ -135,112 +134,43 @@ class WhisperFallback:
 
 
 class _Worker:
-    """One process, started again when it ends."""
+    """One process, and the utterance that it has."""
 
-    def __init__(self, pool: WhisperFallback, arguments: Sequence[str], limit_s: float) -> None:
+    def __init__(self, pool: WhisperFallback, arguments: str, limit_s: float) -> None:
         self._pool = pool
-        self._arguments = arguments
         self._limit_s = limit_s
-        self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None] | None = None
         self._job: _Job | None = None
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._backoff = Backoff()
-        self._is_closed = False
-        self.is_ready = False
+        self.process = WorkerProcess(
+            "the Whisper worker",
+            ["-m", _MODULE, arguments],
+            start_timeout_s=START_TIMEOUT_S,
+            on_message=self._receive,
+            on_exit=lambda was_ready: self._end_job("INTERNAL", "the Whisper worker has ended"),
+        )
 
     @property
     def is_free(self) -> bool:
         """Whether it can take an utterance."""
-        return self.is_ready and self._job is None
-
-    @property
-    def pid(self) -> int | None:
-        """Of its process."""
-        return self._process.pid if self._process is not None else None
+        return self.process.is_ready and self._job is None
 
     async def start(self) -> None:
         """Returns when the model is loaded. :raises UsageError: it cannot be"""
-        self._ready = asyncio.get_running_loop().create_future()
-        self._keeper = asyncio.create_task(self._keep())
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await asyncio.shield(self._ready)
-        except TimeoutError:
-            raise UsageError(f"the Whisper model was not loaded within {START_TIMEOUT_S:g} s") from None
-
-    async def stop(self) -> None:
-        """Close its input and wait for its end; kill one that is at work, because nobody waits for that any more."""
-        self._is_closed = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            assert process.stdin is not None
-            process.stdin.close()
-            if self._job is not None:
-                process.kill()
-            await _reap(process)
-        if self._keeper is not None:
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        self.process.begin()
+        await self.process.wait_ready()
 
     def take(self, job: _Job) -> None:
         """Have it recognized."""
-        assert self._process is not None
-        assert self._process.stdin is not None
         self._job, self._number = job, self._number + 1
         self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_long)
         # One utterance at a time: the pipe's buffer holds no more than that.
-        self._process.stdin.write(pack({"number": self._number, "language": job.language}, job.pcm))
+        self.process.send({"number": self._number, "language": job.language}, job.pcm)
 
-    async def _keep(self) -> None:
-        """The process and its successors."""
-        while not self._is_closed:
-            await self._live()
-            if self._ready is not None and not self._ready.done():
-                self._ready.set_exception(UsageError("the Whisper worker ended while it loaded its model"))
-            if self._ready is not None and self._ready.exception() is not None:
-                return
-            if not self._is_closed:
-                wait_s = self._backoff.failed(jitter=1.0)
-                log.warning("a Whisper worker has ended; starting another in %.1f s", wait_s)
-                await asyncio.sleep(wait_s)
-
-    async def _live(self) -> None:
-        """One process, from its start to its end."""
-        process = self._process = await asyncio.create_subprocess_exec(
-            # -P: a module in the working directory must not come before an installed one.
-            *(sys.executable, "-P", "-m", _MODULE, *self._arguments),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
-            while True:
-                head_bytes, _ = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
-                self._receive(json.loads(await process.stdout.readexactly(head_bytes)))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # it has ended, or is about to
-        except (ValueError, KeyError) as error:
-            log.error("the Whisper worker sent what is no message: %r", error)
-        finally:
-            self.is_ready = False
-            await _reap(process)
-            self._end_job("INTERNAL", "the Whisper worker has ended")
-
-    def _receive(self, head: dict[str, Any]) -> None:
-        if "refused" in head:
-            if self._ready is not None and not self._ready.done():
-                self._ready.set_exception(UsageError(head["refused"]))
-            else:
-                log.error("the Whisper worker cannot start again: %s", head["refused"])
-        elif "ready" in head:
-            self.is_ready = True
-            if self._ready is not None and not self._ready.done():
-                self._ready.set_result(None)
+    def _receive(self, head: dict[str, Any], _: bytes) -> None:
+        if "ready" in head:
             self._pool.dispatch()
         elif head["number"] == self._number and self._job is not None:
-            self._backoff.succeeded()
             self._answer(head)
 
     def _answer(self, head: dict[str, Any]) -> None:
@@ -255,9 +185,7 @@ class _Worker:
     def _too_long(self) -> None:
         log.warning("Whisper took longer than %g s; killing its worker", self._limit_s)
         self._end_job("DEADLINE_EXCEEDED", f"no answer within {self._limit_s:g} s")
-        self.is_ready = False
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        self.process.kill()
 
     def _end_job(self, code: str, message: str) -> None:
         job = self._free()
@@ -270,16 +198,6 @@ class _Worker:
             self._timer = None
         job, self._job = self._job, None
         return job
-
-
-async def _reap(process: asyncio.subprocess.Process) -> None:
-    """Wait for its end; kill it if it does not end."""
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def _fail(job: _Job, code: str, message: str) -> None:

@@ -1,21 +1,17 @@
-"""The process that holds a Whisper model: requests on stdin, texts on stdout, one after the other.
-
-It ends when its stdin does, and with it when the server is gone.
-"""
+"""The process that holds a Whisper model: utterances come by a pipe, texts go back, one after the other."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol
+from typing import Protocol
 
+from fastcall.aio.frames import ParentPipe
 from fastcall.errors import UsageError
 from fastcall.whisper.engine import Engine, EngineOptions
-from fastcall.whisper.frames import HEADER, MAX_HEAD_BYTES, pack
 
 __all__ = ["main", "serve"]
 
@@ -36,20 +32,8 @@ class Recognizing(Protocol):
         """Load what is loaded late."""
 
 
-def _read(source: BinaryIO, count: int) -> bytes:
-    data = source.read(count)
-    if len(data) < count:
-        raise EOFError
-    return data
-
-
-def serve(make: Callable[[], Recognizing], language: str, source: BinaryIO, sink: BinaryIO) -> None:
-    """Load, say ``ready`` or why not, then answer until ``source`` ends."""
-
-    def say(**head: Any) -> None:
-        sink.write(pack(head))
-        sink.flush()
-
+def serve(make: Callable[[], Recognizing], language: str, parent: ParentPipe) -> None:
+    """Load, say ``ready`` or why not, then answer until the parent wants no more."""
     try:
         engine = make()
         if engine.lacks(language):
@@ -59,35 +43,25 @@ def serve(make: Callable[[], Recognizing], language: str, source: BinaryIO, sink
             )
         engine.warm_up(language)
     except UsageError as error:
-        say(refused=str(error))
+        parent.send(refused=str(error))
         return
     os.nice(NICENESS)
-    say(ready=True)
-    while True:
-        try:
-            head_bytes, payload_bytes = HEADER.unpack(_read(source, HEADER.size))
-            assert head_bytes <= MAX_HEAD_BYTES
-            head = json.loads(_read(source, head_bytes))
-            pcm = _read(source, payload_bytes)
-        except EOFError:
-            return
+    parent.send(ready=True)
+    for head, pcm in parent:
         try:
             text = engine.recognize(pcm, head["language"])
         except Exception as error:  # told to the server, which tells it to its user; the model goes on
-            say(number=head["number"], error=f"{type(error).__name__}: {error}")
+            parent.send(number=head["number"], error=f"{type(error).__name__}: {error}")
         else:
-            say(number=head["number"], text=text)
+            parent.send(number=head["number"], text=text)
 
 
 def main() -> None:
     """``python -m fastcall.whisper.worker OPTIONS``; the options are JSON."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then closes the pipe
     options = json.loads(sys.argv[1])
     language = options.pop("language")
     engine = options.pop("engine", None)
-    # What libraries print must not get into the pipe.
-    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    parent = ParentPipe.of_stdio()
 
     def make() -> Recognizing:
         if engine is None:
@@ -96,7 +70,7 @@ def main() -> None:
         made: Recognizing = getattr(importlib.import_module(module), name)()
         return made
 
-    serve(make, language, sys.stdin.buffer, sink)
+    serve(make, language, parent)
 
 
 if __name__ == "__main__":

@@ -60,11 +60,19 @@ async def test_its_end_is_seen_and_that_of_its_group_comes(act: Callable[[ChildP
 
 @BOTH_WAYS
 @pytest.mark.usefixtures("way")
-async def test_one_that_will_not_end_is_killed() -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        child = start("import signal\nsignal.signal(15, signal.SIG_IGN)\nprint(1, flush=True)\nsignal.pause()")
+@pytest.mark.parametrize(
+    ("code", "understood", "status"),
+    [("", True, 0), ("threading.Event().wait()", False, -signal.SIGKILL)],
+    ids=["it ends by itself", "it cannot be understood"],
+)
+async def test_who_listens_is_told_how_it_ended(code: str, understood: bool, status: int) -> None:
+    async def listen() -> bool:
         assert await line_of(child) == b"1\n"
-        assert await child.end(grace_s=0.01) == -signal.SIGKILL
+        return understood
+
+    async with asyncio.timeout(PATIENCE_S):
+        child = start(FORKS, code)
+        assert await child.wait_listening(listen()) == status
         child.send_signal(signal.SIGTERM)  # to nobody
         child.kill()
     assert child.stdout is not None

@@ -134,6 +134,15 @@ def test_a_configuration_is_read_as_google_writes_it() -> None:
     assert config.phrases == ("book a table",)
 
 
+@pytest.mark.parametrize(("number", "name"), [(0, ""), (3, "MULAW"), (99, "")])
+def test_an_encoding_that_is_not_set_or_not_known_has_no_name(number: int, name: str) -> None:
+    request = speech_v1p1beta1.StreamingRecognizeRequest.pb()()
+    request.streaming_config.config.encoding = number
+    decoded = codec_for("v1p1beta1").decode(request.SerializeToString())
+    assert isinstance(decoded, ConfigRequest)
+    assert decoded.config.encoding == name
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_are_some_request(data: bytes) -> None:
     for version in ("v1", "v1p1beta1", "v2"):

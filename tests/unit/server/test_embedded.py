@@ -35,13 +35,13 @@ async def test_it_is_started_again_where_it_was(caplog: pytest.LogCaptureFixture
     died = recognizer.pid
     os.kill(died, signal.SIGKILL)
     async with asyncio.timeout(PATIENCE_S):
-        while "is there again" not in caplog.text:
+        while "is ready again" not in caplog.text:
             await asyncio.to_thread(lambda: None)
     _, writer = await asyncio.open_connection(host, int(port))
     writer.close()
     await writer.wait_closed()
     assert recognizer.pid != died
-    assert "ended with status -9" in caplog.text
+    assert "died of signal 9" in caplog.text
     await recognizer.stop()
     with pytest.raises(OSError):
         await asyncio.open_connection(host, int(port))

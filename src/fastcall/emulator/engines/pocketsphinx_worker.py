@@ -2,20 +2,22 @@
 
 Run as `python -m fastcall.emulator.engines.pocketsphinx_worker [grammar file]`. It ends when its
 input closes, so it never outlives the emulator. One thread; a decoder is used by one utterance at a time.
+
+It takes frames that say what to `do` with an `utterance`: `begin` (with `grammar`, a text or null, and `phrases`),
+`audio` (int16 at 16 kHz follows), `end`, `drop`. It answers with `heard` and `done`: [[word, start_s, end_s], ...], the
+second settled; with an `error`; and with a `note` for the log.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from pocketsphinx import Decoder
 
+from fastcall.aio.frames import ParentPipe
 from fastcall.emulator.engines.grammar import jsgf_from_phrases
-from fastcall.emulator.engines.worker_frames import HEADER, Kind, pack, pack_json, unpack_json
 
 FRAME_S = 0.01
 _MODEL = "model"  # the search of the free language model
@@ -36,7 +38,7 @@ def grammar_decoder() -> Any:
 class Worker:
     """The decoders of one process."""
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[..., None]) -> None:
         self._send = send
         self._idle: dict[str, list[Any]] = {}  # by search: decoders that have it active
         self._busy: dict[int, tuple[str, Any]] = {}
@@ -46,29 +48,29 @@ class Worker:
         self._spare: Any = self._lexicon
         self._cmn: str = self._lexicon.get_cmn(False)
 
-    def handle(self, kind: int, utterance: int, payload: bytes) -> None:
-        if kind == Kind.BEGIN:
-            self._begin(utterance, unpack_json(payload))
+    def handle(self, head: dict[str, Any], pcm: bytes) -> None:
+        what, utterance = head["do"], head["utterance"]
+        if what == "begin":
+            self._begin(utterance, head["grammar"], head["phrases"])
         elif utterance not in self._busy:
             return  # it failed or was dropped
-        elif kind == Kind.AUDIO:
-            self._audio(utterance, payload)
-        elif kind in (Kind.END, Kind.DROP):
-            self._end(utterance, tell=kind == Kind.END)
+        elif what == "audio":
+            self._audio(utterance, pcm)
+        else:
+            self._end(utterance, tell=what == "end")
 
     def check(self, grammar: str) -> None:
         """Raise ValueError when the grammar cannot be used."""
         search, decoder = self._acquire(grammar)
         self._idle.setdefault(search, []).append(decoder)
 
-    def _begin(self, utterance: int, wish: dict[str, Any]) -> None:
-        grammar = wish["grammar"]
-        if grammar is None and wish["phrases"]:
-            grammar = self._grammar_of(tuple(wish["phrases"]))
+    def _begin(self, utterance: int, grammar: str | None, phrases: list[str]) -> None:
+        if grammar is None and phrases:
+            grammar = self._grammar_of(tuple(phrases))
         try:
             search, decoder = self._acquire(grammar)
         except ValueError as error:
-            self._send(pack_json(Kind.ERROR, utterance, str(error)))
+            self._send(utterance=utterance, error=str(error))
             return
         decoder.set_cmn(self._cmn)  # the adaptation to another speaker's channel must not carry over
         decoder.start_utt()
@@ -80,7 +82,7 @@ class Worker:
             grammar, dropped = jsgf_from_phrases(phrases, lambda word: bool(self._lexicon.lookup_word(word)))
             if dropped:
                 shown = ", ".join(repr(phrase) for phrase in dropped[:10])
-                self._send(pack_json(Kind.NOTE, 0, f"phrases with words that the dictionary lacks: {shown}"))
+                self._send(note=f"phrases with words that the dictionary lacks: {shown}")
             if len(self._grammars) > 100:
                 self._grammars.clear()
             self._grammars[phrases] = grammar
@@ -115,14 +117,14 @@ class Worker:
         words = _words(decoder)
         if words and [word[0] for word in words] != self._shown[utterance]:
             self._shown[utterance] = [word[0] for word in words]
-            self._send(pack_json(Kind.HEARD, utterance, words))
+            self._send(utterance=utterance, heard=words)
 
     def _end(self, utterance: int, *, tell: bool) -> None:
         search, decoder = self._busy.pop(utterance)
         self._shown.pop(utterance)
         decoder.end_utt()
         if tell:
-            self._send(pack_json(Kind.DONE, utterance, _words(decoder)))
+            self._send(utterance=utterance, done=_words(decoder))
         self._idle.setdefault(search, []).append(decoder)
 
 
@@ -137,33 +139,20 @@ def _words(decoder: Any) -> list[Any]:
     ]
 
 
-def _read_exactly(source: BinaryIO, size: int) -> bytes:
-    data = source.read(size)
-    return data if len(data) == size else b""
-
-
 def main() -> int:
-    # PocketSphinx' grammar scanner echoes what it does not understand to standard output: keep ours apart.
-    output = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the emulator's to handle
-    send: Callable[[bytes], None] = output.write  # type: ignore[assignment]
-    worker = Worker(send)
+    # PocketSphinx' grammar scanner echoes what it does not understand to standard output: the pipe keeps that apart.
+    parent = ParentPipe.of_stdio()
+    worker = Worker(parent.send)
     if len(sys.argv) > 1:
         try:
             with open(sys.argv[1], encoding="utf-8") as file:
                 worker.check(file.read())
         except (OSError, ValueError) as error:
-            send(pack_json(Kind.ERROR, 0, str(error)))
+            parent.send(refused=str(error))
             return 1
-    send(pack(Kind.READY, 0))
-    source = sys.stdin.buffer
-    while header := _read_exactly(source, HEADER.size):
-        kind, utterance, length = HEADER.unpack(header)
-        payload = _read_exactly(source, length)
-        if len(payload) != length:
-            break
-        worker.handle(kind, utterance, payload)
+    parent.send(ready=True)
+    for head, pcm in parent:
+        worker.handle(head, pcm)
     return 0
 
 

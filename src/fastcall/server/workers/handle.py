@@ -36,10 +36,6 @@ STOP_TIMEOUT_S = 15.0
 START_TIMEOUT_S = 60.0
 # Of the time after which a worker that does not answer is killed; it reports ten times a second.
 LATE_SHARE = 2 / 15
-# A worker that has closed its end is about to be gone.
-EXIT_TIMEOUT_S = 10.0
-# What it said last is in the kernel, and is read at once, or somebody else holds its end.
-LAST_WORDS_S = 1.0
 MAX_CALLS_NAMED = 20
 
 
@@ -269,31 +265,11 @@ class WorkerHandle:
         try:
             reader, self._writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT_BYTES)
             self._writer.write(json.dumps(asdict(self._owner.worker_options)).encode() + b"\n")
-            status = await self._monitor(process, reader)
+            status = await process.wait_listening(self._listen(reader))
         finally:
             process.kill()
             self._close_sockets()
         self._on_exit(status)
-
-    async def _monitor(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
-        """Hear what it says until it has ended, by itself or because it says what nobody understands.
-
-        :return: its status
-        """
-        listening = self._loop.create_task(self._listen(reader))
-        exited = self._loop.create_task(process.wait())
-        try:
-            await asyncio.wait((listening, exited), return_when=asyncio.FIRST_COMPLETED)
-            if not exited.done():
-                await asyncio.wait((exited,), timeout=EXIT_TIMEOUT_S if listening.result() else 0)
-                process.kill()
-            # Not its silence: a fork of it may hold its end for as long as it likes.
-            await exited
-            await asyncio.wait((listening,), timeout=LAST_WORDS_S)
-            return process.status or 0
-        finally:
-            listening.cancel()
-            exited.cancel()
 
     def _close_sockets(self) -> None:
         """It is gone: close the ways to it."""
