@@ -18,7 +18,7 @@ from typing import Any
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted
 from fastcall.fallbacks import load_fallback
-from fastcall.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
+from fastcall.metrics import Metrics, merge, without_gauges
 from fastcall.recognition.probe import Probe
 from fastcall.server.comeback import HOLD_S
 from fastcall.server.http_frontend import HttpFrontend
@@ -262,8 +262,7 @@ class Supervisor:
 
     def bury(self, numbers: dict[str, Any]) -> None:
         """A worker is gone: what it counted stays counted."""
-        kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
-        self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
+        self._gone = merge([self._gone, without_gauges(numbers)])
 
     def hand_on(self, descriptor: int, message: bytes) -> None:
         """A worker will not receive a connection that was sent to it, or gives one away: another takes it, or the
