@@ -310,7 +310,7 @@ async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_tak
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 writer.transport.abort()
         async with asyncio.timeout(PATIENCE_S):
-            while served.server._frontend.broadcast.readers:
+            while (broadcast := served.server._frontend.broadcast).is_read or broadcast.watched:
                 await ask(served.port, "/healthz")
         assert served.server.metrics.watched == {}
 

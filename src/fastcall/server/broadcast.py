@@ -39,11 +39,6 @@ class Broadcast:
         self._is_closed = False
 
     @property
-    def readers(self) -> int:
-        """How many read."""
-        return len(self._readers)
-
-    @property
     def is_read(self) -> bool:
         """Whether someone reads the transcript stream."""
         return any(reader.call_sid is None for reader in self._readers)

@@ -77,10 +77,6 @@ class PublicUrl:
         """The URL for ``<Stream url>``: the WebSocket at ``path`` of this server."""
         return self._url(_STREAM_SCHEMES[self.scheme], self._port_as_given(), path)
 
-    def webhook_url(self, path: str) -> str:
-        """The URL for a number's voice webhook: ``path`` of this server."""
-        return self._url(_WEBHOOK_SCHEMES[self.scheme], self._port_as_given(), path)
-
     def stream_spellings(self, path: str) -> tuple[str, ...]:
         """What Twilio may have signed for the WebSocket at ``path``."""
         return self._spellings(_STREAM_SCHEMES[self.scheme], path, "")

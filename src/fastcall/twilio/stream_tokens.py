@@ -103,11 +103,6 @@ class StreamTokens:
         self._max_spent = max_spent
         self._spent: dict[str, float] = {}
 
-    @property
-    def remembered(self) -> int:
-        """Spent tokens that have not expired yet."""
-        return len(self._spent)
-
     def mint(self, call_sid: str, *, now: float, nonce: str, lifetime_s: float = LIFETIME_S) -> str:
         """A token for the call ``call_sid``; see :func:`mint_token`."""
         return mint_token(self._secret, call_sid, now=now, nonce=nonce, lifetime_s=lifetime_s)
@@ -142,10 +137,6 @@ class StreamTokens:
         if not hmac.compare_digest(_mac(self._secret, call_sid, expires_at, nonce), mac):
             return "token_forged"
         return "token_expired" if now >= float(expires_at) else None
-
-    def note_spent(self, nonce: str, expires_at: float) -> None:
-        """Another process let this one pass."""
-        self._spent[nonce] = expires_at
 
     def _has_room(self, now: float) -> bool:
         if len(self._spent) >= self._max_spent:
