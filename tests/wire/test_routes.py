@@ -85,7 +85,7 @@ async def test_without_an_auth_token_nobody_is_given_a_token(
         assert (posted.status, got.status) == (403, 403)
         assert PARAMETER not in posted.body + got.body
         assert served.server.metrics.auth_refusals == {"twiml_unsigned": 2}
-    assert len([line for line in at_start if "/twiml is refused" in line and "--insecure-twiml" in line]) == 1
+    assert len([line for line in at_start if "/twiml is disabled" in line and "--insecure-twiml" in line]) == 1
     assert SECRET not in caplog.text
     async with serving(prompt_emulator, options={"insecure_twiml": True}, **unsigned) as served:
         _, parameters = stream_of(await ask(served.port, "/twiml", method="POST", form=form))

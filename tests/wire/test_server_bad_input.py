@@ -301,7 +301,7 @@ async def test_a_reason_that_is_too_long_for_its_frame_is_cut_at_a_character(
             code, reason = await second.closed()
         assert code == 1008
         assert reason is not None
-        assert reason.startswith("this call has a socket already")
+        assert reason.startswith("this call already has a socket")
         assert 100 < len(reason.encode()) <= 123
 
 
@@ -334,7 +334,7 @@ async def test_a_connection_that_cannot_be_closed_is_cut_off(
         await start_of_no_format(phone, "通" * 40)
         assert await phone.closed() == (1006, "")
     assert [line for line in warnings.lines if "it is cut off" in line] == [
-        "internal error on closing a connection; it is cut off"
+        "internal error while closing a connection; aborting it"
     ]
 
 
@@ -373,7 +373,7 @@ async def test_a_caller_that_stops_reading_is_closed_and_nobody_waits_for_it(
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
         phone.socket.transport.resume_reading()
     (line,) = [line for line in warnings.lines if phone.call_sid in line]
-    assert "the peer does not read what it is sent" in line
+    assert "the peer is not reading" in line
 
 
 @contextlib.asynccontextmanager
@@ -421,7 +421,7 @@ async def test_a_flood_before_the_handshake_is_done_is_closed(prompt_emulator: s
         frames = client_frame(TEXT, b"{}") * 8000
         async with beside_a_good_call(served), raw_socket(served, frames) as (reader, _):
             assert await closing_code(reader) == 1008
-    assert any("far more messages than a call has" in line for line in warnings.lines)
+    assert any("far more messages than a call sends" in line for line in warnings.lines)
 
 
 @both_lanes

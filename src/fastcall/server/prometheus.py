@@ -1,4 +1,4 @@
-"""The process's numbers in Prometheus' text format, by prometheus-client."""
+"""Metrics in Prometheus' text format, by prometheus-client."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Snapshot(Collector):
 
 
 def _buckets(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
-    """Prometheus' buckets hold all that is not above their bound."""
+    """Prometheus' buckets are cumulative: each counts all values up to its bound."""
     buckets, sum_so_far = [], 0
     for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
         sum_so_far += count
