@@ -141,7 +141,7 @@ async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     (line,) = warnings.lines
     assert line.startswith(f"message ignored: {reason}")
-    assert line.endswith(f"further ones of this kind are counted only call={phone.call_sid}")
+    assert line.endswith(f"more like it are only counted call={phone.call_sid}")
 
 
 @both_lanes
@@ -333,7 +333,7 @@ async def test_a_connection_that_cannot_be_closed_is_cut_off(
     async with serving(prompt_emulator) as served, beside_a_good_call(served), Phone(served.url, "stuck") as phone:
         await start_of_no_format(phone, "通" * 40)
         assert await phone.closed() == (1006, "")
-    assert [line for line in warnings.lines if "it is cut off" in line] == [
+    assert [line for line in warnings.lines if "aborting it" in line] == [
         "internal error while closing a connection; aborting it"
     ]
 

@@ -147,7 +147,7 @@ async def test_a_worker_out_of_descriptors_gets_no_calls_and_loses_none(prompt_e
                 it.process.wait_for, "ERROR .*worker 1 is out of file descriptors; it gets no calls"
             )
             ready = await ask(it.port, "/readyz")
-            assert (ready.status, ready.body) == (200, "ok\nworker 1 is out of descriptors\n")
+            assert (ready.status, ready.body) == (200, "ok\nworker 1 is out of file descriptors\n")
         await asyncio.to_thread(it.process.wait_for, "worker 1 has file descriptors again")
         ready = await ask(it.port, "/readyz")
         assert (ready.status, ready.body) == (200, "ok\n")
