@@ -66,7 +66,7 @@ class Outcome:
             yield f"{self.lost} frames lost, {self.doubled} doubled"
         if self.errors:
             yield f"calls failed: {self.errors[0]}"
-        if gone := [line for line in self.lines if "lost are" in line or "killing it" in line]:
+        if gone := [line for line in self.lines if "calls lost" in line or "killing it" in line]:
             yield f"a process was lost: {gone[0]}"
         if self.grown_bytes > MAX_GROWTH_BYTES:
             yield f"memory grew by {self.grown_bytes >> 20} MiB"

@@ -4,6 +4,11 @@ A polyphase filter: a windowed sinc (Blackman, 24 zero crossings a side) whose e
 Nyquist frequencies. Each output sample is a dot product with the phase that belongs to its place between the input
 samples; the phases repeat, because both rates are multiples of 25 Hz.
 
+Not soxr (python-soxr 1.1.0, ``ResampleStream``), because it computes in blocks: fed 20 ms at a time, from 16, 24, 44.1
+and 48 kHz, it first returns audio after 60 to 80 ms (LQ), 80 to 120 ms (MQ) or 80 to 160 ms (HQ), then 35 to 110 ms at
+once; this module holds back 3 ms. QQ has neither delay nor filter: aliases are at 0 dB, here at -77 dB. CPU time for a
+second of audio at 16, 24 and 48 kHz, minima of interleaved runs: 310, 560, 830 us here; 290, 380, 410 us by soxr's HQ.
+
 LINEAR16 is signed 16-bit PCM in the byte order of the machine; the supported machines are little-endian.
 """
 

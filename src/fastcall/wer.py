@@ -39,11 +39,6 @@ class Score:
         """Edits that turn what was said into what was heard."""
         return self.wrong + self.missing + self.extra
 
-    @property
-    def word_error_rate(self) -> float:
-        """Errors divided by words said; above 1 is possible. Of nothing said: 0, or 1 if anything was heard."""
-        return self.errors / self.said if self.said else float(self.errors > 0)
-
 
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastcall.cli.main import build_parser
+from fastcall.metrics import METRICS
 from house import ROOT, name_of
 
 DOCS = ROOT / "docs"
@@ -51,6 +52,16 @@ def test_the_commands_are_found() -> None:
 def test_programs_are_python(path: Path) -> None:
     for program in blocks(path, "python"):
         compile(program, str(path), "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+def test_every_metric_has_its_row() -> None:
+    rows = []
+    for name, metric in METRICS.items():
+        is_counter = metric.kind in ("counter", "labelled")
+        full_name = f"fastcall_{name}" + "_total" * is_counter + f"{{{metric.label}}}" * bool(metric.label)
+        rows.append(f"| `{full_name}` | {'counter' if is_counter else metric.kind} | {metric.help} |")
+    page = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
+    assert rows == [line for line in page.splitlines() if line.startswith("| `")]
 
 
 def test_every_page_is_in_the_site() -> None:

@@ -21,7 +21,7 @@ STAMPS = {
     "server/console.py": {"_calls"},
     "server/http_frontend.py": {"enter"},
     "server/routes.py": {"_twiml"},
-    "server/workers/handle.py": {"_mourn"},
+    "server/workers/handle.py": {"_on_exit"},
     "server/workers/worker.py": {"enter"},
     "simulator/check.py": {"_facts"},
     "tokens.py": {"make_stream_token"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from fastcall.audio.audio_clock import CallClock
-from fastcall.metrics import COUNTERS, GAUGES, HISTOGRAMS, LABELLED, Histogram, Metrics, merge
+from fastcall.metrics import METRICS, Histogram, Metrics, merge, without_gauges
 
 
 def test_a_value_is_counted_at_the_first_bound_that_is_not_below_it() -> None:
@@ -15,9 +15,17 @@ def test_a_value_is_counted_at_the_first_bound_that_is_not_below_it() -> None:
     assert (histogram.counts, histogram.total) == ([2, 2, 1], 104.0)
 
 
-def test_every_number_is_described_and_every_description_has_its_number() -> None:
-    described = {*COUNTERS, *GAUGES, *LABELLED, *HISTOGRAMS}
-    assert described == set(vars(Metrics())) - {"watched"} == set(Metrics().snapshot())
+def test_every_attribute_but_the_watched_calls_is_a_metric() -> None:
+    assert set(METRICS) == set(Metrics.__slots__) - {"watched"} == set(Metrics().snapshot())
+
+
+def test_a_process_that_is_gone_leaves_its_counts_but_no_gauges() -> None:
+    metrics = Metrics()
+    metrics.frames, metrics.calls_live, metrics.loop_lag_seconds = 3, 2, 0.5
+    metrics.rotations["age"] += 1
+    left = without_gauges(metrics.snapshot())
+    metrics.calls_live, metrics.loop_lag_seconds = 0, 0.0
+    assert left == metrics.snapshot()
 
 
 def test_a_snapshot_travels_as_json() -> None:

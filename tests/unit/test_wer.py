@@ -34,12 +34,6 @@ def test_counts(said: str, heard: str, expected: Score) -> None:
     assert score(said, heard) == expected
 
 
-def test_word_error_rate() -> None:
-    assert score("a b c d", "a x c").word_error_rate == 0.5
-    assert score("", "").word_error_rate == 0.0
-    assert score("", "a b").word_error_rate == 1.0
-
-
 def distance(said: list[str], heard: list[str]) -> int:
     """The edit distance by its definition, without a table."""
     if not said or not heard:

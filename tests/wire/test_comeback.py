@@ -74,7 +74,7 @@ async def test_a_call_goes_on_over_a_newer_stream_as_one_call(
     assert numbers["calls_refused"] == {}
     assert sum("[STT] Streaming session started" in line for line in caplog.messages) == 1
     if how != "close":
-        assert (code, reason) == (1000, "the call goes on over another stream")
+        assert (code, reason) == (1000, "the call continues on another stream")
 
 
 @both_lanes
@@ -113,7 +113,7 @@ async def test_a_newer_stream_is_refused_when_the_older_one_goes_on(
         code, reason = await new.closed()
         assert code == 1008
         assert reason is not None
-        assert reason.startswith("this call has a socket already")
+        assert reason.startswith("this call already has a socket")
         await old.say(tones("arrow [700]"))
         await old.stop()
         await served.transcripts.wait_for(old.call_sid, "call_ended")

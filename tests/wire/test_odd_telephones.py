@@ -242,5 +242,5 @@ async def test_gaps_without_end_are_a_flood(prompt_emulator: str, monkeypatch: p
                 phone._frame += 250
                 await phone.say(b"\xff" * 160)
         code, reason = await phone.closed()
-        assert (code, reason) == (1008, "far more messages than a call has")
+        assert (code, reason) == (1008, "far more messages than a call sends")
         assert served.server.snapshot()["gap_samples"] < 6 * 60 * 8000

@@ -175,4 +175,4 @@ async def test_a_handler_is_given_the_utterances_and_its_defects_hurt_nobody(pro
         await asyncio.to_thread(process.wait_for, "(Final|Amended): apple arrow")
         await phone.stop()
     told = [line for line in process.lines if "the handler failed" in line]
-    assert told == [f"ERROR the handler failed; the call goes on without it call={phone.call_sid}"]
+    assert told == [f"ERROR the handler failed; the call continues without it call={phone.call_sid}"]

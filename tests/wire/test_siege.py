@@ -56,8 +56,8 @@ def outcome(**changes: object) -> Outcome:
         ({"lines": ["x"] * 1000}, ["1000 lines in the log"]),
         ({"lines": ["    Traceback (most"]}, ["1 tracebacks in the log"]),
         (
-            {"lines": ["ERROR worker 1 died; lost are 3 calls"]},
-            ["a process was lost: ERROR worker 1 died; lost are 3 calls"],
+            {"lines": ["ERROR worker 1 was killed by signal 9; 3 calls lost"]},
+            ["a process was lost: ERROR worker 1 was killed by signal 9; 3 calls lost"],
         ),
         ({"attacks": {"flood": 0}}, ["not every attack came about: {'flood': 0}"]),
     ],

@@ -235,14 +235,14 @@ async def test_a_server_that_is_down() -> None:
         (["ws://localhost/media?a=b"], "no query string"),
         (["ws://localhost/", "--audio", "/nowhere/hello.wav"], "cannot read /nowhere/hello.wav: No such file"),
         (["ws://localhost/", "--tones", "hello"], "--tones: not a word of the tones vocabulary: 'hello'"),
-        (["ws://localhost/", "--tones", ""], "there are no words"),
+        (["ws://localhost/", "--tones", ""], "it contains no words"),
         (["ws://localhost/", "--tones", "apple", "--word-ms", "5"], "word_ms must be at least"),
-        (["ws://localhost/", "--param", "name"], "say NAME=VALUE"),
+        (["ws://localhost/", "--param", "name"], "must be NAME=VALUE"),
         (["ws://localhost/", "--calls", "0"], "--calls must be from 1"),
         (["ws://localhost/", "--tail-s", "-1"], "must not be negative"),
         (["ws://localhost/", "--ramp-s", "nan"], "must not be negative"),
-        (["ws://localhost/", "--jitter-ms", "-3"], "what goes wrong: jitter_ms must be from 0"),
-        (["ws://localhost/", "--faulty", "2"], "it is a share"),
+        (["ws://localhost/", "--jitter-ms", "-3"], "invalid faults: jitter_ms must be from 0"),
+        (["ws://localhost/", "--faulty", "2"], "is a share"),
     ],
 )
 async def test_wrong_use_is_told_in_one_line(arguments: list[str], said: str) -> None:

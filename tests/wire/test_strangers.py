@@ -102,7 +102,7 @@ async def test_floods_on_sockets_that_workers_have_are_charged_and_closed(prompt
                     writer.write((start if is_live else b"") + flood * max(1, 200_000 // len(flood)))
                     code, reason = close_frame(await reader.read(200))
                 writer.close()
-                assert (code, reason) == (1008, "far more messages than a call has")
+                assert (code, reason) == (1008, "far more messages than a call sends")
         assert await it.number("fastcall_calls_ended_total", 3) == 3
 
 

@@ -255,4 +255,4 @@ async def test_speech_without_words_is_told_as_an_event_and_a_number(caplog: pyt
         told = await served.transcripts.wait_for(phone.call_sid, "no_words")
         assert told["end_ms"] - told["start_ms"] >= 5000
         assert "fastcall_no_words_total 1.0" in (await ask(served.port, "/metrics")).body
-    assert "GCP_STT_LANGUAGE" in advice_in(caplog, "speech was heard for 5 s")
+    assert "GCP_STT_LANGUAGE" in advice_in(caplog, "the recognizer returned no words for 5 s")

@@ -125,7 +125,7 @@ async def test_each_stream_comes_back_to_its_own_call(other: Kind, prompt_emulat
             await kinds[newer.stream_sid].start(newer)
             await newer.say(tones("[100]"))
             await older.stop()
-            assert await older.closed() == (1000, "the call goes on over another stream")
+            assert await older.closed() == (1000, "the call continues on another stream")
             await newer.say(tones(f"[300] {word} [700]"))
             await served.transcripts.wait_for(newer.stream_sid, "utterance_end")
         numbers = served.server.snapshot()
@@ -155,7 +155,7 @@ async def test_a_second_stream_of_the_same_kind_is_refused_while_the_first_goes_
             await served.transcripts.wait_for(phone.stream_sid, "session_started")
         await other.start(thief)
         code, reason = await thief.closed()
-        assert (code, (reason or "")[:30]) == (1008, "this call has a socket already")
+        assert (code, (reason or "")[:30]) == (1008, "this call already has a socket")
         for phone in (main, first):
             await phone.say(tones("arrow [700]"))
             await phone.stop()
@@ -327,7 +327,7 @@ async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prom
                 await kind.start(thief)
                 async with on_the_line(main, monitor):
                     code, reason = await thief.closed()
-            assert (code, (reason or "")[:30]) == (1008, "this call has a socket already")
+            assert (code, (reason or "")[:30]) == (1008, "this call already has a socket")
         for phone in (main, monitor):
             await phone.say(tones("[300] apple [700]"))
             await records.wait_for(phone.stream_sid, "utterance_end")
@@ -347,8 +347,8 @@ async def test_a_worker_that_is_killed_takes_one_stream_of_a_call_and_not_the_ot
             await records.wait_for(phone.stream_sid, "session_started")
         os.kill(it.pids[2], signal.SIGKILL)
         ended = await records.wait_for("MZ2", "call_ended")
-        assert ended["text"] == "the process that had the call died"
-        await asyncio.to_thread(it.process.wait_for, rf"lost are 1 calls: {main.call_sid} stream=monitor \(")
+        assert ended["text"] == "the worker process of the call crashed"
+        await asyncio.to_thread(it.process.wait_for, rf"1 calls lost: {main.call_sid} stream=monitor \(")
         await main.say(tones("[300] apple [700]"))
         await records.wait_for("MZ1", "utterance_end")
         assert (await it.numbers())["fastcall_calls_live"] == 1

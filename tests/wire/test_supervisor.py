@@ -39,7 +39,7 @@ class Crew:
     @property
     def pids(self) -> dict[int, int]:
         """Of each worker the process that it last was."""
-        found = (re.search(r"worker (\d+) is there, pid (\d+)", line) for line in tuple(self.process.lines))
+        found = (re.search(r"worker (\d+) ready, pid (\d+)", line) for line in tuple(self.process.lines))
         # In their own order, whoever of them was there first.
         return dict(sorted((int(each[1]), int(each[2])) for each in found if each))
 
@@ -168,9 +168,9 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
         before = it.pids
         await asyncio.to_thread(it.process.wait_for, r"Partial: apple")
         os.kill(before[1], signal.SIGKILL)
-        told = r"worker 1 died of signal 9; lost are (\d+) calls: (.*) \("
+        told = r"worker 1 was killed by signal 9; (\d+) calls lost: (.*) \("
         line = await asyncio.to_thread(it.process.wait_for, told)
-        await asyncio.to_thread(it.process.wait_for, f"worker 1 is there, pid (?!{before[1]}$)")
+        await asyncio.to_thread(it.process.wait_for, f"worker 1 ready, pid (?!{before[1]}$)")
         assert line[1] == "10"
         lost = set(line[2].split(", "))
         results = await asyncio.gather(*speaking, return_exceptions=True)
@@ -201,7 +201,7 @@ async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None
         other = mint_token(SECRET, phone.call_sid, now=now, nonce="1" * 32)
         await phone.start({PARAMETER: token})
         assert await it.number("fastcall_calls_live", 1) == 1
-        for given, why in ((other, "socket already"), (token, "token_used")):
+        for given, why in ((other, "already has a socket"), (token, "token_used")):
             async with Phone(it.url, "call") as thief, on_the_line(phone):
                 await thief.start({PARAMETER: given})  # at the other worker: this one has a call
                 code, text = await thief.closed()
@@ -244,7 +244,7 @@ async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how:
         if how == "stop":
             with contextlib.suppress(ConnectionClosed):  # on a slow machine it has been silent for so long already
                 await old.stop()
-            assert await old.closed() == (1000, "the call goes on over another stream")
+            assert await old.closed() == (1000, "the call continues on another stream")
         else:
             await old.socket.close()
         moved = await records.wait_for("MZnew", "call_moved")
@@ -276,7 +276,7 @@ async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_old
         await new.start()
         async with on_the_line(old):
             code, reason = await new.closed()
-        assert (code, (reason or "")[:30]) == (1008, "this call has a socket already")
+        assert (code, (reason or "")[:30]) == (1008, "this call already has a socket")
         await old.say(tones("[300] apple [700]"))
         await records.wait_for("MZold", "utterance_end")
         numbers = await it.numbers()
@@ -317,7 +317,7 @@ async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> Non
         code, reason = await thief.closed()
         assert (code, "token_used" in (reason or "")) == (1008, True)
         os.kill(it.pids[2], signal.SIGKILL)
-        await asyncio.to_thread(it.process.wait_for, r"worker 2 died of signal 9; lost are 0 calls")
+        await asyncio.to_thread(it.process.wait_for, r"worker 2 was killed by signal 9; 0 calls lost")
 
 
 async def test_places_are_counted_together(prompt_emulator: str) -> None:

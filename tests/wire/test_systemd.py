@@ -87,7 +87,7 @@ def test_one_that_is_not_there_is_told_of_once(tmp_path: Path, caplog: pytest.Lo
         manager.tell("READY=1")
         manager.tell("STOPPING=1")
     assert [record.message for record in caplog.records] == [
-        "the service manager cannot be told READY=1: [Errno 2] No such file or directory"
+        "cannot notify the service manager of READY=1: [Errno 2] No such file or directory"
     ]
 
 

@@ -44,8 +44,8 @@ async def hears(it: Crew, phone: Phone) -> None:
 
 async def replaced(it: Crew, pid: int, calls: str) -> None:
     """Worker 1 has died with its calls, and another is there."""
-    await asyncio.to_thread(it.process.wait_for, f"worker 1 died of signal 9; lost are {calls}")
-    await asyncio.to_thread(it.process.wait_for, f"worker 1 is there, pid (?!{pid}$)")
+    await asyncio.to_thread(it.process.wait_for, f"worker 1 was killed by signal 9; {calls}")
+    await asyncio.to_thread(it.process.wait_for, f"worker 1 ready, pid (?!{pid}$)")
 
 
 @contextlib.contextmanager
@@ -65,15 +65,17 @@ async def test_workers_that_do_not_answer_get_no_calls_and_are_replaced(prompt_e
     async with broken(prompt_emulator) as it, Phone(it.url, "spins") as phone:
         pids = it.pids
         await phone.start({"kind": "spin"})  # a handler that never yields
-        await asyncio.to_thread(it.process.wait_for, r"worker 1 has not answered for .* it gets no calls until it does")
+        await asyncio.to_thread(
+            it.process.wait_for, r"worker 1 has not responded for .* it gets no calls until it does"
+        )
         ready = await ask(it.port, "/readyz")
-        assert (ready.status, ready.body) == (200, "ok\nworker 1 does not answer\n")
+        assert (ready.status, ready.body) == (200, "ok\nworker 1 does not respond\n")
         for number in range(2):
             async with Phone(it.url, f"other {number}") as other:
                 await other.start()
                 await hears(it, other)
-        await asyncio.to_thread(it.process.wait_for, r"worker 1 has not answered for .* killing it")
-        await replaced(it, pids[1], f"1 calls: {phone.call_sid}")
+        await asyncio.to_thread(it.process.wait_for, r"worker 1 has not responded for .* killing it")
+        await replaced(it, pids[1], f"1 calls lost: {phone.call_sid}")
         # On a machine that is busy the other one may have been late too.
         assert await it.number("fastcall_worker_stalls_total", 1) >= 1
         async with reading(it.port) as live, Phone(it.url, "one") as one, Phone(it.url, "two") as two:
@@ -84,13 +86,13 @@ async def test_workers_that_do_not_answer_get_no_calls_and_are_replaced(prompt_e
             async with Phone(it.url, "second", open_timeout=PATIENCE_S) as second:
                 await second.start()
                 died = await asyncio.to_thread(
-                    it.process.wait_for, r"worker 2 died of signal 9; lost are 1 calls: (\S+)"
+                    it.process.wait_for, r"worker 2 was killed by signal 9; 1 calls lost: (\S+)"
                 )
                 await hears(it, second)  # whom worker 2 had not received, if it was sent to it
             lost, kept = (one, two) if died[1] == one.call_sid else (two, one)
             assert died[1] == lost.call_sid
             ended = await Records(live).wait_for(lost.stream_sid, "call_ended")
-            assert ended["text"] == "the process that had the call died"
+            assert ended["text"] == "the worker process of the call crashed"
             assert (await lost.closed())[0] == 1006
             await hears(it, kept)
         assert await it.number("fastcall_worker_deaths_total", 2) == 2
@@ -125,9 +127,9 @@ async def test_what_nobody_understands_ends_the_worker_that_says_it(prompt_emula
         pid = it.pids[1]
         await other.start()
         await phone.start({"kind": "junk"})
-        line = await asyncio.to_thread(it.process.wait_for, r"worker 1 says what cannot be understood; killing it")
+        line = await asyncio.to_thread(it.process.wait_for, r"worker 1 sent an invalid message; killing it")
         assert "ERROR" in line.string
-        await replaced(it, pid, "1 calls")
+        await replaced(it, pid, "1 calls lost")
         await hears(it, other)
 
 
@@ -141,10 +143,12 @@ async def test_a_worker_out_of_descriptors_gets_no_calls_and_loses_none(prompt_e
             assert await it.number("fastcall_calls_live", 20) == 20
             for phone in phones:
                 await (await phone.socket.ping())
-            await asyncio.to_thread(it.process.wait_for, "ERROR .*worker 1 is out of descriptors; it gets no calls")
+            await asyncio.to_thread(
+                it.process.wait_for, "ERROR .*worker 1 is out of file descriptors; it gets no calls"
+            )
             ready = await ask(it.port, "/readyz")
-            assert (ready.status, ready.body) == (200, "ok\nworker 1 is out of descriptors\n")
-        await asyncio.to_thread(it.process.wait_for, "worker 1 has descriptors again")
+            assert (ready.status, ready.body) == (200, "ok\nworker 1 is out of file descriptors\n")
+        await asyncio.to_thread(it.process.wait_for, "worker 1 has file descriptors again")
         ready = await ask(it.port, "/readyz")
         assert (ready.status, ready.body) == (200, "ok\n")
         async with Phone(it.url, "to the one that has fewer") as phone:
@@ -184,7 +188,7 @@ async def test_a_server_out_of_descriptors_says_so_and_takes_calls_when_it_has_s
         with out_of_descriptors(process.pid):
             await before.say(tones("[300] apple [300]"))
             await asyncio.to_thread(process.wait_for, f"Partial: apple call={before.call_sid}")
-        await asyncio.to_thread(process.wait_for, "there are file descriptors again")
+        await asyncio.to_thread(process.wait_for, "file descriptors are available again")
         ready = await ask(it.port, "/readyz")
         assert (ready.status, ready.body) == (200, "ok\n")
         async with Phone(it.url, "after") as after:
@@ -197,6 +201,6 @@ async def test_a_server_out_of_descriptors_says_so_and_takes_calls_when_it_has_s
 async def test_a_worker_that_hangs_does_not_outlive_its_parent(prompt_emulator: str) -> None:
     async with broken(prompt_emulator, popen=subprocess.Popen) as it, Phone(it.url, "orphan") as phone:
         await phone.start({"kind": "spin"})
-        await asyncio.to_thread(it.process.wait_for, r"worker 1 has not answered")
+        await asyncio.to_thread(it.process.wait_for, r"worker 1 has not responded")
         os.kill(it.process.pid, signal.SIGKILL)
         await until_so(it.is_gone)

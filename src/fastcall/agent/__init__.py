@@ -1,1 +1,1 @@
-"""The agent's side of a call: what a handler sees, its replies, and the audio that the caller hears."""
+"""The agent's side of a call: the handler's API, its replies, and the audio that the caller hears."""

@@ -1,7 +1,7 @@
-"""A call for handlers that are plain functions: they run in threads of their own and may block as they like.
+"""The call API for handlers that are plain functions: each runs in its own thread and may block.
 
-Every method hands its work to the event loop and waits for it. A thread cannot be ended from outside: one that never
-returns keeps itself, and nothing else.
+Every method runs on the event loop and waits for the result. A thread cannot be ended from outside: a handler that
+never returns leaks its thread, and nothing else.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ __all__ = ["BlockingCall", "BlockingSpeech", "run_in_thread"]
 
 T = TypeVar("T")
 
-# Each is a thread for as long as its call; an event loop's handlers have no such bound.
+# Each takes a thread for its call's duration; async handlers have no such limit.
 MAX_THREADS = 256
 
 _running = threading.BoundedSemaphore(MAX_THREADS)
 
 
 class BlockingSpeech:
-    """What one ``say`` says. Any thread."""
+    """The speech of one ``say``. Any thread."""
 
     def __init__(self, call: BlockingCall, speech: Speech) -> None:
         self._call = call
         self._speech = speech
 
     def wait(self) -> Heard:
-        """Return what was heard of it, once it was played or cut off."""
+        """Wait until it was played or interrupted; return what was heard of it."""
 
         async def wait() -> Heard:
             return await self._speech
@@ -46,7 +46,7 @@ class BlockingSpeech:
 
 
 class BlockingCall:
-    """``Call`` for a thread. Any thread but the event loop's; see there for what the methods do."""
+    """``Call`` for a thread. Any thread but the event loop's; see ``Call`` for the methods."""
 
     def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
@@ -57,15 +57,15 @@ class BlockingCall:
         self.state = call.state
 
     def utterances(self) -> Iterator[Utterance]:
-        """The committed utterances as they come, until the call ends."""
+        """Iterate over committed utterances, until the call ends."""
         return self._iterate(self._call.utterances())
 
     def keys(self) -> Iterator[str]:
-        """The keys that are pressed."""
+        """Iterate over pressed keys."""
         return self._iterate(self._call.keys())
 
     def events(self) -> Iterator[CallEvent]:
-        """Everything that happens from now on."""
+        """Iterate over all events from now on."""
         return self._iterate(self._ask(self._call.events))
 
     def say(
@@ -77,8 +77,8 @@ class BlockingCall:
         rate_hz: int = SAMPLE_RATE_HZ,
         word_ends_ms: list[float] | None = None,
     ) -> BlockingSpeech:
-        """Queue audio to be played: bytes, or an iterator, which is then read in this thread until it ends or what is
-        said is cut off. What the iterator raises is raised here; what there was of it is played."""
+        """Queue audio to be played: bytes, or an iterator, which is read in this thread until it ends or the speech is
+        interrupted. Exceptions of the iterator are raised here; audio before them is played."""
         options: dict[str, Any] = {
             "text": text, "encoding": encoding, "rate_hz": rate_hz, "word_ends_ms": word_ends_ms
         }  # fmt: skip
@@ -93,7 +93,7 @@ class BlockingCall:
                     break
                 self.wait_for(_put(pieces, piece, speech))
         except BaseException:
-            speech.is_broken = True  # it says nothing before the audio ends, below
+            speech.is_broken = True  # set before the audio ends, below
             raise
         finally:
             self.wait_for(_put(pieces, None, speech))
@@ -104,7 +104,7 @@ class BlockingCall:
         self._ask(lambda: self._call.keep_audio(seconds))
 
     def audio(self, start_ms: int, end_ms: int) -> bytes:
-        """What the caller said, as LINEAR16, 8 kHz mono."""
+        """The caller's audio, as LINEAR16, 8 kHz mono."""
         return self._ask(lambda: self._call.audio(start_ms, end_ms))
 
     def mark(self, name: str) -> None:
@@ -112,7 +112,7 @@ class BlockingCall:
         self._ask(lambda: self._call.mark(name))
 
     def clear(self) -> Heard:
-        """Drop what was said and not yet played; returns what was heard."""
+        """Drop audio that was not yet played; return what was heard."""
 
         async def clear() -> Heard:
             return await self._call.clear()
@@ -148,7 +148,7 @@ class BlockingCall:
         def run() -> None:
             try:
                 answer.set_result(function())
-            except BaseException as error:  # it is raised where it was asked
+            except BaseException as error:  # re-raised in the calling thread
                 answer.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
@@ -156,13 +156,13 @@ class BlockingCall:
 
 
 async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) -> None:
-    """Run a plain handler in a thread of its own; return when it has.
+    """Run a plain handler in its own thread; return when it has returned.
 
-    :raises RuntimeError: there are 256 already, or the system gives no more
+    :raises RuntimeError: 256 run already, or the system cannot start another thread
     :raises Exception: what it raised
     """
     if not _running.acquire(blocking=False):
-        raise RuntimeError(f"{MAX_THREADS} handlers run in threads already; an `async def` handler has no such bound")
+        raise RuntimeError(f"{MAX_THREADS} handlers run in threads already; `async def` handlers have no such limit")
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -170,14 +170,14 @@ async def run_in_thread(function: Callable[[BlockingCall], None], call: Call) ->
         error: BaseException | None = None
         try:
             function(BlockingCall(call, loop))
-        except BaseException as caught:  # it is raised where the thread is waited for
+        except BaseException as caught:  # re-raised where the thread is awaited
             error = caught
         finally:
             _running.release()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_settle, done, error)
 
-    # A thread that blocks for ever must not keep the process from ending.
+    # A thread that blocks forever must not keep the process from exiting.
     thread = threading.Thread(target=run, name=f"fastcall-handler-{call.call_sid[:10]}", daemon=True)
     try:
         thread.start()
@@ -201,7 +201,7 @@ async def _next(events: AsyncIterator[T]) -> T | None:
 
 
 async def _put(pieces: asyncio.Queue[bytes | None], piece: bytes | None, speech: Speech) -> None:
-    """Wait for room, or for the speech's end, whichever comes first."""
+    """Wait for room in the buffer, or for the speech's end, whichever comes first."""
     room = asyncio.ensure_future(pieces.put(piece))
     over = asyncio.ensure_future(_wait(speech))
     await asyncio.wait((room, over), return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What a handler sees of a call: utterances in, audio out."""
+"""The handler's API of a call: utterances in, audio out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ __all__ = [
     "Utterance",
 ]
 
-# Of each kind of reader, what may wait for it; then the oldest is dropped.
+# Queue limits of each kind of reader; beyond them the oldest item is dropped.
 MAX_WAITING_UTTERANCES = 64
 MAX_WAITING_KEYS = 64
 MAX_WAITING_EVENTS = 256
@@ -54,21 +54,21 @@ MAX_READERS = 16
 
 
 class CallOwner(AudioPlayerOwner, Protocol):
-    """Who wants to know what the handler of a call does."""
+    """Notified of what the handler of a call does."""
 
     def stalled(self, seconds: float) -> None:
-        """A step of it has kept the loop."""
+        """One of its steps blocked the loop."""
 
 
 class Call:
-    """One live call, as its handler sees it. All methods belong to the event loop's thread and return at once.
+    """One live call, as its handler sees it. Call all methods on the event loop's thread; none blocks.
 
-    A handler is ``async def handler(call: Call) -> None``. It runs in a task of its own; when it returns or raises,
-    the call goes on without it.
+    A handler is ``async def handler(call: Call) -> None``. It runs in its own task; when it returns or raises, the
+    call continues without it.
 
-    :param owner: is told what becomes of what is said
+    :param owner: notified of the progress of speeches
     :param history: has the caller's audio
-    :param call_time: says when it was said
+    :param call_time: maps samples of it to times
     :param speculate_s: how long an interim stands before a reply may begin on it; 0: never
     """
 
@@ -96,17 +96,17 @@ class Call:
         self.player = AudioPlayer(socket, started.stream_sid, owner, started.audio_format)
         """For the runner."""
         self.state: dict[str, Any] = {}
-        """The handler's own: whatever belongs to this call."""
+        """For the handler: any data of this call."""
         self._utterances: EventQueue[Utterance] = EventQueue(
             MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped
         )
         self._keys: EventQueue[str] = EventQueue(MAX_WAITING_KEYS, on_drop=self._metrics.note_event_dropped)
         self._inboxes: list[EventQueue[CallEvent]] = []
         self._is_interrupted = False
-        """The caller broke in, and what is being said to us is not committed yet."""
+        """The caller interrupted, and the utterance is not committed yet."""
         self._is_over = False
         self.has_hung_up = False
-        """Whether the handler has ended the call: it does not go on over another stream."""
+        """Whether the handler has hung up: the call does not continue on another stream."""
 
     @property
     def call_sid(self) -> str:
@@ -115,7 +115,7 @@ class Call:
 
     @property
     def stream_sid(self) -> str:
-        """Twilio's id of the stream, ``MZ…``; another one when the call goes on over another stream."""
+        """Twilio's id of the stream, ``MZ…``; it changes when the call continues on another stream."""
         return self._started.stream_sid
 
     @property
@@ -125,49 +125,49 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the call has ended."""
         return self._is_over
 
     # --- in ---------------------------------------------------------------------------------------------
 
     async def utterances(self) -> AsyncIterator[Utterance]:
-        """The committed utterances as they come, from the call's beginning to its end; those without words are left
-        out. One that a handler is too slow for is dropped, the oldest first, and counted."""
+        """Iterate over committed utterances, from the call's beginning to its end, without those that have no words.
+        If the handler is too slow, the oldest are dropped and counted."""
         async for utterance in self._utterances:
             yield utterance
 
     async def keys(self) -> AsyncIterator[str]:
-        """The keys of the telephone that are pressed, from the call's beginning to its end."""
+        """Iterate over the pressed telephone keys, from the call's beginning to its end."""
         async for key in self._keys:
             yield key
 
     def events(self) -> AsyncIterator[CallEvent]:
-        """Everything that happens from now on: ``Partial`` while someone speaks, ``Utterance`` (also without words),
-        ``Amendment``, ``BargeIn``, ``DtmfPressed``, and ``MarkPlayed`` for marks of your own.
+        """Iterate over all events from now on: ``Partial`` while someone speaks, ``Utterance`` (also without words),
+        ``Amendment``, ``BargeIn``, ``DtmfPressed``, and ``MarkPlayed`` for your own marks.
 
-        :raises RuntimeError: more than 16 read already
+        :raises RuntimeError: 16 loops over events run already
         """
         return self._read(self._open_event_queue())
 
     def keep_audio(self, seconds: float) -> None:
-        """Keep the caller's newest audio for ``audio``, at 8 kB a second; at most ``STT_REPLAY_S`` (90 s). Without it
-        what was recognized is forgotten."""
+        """Keep the caller's newest audio for ``audio``, at 8 kB per second; at most ``STT_REPLAY_S`` (90 s). Without
+        this, audio is dropped once it is recognized."""
         self._replay_buffer.keep(int(seconds * SAMPLE_RATE_HZ))
 
     def audio(self, start_ms: int, end_ms: int) -> bytes:
-        """What the caller said from ``start_ms`` to ``end_ms`` of call time, as LINEAR16, 8 kHz mono; what is not kept,
-        any more or yet, is left out."""
+        """The caller's audio from ``start_ms`` to ``end_ms`` of call time, as LINEAR16, 8 kHz mono; parts that are not
+        kept any more, or not received yet, are left out."""
         start, end = (self._call_time.audio_at(ms * SAMPLES_PER_MS) for ms in (start_ms, end_ms))
         start = max(start, self._replay_buffer.start)
         return self._replay_buffer.read(start, end - start)
 
     async def answer(self, reply: Reply) -> None:
-        """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is what was said.
+        """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is its text.
 
-        One reply runs at a time, in a task of its own. It is cancelled when the caller breaks in, or when the next
-        utterance is committed; what ``reply`` raises is raised here. With ``SPECULATE_AFTER_MS`` a reply may begin on
-        an interim: what it says is then kept back until the text is committed, and it is cancelled and begun anew if
-        that has other words.
+        One reply runs at a time, in its own task. It is cancelled when the caller interrupts, or when the next
+        utterance is committed; exceptions of ``reply`` are raised here. With ``SPECULATE_AFTER_MS`` a reply may start
+        on an interim: its audio is then held back until the text is committed, and it is cancelled and restarted if
+        the words have changed.
         """
         event_queue = self._open_event_queue()
         rule = Speculation(self._speculate_s)
@@ -197,17 +197,17 @@ class Call:
     ) -> Speech:
         """Queue audio to be played, mono: bytes, or an async iterator of bytes in any pieces; samples, or a WAV file.
 
-        What is said between a barge-in and the commit of the caller's utterance still belongs to the answer that was
-        interrupted: it is not played.
+        Audio queued between a barge-in and the commit of the caller's utterance still belongs to the interrupted
+        reply: it is not played.
 
         :param text: the words in it, for ``heard_text``
-        :param encoding: ``mulaw`` (G.711) or ``pcm`` (LINEAR16, little-endian); a WAV file says so itself
-        :param rate_hz: 4,000 to 192,000, a multiple of 25; a WAV file says so itself
-        :param word_ends_ms: where in the audio each word of ``text`` ends; else words last as long as they have letters
-        :return: what can be awaited: what was heard, once it was played or cut off
+        :param encoding: ``mulaw`` (G.711) or ``pcm`` (LINEAR16, little-endian); ignored for a WAV file
+        :param rate_hz: 4,000 to 192,000, a multiple of 25; ignored for a WAV file
+        :param word_ends_ms: where in the audio each word of ``text`` ends; by default estimated from word lengths
+        :return: awaitable: what was heard, once it was played or interrupted
         :raises TypeError: it is none of these
         :raises ValueError: no such rate or encoding
-        :raises UsageError: a WAV file that cannot be used, or compressed audio; of an iterator it is logged instead
+        :raises UsageError: an unusable WAV file, or compressed audio; for an iterator this is logged instead
         :raises BacklogError: over five minutes wait already
         """
         source = None
@@ -218,7 +218,7 @@ class Call:
         elif isinstance(audio, AsyncIterable):
             source, outbound = audio, OutboundAudio(encoding, rate_hz)
         else:
-            raise TypeError(f"audio is a {type(audio).__name__}: say bytes, or an async iterator of bytes")
+            raise TypeError(f"audio is a {type(audio).__name__}: pass bytes, or an async iterator of bytes")
         ends = None if word_ends_ms is None else tuple(int(ms * SAMPLES_PER_MS) for ms in word_ends_ms)
         speech = Speech(outbound, text, ends)
         turn = current_turn.get()
@@ -242,7 +242,7 @@ class Call:
     def mark(self, name: str) -> None:
         """Ask for ``MarkPlayed`` when the audio queued so far was played, or cleared.
 
-        :raises ValueError: the name is too long, or begins as our own do
+        :raises ValueError: the name is too long, or begins with our own prefix
         """
         if name.startswith(MARK_PREFIX) or len(name) > MAX_MARK_CHARS:
             raise ValueError(
@@ -252,28 +252,28 @@ class Call:
         self.player.mark(name)
 
     def clear(self) -> asyncio.Future[Heard]:
-        """Drop what was said and not yet played; at once, whether awaited or not.
+        """Drop audio that was not yet played; at once, whether awaited or not.
 
-        :return: to await: what of the answer was heard, when the peer has confirmed, after 1 s at the latest
+        :return: awaitable: what was heard of the reply, once the peer has confirmed, after 1 s at the latest
         """
         return self.player.clear()[1]
 
     def hangup(self) -> None:
-        """Close the stream now; Twilio goes on with the TwiML after ``<Connect>``, or ends the call. What is still
-        being played is lost: ``await`` it first."""
+        """Close the stream now; Twilio continues with the TwiML after ``<Connect>``, or ends the call. Audio that is
+        still playing is lost: ``await`` it first."""
         self.has_hung_up = True
         self._socket.close_soon(1000, "the handler hung up")
 
     # --- for the runner -------------------------------------------------------------------------------
 
     def carry_over(self, started: CallStarted, socket: CallSocket) -> None:
-        """The call goes on over another stream. What was sent on the old one and not played is lost."""
+        """The call continues on another stream. Audio sent on the old one but not played is lost."""
         self._started = started
         self._socket = socket
         self.player.carry_over(socket, started.stream_sid, started.audio_format)
 
     def deliver(self, event: CallEvent) -> None:
-        """Something that the handler may want to know."""
+        """An event for the handler."""
         if isinstance(event, BargeIn | Utterance):
             self._is_interrupted = isinstance(event, BargeIn)
         if isinstance(event, Utterance) and event.text:
@@ -284,7 +284,7 @@ class Call:
             event_queue.put(event)
 
     def finish(self) -> None:
-        """Nothing more will come."""
+        """The call has ended."""
         self._is_over = True
         self.player.finish()
         self._utterances.finish()

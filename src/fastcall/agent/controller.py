@@ -1,14 +1,12 @@
-"""The side of the AI in one call: its handler's task, what it is told, when it is interrupted, what it is measured by.
+"""The agent's side of one call: runs its handler, passes it events, interrupts it, and measures its responses.
 
-The runner tells what happens and never waits. The desk owns the handler's task or thread, the call's way out, and one
-timer, and ends them. A handler that fails ends alone: the call goes on, with the prompt that is set for it, or in
-silence.
+The runner reports events and never waits. The controller owns the handler's task or thread, the call's audio player and
+one timer, and ends them. A handler that fails ends alone: the call continues with the configured prompt, or in silence.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +28,7 @@ from fastcall.events import (
     TranscriptEvent,
     Utterance,
 )
-from fastcall.formats import call_fields, log_marks
+from fastcall.formats import call_logger
 from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket
 from fastcall.recognition.session import RecognitionSession
@@ -42,24 +40,23 @@ from fastcall.twilio.stream_key import StreamKey
 
 __all__ = ["AgentController", "Handler"]
 
-log = logging.getLogger("fastcall.call")
 
 Handler = Callable[[Any], Any]
 """``async def handler(call: Call)``, or a plain function of one ``BlockingCall``, which gets a thread."""
 
-# What a handler has for its own clean-up after the call's end.
+# Time for a handler's cleanup after the call's end.
 HANDLER_GRACE_S = 5.0
-# And for what it does when it is cancelled.
+# And after its cancellation.
 HANDLER_CANCEL_S = 1.0
 
 
 class AgentController:
-    """One call's handler. Loop thread only. Fulfils ``CallOwner``.
+    """One call's handler. Loop thread only. Implements ``CallOwner``.
 
     :param session: the call's recognition, for call time
-    :param machine: the call's rules, for where voice was heard last
-    :param publish: tells the world
-    :param prompt: mu-law that the caller hears when the handler has failed; empty: silence
+    :param machine: the call's rules, for the position of the last voice
+    :param publish: publishes transcript events
+    :param prompt: mu-law audio for the caller when the handler has failed; empty: silence
     """
 
     def __init__(
@@ -77,7 +74,7 @@ class AgentController:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._handler = handler
-        self._key = StreamKey.of(started)
+        self._log = call_logger("fastcall.call", StreamKey.of(started))
         self._session = session
         self._machine = machine
         self._publish = publish
@@ -89,9 +86,9 @@ class AgentController:
         )
         self._start_ms = settings.vad_start_ms
         self._voice_sample = 0
-        """About where the voice of the newest utterance began."""
+        """Approximately where the voice of the newest utterance began."""
         self._has_begun = False
-        """Somebody has begun to speak, and the utterance of it is not there yet."""
+        """Somebody has begun to speak, and the utterance does not exist yet."""
         self._utterance_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._has_stalled = False
@@ -99,7 +96,7 @@ class AgentController:
         self._call = Call(
             started,
             socket,
-            weakref.proxy(self),  # the runner and the running handler have the desk; a call that is over has nobody
+            weakref.proxy(self),  # only the runner and the running handler keep the controller alive
             replay_buffer=session.replay_buffer,
             call_time=machine.call_time,
             metrics=metrics,
@@ -111,7 +108,7 @@ class AgentController:
     # --- from the runner ----------------------------------------------------------------------------------
 
     def note_command(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
-        """What the call's rules want, as far as it concerns a handler."""
+        """The call machine's commands that concern a handler."""
         match command:
             case NoteSpeech(speaking, sample):
                 self._note_speech(speaking, sample)
@@ -121,22 +118,22 @@ class AgentController:
                 if not self._call.player.echoed(name):
                     self._call.deliver(command)
             case CloseSession():
-                # The telephone is gone; words may still come.
+                # The caller is gone; words may still come.
                 self._stop_timer()
                 self._call.player.finish()
 
     @property
     def has_hung_up(self) -> bool:
-        """Whether the handler has ended the call."""
+        """Whether the handler has hung up."""
         return self._call.has_hung_up
 
     def carry_over(self, started: CallStarted, socket: CallSocket) -> None:
-        """The call goes on over another stream."""
+        """The call continues on another stream."""
         self._call.carry_over(started, socket)
 
     def _note_speech(self, speaking: bool, sample: int) -> None:
         if speaking:
-            # So much of a voice it takes to be noticed.
+            # Voice needed to be detected.
             self._has_begun = True
             self._voice_sample = self._machine.last_voiced_sample - self._start_ms * SAMPLES_PER_MS
         else:
@@ -144,7 +141,7 @@ class AgentController:
             self._turns.ended(sample, now=self._loop.time())
 
     def note(self, event: TranscriptEvent) -> None:
-        """The transcript goes on."""
+        """A transcript event."""
         utterance_id, text = event.utterance_id or 0, event.text or ""
         if event.event == "utterance_begin":
             self._utterance_began(utterance_id)
@@ -165,10 +162,10 @@ class AgentController:
             self._loop.call_later(HANDLER_GRACE_S, self._cancel_handler)
 
     def _cancel_handler(self) -> None:
-        """Cancel it; one that will not have it is dropped where it is."""
+        """Cancel it; a handler that ignores this is abandoned."""
         if self._is_given_up and not self._task.done():
             self._metrics.agent_failures += 1
-            self._tell("the handler goes on after its call and its cancellation; it is dropped %s")
+            self._log.warning("the handler is still running after its call ended and it was cancelled; abandoning it")
         if self._task.cancel() and not self._is_given_up:
             self._loop.call_later(HANDLER_CANCEL_S, self._give_up)
 
@@ -203,7 +200,7 @@ class AgentController:
 
     def _utterance_began(self, utterance_id: int) -> None:
         if not self._has_begun:
-            return  # words that are in no utterance: nobody began to speak
+            return  # words outside any utterance: nobody began to speak
         self._has_begun = False
         self._utterance_id = utterance_id
         if self._barge_in.speech_began(self._voiced_ms(), now=self._loop.time()):
@@ -271,12 +268,12 @@ class AgentController:
     def clear_overdue(self, marks: int) -> None:
         """See the protocol."""
         self._metrics.clears_overdue += 1
-        self._tell("%d marks did not come back within 1 s of clear; what was heard is an estimate %s", marks)
+        self._log.warning("%d marks did not come back within 1 s of clear; what was heard is an estimate", marks)
 
     def source_failed(self, error: BaseException) -> None:
         """See the protocol."""
         self._metrics.agent_failures += 1
-        self._log_error("the audio of a say() failed; what there was of it is played %s", error)
+        self._log.error("the audio of a say() failed; the part before is played", exc_info=error)
 
     def _publish_audio(self, speech: Speech, details: dict[str, Any]) -> None:
         start = speech.began_sample
@@ -299,9 +296,9 @@ class AgentController:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
-            # The handler is the user's code: its failure is told, and the call goes on.
+            # The handler is the user's code: its failure is logged, and the call continues.
             self._metrics.agent_failures += 1
-            self._log_error("the handler failed; the call goes on without it %s", error)
+            self._log.error("the handler failed; the call continues without it", exc_info=error)
             if self._prompt and not self._call.is_over:
                 self._call.say(self._prompt)
 
@@ -310,14 +307,8 @@ class AgentController:
         self._metrics.agent_stalls += 1
         if not self._has_stalled:
             self._has_stalled = True
-            self._tell(
-                "the handler kept the event loop for %.0f ms, and with it every call: make it a plain `def`, or use "
-                "asyncio.to_thread; told once %s",
+            self._log.warning(
+                "the handler blocked the event loop, and every call, for %.0f ms: make it a plain `def`, or use "
+                "asyncio.to_thread; logged once per call",
                 1000 * seconds,
             )
-
-    def _tell(self, form: str, *values: object) -> None:
-        log.warning(form, *values, call_fields(self._key), extra=log_marks(self._key))
-
-    def _log_error(self, form: str, error: BaseException) -> None:
-        log.error(form, call_fields(self._key), exc_info=error, extra=log_marks(self._key))

@@ -1,4 +1,4 @@
-"""Which words of a text have been heard, when so much of its audio was."""
+"""Which words of a text were heard, given how much of its audio was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastcall.events import SAMPLE_RATE_HZ
 
 __all__ = ["Heard", "heard_text"]
 
-# The pace of speech where the length of the audio is not known yet: about 160 words a minute.
+# Assumed pace of speech while the audio's length is unknown: about 160 words a minute.
 LETTERS_PER_S = 15
 
 _WORD = re.compile(r"\S+")
@@ -18,14 +18,14 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(slots=True, frozen=True)
 class Heard:
-    """What the caller has heard of what was said."""
+    """What the caller has heard of a speech."""
 
     text: str
-    """The words of which at least the first half was heard; empty where the audio came without a text."""
+    """The words of which at least the first half was heard; empty if the audio has no text."""
     ms: int
-    """Of audio, heard."""
+    """Duration of the audio heard."""
     is_whole: bool
-    """Nothing of it was cut off."""
+    """Whether it was heard to the end."""
 
 
 def heard_text(
@@ -34,8 +34,7 @@ def heard_text(
     """The beginning of ``text`` that was heard: its words whose middle lies in the first ``heard_samples``.
 
     :param total_samples: of the whole text's audio; None if it is not known yet
-    :param word_ends: where in the audio each word ends, in samples. Without them words last as long as they have
-        letters.
+    :param word_ends: where in the audio each word ends, in samples; by default estimated from word lengths
     """
     if total_samples is not None and heard_samples >= total_samples:
         return text

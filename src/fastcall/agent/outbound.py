@@ -1,8 +1,8 @@
-"""Audio that a handler gives, as the telephone wants it: mu-law at 8 kHz, made piece by piece when it is needed.
+"""Converts a handler's audio to the telephone's mu-law at 8 kHz, piece by piece, when it is needed.
 
-What it is shows in its first bytes: a WAV file says its own format, and compressed audio is refused.
+The first bytes show the format: a WAV file has its own, and compressed audio is refused.
 
-Nothing is converted before it is sent: a minute of speech given at once must not keep the loop.
+Nothing is converted before it is sent: a minute of speech passed at once must not block the loop.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Encoding = Literal["mulaw", "pcm"]
 
 
 class PayloadEncoder:
-    """Mu-law at 8 kHz as a stream's payloads carry audio. One stream, one thread.
+    """Encodes mu-law at 8 kHz for a stream's payloads. One stream, one thread.
 
-    :param audio_format: as its ``start`` said
+    :param audio_format: of the stream's ``start``
     """
 
     def __init__(self, audio_format: AudioFormat) -> None:
@@ -33,8 +33,8 @@ class PayloadEncoder:
         self._last = 0
 
     def encode(self, mulaw: bytes) -> bytes:
-        """The next piece. At 16 kHz the samples between are the means of their neighbours: speech of a telephone has
-        next to nothing where that filter leaves images."""
+        """The next piece. At 16 kHz, samples in between are the means of their neighbours: telephone speech has almost
+        no energy at the frequencies where that filter leaves images."""
         if self._format.encoding == "mulaw":
             return mulaw
         pcm = mulaw_decode(mulaw)
@@ -51,7 +51,7 @@ class PayloadEncoder:
 
 
 class OutboundAudio:
-    """One speech's audio: fed by whoever makes it, taken by whoever sends it. One thread.
+    """One speech's audio, between its producer and its sender. One thread.
 
     :param rate_hz: 8,000, or what ``fastcall._resample.Resampler`` takes
     :raises ValueError: another rate, or no such encoding
@@ -59,9 +59,9 @@ class OutboundAudio:
 
     def __init__(self, encoding: Encoding = "mulaw", rate_hz: int = SAMPLE_RATE_HZ) -> None:
         if encoding not in ("mulaw", "pcm"):
-            raise ValueError(f"encoding={encoding!r}: say 'mulaw' or 'pcm'")
+            raise ValueError(f"encoding={encoding!r}: must be 'mulaw' or 'pcm'")
         self._head: bytearray | None = bytearray()
-        """The first bytes, until they show what it is; then None."""
+        """The first bytes, until they show the format; then None."""
         self._wav: WavReader | None = None
         self._raw = bytearray()
         self._fed_bytes = 0
@@ -76,10 +76,10 @@ class OutboundAudio:
         self._is_flushed = self._resampler is None
 
     def feed(self, audio: bytes) -> None:
-        """More of it, in any pieces.
+        """Add audio, in pieces of any size.
 
-        :raises UsageError: compressed audio, or a WAV file that cannot be used
-        :raises ValueError: a WAV file of a rate that is none
+        :raises UsageError: compressed audio, or an unusable WAV file
+        :raises ValueError: a WAV file with an invalid rate
         """
         if self._head is None:
             self._add(audio)
@@ -88,9 +88,9 @@ class OutboundAudio:
             self._look_at(bytes(self._head), is_all=False)
 
     def end(self) -> None:
-        """That was all.
+        """The audio is complete.
 
-        :raises UsageError: compressed audio, or a WAV file that is cut off; it has ended all the same
+        :raises UsageError: compressed audio, or a truncated WAV file; it has ended nevertheless
         """
         self._is_ended = True
         if self._head:
@@ -99,7 +99,7 @@ class OutboundAudio:
             self._wav.check_whole()
 
     def stop(self) -> None:
-        """Nothing more comes, whether that was all or not."""
+        """No more audio will come, complete or not."""
         self._is_ended = True
 
     def _look_at(self, head: bytes, *, is_all: bool) -> None:
@@ -121,18 +121,18 @@ class OutboundAudio:
         self._fed_bytes += len(audio)
 
     def drop(self) -> None:
-        """What was not taken is not wanted any more."""
+        """Drop the remaining audio."""
         self._raw.clear()
         self._is_ended = self._is_flushed = True
 
     @property
     def waiting_samples(self) -> int:
-        """What waits to be taken, at 8 kHz."""
+        """Samples that wait to be taken, at 8 kHz."""
         return self._at_8_khz(len(self._raw))
 
     @property
     def total_samples(self) -> int | None:
-        """Of all of it, at 8 kHz; None while more may come."""
+        """Length of the whole audio, at 8 kHz; None while more may come."""
         return self._at_8_khz(self._fed_bytes) if self._is_ended else None
 
     @property
@@ -146,7 +146,7 @@ class OutboundAudio:
         return self._is_ended
 
     def take(self, samples: int) -> bytes:
-        """About so many samples of mu-law, fewer if there are fewer; a filter may keep some back until the end."""
+        """About so many samples of mu-law, or fewer; a filter may hold some back until the end."""
         size = -(-samples * self._rate_hz // SAMPLE_RATE_HZ) * self._width
         raw = bytes(self._raw[: min(size, len(self._raw) // self._width * self._width)])
         del self._raw[: len(raw)]

@@ -1,8 +1,8 @@
-"""The way out: what a handler says, in chunks, paced, each followed by its mark; stopped by ``clear``.
+"""Sends a handler's audio: paced, in chunks, each followed by its mark; stopped by ``clear``.
 
-Twilio keeps what it is sent and plays it in order, so pace is not needed to be heard; it keeps what ``clear`` throws
-away, and what a slow network has to carry, small. The peer has about two seconds in store: far more than any stall of
-the loop. Everything returns at once; one timer a speaking call.
+Twilio buffers audio and plays it in order, so pacing is not needed for playback; it limits what ``clear`` discards, and
+what a slow network has to carry. The peer has about two seconds buffered, far more than any stall of the loop. Nothing
+blocks; a speaking call has one timer.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ log = logging.getLogger("fastcall.call")
 
 CHUNK_SAMPLES = 1600
 LEAD_S = 2.0
-# Below this a chunk that is not full is sent as well: the peer would fall silent.
+# Below this, a partial chunk is sent too: the peer would fall silent.
 LOW_LEAD_S = 0.4
 CLEAR_TIMEOUT_S = 1.0
 
-# What is kept: of one source that is faster than speech, of all that waits, and of speeches that one answer has.
+# Limits: of one source that is faster than speech, of all waiting audio, and of the speeches in one reply.
 SOURCE_AHEAD_SAMPLES = 5 * SAMPLE_RATE_HZ
 MAX_WAITING_SAMPLES = 300 * SAMPLE_RATE_HZ
 MAX_SPEECHES = 256
 
 
 class Speech:
-    """What one ``say`` says. ``await`` it for what was heard of it, once it was played or cut off. Loop thread only."""
+    """The speech of one ``say``. ``await`` it for what was heard, when it is over. Loop thread only."""
 
     def __init__(
         self, audio: OutboundAudio, text: str = "", word_ends: tuple[int, ...] | None = None, *, number: int = 0
@@ -48,13 +48,13 @@ class Speech:
         self.text = text
         self.audio = audio
         self.turn: OpenTurn | None = None
-        """The turn that this is the first answer to, until its first audio is sent."""
+        """The turn to which this is the first response, until its first audio is sent."""
         self.has_begun = False
         """Whether some of its audio was sent."""
         self.is_broken = False
-        """What makes its audio has failed."""
+        """Whether its audio source has failed."""
         self.began_sample: int | None = None
-        """Call time then; its owner's to fill in."""
+        """Call time at that moment; set by its owner."""
         self.source: asyncio.Task[None] | None = None
         self.has_room = asyncio.Event()
         self._word_ends = word_ends
@@ -69,8 +69,8 @@ class Speech:
         return self._done.done()
 
     def describe(self, heard_samples: int) -> Heard:
-        """What was heard, when so much was."""
-        # Of audio that broke off nobody knows how long it would have been.
+        """What was heard, given the samples played."""
+        # The length of audio that broke off is not known.
         total = None if self.is_broken else self.audio.total_samples
         if not heard_samples:
             return Heard("", 0, total == 0 and not self.text)
@@ -89,13 +89,13 @@ class Speech:
 
 
 class AudioPlayerOwner(Protocol):
-    """Who wants to know what becomes of speeches."""
+    """Notified of the progress of speeches."""
 
     def speech_began(self, speech: Speech) -> None:
-        """Its first audio is on the wire."""
+        """Its first audio was sent."""
 
     def speech_ended(self, speech: Speech, heard: Heard) -> None:
-        """It was played, or cut off."""
+        """It was played, or interrupted."""
 
     def mark_passed(self, name: str) -> None:
         """The handler's mark of this name was played, or cleared, or did not come back in time."""
@@ -104,11 +104,11 @@ class AudioPlayerOwner(Protocol):
         """So many marks did not come back after ``clear``."""
 
     def source_failed(self, error: BaseException) -> None:
-        """What made a speech's audio raised."""
+        """A speech's audio source raised."""
 
 
 class AudioPlayer:
-    """One call's way out. Loop thread only."""
+    """One call's outbound audio. Loop thread only."""
 
     def __init__(
         self, socket: CallSocket, stream_sid: str, owner: AudioPlayerOwner, audio_format: AudioFormat | None = None
@@ -120,11 +120,11 @@ class AudioPlayer:
         self._owner = owner
         self._playout = Playout()
         self._queue: deque[Speech | str] = deque()
-        """Speeches of which something is to be sent, and marks of the handler's own, in order."""
+        """Speeches that are not fully sent, and the handler's marks, in order."""
         self._sent: deque[Speech] = deque()
-        """Speeches of which everything was sent and not everything was heard."""
+        """Speeches that were fully sent but not fully heard."""
         self._answer: deque[Speech] = deque(maxlen=MAX_SPEECHES)
-        """What belongs to the answer that is being given, for what was heard of it."""
+        """Speeches of the current reply, to compute what was heard of it."""
         self._clears: list[tuple[asyncio.Future[Heard], Heard]] = []
         self._clear_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -132,8 +132,8 @@ class AudioPlayer:
         self._is_over = False
 
     def carry_over(self, socket: CallSocket, stream_sid: str, audio_format: AudioFormat) -> None:
-        """Everything goes to this stream from now on, in its format. What the one before was sent and has not played is
-        lost; its marks will not come back, and are passed."""
+        """Send to this stream from now on, in its format. Audio that the previous stream did not play is lost; its
+        marks will not come back, and count as passed."""
         self._socket = socket
         self._stream_sid = stream_sid
         self._encode = PayloadEncoder(audio_format).encode
@@ -147,7 +147,7 @@ class AudioPlayer:
 
     @property
     def is_speaking(self) -> bool:
-        """Whether the caller hears the handler, or is about to."""
+        """Whether the caller hears the handler, or will soon."""
         return any(isinstance(each, Speech) for each in self._queue) or self._playout.is_playing(now=self._loop.time())
 
     def say(self, speech: Speech, source: AsyncIterable[bytes] | None = None) -> None:
@@ -174,11 +174,11 @@ class AudioPlayer:
         if len(waiting) >= MAX_SPEECHES or sum(waiting) + audio.waiting_samples > MAX_WAITING_SAMPLES:
             raise BacklogError(
                 f"{sum(waiting) // SAMPLE_RATE_HZ} s of audio in {len(waiting)} speeches wait to be played; "
-                f"{MAX_WAITING_SAMPLES // SAMPLE_RATE_HZ} s in {MAX_SPEECHES} are kept: await what say() returns"
+                f"the limit is {MAX_WAITING_SAMPLES // SAMPLE_RATE_HZ} s in {MAX_SPEECHES}: await what say() returns"
             )
 
     def mark(self, name: str) -> None:
-        """Ask for the echo of ``name`` when what was said so far was played."""
+        """Ask for the echo of ``name`` when the audio so far was played."""
         if self._is_over:
             return
         if len(self._queue) + self._playout.marks >= 2 * MAX_SPEECHES:
@@ -189,7 +189,7 @@ class AudioPlayer:
     def clear(self) -> tuple[Heard, asyncio.Future[Heard]]:
         """Stop: drop what was not played.
 
-        :return: what was heard of this answer, now and when the marks are back, after a second at the latest
+        :return: what was heard of this reply, now, and once the marks are back, after a second at the latest
         """
         heard = self._stop_all()
         future: asyncio.Future[Heard] = self._loop.create_future()
@@ -203,7 +203,7 @@ class AudioPlayer:
 
     def _stop_all(self) -> Heard:
         if not self._is_over:
-            # Marks that wait here are cleared like those that wait there: the peer sends all of them back, in order.
+            # Marks queued here are cleared like those at the peer, which sends all of its marks back, in order.
             for each in self._queue:
                 if isinstance(each, str):
                     self._send_mark(each)
@@ -221,7 +221,7 @@ class AudioPlayer:
         return heard
 
     def heard(self) -> Heard:
-        """What was heard of this answer by now."""
+        """What was heard of this reply by now."""
         now = self._loop.time()
         each = [
             speech.finish(0) if speech.is_done else speech.describe(self._playout.heard_samples(speech.number, now=now))
@@ -231,7 +231,7 @@ class AudioPlayer:
         return Heard(text, sum(part.ms for part in each), all(part.is_whole for part in each))
 
     def begin_answer(self) -> None:
-        """What is said from now on answers something else; what is not over belongs to it still."""
+        """Audio from now on belongs to another reply; unfinished speeches are counted with it."""
         self._answer = deque((speech for speech in self._answer if not speech.is_done), maxlen=MAX_SPEECHES)
 
     def echoed(self, name: str) -> bool:
@@ -267,7 +267,7 @@ class AudioPlayer:
     # --- sending ---------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        """Send what may be sent now, and see to it that the rest will be."""
+        """Send what may be sent now, and arm the timer for the rest."""
         while self._queue and not self._is_over:
             head = self._queue[0]
             if isinstance(head, str):
@@ -302,7 +302,7 @@ class AudioPlayer:
         return True
 
     def draw(self, speech: Speech, source: AsyncIterable[bytes]) -> None:
-        """Begin to fill a speech; it may be said later."""
+        """Start reading a speech's source; it may be played later."""
         speech.source = self._loop.create_task(self._draw(speech, source))
 
     async def _draw(self, speech: Speech, source: AsyncIterable[bytes]) -> None:
@@ -315,7 +315,7 @@ class AudioPlayer:
                     speech.has_room.clear()
                     await speech.has_room.wait()
             audio.end()
-        except (Exception, SystemExit) as error:  # the latter would end the loop, and with it every call
+        except (Exception, SystemExit) as error:  # SystemExit would end the loop, and every call with it
             speech.is_broken = True
             self._owner.source_failed(error)
         finally:
@@ -337,7 +337,7 @@ class AudioPlayer:
         lead_s = self._playout.lead_s(now=now)
         deadlines = []
         head = self._queue[0] if self._queue else None
-        # Of audio that has ended a filter may have the rest, although none waits.
+        # The filter may hold the rest of audio that has ended, although nothing waits.
         if isinstance(head, Speech) and (head.audio.waiting_samples or head.audio.is_ended):
             is_short = head.audio.waiting_samples < CHUNK_SAMPLES and not head.audio.is_ended
             room_at_s = LOW_LEAD_S if is_short else _full_lead_s()
@@ -353,7 +353,7 @@ class AudioPlayer:
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._loop.time()
-        # A peer that echoes no marks: nobody should wait for ever, and nothing grow.
+        # A peer that echoes no marks: do not wait forever or let queues grow.
         self._playout.give_up_marks(now=now)
         is_unheard = bool(self._sent) and not self._playout.is_playing(now=now)
         if is_unheard:
@@ -392,5 +392,5 @@ class AudioPlayer:
 
 
 def _full_lead_s() -> float:
-    """What the peer may have in store when another chunk is sent. A sum of chunks is no exact number."""
+    """How much the peer may have buffered when another chunk is sent. The margin is for rounding."""
     return LEAD_S - CHUNK_SAMPLES / SAMPLE_RATE_HZ + 1e-6

@@ -1,12 +1,12 @@
-"""What of the audio that was sent has the caller heard: the server's side of Twilio's marks.
+"""How much of the audio sent the caller has heard, from Twilio's marks.
 
-The rule: each chunk is followed by a mark of its own. Heard are the chunks whose marks came back before ``clear`` was
-sent, plus the time since the last of them came (or since the next chunk was sent, if that is later), at most that next
-chunk's length. Marks that come back because of ``clear`` say nothing.
+Each chunk is followed by its own mark. Heard are the chunks whose marks came back before ``clear`` was sent, plus the
+time since the last of them came (or since the next chunk was sent, if that is later), at most that next chunk's length.
+Marks that come back because of ``clear`` carry no information.
 
-Twilio plays in order and echoes in order, so a mark speaks for all that was sent before it, marks of the handler's own
-too. Each of those is passed once: when it or a later one came back, or was given up. Time is an argument in seconds,
-monotonic; one thread.
+Twilio plays and echoes in order, so a mark confirms everything sent before it, the handler's marks included. Each of
+those is passed once: when it or a later one came back, or timed out. Time is an argument in monotonic seconds; one
+thread.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
 """
@@ -22,34 +22,34 @@ from fastcall.events import SAMPLE_RATE_HZ
 __all__ = ["MARK_PREFIX", "Echo", "Playout"]
 
 MARK_PREFIX = "fastcall:"
-"""How our own marks' names begin; a handler's own may not."""
+"""Prefix of our own marks' names; a handler's marks must not have it."""
 
-# Longer than any way there and back: a peer that echoes no marks is not held to be playing for ever.
+# Longer than any round trip: a peer that echoes no marks is not considered playing forever.
 ECHO_GRACE_S = 2.0
 
-# Marks that clear should bring back, and marks of the handler that were given up and may come back yet.
+# Marks that clear should bring back, and the handler's marks that timed out but may still come back.
 MAX_CLEARED = 1024
 MAX_GIVEN_UP = 1024
 
 Echo = Literal["played", "cleared", "late", "unknown"]
-"""``late``: it was given up, or spoken for by a later one."""
+"""``late``: it timed out, or a later one came back first."""
 
 
 @dataclass(slots=True, frozen=True)
 class _Chunk:
-    """A chunk and its mark; a mark of the handler's own is one without samples."""
+    """A chunk and its mark; the handler's marks have no samples."""
 
     mark: str
     speech: int
     samples: int
     sent_at: float
-    """Of a mark of the handler's own: when the audio before it ends."""
+    """For the handler's marks: when the audio before it ends."""
 
 
 class Playout:
-    """The chunks of one call that are on their way to the caller's ear.
+    """The chunks of one call that were sent and not yet confirmed as played.
 
-    ``speech`` is any number that the caller of this class gives to what belongs together.
+    ``speech`` is any number that groups chunks.
     """
 
     def __init__(self) -> None:
@@ -75,16 +75,16 @@ class Playout:
         return name
 
     def mark_sent(self, name: str, *, now: float) -> None:
-        """A mark of the handler's own was sent."""
+        """A mark of the handler was sent."""
         self._waiting.append(_Chunk(name, 0, 0, max(self._ends_at, now)))
 
     def take_passed(self) -> list[str]:
-        """Marks of the handler that were passed since this was asked last, in order."""
+        """The handler's marks passed since the last call, in order."""
         passed, self._passed = self._passed, []
         return passed
 
     def echoed(self, mark: str, *, now: float) -> Echo:
-        """A mark came back: what was before it was ``played``, or dropped because of ``clear``."""
+        """A mark came back: the audio before it was ``played``, or dropped by ``clear``."""
         if _holds(self._cleared, mark):
             self._pass_up_to(mark, self._cleared)
             return "cleared"
@@ -115,7 +115,7 @@ class Playout:
     def clear(self, *, now: float) -> dict[int, int]:
         """``clear`` is being sent.
 
-        :return: of each speech of which something was waiting, the samples that were heard
+        :return: for each speech that was not fully played, the samples heard
         """
         stopped = {chunk.speech: self.heard_samples(chunk.speech, now=now) for chunk in self._waiting if chunk.samples}
         self._cleared.extend(self._waiting)
@@ -127,12 +127,12 @@ class Playout:
         return stopped
 
     def give_up_cleared(self) -> None:
-        """What ``clear`` has not brought back will not come."""
+        """Marks that ``clear`` has not brought back will not come."""
         while self._cleared:
             self._give_up(self._cleared.popleft())
 
     def give_up(self, *, now: float) -> None:
-        """Nothing that was sent will come back: as ``clear``, for a peer that echoes no marks."""
+        """No mark will come back: like ``clear``, for a peer that echoes no marks."""
         self.clear(now=now)
         self.give_up_cleared()
 
@@ -155,30 +155,30 @@ class Playout:
         return any(chunk.speech == speech and chunk.samples for chunk in self._waiting)
 
     def forget(self, speech: int) -> None:
-        """Nobody asks for this speech any more."""
+        """This speech is not needed any more."""
         self._played.pop(speech, None)
 
     @property
     def cleared_marks(self) -> int:
-        """Marks that ``clear`` is still to bring back."""
+        """Marks that ``clear`` has yet to bring back."""
         return len(self._cleared)
 
     def is_playing(self, *, now: float) -> bool:
-        """Whether the caller hears something, as far as can be known."""
+        """Whether the caller hears something, as far as is known."""
         return any(chunk.samples for chunk in self._waiting) and now < self._ends_at + ECHO_GRACE_S
 
     @property
     def marks(self) -> int:
-        """Marks of the handler that were sent and have not come back, those that were cleared among them."""
+        """The handler's marks that were sent and have not come back, cleared ones included."""
         return sum(not chunk.samples for chunks in (self._waiting, self._cleared) for chunk in chunks)
 
     def next_deadline(self) -> float | None:
-        """When the first mark of the handler that has not come back is given up."""
+        """When the handler's first outstanding mark times out."""
         first = next((chunk.sent_at for chunk in self._waiting if not chunk.samples), None)
         return None if first is None else first + ECHO_GRACE_S
 
     def give_up_marks(self, *, now: float) -> None:
-        """Pass the handler's marks that are overdue; chunks wait on."""
+        """Pass the handler's overdue marks; chunks keep waiting."""
         while (deadline := self.next_deadline()) is not None and deadline <= now:
             self.give_up_cleared()  # older than what waits
             late = next(chunk for chunk in self._waiting if not chunk.samples)
@@ -186,7 +186,7 @@ class Playout:
             self._give_up(late)
 
     def lead_s(self, *, now: float) -> float:
-        """How much audio the peer has in store, in seconds."""
+        """How much audio the peer has buffered, in seconds."""
         return max(0.0, self._ends_at - now)
 
 

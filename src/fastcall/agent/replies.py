@@ -1,8 +1,8 @@
-"""Answers: one reply at a time, for each utterance, ended when the caller breaks in, begun early where that is set.
+"""Runs replies: one at a time, for each utterance, cancelled when the caller interrupts, started early if configured.
 
-A reply that was begun on a stable interim is *speculative*: what it says is kept back, its audio being made already,
-until the committed text has the same words; then it goes out at once. If the words are others, it is cancelled and
-begun anew. Everything happens on the event loop; replies are tasks that this module owns and ends.
+A reply started on a stable interim is *speculative*: its audio is generated but held back until the text is committed.
+With the same words it is then sent at once; with others, the reply is cancelled and restarted. Everything happens on
+the event loop; replies are tasks that this module owns and ends.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from fastcall.turns.speculation import Outcome, Speculation
 
 __all__ = ["Reply", "ReplyRunner", "Turn", "current_turn"]
 
-# An event loop's clock has whole milliseconds, and its timers may be early by one.
+# uvloop's clock has whole milliseconds, and its timers may be early by one.
 CLOCK_TICK_S = 0.001
 
 Reply = Callable[["Turn"], Awaitable[None]]
 
 current_turn: ContextVar[Turn | None] = ContextVar("fastcall_turn", default=None)
-"""The turn whose reply this task is."""
+"""The turn that this task replies to."""
 
 
 class Turn:
-    """What a reply answers. Loop thread only."""
+    """The utterance that a reply answers. Loop thread only."""
 
     def __init__(self, text: str, utterance_id: int, *, is_committed: bool, began_at: float) -> None:
         self.text = text
-        """What the caller said; of a speculative reply what it has begun on, which is what is committed if it lives."""
+        """The utterance's text; of a speculative reply the interim's, whose words the committed text must have too."""
         self.utterance_id = utterance_id
         self.is_committed = is_committed
-        """Whether the text is settled. What has effects (a booking, a payment) waits for it: ``wait_committed``."""
+        """Whether the text is final. Call ``wait_committed`` before side effects (a booking, a payment)."""
         self.began_at = began_at
         self.ready_at: float | None = None
         self._is_dropped = False
@@ -46,11 +46,11 @@ class Turn:
             self._committed.set()
 
     async def wait_committed(self) -> None:
-        """Return when the text is settled. A reply whose words turn out to be others is cancelled here."""
+        """Return when the text is final. If its words have changed, the reply is cancelled here."""
         await self._committed.wait()
 
     def hold(self, speech: Speech, source: AsyncIterable[bytes] | None, player: AudioPlayer) -> None:
-        """Keep back what the reply says; its audio is being made."""
+        """Hold back the reply's audio, while it is generated."""
         if self._is_dropped:
             speech.audio.drop()
             speech.finish(0)
@@ -62,7 +62,7 @@ class Turn:
         self._held.append(speech)
 
     def commit(self, say: Callable[[Speech], None]) -> None:
-        """The text is settled, and is the one that was begun on."""
+        """The text is final, with the words that the reply started on."""
         self.is_committed = True
         held, self._held = self._held, []
         for speech in held:
@@ -70,7 +70,7 @@ class Turn:
         self._committed.set()
 
     def drop(self) -> None:
-        """What was kept back is not wanted, and what is said after this neither."""
+        """Drop the audio held back, and any that follows."""
         self._is_dropped = not self.is_committed
         for speech in self._held:
             speech.audio.drop()
@@ -82,9 +82,9 @@ class ReplyRunner:
     """Runs ``reply`` for the turns of one call, until the call ends.
 
     :param inbox: the call's events
-    :param say: says a speech that was kept back
-    :param on_outcome: told what became of each speculative start
-    :param on_stall: told of steps of a reply that kept the loop, in seconds
+    :param say: queues a speech that was held back
+    :param on_outcome: called with the outcome of each speculative start
+    :param on_stall: called with the seconds when a step of a reply blocked the loop
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ReplyRunner:
         self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Return when the call has ended, and the last reply with it.
+        """Return when the call and the last reply have ended.
 
         :raises Exception: what a reply raised
         """
@@ -125,11 +125,11 @@ class ReplyRunner:
             self._give_up()
 
     async def _next(self) -> CallEvent | None:
-        """The next event. Meanwhile replies end, and one may begin early."""
+        """The next event. Meanwhile replies may end, and one may start early."""
         news = asyncio.ensure_future(self._event_queue.get())
         try:
             while True:
-                # An answer that is being given is not given up for a guess.
+                # A reply in progress is not cancelled for a guess.
                 is_free = self._task is None or self._turn is None or not self._turn.is_committed
                 due_at = self._speculation.next_deadline() if is_free else None
                 timeout_s = None if due_at is None else max(0.0, due_at - self._loop.time())

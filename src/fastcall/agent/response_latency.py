@@ -1,12 +1,12 @@
-"""How long a caller waits for an answer, and where the time goes.
+"""How long a caller waits for a response, and where the time goes.
 
 ::
 
     end of speech | endpointing | commit | agent | first audio
-                  |             |        |       +- from the first say() to its first audio on the wire
+                  |             |        |       +- from the first say() to its first audio sent
                   |             |        +--------- from the committed text to the agent's first say()
-                  |             +------------------ from the endpointer's word to the committed text
-                  +-------------------------------- the silence that tells the end, and frames on their way
+                  |             +------------------ from the endpointer's decision to the committed text
+                  +-------------------------------- the silence that marks the end, and network delay
 
 Pure; all times are seconds of one monotonic clock.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 __all__ = ["FirstResponse", "OpenTurn", "ResponseLatency"]
 
-# Utterances that have ended and wait for their text; more at once are not measured.
+# Ended utterances that wait for their text; beyond this they are not measured.
 MAX_ENDED = 16
 
 
@@ -33,16 +33,16 @@ class FirstResponse:
     agent_s: float
     first_audio_s: float
     gained_s: float
-    """How much later the answer would have come, had the agent begun at the committed text."""
+    """How much later the response would have come if the agent had started at the committed text."""
 
 
 @dataclass(slots=True)
 class OpenTurn:
-    """An utterance that wants an answer; filled as it comes."""
+    """An utterance that needs a response; filled in step by step."""
 
     utterance_id: int
     spoken_at: float
-    """When the last of it was said."""
+    """When its speech ended."""
     ended_at: float
     committed_at: float
     said_at: float | None = None
@@ -57,20 +57,20 @@ class ResponseLatency:
         self._open: OpenTurn | None = None
 
     def ended(self, end_sample: int, *, now: float) -> None:
-        """The endpointer holds the utterance whose speech ended at ``end_sample`` to be over."""
+        """The endpointer decided that the utterance whose speech ended at ``end_sample`` is over."""
         self._ended.append((end_sample, now))
 
     def committed(self, utterance_id: int, end_sample: int, *, spoken_at: float, now: float) -> None:
-        """Its text is there: a turn begins; one before it that was not answered is not any more."""
+        """Its text is committed: a turn begins; an unanswered one before it is abandoned."""
         ended_at = next((at for sample, at in self._ended if sample == end_sample), now)
         self._open = OpenTurn(utterance_id, min(spoken_at, ended_at), ended_at, now)
 
     def said(self, *, now: float, began_at: float | None = None, ready_at: float | None = None) -> OpenTurn | None:
-        """The agent says something.
+        """The agent called ``say``.
 
-        :param began_at: when the agent began on this answer, if that was before the text was committed
-        :param ready_at: when it would have said it, had it been free to
-        :return: the turn that this is the first answer to, for ``sent``; None if there is none
+        :param began_at: when the agent started this reply, if that was before the text was committed
+        :param ready_at: when it would have called ``say``, had it not been held back
+        :return: the turn to which this is the first response, for ``sent``; None if there is none
         """
         turn = self._open
         if turn is None:
@@ -84,7 +84,7 @@ class ResponseLatency:
 
     @staticmethod
     def sent(turn: OpenTurn, *, now: float) -> FirstResponse:
-        """The first audio of the answer is on the wire."""
+        """The first audio of the response was sent."""
         said_at = now if turn.said_at is None else turn.said_at
         return FirstResponse(
             turn.utterance_id,

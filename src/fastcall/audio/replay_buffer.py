@@ -50,11 +50,6 @@ class ReplayBuffer:
         self.track.push(audio)
         self.take()
 
-    def append_silence(self, samples: int) -> None:
-        """Samples that are missing; they keep their time."""
-        self.track.push_silence(samples)
-        self.take()
-
     def take(self) -> None:
         """What was pushed into the track follows the newest."""
         track = self.track

@@ -20,9 +20,10 @@ This rule is compiled, because the fast path asks it for every frame; the slow p
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 
 from fastcall._codec import InboundTimeline
-from fastcall.events import SAMPLES_PER_MS
+from fastcall.events import SAMPLES_PER_MS, TranscriptEvent
 
 __all__ = ["MAX_SILENCE_SAMPLES", "CallTime", "InboundTimeline"]
 
@@ -60,6 +61,13 @@ class CallTime:
         """The call time of a sample of the audio."""
         index = bisect_right(self._at, sample)
         return sample + self._left_out_before(index)
+
+    def placed(self, event: TranscriptEvent) -> TranscriptEvent:
+        """The event with its samples in call time."""
+        if not self.cut_samples or event.start_sample is event.end_sample is None:
+            return event
+        start, end = (None if each is None else self.of(each) for each in (event.start_sample, event.end_sample))
+        return replace(event, start_sample=start, end_sample=end)
 
     def audio_at(self, call_sample: int) -> int:
         """The sample of the audio at a point of call time; the end of what was kept, inside of what was left out."""

@@ -1,1 +1,1 @@
-"""The commands of the ``fastcall`` program, a module each."""
+"""The commands of the ``fastcall`` program, one module each."""

@@ -11,21 +11,21 @@ from dataclasses import asdict
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "GO or NO-GO: places a call to a running server and judges what comes back (about 2 minutes)"
+HELP = "GO or NO-GO: places a call to a running server and checks the results (about 2 minutes)"
 
 EPILOG = """\
-The call is placed as Twilio places it; what the server makes of it is read from its transcript stream, GET /events on
-the same port (with FASTCALL_ADMIN_TOKEN where the server has one), or from the file of `serve --transcripts`.
+The call is placed as Twilio does; the results are read from the server's transcript stream, GET /events on the same
+port (with FASTCALL_ADMIN_TOKEN if the server has one), or from the file of `serve --transcripts`.
 
-Without --audio a short call comes first: a recognizer that understands the words of the engine `tones` gets a new word
-every 100 ms, for which the cadence of the partials is judged too; any other hears a short English conversation.
+Without --audio, a short call comes first: if the recognizer understands the words of the engine `tones`, it gets a new
+word every 100 ms, and the cadence of the partials is checked too; otherwise it hears a short English conversation.
 
 examples:
   fastcall check ws://127.0.0.1:8080/media
   fastcall check wss://voice.example.com/media --json         (TWILIO_AUTH_TOKEN set as at the server)
-  fastcall check ws://127.0.0.1:8080/media --quick            about 25 s; the stream's 100 s are then not proved
+  fastcall check ws://127.0.0.1:8080/media --quick            about 25 s; does not test a stream of 100 s
 
-Exit status 0: GO; 1: NO-GO; 2: used wrongly.
+Exit status 0: GO; 1: NO-GO; 2: usage error.
 """
 
 
@@ -35,13 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("url", metavar="URL", help="ws:// or wss:// URL of the Media Streams endpoint")
     parser.add_argument(
-        "--audio", default="auto", metavar="WHAT", help="tones, speech, or a WAV file (default: what is understood)"
+        "--audio", default="auto", metavar="WHAT", help="tones, speech, or a WAV file (default: automatic)"
     )
     parser.add_argument("--quick", action="store_true", help="a call of 20 s instead of 105 s")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--transcripts", metavar="FILE", help="read the transcript stream from FILE, as it is written")
-    source.add_argument("--events", metavar="URL", help="where the transcript stream is, if not at /events")
-    parser.add_argument("--signed-url", metavar="URL", help="the URL that is signed, where a proxy is between")
+    source.add_argument("--transcripts", metavar="FILE", help="read the transcript stream from FILE, while written")
+    source.add_argument("--events", metavar="URL", help="URL of the transcript stream, if not /events")
+    parser.add_argument("--signed-url", metavar="URL", help="the URL to sign, if it differs because of a proxy")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
 

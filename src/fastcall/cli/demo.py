@@ -10,13 +10,13 @@ from fastcall.settings import Settings
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "a call on this machine: a caller books a table with a clerk; shows how it went (about 35 s)"
+HELP = "a call on this machine: a caller books a table with an agent; shows the results (about 35 s)"
 
 EPILOG = """\
-Everything runs on the loopback and ends by itself. The server is the one that `fastcall serve` runs, with the handler
-fastcall.demo.agent:agent; the caller speaks Twilio's protocol, listens, and breaks in once; the recognizer speaks
-Google's. Exit status 0: every word was recognized as it was said, every answer began within 1.2 s of the end of speech,
-and the clerk was told what the caller had heard when it was interrupted.
+Everything runs on loopback and ends by itself. The server is that of `fastcall serve`, with the handler
+fastcall.demo.agent:agent; the caller speaks Twilio's protocol, listens, and interrupts once; the recognizer speaks
+Google's. Exit status 0: every word was recognized, every reply began within 1.2 s of the end of speech, and the agent
+learned what the caller had heard when it was interrupted.
 """
 
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "a local stand-in for Google's streaming speech-to-text, limits and faults included"
+HELP = "a local emulator of Google's streaming speech-to-text, with its limits and faults"
 
 _EXTRA = "pip install 'fastcall[emulator]'"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command. Times are seconds; 0 switches a limit off."""
+    """Add the options of the command. Times are seconds; 0 disables a limit."""
     parser.epilog = (
         "Point a client at it with SPEECH_EMULATOR_HOST=127.0.0.1:50051 (fastcall), or with a plaintext gRPC "
         "channel to that address (any Google client library). docs/emulator.md has the details."
@@ -38,12 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("pocketsphinx", "tones", "script"),
         default="pocketsphinx",
-        help="what recognizes: pocketsphinx (English speech), tones (fastcall's own test words), "
-        "script (a text from a file, whatever is said) (default: %(default)s)",
+        help="the recognition engine: pocketsphinx (English speech), tones (fastcall's own test words), "
+        "script (a text from a file, whatever the audio) (default: %(default)s)",
     )
-    add("--grammar", metavar="FILE", help="JSGF grammar for pocketsphinx: nearly always right within it")
+    add("--grammar", metavar="FILE", help="JSGF grammar for pocketsphinx, which makes it far more accurate")
     add("--script", metavar="FILE", help="texts and their times (YAML) for the script engine")
-    add("--workers", type=_count, default=0, help="processes of the pocketsphinx engine (default: one a core)")
+    add("--workers", type=_count, default=0, help="processes of the pocketsphinx engine (default: one per core)")
     add("--tls-cert", metavar="FILE", help="certificate chain (PEM): speak TLS, with --tls-key")
     add("--tls-key", metavar="FILE", help="private key (PEM) of the certificate")
     _add_faults(parser)
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit-with-parent",
         action="store_true",
-        help="end when standard input closes: for programs that start the emulator as a child",
+        help="exit when standard input closes: for programs that start the emulator as a child",
     )
 
 
@@ -60,9 +60,9 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("faults and observation")
     add = group.add_argument
     add("--scenario", metavar="FILE", help="faults (YAML), see docs/emulator.md")
-    add("--seed", type=_count, default=0, help="of every random choice (default: %(default)s)")
+    add("--seed", type=_count, default=0, help="seed of all random choices (default: %(default)s)")
     add("--record", metavar="DIR", help="keep each stream's audio (WAV) and messages (JSON lines) here")
-    add("--status", action="store_true", help="show what the emulator at --host and --port does, and end")
+    add("--status", action="store_true", help="show the status of the emulator at --host and --port, and exit")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -74,22 +74,22 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--max-speed",
         type=_number,
         default=5.0,
-        help="audio at most this much real time (default: %(default)g)",
+        help="maximum speed of audio, relative to real time (default: %(default)g)",
     )
     add(
         "--max-burst-s",
         type=_number,
         default=15.0,
-        help="audio that may come at once, whatever the speed (default: %(default)g)",
+        help="audio allowed at any speed, in seconds (default: %(default)g)",
     )
-    add("--max-chunk-bytes", type=_count, default=25_600, help="audio of one request (default: %(default)s)")
-    add("--streams-per-connection", type=_count, default=100, help="beyond it they wait (default: %(default)s)")
-    add("--max-streams", type=_count, default=300, help="open at once (default: %(default)s)")
-    add("--requests-per-minute", type=_count, default=900, help="streams begun (default: %(default)s)")
+    add("--max-chunk-bytes", type=_count, default=25_600, help="maximum audio per request (default: %(default)s)")
+    add("--streams-per-connection", type=_count, default=100, help="more streams wait (default: %(default)s)")
+    add("--max-streams", type=_count, default=300, help="maximum number of open streams (default: %(default)s)")
+    add("--requests-per-minute", type=_count, default=900, help="new streams per minute (default: %(default)s)")
 
 
 def _count(text: str) -> int:
-    """A whole number from 0."""
+    """A non-negative integer."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must not be negative")
@@ -97,7 +97,7 @@ def _count(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    """A number from 0."""
+    """A non-negative number."""
     value = float(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError("must be a number from 0")
@@ -126,7 +126,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         help="speech without a pause gets a final after this time (default: %(default)g)",
     )
-    add("--rewrite-rate", type=_number, default=0.1, help="share of interims later put right (%(default)g)")
+    add("--rewrite-rate", type=_number, default=0.1, help="share of interims that are corrected later (%(default)g)")
 
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -170,7 +170,7 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _fetch_status(host: str, port: int, tls_cert: str | None) -> str:
-    """The status page of a running emulator. With TLS, its own certificate is what is trusted."""
+    """The status page of a running emulator. With TLS, its own certificate is trusted."""
     import http.client
     import ssl
 
@@ -188,7 +188,7 @@ def _fetch_status(host: str, port: int, tls_cert: str | None) -> str:
     finally:
         connection.close()
     if response.status != 200 or not text.startswith("fastcall emulator"):
-        raise UsageError(f"what answers at {host}:{port} is no emulator")
+        raise UsageError(f"the server at {host}:{port} is not an emulator")
     return text
 
 
@@ -200,7 +200,7 @@ async def _serve(emulator: Emulator, *, exit_with_parent: bool) -> int:
     async with emulator:
         if exit_with_parent:
             await _watch_stdin(stop)
-        # Parents parse this line: its form is part of the contract.
+        # Parent processes parse this line: its format must not change.
         print(f"emulator listening on {emulator.target} engine={emulator.options.engine}", flush=True)
         await stop.wait()
     return 0

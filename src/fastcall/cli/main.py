@@ -1,4 +1,4 @@
-"""The ``fastcall`` program: finds the command, reads the environment, prints what went wrong.
+"""The ``fastcall`` program: dispatches commands, reads the environment, prints errors.
 
 Each command is a module of ``fastcall.cli`` with ``HELP``, ``configure(parser)`` and
 ``run(args, environ)``; third-party packages load only when a command runs, so ``--help`` needs no extra.
@@ -25,8 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="fastcall",
-        description="Live telephone calls in, transcripts out: one streaming recognition session a call.",
-        epilog="Begin with `fastcall demo`: it places a call on this machine and shows what was recognized.",
+        description="Live telephone calls in, transcripts out: one streaming recognition session per call.",
+        epilog="Start with `fastcall demo`: it places a call on this machine and shows what was recognized.",
     )
     parser.add_argument("--version", action="version", version=f"fastcall {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -41,9 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run the command line.
 
-    :return: the exit status: 0 done, 1 the command says no, 2 used wrongly or not set up, 130 interrupted
+    :return: the exit status: 0 success, 1 negative result, 2 usage or setup error, 130 interrupted
     """
-    # gRPC's C core writes its own notes to stderr; what matters of them comes as a status, and is told by us.
+    # gRPC's C core logs to stderr; whatever matters also arrives as a status, which we log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -20,53 +20,53 @@ MAX_PORT = 65535
 MAX_DRAIN_S = 86_400
 
 EPILOG = """\
-Point a Twilio number's voice webhook at https://YOUR-HOST/twiml, or at TwiML of your own:
+Point a Twilio number's voice webhook at https://YOUR-HOST/twiml, or at your own TwiML:
   <Response><Connect><Stream url="wss://YOUR-HOST/media"/></Connect></Response>
 
-who may come in (environment):
-  TWILIO_AUTH_TOKEN       streams and /twiml need Twilio's signature; two tokens, comma between, while one replaces
-                          the other (or the second in TWILIO_AUTH_TOKEN_SECONDARY)
-  FASTCALL_PUBLIC_URL     https://YOUR-HOST as Twilio reaches this server: what signatures are made for
+access control (environment):
+  TWILIO_AUTH_TOKEN       streams and /twiml need Twilio's signature; during rotation two tokens, comma-separated (or
+                          the second in TWILIO_AUTH_TOKEN_SECONDARY)
+  FASTCALL_PUBLIC_URL     https://YOUR-HOST at which Twilio reaches this server, which its signatures cover
   FASTCALL_STREAM_SECRET  streams need a one-time token; /twiml gives them to Twilio's signed requests, and
-                          `fastcall token` makes them for TwiML of your own
+                          `fastcall token` creates them for your own TwiML
   FASTCALL_ADMIN_TOKEN    /metrics and /events need `Authorization: Bearer` with it, and /console asks for it; without
                           it, and without a public URL, they answer this machine only
-  FASTCALL_FALLBACK_URL   TwiML to send calls to when there is no room; without it callers hear that it is busy
+  FASTCALL_FALLBACK_URL   TwiML for calls beyond capacity; without it callers hear the busy signal
 
 settings (environment), with their defaults:
   GOOGLE_APPLICATION_CREDENTIALS  a service account's key file; without it, gcloud's file or the metadata server;
                                   without any, and without an emulator, the embedded recognizer is used
-                                  (English, rough, loopback only)
+                                  (English, inaccurate, loopback only)
   SPEECH_EMULATOR_HOST            HOST:PORT of a plaintext emulator (`fastcall emulator`)
   GCP_STT_LANGUAGE=he-IL  GCP_STT_MODEL=phone_call
   GCP_STT_PHRASES  GCP_STT_ALTERNATIVE_LANGUAGE_CODES
-                                  what to expect: words and phrases, further languages; with commas between
-  GCP_STT_LOCATION=global         us or eu; for --stt google-v2 also a region: whose endpoint is used
+                                  expected words and phrases, and more languages; comma-separated
+  GCP_STT_LOCATION=global         us or eu; for --stt google-v2 also a region; selects the endpoint
   GOOGLE_CLOUD_UNIVERSE_DOMAIN=googleapis.com
   GOOGLE_CLOUD_PROJECT  GCP_STT_SENSITIVITY
                                   for --stt google-v2: the project, if the credentials name none; standard, short or
-                                  supershort: how soon an utterance counts as over
-  ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback hears every utterance as a whole
-  WHISPER_MODEL                   a directory or a name (small, large-v3, ...): Whisper is the fallback when the
-                                  recognizer cannot serve; needs pip install 'fastcall[whisper]'
+                                  supershort: how soon an utterance is considered over
+  ENABLE_STREAMING_STT=true       false: no stream is opened; the fallback recognizes every utterance
+  WHISPER_MODEL                   a directory or a name (small, large-v3, ...): Whisper is the fallback if the
+                                  recognizer is down; needs pip install 'fastcall[whisper]'
   WHISPER_COMPUTE_TYPE=default  WHISPER_THREADS=2  WHISPER_WORKERS=1
   STT_FALLBACK_TIMEOUT_MS=2000  STT_FALLBACK_LIMIT_S=20
   STT_BATCH_MS=150  STT_PARTIAL_DEBOUNCE_MS=180  UTTERANCE_COMMIT_MS=300
-  STT_UPLINK=auto                 native: streams go by libnghttp2, on the event loop; grpcio: by Google's client
-                                  library, at several times the cost; auto: native where libnghttp2 is
-  STT_TLS_ROOTS                   certificates (PEM) to trust in place of the system's; an emulator is then spoken to by
+  STT_UPLINK=auto                 native: streams use libnghttp2, on the event loop; grpcio: Google's client
+                                  library, at several times the cost; auto: native if libnghttp2 is installed
+  STT_TLS_ROOTS                   certificates (PEM) to trust instead of the system's; an emulator is then reached over
                                   TLS
   BARGE_IN=true  BARGE_IN_MIN_MS=0  BARGE_IN_MIN_WORDS=0
                                   whether a caller who speaks stops the handler, after how much voice or how many words
-  SPECULATE_AFTER_MS=0            replies may begin on an interim that has not changed for so long; 0: never
-  AGENT_FAILURE_PROMPT            a WAV or .ulaw file that the caller hears when the handler has failed
-  FASTCALL_PORT=8080              the port, where --port does not say it
-  WORKER_TIMEOUT_S=15             how long a worker may not answer before it is killed and replaced
+  SPECULATE_AFTER_MS=0            replies may start on an interim that has not changed for so long; 0: never
+  AGENT_FAILURE_PROMPT            a WAV or .ulaw file played to the caller when the handler has failed
+  FASTCALL_PORT=8080              the port, without --port
+  WORKER_TIMEOUT_S=15             how long a worker may not respond before it is killed and restarted
   VAD_MODE=2  VAD_START_MS=60  VAD_HANGOVER_MS=500  VAD_PREROLL_MS=300  UTTERANCE_MAX_S=60
 
 /console in a browser shows the live calls, and lets you talk to the server.
-GET /healthz answers 200 while it runs, /readyz while it should be sent calls. SIGTERM or Ctrl-C lets the calls end
-within the drain timeout, then closes them, keeps their last words, and ends it; a second one does so at once.
+GET /healthz answers 200 while the server runs, /readyz while it accepts calls. SIGTERM or Ctrl-C gives live calls the
+drain timeout to end, then closes them, keeps their last words, and exits; a second one does so at once.
 """
 
 
@@ -87,12 +87,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stt-endpoint", metavar="HOST:PORT", help="an emulator's address, or one of Google's endpoints"
     )
-    uplink = "what carries the streams: native (libnghttp2), grpcio, or the first that is there (default: STT_UPLINK)"
+    uplink = "transport of the streams: native (libnghttp2), grpcio, or the first available (default: STT_UPLINK)"
     parser.add_argument("--uplink", choices=UPLINKS, help=uplink)
     parser.add_argument(
         "--handler",
         metavar="MODULE:CALLABLE",
-        help="your agent, run for each call: async def agent(call), or a plain function, which gets a thread",
+        help="your agent, run for each call: async def agent(call), or a plain function, which runs in a thread",
     )
     parser.add_argument(
         "--fallback",
@@ -106,44 +106,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_the_port(parser: argparse.ArgumentParser) -> None:
-    """Who may come in, how many, and how they are served."""
+    """Options for access control, capacity and processes."""
     parser.add_argument(
-        "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one a core (default: 1)"
+        "--workers", default="1", metavar="N|auto", help="processes for the calls; auto: one per core (default: 1)"
     )
     parser.add_argument("--as-worker", help=argparse.SUPPRESS)
-    parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the certificate chain (PEM)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="serve TLS: the certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
-    parser.add_argument("--insecure", action="store_true", help="let anyone place calls, on any address")
-    parser.add_argument(
-        "--insecure-twiml", action="store_true", help="give TwiML, and the token in it, to whoever asks for it"
-    )
+    parser.add_argument("--insecure", action="store_true", help="allow anyone to place calls, on any address")
+    parser.add_argument("--insecure-twiml", action="store_true", help="give TwiML, and the token in it, to anyone")
     parser.add_argument("--max-calls", type=int, default=1500, metavar="N", help="calls at once (default: %(default)s)")
     parser.add_argument(
         "--max-lag-ms",
         type=int,
         default=200,
         metavar="MS",
-        help="refuse calls while the event loop is later than this (default: %(default)s)",
+        help="refuse calls while the event loop's lag exceeds this (default: %(default)s)",
     )
     parser.add_argument(
         "--drain-timeout",
         type=float,
         default=25.0,
         metavar="S",
-        help="how long calls may go on after SIGTERM (default: %(default)g)",
+        help="how long calls may continue after SIGTERM (default: %(default)g)",
     )
     parser.add_argument(
         "--fast-path",
         choices=("on", "off"),
         default="on",
-        help="take ordinary media messages from the socket's bytes at once; off: by websockets, slower, and the same "
-        "otherwise (default: %(default)s)",
+        help="parse ordinary media messages in compiled code; off: by websockets, slower, otherwise the same "
+        "(default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT."""
-    # A terminal that is closed ends no calls. Not SIG_IGN, which what a handler starts would inherit.
+    # Closing the terminal ends no calls. Not SIG_IGN, which programs started by a handler would inherit.
     signal.signal(signal.SIGHUP, lambda *_: None)
     check_names(environ)
     settings = Settings.from_environ(environ)
@@ -188,7 +186,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _port(given: int | None, text: str) -> int:
-    """The option's, else the environment's."""
+    """The port of the option, else of the environment."""
     if given is not None:
         if not 0 <= given <= MAX_PORT:
             raise UsageError(f"--port {given}: must be from 0 to {MAX_PORT}")
@@ -204,5 +202,5 @@ def _workers(text: str) -> int:
     if text == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
-        raise UsageError(f"--workers {text}: say a number from 1 to {MAX_WORKERS}, or auto")
+        raise UsageError(f"--workers {text}: must be a number from 1 to {MAX_WORKERS}, or auto")
     return int(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "a Twilio that places calls to a Media Streams server, paced as Twilio paces them"
+HELP = "places calls to a Media Streams server, as Twilio does and at its pace"
 
 EPILOG = """\
 examples:
@@ -29,15 +29,15 @@ examples:
   fastcall simulate ws://127.0.0.1:8080/media --calls 200 --jitter-ms 40 --gap-ms 300 --drop-after-s 8 --faulty 0.1
 
 The words of --tones are those of the emulator's engine `tones`; [600] is a pause of 600 ms. --audio and --tones may be
-given more than once: the calls take them in turn. Without either the caller holds a short English conversation about a
-table. Ctrl-C hangs all calls up and shows the report; a second one ends it at once. With TWILIO_AUTH_TOKEN set, the
-calls are signed with it.
+repeated: the calls use them in turn. Without either, the caller holds a short English conversation about a table.
+Ctrl-C hangs up all calls and shows the report; a second one exits at once. With TWILIO_AUTH_TOKEN set, the calls are
+signed with it.
 
-Whether words were recognized is read from the server's transcript stream, GET /events on the same port (with
-FASTCALL_ADMIN_TOKEN where the server has one). Where that cannot be read, the report says so.
+Recognized words are read from the server's transcript stream, GET /events on the same port (with FASTCALL_ADMIN_TOKEN
+if the server has one). If that is not possible, the report says so.
 
-Exit status 0: every call went through (it was ended in order by either side, and where words were said some were
-recognized), and the server sent nothing that Twilio would refuse.
+Exit status 0: every call succeeded (either side ended it properly, and if words were spoken some were recognized), and
+the server sent nothing that Twilio would refuse.
 """
 
 MAX_CALLS = 5000
@@ -46,7 +46,7 @@ PROGRESS_S = 1.0
 BAR_CELLS = 30
 OTHER_FILES = 64
 PLANS = 16
-LAST_WORDS_S = 8.0  # from the end of the calls to the server's last word on them
+LAST_WORDS_S = 8.0  # from the end of the calls to the server's last transcript of them
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,31 +54,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("url", metavar="URL", help="ws:// or wss:// URL of the Media Streams endpoint")
-    add = parser.add_argument_group("what is said").add_argument
+    add = parser.add_argument_group("audio").add_argument
     add("--audio", action="append", default=[], metavar="FILE", help="WAV (8 kHz mono), or headerless mu-law *.ulaw")
     add("--tones", action="append", default=[], metavar="TEXT", help="words of the tones engine, [600]: a pause in ms")
     add("--word-ms", type=int, default=200, help="length of a word of --tones (default: %(default)s)")
-    add("--repeat", type=int, default=1, metavar="N", help="say it N times, 0 until Ctrl-C (default: 1)")
+    add("--repeat", type=int, default=1, metavar="N", help="repeat it N times; 0: until Ctrl-C (default: 1)")
     add("--tail-s", type=float, default=2.0, metavar="S", help="silence at the end (default: %(default)g)")
-    add = parser.add_argument_group("how many calls").add_argument
+    add = parser.add_argument_group("calls").add_argument
     add("--calls", type=int, default=1, metavar="N", help="calls at once (default: %(default)s)")
     add("--ramp-s", type=float, default=0.0, metavar="S", help="spread their starts over S seconds")
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="a <Parameter> of the stream")
-    add = parser.add_argument_group("what goes wrong").add_argument
-    add("--faulty", type=float, default=1.0, metavar="SHARE", help="share of the calls in which it does (default: 1)")
-    add("--jitter-ms", type=float, default=0.0, metavar="MS", help="frames are late by up to this")
-    add("--burst-ms", type=float, default=0.0, metavar="MS", help="frames are held for so long, then come at once")
-    add("--gap-ms", type=float, default=0.0, metavar="MS", help="so much audio never comes")
-    add("--every-s", type=float, default=5.0, metavar="S", help="a burst or gap each S seconds (default: 5)")
-    add("--duplicates", type=float, default=0.0, metavar="SHARE", help="share of the frames that come twice")
-    add("--reorder", type=float, default=0.0, metavar="SHARE", help="share of the frames that come after the next")
-    add("--no-stop", action="store_true", help="the socket closes without a `stop`")
-    add("--drop-after-s", type=float, metavar="S", help="the connection is lost in mid-call")
+    add = parser.add_argument_group("faults").add_argument
+    add("--faulty", type=float, default=1.0, metavar="SHARE", help="share of the calls with faults (default: 1)")
+    add("--jitter-ms", type=float, default=0.0, metavar="MS", help="delay frames by up to this")
+    add("--burst-ms", type=float, default=0.0, metavar="MS", help="hold frames for so long, then send them at once")
+    add("--gap-ms", type=float, default=0.0, metavar="MS", help="drop so much audio")
+    add("--every-s", type=float, default=5.0, metavar="S", help="a burst or gap every S seconds (default: 5)")
+    add("--duplicates", type=float, default=0.0, metavar="SHARE", help="share of frames sent twice")
+    add("--reorder", type=float, default=0.0, metavar="SHARE", help="share of frames sent after the next one")
+    add("--no-stop", action="store_true", help="close the socket without a `stop`")
+    add("--drop-after-s", type=float, metavar="S", help="lose the connection after S seconds")
     add("--slow-reader-s", type=float, default=0.0, metavar="S", help="wait so long after each message from the server")
-    add("--second-socket", action="store_true", help="a second connection says that it is the same call")
+    add("--second-socket", action="store_true", help="open a second connection for the same call")
     add = parser.add_argument_group("the report").add_argument
-    add("--events", metavar="URL", help="where the server's transcript stream is, if not at /events")
-    add("--json", action="store_true", help="the report as JSON, every call in it")
+    add("--events", metavar="URL", help="URL of the server's transcript stream, if not /events")
+    add("--json", action="store_true", help="print the report as JSON, with every call")
     add("--rows", type=int, default=20, metavar="N", help="calls in the table, failed ones first (default: 20)")
 
 
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(report_json(reports, lateness))
     else:
         lines = render_report(reports, lateness, args.rows)
-        print("\n".join(lines if unread is None else [*lines, f"words recognized: not known: {unread}"]))
+        print("\n".join(lines if unread is None else [*lines, f"words recognized: unknown: {unread}"]))
     return 0 if all(report.ok for report in reports) else 1
 
 
@@ -132,7 +132,7 @@ def _place_and_judge(
     call_sids: list[str],
     place: Callable[[], list[tuple[CallReport, bool]]],
 ) -> tuple[list[CallReport], str | None]:
-    """The reports of the calls, with whether words were recognized, and why that is not known."""
+    """The reports of the calls, with whether words were recognized, and why that is unknown."""
     from fastcall.simulator import HeardWords
     from fastcall.simulator.check import CheckOptions, EventReader
 
@@ -156,18 +156,18 @@ def _check_numbers(args: argparse.Namespace) -> None:
     if not all(0 <= value <= MAX_S for value in durations) or args.repeat < 0 or args.rows < 0:
         raise UsageError(f"durations and counts must not be negative, nor above {MAX_S} s")
     if not 0 <= args.faulty <= 1:
-        raise UsageError("--faulty must be from 0 to 1: it is a share")
+        raise UsageError("--faulty is a share, from 0 to 1")
 
 
 def _conducts(args: argparse.Namespace) -> Callable[[int], Conduct]:
-    """Of each call, by its number, what goes wrong in it. The faulty ones are spread evenly."""
+    """The faults of each call, by its number. Faulty calls are spread evenly."""
     from fastcall.simulator import Conduct
     from fastcall.simulator.impairments import LineFaults, plan_line
 
     try:
         faults = LineFaults(args.jitter_ms, args.burst_ms, args.gap_ms, args.every_s, args.duplicates, args.reorder)
     except ValueError as error:
-        raise UsageError(f"what goes wrong: {error}") from error
+        raise UsageError(f"invalid faults: {error}") from error
     chance = random.Random(1)
     faulty = [
         Conduct(
@@ -188,7 +188,7 @@ def _conducts(args: argparse.Namespace) -> Callable[[int], Conduct]:
 
 
 def _allow_sockets(count: int) -> None:
-    """Let this process open that many sockets: up to the hard limit anyone may raise its own."""
+    """Let this process open that many sockets; any process may raise its limit up to the hard one."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -196,12 +196,12 @@ def _allow_sockets(count: int) -> None:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise UsageError(f"so many calls need {wanted} open files, and the limit is {hard}: raise it (ulimit -Hn)")
+        raise UsageError(f"so many calls need {wanted} open files, but the limit is {hard}: raise it (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _audios(args: argparse.Namespace) -> list[PhoneAudio]:
-    """What the calls say, in turn."""
+    """The audio of the calls, used in turn."""
     from fastcall.simulator.twilio_client import PhoneAudio
 
     said = [_read(Path(name)) for name in args.audio] + [_synthesize(text, args.word_ms) for text in args.tones]
@@ -217,7 +217,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if not mulaw:
-        raise UsageError(f"{path}: there is no audio in it")
+        raise UsageError(f"{path}: it contains no audio")
     return mulaw
 
 
@@ -229,7 +229,7 @@ def _synthesize(text: str, word_ms: int) -> bytes:
     except ValueError as error:
         raise UsageError(f"--tones: {error}") from error
     if not mulaw:
-        raise UsageError("--tones: there are no words in it")
+        raise UsageError("--tones: it contains no words")
     return mulaw
 
 
@@ -237,7 +237,7 @@ def _parameters(given: list[str]) -> dict[str, str]:
     pairs = [item.partition("=") for item in given]
     for name, equals, _ in pairs:
         if not name or not equals:
-            raise UsageError(f"--param {name}{equals}: say NAME=VALUE")
+            raise UsageError(f"--param {name}{equals}: must be NAME=VALUE")
     return {name: value for name, _, value in pairs}
 
 
@@ -263,7 +263,7 @@ async def _place(callers: list[TwilioCaller], ramp_s: float) -> list[CallReport]
 
 
 async def _show_progress(callers: list[TwilioCaller]) -> None:
-    """On stderr: a bar that stays in its place on a terminal, elsewhere a line each ten seconds."""
+    """Show progress on stderr: a bar on a terminal, else a line every ten seconds."""
     terminal = sys.stderr.isatty()
     while True:
         await asyncio.sleep(PROGRESS_S if terminal else 10 * PROGRESS_S)
@@ -271,5 +271,5 @@ async def _show_progress(callers: list[TwilioCaller]) -> None:
         failed = sum(caller.report.error is not None for caller in callers)
         share = sum(caller.share_said for caller in callers) / len(callers)
         bar = f"[{'#' * round(share * BAR_CELLS):{BAR_CELLS}}] " if terminal else ""
-        text = f"{bar}{share:4.0%} said, {live} of {len(callers)} calls live, {failed} failed"
+        text = f"{bar}{share:4.0%} sent, {live} of {len(callers)} calls live, {failed} failed"
         print(f"\r{text}\x1b[K" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)

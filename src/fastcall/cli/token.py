@@ -9,24 +9,24 @@ from fastcall.errors import UsageError
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "a one-time token for a call's stream, for TwiML of your own"
+HELP = "a one-time token for a call's stream, for your own TwiML"
 
 EPILOG = """\
-With FASTCALL_STREAM_SECRET set, a server lets a stream in that bears a token made with that secret. TwiML of your own
-puts it there:
+With FASTCALL_STREAM_SECRET set, a server accepts only streams with a token made with that secret. Your own TwiML adds
+it like this:
 
   <Response><Connect><Stream url="wss://YOUR-HOST/media">
     <Parameter name="fastcall_token" value="TOKEN"/>
   </Stream></Connect></Response>
 
-A token lets one stream in: each <Stream> of a call needs its own.
+A token is valid for one stream: each <Stream> of a call needs its own.
 
-In Python: fastcall.make_stream_token(call_sid, secret). In other languages: four parts, dots between,
+In Python: fastcall.make_stream_token(call_sid, secret). In other languages: four parts, separated by dots,
 
   1.EXPIRES.NONCE.MAC
 
 EXPIRES is Unix time in whole seconds; NONCE 32 random hexadecimal digits in lower case; MAC, in hexadecimal,
-HMAC-SHA256 with the secret over these texts with a NUL between each two:
+HMAC-SHA256 with the secret over these strings, separated by NUL:
 "fastcall stream token", "1", EXPIRES, NONCE, the CallSid.
 
 example:
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=120.0,
         metavar="S",
-        help="how long from now the stream may begin (default: %(default)g)",
+        help="how long the token is valid, from now (default: %(default)g)",
     )
 
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     secret = environ.get("FASTCALL_STREAM_SECRET", "").strip()
     if not secret:
-        raise UsageError("FASTCALL_STREAM_SECRET is not set: a token is made with the secret that the server has")
+        raise UsageError("FASTCALL_STREAM_SECRET is not set: a token is made with the server's secret")
     try:
         token = make_stream_token(args.call_sid, secret, lifetime_s=args.lifetime_s)
     except ValueError as error:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-__all__ = ["ENGINES", "GOOGLE_FINAL_DELAY_S", "Options"]
-
-ENGINES: Final = ("pocketsphinx", "tones", "script")
-
-GOOGLE_FINAL_DELAY_S: Final = (0.9, 1.6)
-"""How late Google's finals come, from the end of speech: median and 99th percentile, in seconds."""
+__all__ = ["Options"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,9 +135,7 @@ class GrpcioStream:
         self._was_full = False
         self._wake = asyncio.Event()
         self._call: Any = None
-        loop = asyncio.get_running_loop()
-        self._opened_at = loop.time()
-        self.task = loop.create_task(self._run())
+        self.task = asyncio.get_running_loop().create_task(self._run())
 
     @property
     def writable(self) -> bool:
@@ -273,7 +271,7 @@ class GrpcioStream:
     def _begun(self) -> None:
         self.has_begun = True
         self._connection.began()
-        self._request.on_begin(asyncio.get_running_loop().time() - self._opened_at)
+        self._request.on_begin()
 
     async def _read_all(self) -> StreamEnd:
         api_version = self._api_version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 
 from google.protobuf.message import DecodeError
@@ -70,7 +69,6 @@ class NativeStream:
         "_half_closed",
         "_kept",
         "_kept_bytes",
-        "_opened_at",
         "_request",
         "has_begun",
     )
@@ -79,7 +77,6 @@ class NativeStream:
         self.has_begun = False
         self._request = request
         self._early_error: StreamEnd | None = None
-        self._opened_at = asyncio.get_running_loop().time()
         # What was written, each with its field, as long as the call may have to be made again.
         self._kept: list[tuple[bytes, int]] | None = []
         self._kept_bytes = 0
@@ -124,7 +121,7 @@ class NativeStream:
         """The request's headers have gone out."""
         if not self.has_begun:
             self.has_begun = True
-            self._request.on_begin(asyncio.get_running_loop().time() - self._opened_at)
+            self._request.on_begin()
 
     def call_answered(self) -> None:
         """It will not be refused any more."""

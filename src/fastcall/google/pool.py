@@ -8,10 +8,9 @@ place, without waiting until the old one believes again that it may connect.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 
-__all__ = ["PoolRule", "WaitHistogram"]
+__all__ = ["PoolRule"]
 
 # A connection carries 100 streams and queues further ones in silence; 80 leaves room for overlaps.
 STREAMS_PER_CONNECTION = 80
@@ -121,27 +120,3 @@ class PoolRule:
         kept = next((n for n, m in self._members.items() if not m.is_gone), None)
         empty = [m.empty_since for n, m in self._members.items() if not m.streams and n != kept]
         return min(empty) + self._empty_s if empty else None
-
-
-class WaitHistogram:
-    """How long streams waited, in cumulative buckets as monitoring systems have them. Pure; one thread."""
-
-    BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-    """Upper edges, in seconds; beyond the last there is one more bucket."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(self.BOUNDS_S) + 1)
-        """Streams in each bucket, not summed up."""
-        self.total_s = 0.0
-        self.longest_s = 0.0
-
-    @property
-    def count(self) -> int:
-        """Streams altogether."""
-        return sum(self.counts)
-
-    def add(self, wait_s: float) -> None:
-        """One stream waited so long."""
-        self.counts[bisect_left(self.BOUNDS_S, wait_s)] += 1
-        self.total_s += wait_s
-        self.longest_s = max(self.longest_s, wait_s)

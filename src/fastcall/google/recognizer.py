@@ -15,7 +15,7 @@ from fastcall.google.api_versions import ApiVersion, Version1, Version2
 from fastcall.google.channels import Channels
 from fastcall.google.credentials import default_credentials, fit
 from fastcall.google.endpoints import speech_endpoint
-from fastcall.google.pool import PoolRule, WaitHistogram
+from fastcall.google.pool import PoolRule
 from fastcall.google.uplink import Connection, OpenStream, StreamRequest
 from fastcall.google.uplinks import make_uplink
 from fastcall.ports import RecognizerStream, StreamConfig, StreamEnd, StreamListener
@@ -75,8 +75,6 @@ class GoogleRecognizer:
         self._open_streams = 0
         self._breaker = CircuitBreaker()
         self._refused_models: set[tuple[str, str]] = set()
-        self.stream_waits = WaitHistogram()
-        """From ``open`` until the first request had gone out: connecting, and waiting for a place in a connection."""
 
     @classmethod
     def create(
@@ -165,8 +163,7 @@ class GoogleRecognizer:
         number, connection = self._channels.take()
         self._open_streams += 1
 
-        def begun(wait_s: float) -> None:
-            self.stream_waits.add(wait_s)
+        def begun() -> None:
             self._channels.began(number)
 
         def elsewhere() -> Connection:

@@ -27,7 +27,7 @@ class StreamRequest:
 
     :param first: the serialised first request
     :param listener: who hears of it
-    :param on_begin: called when the first request has gone out, with the seconds that it waited
+    :param on_begin: called when the first request has gone out
     :param on_end: called at the end, before the listener
     :param elsewhere: called when the connection has refused the stream unprocessed: another one, which carries it from
         then on
@@ -41,7 +41,7 @@ class StreamRequest:
         first: bytes,
         listener: StreamListener,
         *,
-        on_begin: Callable[[float], None],
+        on_begin: Callable[[], None],
         on_end: Callable[[OpenStream, StreamEnd], None],
         elsewhere: Callable[[], Connection],
     ) -> None:

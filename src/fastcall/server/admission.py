@@ -1,14 +1,14 @@
 """Whether a call may begin: asked once a call, when its ``start`` was read, before anything is opened for it.
 
-Goals: a stream's audio comes over one socket; a server that has enough does not take more; what TwiML promised a caller
-is kept. A place is taken first and counted at once (*reserve, then check*): between TwiML's answer and the stream's
-start lies a second, in which a hundred other callers may have asked.
+Goals: a stream's audio comes over one socket; a full server accepts no more calls; a caller who was sent TwiML is not
+turned away. A place is reserved and counted when TwiML is sent: the stream starts up to a second later, and a hundred
+other callers may ask in between.
 
-Places are by ``StreamKey``: two streams of one call are two calls here. Who comes with the key of a call that has a
-living socket is refused, whoever it is: the one there has proven itself by its audio, and a stranger that learnt a
-call's id must not be able to push it out. Twilio sends audio without pause; a socket that has been silent for seconds
-is dead, though TCP may not know it yet, and then the newcomer is the call. A call that goes on over another stream
-enters once more, for its token (``server/comeback.py`` says when).
+Places are by ``StreamKey``: two streams of one call are two calls here. A second socket with the key of a live call is
+refused: the first has proven itself by its audio, and a stranger who learnt a call's id must not be able to displace
+it. Twilio sends audio without pause, so a socket that has been silent for seconds is dead, even if TCP has not noticed,
+and the new socket gets the call. A call that continues on another stream is admitted again, to spend its token
+(``server/comeback.py`` says when).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["CallAdmission", "CallHolder", "Entrance", "Gate", "Refusal"]
 DEAD_AFTER_S = 5.0
 # How long a place is kept for a call that was sent TwiML.
 RESERVED_S = 30.0
-# Not ready before the last place is gone: whoever balances the load needs time to see it.
+# Not ready before the last place is taken: a load balancer needs time to notice.
 READY_SHARE = 0.95
 
 POLICY_VIOLATION = 1008
@@ -44,38 +44,38 @@ class Refusal:
     is_auth: bool = False
 
     def of(self, call: CallStarted) -> Refused:
-        """What the call is told."""
+        """The close code and reason for the call's socket."""
         return Refused(self.code, f"{self.text}, call {field_value(call.call_sid)}")
 
 
 class CallHolder(Protocol):
-    """Who has a call's socket."""
+    """The owner of a call's socket."""
 
     def silent_s(self) -> float:
-        """How long nothing was heard of it, in seconds."""
+        """Seconds since its last message."""
 
     def replaced(self) -> None:
-        """Another socket has the call now."""
+        """The call moved to another socket."""
 
 
 class Gate(Protocol):
-    """Who is asked whether a call may begin; answers at once."""
+    """Decides whether a call may begin, without waiting."""
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
-        """The call's ``start`` came; None lets it begin, and ``leave`` is then owed."""
+        """The call's ``start`` was received; None lets it begin, and ``leave`` must be called later."""
 
     def holder(self, key: StreamKey) -> CallHolder | None:
-        """Who has the call's socket, as far as this process knows."""
+        """The owner of the call's socket, if it is known to this process."""
 
     def leave(self, key: StreamKey, holder: CallHolder) -> None:
-        """The call has no socket any more."""
+        """The call's socket closed."""
 
 
 class Entrance(Gate, Protocol):
     """The gate, as one connection sees it."""
 
     def pass_on(self, call: CallStarted) -> bool:
-        """Whether another process has the call, and has the connection now. Asked before ``enter``."""
+        """Whether another process has the call and took over the connection. Called before ``enter``."""
 
 
 class CallAdmission:
@@ -83,7 +83,7 @@ class CallAdmission:
 
     :param max_calls: how many calls at once
     :param tokens: one-time tokens, if calls need one
-    :param tickets: the console's; a call that bears one needs no token
+    :param tickets: the console's; a call with one needs no token
     """
 
     def __init__(
@@ -99,19 +99,19 @@ class CallAdmission:
 
     @property
     def live(self) -> int:
-        """Calls that are live."""
+        """Number of live calls."""
         return len(self._holders)
 
     @property
     def streams(self) -> tuple[tuple[StreamKey, str], ...]:
-        """The calls that are live, the oldest first: each one's key, and the id of the stream that it has now."""
+        """The live calls, oldest first: each one's key and the id of its current stream."""
         return tuple(self._stream_sids.items())
 
     def reserve(self, call_sid: str, *, now: float) -> bool:
-        """Keep a place for a call that is about to come, by a stream without a name.
+        """Reserve a place for a call whose unnamed stream will start soon.
 
-        :param now: monotonic, in seconds: a place is not kept longer because a clock was set
-        :return: whether there is one
+        :param now: monotonic seconds, so that setting the clock does not extend a reservation
+        :return: whether one is free
         """
         self._forget(now)
         if call_sid not in self._reserved and not self._has_place():
@@ -121,11 +121,11 @@ class CallAdmission:
         return True
 
     def take_no_more(self) -> None:
-        """From now on only calls come that have a place reserved."""
+        """From now on, accept only calls with a reserved place."""
         self._takes_more = False
 
     def may_come(self, *, now: float) -> bool:
-        """Whether a call may come of which nothing is known yet: there is a place, or it may be one with a place
+        """Whether to let in a socket whose call is not known yet: a place is free, or the call may have one
         reserved."""
         self._forget(now)
         return bool(self._reserved) or self._has_place()
@@ -139,13 +139,13 @@ class CallAdmission:
     def enter(
         self, call: CallStarted, holder: CallHolder, *, now: float, unix_now: float, has_waited: bool = False
     ) -> Refusal | None:
-        """A call's ``start`` came.
+        """A call's ``start`` was received.
 
         :param now: monotonic, in seconds
-        :param unix_now: Unix time in seconds, which is what tokens expire by
-        :param has_waited: it was refused as a second socket before, so its token was good, and is spent
-        :param holder: the one that has the call already, if it goes on over another stream
-        :return: None if it may begin; ``leave`` is then owed
+        :param unix_now: Unix time in seconds, which token expiry is compared with
+        :param has_waited: it was refused as a second socket before, so its token was valid and is spent
+        :param holder: the current owner, if the call continues on another stream
+        :return: None if it may begin; ``leave`` must then be called later
         """
         reason = None if has_waited else self._spend(call, unix_now)
         if reason is not None:
@@ -154,22 +154,22 @@ class CallAdmission:
         other = self._holders.get(key)
         if other is not None and other is not holder:
             if other.silent_s() < DEAD_AFTER_S:
-                return Refusal("second_socket", POLICY_VIOLATION, "this call has a socket already")
+                return Refusal("second_socket", POLICY_VIOLATION, "this call already has a socket")
             other.replaced()
         self._forget(now)
-        # A fork has a name, and does not use up what was promised to the call.
+        # A fork has a name, and must not use up the call's reserved place.
         is_promised = not key.name and self._reserved.pop(key.call_sid, None) is not None
         if not is_promised and other is None and not self._has_place():
-            return Refusal("no_capacity", TRY_AGAIN_LATER, "no place is free")
+            return Refusal("no_capacity", TRY_AGAIN_LATER, "no capacity for another call")
         self._holders[key], self._stream_sids[key] = holder, call.stream_sid
         return None
 
     def holder(self, key: StreamKey) -> CallHolder | None:
-        """Who has a call's socket."""
+        """The owner of a call's socket."""
         return self._holders.get(key)
 
     def leave(self, key: StreamKey, holder: CallHolder) -> None:
-        """The call is over, or another socket has it."""
+        """The call is over, or moved to another socket."""
         if self._holders.get(key) is holder:
             del self._holders[key], self._stream_sids[key]
 

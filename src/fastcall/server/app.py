@@ -1,4 +1,4 @@
-"""The server, wired: the port, the calls, the sinks, what a signal does. The only file that names uvloop."""
+"""The server: wires the port, the calls and the sinks, and handles signals. The only module that imports uvloop."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from fastcall.settings import Settings
 
 __all__ = ["ServeOptions", "Server", "serve", "serve_as_worker"]
 
-# Collections of the middle generation to one of the old; Python's own is 10.
+# Middle-generation collections per full collection; Python's default is 10.
 OLD_GENERATION_EVERY = 100
-# From the end of a drain; the last words of a worker's calls take 15 s at most.
+# After a drain; a worker's calls take at most 15 s for their last words.
 STOP_TIMEOUT_S = 20.0
 LEFTOVERS_TIMEOUT_S = 3.0
-# A worker that stands still is its parent's to kill; it ends itself after twice that time.
+# The parent kills a worker whose loop is stuck; without a parent, it exits by itself after twice that time.
 SELF_END_SHARE = 2
 SELF_WATCH_S = 1.0
 
@@ -48,7 +48,7 @@ log = logging.getLogger("fastcall")
 class Server:
     """The running server, in one process. Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``.
 
-    :param on_transcript: also told every transcript event as a line of JSON; must return at once
+    :param on_transcript: called with every transcript event as a line of JSON; must not block
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Server:
         """Bring the recognizer and the listening socket up.
 
         :return: the port
-        :raises UsageError: something needed is not there; the message says what to do
+        :raises UsageError: something needed is missing; the message says what to do
         """
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
         self._frontend = frontend = HttpFrontend(self._settings, self._options, self, self.metrics, tls=self._tls)
@@ -104,12 +104,12 @@ class Server:
         return port
 
     async def drain(self) -> None:
-        """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
+        """Accept no more calls; return when the last has ended, or after ``drain_timeout_s``."""
         if self._frontend is not None:
             await self._frontend.drain()
 
     async def stop(self) -> None:
-        """Stop accepting, close live calls, let their last words come (at most 8 s), release everything."""
+        """Stop accepting, close live calls, wait for their last words (at most 8 s), release everything."""
         if self._frontend is not None:
             self._frontend.close()
         await self._calls.stop()
@@ -159,7 +159,7 @@ class Server:
         return [self._file.trouble] if self._file is not None and self._file.trouble else []
 
     def reopen(self) -> None:
-        """Go on in a new file of transcripts: the old one was renamed."""
+        """Continue in a new transcript file, because the old one was renamed."""
         if self._file is not None:
             self._file.reopen()
 
@@ -173,10 +173,10 @@ class Server:
 
 
 def _set_aside() -> None:
-    """See to it that the collector of cycles seldom looks through everything: a thousand calls stop for 0.1 s then.
+    """Make full garbage collections rare: each stops a thousand calls for 0.1 s.
 
-    What there is before the first call stays, and need not be looked through. Calls that are over leave it nothing
-    (tests/wire/test_leftovers.py); handlers may, and their libraries, but the young generations find most of that.
+    Objects that exist before the first call stay, and need not be scanned. Calls that end leave no cycles
+    (tests/wire/test_leftovers.py); handlers and their libraries may, but the young generations find most of those.
     """
     gc.collect()
     gc.freeze()
@@ -185,14 +185,14 @@ def _set_aside() -> None:
 
 
 def _say_alive(manager: ServiceManager, loop: asyncio.AbstractEventLoop) -> None:
-    """Once called, called by the loop for ever: its manager ends a process whose loop stands still."""
+    """Notify the service manager periodically: it kills a process whose event loop is stuck."""
     if manager.watchdog_s:
         manager.tell("WATCHDOG=1")
         loop.call_later(manager.watchdog_s / 3, _say_alive, manager, loop)
 
 
 async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[int], manager: ServiceManager) -> None:
-    """Serve until a signal comes. The first lets the calls end, the second does not."""
+    """Serve until a signal arrives. The first one drains, the second one does not wait."""
     loop = asyncio.get_running_loop()
     _say_alive(manager, loop)
     tasks: list[asyncio.Task[Any]] = [loop.create_task(server.start()), loop.create_task(asked.get())]
@@ -214,9 +214,9 @@ async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[i
 
 
 class _SelfWatch:
-    """Ends a worker whose event loop stands still when there is no parent left to do it. Loop thread only.
+    """Ends a worker whose event loop is stuck, in case its parent is gone. Loop thread only.
 
-    :param limit_s: for how long it may stand still
+    :param limit_s: how long the loop may be stuck
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -224,24 +224,24 @@ class _SelfWatch:
         self._nowhere = open(os.devnull, "w")
 
     def turn(self) -> None:
-        """Once called, called by the loop for ever."""
-        # It waits in a thread that needs no interpreter. What it has to say nobody may read: a full pipe would stop it.
+        """Restart the timer, and do so again periodically."""
+        # Its thread needs no interpreter. The traceback goes nowhere: writing to a full pipe would block.
         faulthandler.dump_traceback_later(self._limit_s, exit=True, file=self._nowhere)
         asyncio.get_running_loop().call_later(SELF_WATCH_S, self.turn)
 
 
 def _allow_sockets() -> None:
-    """A call takes a descriptor; the usual limit of a shell is 1024, and may be raised to the hard one."""
+    """Raise the limit of descriptors (often 1024) to the hard one: each call takes one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # where it may not, the limit stays what it is
+    with contextlib.suppress(ValueError, OSError):  # not permitted: the limit stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def serve(settings: Settings, options: ServeOptions, manager: ServiceManager | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. For a process of its own, the main thread of it: what does not end with the calls
-    is ended by force soon after.
+    """Serve until SIGTERM or SIGINT. Main thread of a dedicated process: whatever does not end with the calls is ended
+    by force soon after.
 
-    :param manager: is told when calls may come, and that the event loop turns
+    :param manager: notified when the server is ready, and that the event loop runs
     :return: the exit status
     """
     _allow_sockets()
@@ -254,7 +254,7 @@ def serve(settings: Settings, options: ServeOptions, manager: ServiceManager | N
         drain_s = [options.drain_timeout_s]
 
         def ask(number: int, _: object) -> None:
-            # Not by the loop's own way of signals: one that stands still would not hear of it.
+            # Not the loop's own signal handling: a stuck loop would never run it.
             last_resort.within(STOP_TIMEOUT_S + (drain_s.pop() if drain_s else 0.0), status=1)
             wake(asked.put_nowait, number)
 
@@ -271,15 +271,15 @@ def serve(settings: Settings, options: ServeOptions, manager: ServiceManager | N
 
 
 def serve_as_worker(settings: Settings, descriptors: tuple[int, int], log_format: str) -> int:
-    """Be one of the processes that have the calls; see ``Worker``.
+    """Run one worker process; see ``Worker``.
 
-    :param descriptors: the ends of the ways for words and for connections
+    :param descriptors: this process's ends of the sockets for messages and for connections
     """
     _allow_sockets()
     for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)  # what a handler starts is not to hold them
+        os.set_inheritable(descriptor, False)  # programs that a handler starts must not inherit them
     control, connections = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-    faulthandler.register(signal.SIGUSR1)  # by which the parent asks what a worker is at that does not answer
+    faulthandler.register(signal.SIGUSR1)  # the parent asks for the stack of a worker that does not answer
     output = LogOutput(sys.stdout, log_format)
     last_resort = LastResort(partial(_leave, output))
     watch = _SelfWatch(SELF_END_SHARE * settings.worker_timeout_s)
@@ -297,13 +297,13 @@ def serve_as_worker(settings: Settings, descriptors: tuple[int, int], log_format
 
 
 def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastResort) -> int:
-    """Run it, and be sure to end after it.
+    """Run it, and make sure that the process ends after it.
 
     :return: the exit status
     """
     before = set(threading.enumerate())
     try:
-        # The calls are over. What handlers have left behind, tasks and threads, is waited for, but not for ever.
+        # The calls are over. Tasks and threads that handlers left behind get some time to end.
         run_to_the_end(
             main, loop_factory=uvloop.new_event_loop, on_over=partial(last_resort.within, LEFTOVERS_TIMEOUT_S, 0)
         )
@@ -314,13 +314,13 @@ def _run(main: Coroutine[Any, Any, None], output: LogOutput, last_resort: LastRe
         if not output.close():
             os._exit(0 if sys.exc_info()[0] is None else 1)
         if all(thread.daemon for thread in threading.enumerate() if thread not in before):
-            last_resort.close()  # else the interpreter would wait for what a handler has started
+            last_resort.close()  # else the interpreter would wait for a handler's threads
     return 0
 
 
 def _leave(output: LogOutput, status: int) -> None:
-    """Leave what does not end."""
+    """Exit, although some threads do not end."""
     level = logging.ERROR if status else logging.WARNING
-    log.log(level, "ending by force: %s", ", ".join(thread.name for thread in threading.enumerate()))
+    log.log(level, "exiting by force; threads: %s", ", ".join(thread.name for thread in threading.enumerate()))
     output.close()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""Who may do what on the one port: open a stream, fetch TwiML, read what is said."""
+"""Access control: who may open a stream, fetch TwiML, and read transcripts."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ SIGNATURE_HEADER = "X-Twilio-Signature"
 LOG_EVERY_S = 10.0
 
 _WHY = {
-    "signature_missing": "it bears no X-Twilio-Signature",
-    "signature_wrong": "its signature is not that of TWILIO_AUTH_TOKEN for FASTCALL_PUBLIC_URL: is that the URL that "
-    "Twilio was given, and the token that of the same account?",
-    "not_loopback": "only this machine may, or who bears FASTCALL_ADMIN_TOKEN",
-    "admin_token": "it does not bear FASTCALL_ADMIN_TOKEN",
-    "foreign_page": "a page of another site sent it, by the browser of someone on this machine",
-    "twiml_unsigned": "without TWILIO_AUTH_TOKEN nothing tells Twilio's requests from others, and /twiml would give "
-    "everybody a token: set it, or say --insecure-twiml",
-    "ticket": "its ticket is not from the console of this server, or older than half a minute",
+    "signature_missing": "it has no X-Twilio-Signature",
+    "signature_wrong": "its X-Twilio-Signature does not match: check that FASTCALL_PUBLIC_URL is the URL configured at "
+    "Twilio, and that TWILIO_AUTH_TOKEN is of the same account",
+    "not_loopback": "it needs FASTCALL_ADMIN_TOKEN, or must come from this machine",
+    "admin_token": "it has no valid FASTCALL_ADMIN_TOKEN",
+    "foreign_page": "a browser on this machine sent it for a page of another site",
+    "twiml_unsigned": "without TWILIO_AUTH_TOKEN, Twilio's requests cannot be verified, and /twiml would give anyone a "
+    "token: set it, or use --insecure-twiml",
+    "ticket": "its ticket is not from this server's console, or is older than half a minute",
 }
 
 
 class Authorizer:
-    """Decides, counts and tells of those that are turned away. Loop thread only.
+    """Decides about requests; counts and logs refusals. Loop thread only.
 
-    :param lets_all_in: whether anyone may place calls where nothing is set that calls must bear
+    :param lets_all_in: whether anyone may place calls if no secret is configured for calls
     :param gives_all_tokens: whether anyone may fetch TwiML, and with it a token
     """
 
@@ -53,30 +53,30 @@ class Authorizer:
         self._admin_token = settings.admin_token
         self._tickets = console_tickets(settings.stream_secret, settings.admin_token)
         self._is_guarded = lets_all_in or bool(self._tokens or settings.stream_secret)
-        # Without a secret there are no tokens, and TwiML gives nothing that was not had without it.
+        # Without a secret there are no tokens, and TwiML gives nothing away.
         self._needs_signed_twiml = bool(settings.stream_secret) and not gives_all_tokens
         self._metrics = metrics
         self._throttle = LogThrottle(LOG_EVERY_S)
 
     @property
     def needs_admin_token(self) -> bool:
-        """Whether who reads must bear one, wherever it is."""
+        """Whether readers need a token wherever they are."""
         return bool(self._admin_token)
 
     def look_at(self, path: str, upgrade: UpgradeRequest) -> tuple[int, str] | None:
-        """What is wrong with an upgrade by where it goes and who sends it, as status and text; None if nothing is.
+        """Why an upgrade is refused for its path or sender, as status and text; None if it is not.
 
-        :param path: where WebSockets are taken
+        :param path: the WebSocket endpoint's path
         """
         if upgrade.target.partition("?")[0].rstrip("/") != path.rstrip("/"):
-            return 404, f"Nothing here; calls connect to {path}.\n"
-        return None if self.may_open_stream(path, upgrade) else (403, "This is for Twilio's signed requests.\n")
+            return 404, f"Not found; calls connect to {path}.\n"
+        return None if self.may_open_stream(path, upgrade) else (403, "Requests must be signed by Twilio.\n")
 
     def may_open_stream(self, path: str, upgrade: UpgradeRequest) -> bool:
         """Whether a WebSocket may be opened at ``path``.
 
-        The console's ticket is as good as a signature. Where neither is asked for, this machine is trusted, and then a
-        browser on it must not place calls for pages of others: to a WebSocket, every page may connect.
+        The console's ticket is as good as a signature. Where neither is required, this machine is trusted; then a
+        browser on it must not place calls for pages of other sites, since any page may connect to a WebSocket.
         """
         ticket, call_sid = ticket_of(upgrade.target)
         if ticket:
@@ -94,7 +94,7 @@ class Authorizer:
         return True
 
     def may_fetch_twiml(self, request: PlainRequest) -> bool:
-        """Whether ``request`` is a webhook of Twilio's: signed, or nothing is lost if it is somebody else's."""
+        """Whether ``request`` is a webhook from Twilio: signed, or harmless if it is from somebody else."""
         if not self._tokens:
             return not self._needs_signed_twiml or self._refuse("twiml_unsigned", "TwiML")
         assert self._url is not None
@@ -103,10 +103,10 @@ class Authorizer:
         return self._check((signature,) if signature is not None else (), urls, request.form, "TwiML")
 
     def may_read(self, request: PlainRequest) -> bool:
-        """Whether ``request`` may see what is said and how the server is.
+        """Whether ``request`` may read transcripts and metrics.
 
-        With an admin token: who bears it. Without: who is on this machine, and does not speak for another; a proxy on
-        this machine does, so where there is a public address there must be a token.
+        With an admin token: requests that carry it. Without: requests from this machine that are not forwarded for
+        another; a local proxy forwards, so with a public address a token is required.
         """
         if self._admin_token:
             given = request.headers.get("Authorization", "")
@@ -119,8 +119,8 @@ class Authorizer:
         return not _is_of_another_site(request.headers) or self._refuse("foreign_page", request.path)
 
     def may_see_console(self, request: PlainRequest) -> bool:
-        """Whether ``request`` may have the console's files, in which there is nothing that is not public: only that
-        this is such a server. What they show is asked for separately."""
+        """Whether ``request`` may have the console's files. Nothing in them is secret except that this is such a
+        server; the data they show is requested separately."""
         if self._admin_token or self._is_of_this_machine(request):
             return True
         return self._refuse("not_loopback", request.path)
@@ -138,7 +138,7 @@ class Authorizer:
         return True
 
     def _refuse(self, reason: str, what: str) -> bool:
-        """Count and tell of it.
+        """Count and log it.
 
         :return: False
         """
@@ -151,7 +151,7 @@ class Authorizer:
 
 
 def ticket_of(target: str) -> tuple[str, str]:
-    """The ticket in an upgrade's target, and the call that it says it is for; empty where there is none."""
+    """The ticket in an upgrade's target, and the call it claims to be for; both empty without one."""
     query = target.partition("?")[2]
     if TICKET not in query:
         return "", ""
@@ -160,7 +160,7 @@ def ticket_of(target: str) -> tuple[str, str]:
 
 
 def _names_loopback(headers: Mapping[str, str]) -> bool:
-    """Whether the request was made for this machine by name: a page in a browser can make its own name point here."""
+    """Whether the request's host is this machine by name: a page's own host name may resolve to this machine."""
     return _is_loopback_name(headers.get("Host", "")) and not any(
         each in headers for each in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
     )
@@ -173,7 +173,7 @@ def _is_loopback_name(host: str) -> bool:
 
 
 def _is_of_another_site(headers: Mapping[str, str]) -> bool:
-    """Whether a browser sends the request for a page that is not this server's. Another port is another site here."""
+    """Whether a browser sent the request for another site's page. Another port is another site here."""
     origin = headers.get("Origin")
     if origin is not None and not _is_same_origin(origin, headers.get("Host", "")):
         return True

@@ -1,4 +1,4 @@
-"""The transcript stream, live: from the calls to whoever reads it now."""
+"""The live transcript stream, from the calls to its current readers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fastcall.metrics import Metrics
 __all__ = ["Broadcast", "Subscription"]
 
 MAX_READERS = 32
-# About a minute of a hundred calls; what a slower reader would have to wait for is old.
+# About a minute of a hundred calls; older lines are of no use to a slower reader.
 MAX_WAITING_LINES = 10_000
 
 
 class Broadcast:
-    """Lines for many readers. Nobody waits for a reader: what one is too slow for is dropped for it, and counted.
+    """Lines for many readers. Nobody waits for a slow reader: lines that it is too slow for are dropped and counted.
 
-    A reader has the transcript stream, or watches one call's batches: those are told only while someone does.
+    A reader gets the transcript stream, or watches one call's batches, which are reported only while somebody does.
 
     Loop thread only.
 
-    :param on_watch: told which calls are watched, whenever that changes
+    :param on_watch: called with the calls that are watched, whenever that changes
     """
 
     def __init__(
@@ -37,11 +37,6 @@ class Broadcast:
         self._max_waiting = MAX_WAITING_LINES if max_waiting is None else max_waiting
         self._readers: set[Subscription] = set()
         self._is_closed = False
-
-    @property
-    def readers(self) -> int:
-        """How many read."""
-        return len(self._readers)
 
     @property
     def is_read(self) -> bool:
@@ -72,8 +67,8 @@ class Broadcast:
             reader.news.set()
 
     def subscribe(self, call_sid: str | None = None) -> Subscription | None:
-        """Everything that is written from now on, until ``close``; None if there are readers enough. The reader owes
-        the subscription its ``close``.
+        """Everything that is written from now on, until ``close``; None if there are too many readers. The reader must
+        close the subscription.
 
         :param call_sid: watch this call instead
         """
@@ -86,7 +81,7 @@ class Broadcast:
         return reader
 
     def close(self) -> None:
-        """Nothing more will be written: readers get what waits, and end."""
+        """Nothing more will be written: readers get the remaining lines, then end."""
         self._is_closed = True
         for reader in self._readers:
             reader.news.set()
@@ -97,7 +92,7 @@ class Broadcast:
         return self._is_closed
 
     def forget(self, reader: Subscription) -> None:
-        """A reader reads no more."""
+        """Remove a reader."""
         if reader in self._readers:
             self._readers.remove(reader)
             if reader.call_sid is not None:
@@ -105,7 +100,7 @@ class Broadcast:
 
 
 class Subscription:
-    """What one reader is still to get, as an iterator; its end closes it. Loop thread only; made by ``subscribe``."""
+    """One reader's pending lines, as an iterator; its end closes it. Loop thread only; made by ``subscribe``."""
 
     def __init__(self, broadcast: Broadcast, call_sid: str | None) -> None:
         self._broadcast = broadcast
@@ -126,5 +121,5 @@ class Subscription:
         return self.lines.popleft()
 
     def close(self) -> None:
-        """Read no more, whether it was begun or not."""
+        """Stop reading, even if iteration has not begun."""
         self._broadcast.forget(self)

@@ -1,4 +1,4 @@
-"""The calls of one process: the recognizer they share, their sockets, their runners, their last words."""
+"""The calls of one process: their shared recognizer, sockets and runners, and waiting for their last words."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ SHORT_OF_DESCRIPTORS = "nearly out of file descriptors: raise the limit (ulimit 
 class CallManager:
     """Loop thread only; ``start``, then ``stop``.
 
-    :param emit: is told every transcript event as a line of JSON; must return at once
-    :param is_read: whether there is anybody for whom to make such a line
-    :param emit_batch: is told every batch of the calls that are watched: the call's id, and a line of JSON
+    :param emit: called with every transcript event as a line of JSON; must not block
+    :param is_read: whether anybody wants such lines
+    :param emit_batch: called with every batch of watched calls: the call's id and a line of JSON
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class CallManager:
 
     @property
     def open_sockets(self) -> int:
-        """Sockets of which something is left, from their first byte to their calls' last word."""
+        """Sockets that are not finished, from their first byte to their calls' last words."""
         return self._media.open_connections
 
     @property
     def recognizer(self) -> str:
-        """Which one, where, how, and what it is asked for, for the log."""
+        """Kind, address, uplink, language and model, for the log."""
         where = f" at {self._recognizer.address}" if self._recognizer is not None else ""
-        how = f" by the {self._recognizer.uplink} uplink" if self._recognizer is not None else ""
+        how = f" over the {self._recognizer.uplink} uplink" if self._recognizer is not None else ""
         return f"recognizer {self._kind}{where}{how}, language {self._config.language}, model {self._config.model}"
 
     async def start(
@@ -112,21 +112,21 @@ class CallManager:
         pass_on: Callable[[CallStarted, MediaConnection], bool] | None = None,
         on_look: Callable[[], None] | None = None,
     ) -> None:
-        """Bring the recognizer up, and be ready for sockets.
+        """Start the recognizer and accept sockets.
 
-        :param gate: is asked whether a call may begin
-        :param admit: looks at upgrades, see ``MediaServer``
-        :param leave_room: is told the transport of each socket that has become a call, or is gone
-        :param pass_on: gives a connection to the process that has its call, and says whether it did
+        :param gate: decides whether a call may begin
+        :param admit: checks upgrades, see ``MediaServer``
+        :param leave_room: called with the transport of each socket that became a call or closed
+        :param pass_on: gives a connection to the process that has its call; whether it did
         :param on_look: called ten times a second
-        :raises UsageError: something needed is not there; the message says what to do
+        :raises UsageError: something needed is missing; the message says what to do
         """
         if self._kind == "embedded":
             self._embedded = await EmbeddedRecognizer.start()
             self._endpoint = self._embedded.address
             self._config = StreamConfig(self._settings.language_or("en-US"), "default")
             log.warning(
-                "no Google credentials: using the embedded recognizer (PocketSphinx, English only, rough; "
+                "no Google credentials: using the embedded recognizer (PocketSphinx, English only, inaccurate; "
                 "for trying out). Set GOOGLE_APPLICATION_CREDENTIALS for real recognition."
             )
         if self._kind != "none":
@@ -159,7 +159,7 @@ class CallManager:
         )
 
     async def stop(self) -> None:
-        """Close live calls, let their last words come (at most 8 s), release everything."""
+        """Close live calls, wait for their last words (at most 8 s), release everything."""
         if self._watch is not None:
             self._watch.stop()
             try:
@@ -179,16 +179,16 @@ class CallManager:
         return self._media()
 
     def moved_websocket(self, target: str) -> asyncio.Protocol:
-        """The protocol of a WebSocket whose upgrade, for ``target``, another process has answered."""
+        """The protocol of a WebSocket whose upgrade for ``target`` was answered by another process."""
         return self._media.moved(target)
 
     def _look(self, on_look: Callable[[], None] | None) -> None:
-        """Log once when descriptors run out, and once when there are some again: peers cannot be told by then."""
+        """Log once when descriptors run out, and once when some are free again: peers get no answer meanwhile."""
         is_short = spare_descriptors() < RESERVE
         if is_short and not self._is_short:
-            log.error("%s; no calls are taken until there are some", SHORT_OF_DESCRIPTORS)
+            log.error("%s; no calls are accepted until some are free", SHORT_OF_DESCRIPTORS)
         elif self._is_short and not is_short:
-            log.info("there are file descriptors again")
+            log.info("file descriptors are available again")
         self._is_short = is_short
         if on_look is not None:
             on_look()
@@ -210,14 +210,14 @@ class CallManager:
         if self._recognizer is None:
             return reasons
         if self.fails:
-            reasons.append("the recognizer fails")
+            reasons.append("the recognizer is failing")
         elif not await self._probe.is_reachable():
             reasons.append("the recognizer cannot be reached")
         return reasons
 
     @property
     def is_strained(self) -> bool:
-        """Whether there will soon be no room."""
+        """Whether there will soon be no capacity."""
         return self._watch is not None and self._watch.is_strained
 
     @property
@@ -226,24 +226,24 @@ class CallManager:
         return self._recognizer is not None and self._recognizer.breaker.is_open
 
     def snapshot(self) -> dict[str, Any]:
-        """This process's numbers, as of now."""
+        """This process's current metrics."""
         for runner in self._calls:
             runner.count()
         return self.metrics.snapshot()
 
     def silent_calls(self, at_least_s: float) -> set[StreamKey]:
-        """The calls that have a socket which has been silent for so long."""
+        """The calls whose socket has been silent for so long."""
         return {runner.place for runner in self._calls if runner.place is not None and runner.silent_s() >= at_least_s}
 
     # --- calls ----------------------------------------------------------------------------------------------
 
     def watch(self, call_sids: frozenset[str]) -> None:
-        """Tell of the batches of these calls, live or to come, and of no others."""
+        """Report the batches of these calls, live or future, and of no others."""
         self._watched = call_sids
         self._look_for_watched()
 
     def _look_for_watched(self) -> None:
-        """Only here is it asked which calls are watched: where nobody watches, a batch costs nothing more."""
+        """Done here only, so that a batch of an unwatched call costs nothing more."""
         self.metrics.watched = {
             runner.clock: partial(self._tell_batch, runner)
             for runner in (self._calls if self._watched else ())
@@ -283,21 +283,21 @@ class CallManager:
     def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         line = log_line(event, key=key)
         if line is not None and log.isEnabledFor(logging.INFO):
-            # Not ``log.info``: it looks up the line that calls it, in vain, and that is half of its work.
+            # Not ``log.info``: half of its time goes into finding the calling line, which nobody needs here.
             extra = {"call": one_line(key.call_sid)}
             log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None, extra=extra))
         if event.event == "session_started" and key.call_sid in self._watched:
             self._look_for_watched()
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
-            log.info("there is no fallback for what the recognizer cannot serve: %s", NO_FALLBACK)
+            log.info("no fallback for utterances that the recognizer cannot serve: %s", NO_FALLBACK)
         if self._is_read():
             self._emit(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 
 
 class _ConnectionGate:
-    """The gate as one connection sees it: with the call it leaves the room of those that wait, and what a ticket has
-    let in is the call that the ticket is for."""
+    """The gate as one connection sees it: once its call begins it leaves the pending connections, and a ticket
+    admits only the call that it was issued for."""
 
     def __init__(
         self,

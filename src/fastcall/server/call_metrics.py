@@ -1,7 +1,7 @@
-"""What one call adds to its process's numbers.
+"""One call's contribution to its process's metrics.
 
-Nothing is counted twice on the way of the audio: the call's parts keep their own counts, and what has been added to
-them since the last time is brought over when somebody asks, and when the call ends.
+The audio path counts nothing twice: the call's parts keep their own counts, and their increments are added to the
+metrics when somebody asks for a snapshot, and when the call ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FRAME_SAMPLES = 160
 
 
 class CallMetrics:
-    """One call's share of the numbers. Loop thread only."""
+    """One call's metrics. Loop thread only."""
 
     def __init__(self, metrics: Metrics, machine: CallMachine) -> None:
         self._metrics = metrics
@@ -40,7 +40,7 @@ class CallMetrics:
         self._is_interrupted = False
 
     def count(self, heard_samples: int, session: RecognitionSession | None) -> None:
-        """Bring over what the call's parts have counted since the last time.
+        """Add what the call's parts have counted since the last time.
 
         :param heard_samples: audio of the call so far
         """
@@ -61,7 +61,7 @@ class CallMetrics:
         self._rejected = rejected
 
     def note(self, event: SessionEvent) -> None:
-        """The session told something."""
+        """An event of the session."""
         if isinstance(event, RecognitionEvent):
             self._interim_end = event.end_sample
         elif isinstance(event, SessionRotated):
@@ -84,7 +84,7 @@ class CallMetrics:
         self._is_interrupted = is_interrupted
 
     def publish(self, event: TranscriptEvent, clock: CallClock, *, now: float) -> None:
-        """The world is told something."""
+        """An event that is published."""
         if event.event == "partial":
             self._metrics.partial_latency_seconds.observe(clock.age_s(self._interim_end, now=now))
         elif event.event == "utterance_end":

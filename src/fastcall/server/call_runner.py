@@ -1,7 +1,7 @@
 """Runs one call: a ``CallMachine``, its session, its voice detector, its handler, and one timer.
 
-Everything happens on the event loop's thread, in the turn in which a message arrives; nothing is awaited on the way
-of the audio. The runner owns the session and the handler's task, and ends both.
+Everything happens on the event loop's thread, in the turn in which a message arrives; the audio path never awaits. The
+runner owns the session and the handler's task, and ends both.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from fastcall._codec import MediaFastPath, VadFramer
 from fastcall.agent.controller import AgentController, Handler
@@ -29,7 +28,7 @@ from fastcall.events import (
     SocketClosed,
     TranscriptEvent,
 )
-from fastcall.formats import call_fields, log_marks, one_line
+from fastcall.formats import call_logger, one_line
 from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.recognition.session import RecognitionSession, SessionEvent
@@ -56,14 +55,13 @@ from fastcall.twilio.stream_key import StreamKey
 __all__ = ["CallRunner", "Handler"]
 
 log = logging.getLogger("fastcall.call")
-SESSION_LOG = logging.getLogger("fastcall.session")
 
 NORMAL = 1000
 POLICY_VIOLATION = 1008
 
-FLOOD = Rejected("flood", "far more messages than a call has")
+FLOOD = Rejected("flood", "far more messages than a call sends")
 
-# Of a line about something that came from outside.
+# Length limit of log lines about input from outside.
 MAX_LOG_CHARS = 400
 
 VAD_FRAME_SAMPLES = 160
@@ -74,24 +72,24 @@ NOBODY = StreamKey("-")
 
 
 class CallRunner:
-    """One call from its socket's opening to its last word. Loop thread only.
+    """One call, from opening its socket to its last words. Loop thread only.
 
-    :param recognizer: shared by all calls; None: the fallback hears every utterance
+    :param recognizer: shared by all calls; None: the fallback recognizes every utterance
     :param fallback: shared by all calls
     :param voice: this call's own voice detector
-    :param sink: is told every transcript event
-    :param prompt: mu-law that the caller hears when the handler has failed
+    :param sink: gets every transcript event
+    :param prompt: mu-law audio for the caller when the handler has failed
     :param rand: random numbers in [0, 1), for the session's jitter
-    :param gate: is asked whether the call may begin
-    :param metrics: the process's numbers
+    :param gate: decides whether the call may begin
+    :param metrics: the process's metrics
     """
 
     key: StreamKey
-    """Which call it is, once it has begun."""
+    """The call's key, once it has begun."""
     place: StreamKey | None
-    """What it has entered the gate by, and will leave it by."""
+    """The key with which it entered the gate, and will leave it."""
     held_streams: list[HeldStream]
-    """Newer streams of this call, which wait for this one to end."""
+    """Newer streams of this call that wait for this one to end."""
 
     def __init__(
         self,
@@ -145,7 +143,7 @@ class CallRunner:
     # --- from the server ------------------------------------------------------------------------------
 
     def message_received(self, message: bytes) -> None:
-        """One whole text message, as UTF-8 bytes."""
+        """A complete text message, as UTF-8 bytes."""
         self._watchdog.heard(now=self._loop.time())
         if not self._may_come(len(message)):
             self._refuse_flood()
@@ -166,7 +164,7 @@ class CallRunner:
             elif older is None:
                 self._step(self._ask(event))
             else:
-                self._watchdog.closed()  # its start has come; to wait has a bound of its own
+                self._watchdog.closed()  # its start was received; waiting has a separate limit
                 self._held = HeldStream(event, older, take_over=lambda: self._join(older), give_up=self._begin_late)
                 self._held.look()
         elif isinstance(event, CallStopped):
@@ -184,7 +182,7 @@ class CallRunner:
         return frame
 
     def _may_come(self, length: int) -> bool:
-        """Whether the connection has not sent too much by now, through the fast path or here."""
+        """Whether the connection is within its rate limit, counting the fast path too."""
         budget, fast_path = self._budget, self._fast_path
         if fast_path is None:
             return budget.spend(length) or budget.refill(now=self._loop.time())
@@ -195,15 +193,15 @@ class CallRunner:
         return is_allowed
 
     def binary_received(self) -> None:
-        """A binary message; Twilio sends none. It costs what a short one does: how long it was is not told."""
+        """A binary message; Twilio sends none. Charged as a short message: its length is not known here."""
         self._watchdog.heard(now=self._loop.time())
         if self._may_come(0):
-            self._step(Rejected("binary", "only text messages are understood"))
+            self._step(Rejected("binary", "only text messages are supported"))
         else:
             self._refuse_flood()
 
     def frame_received(self) -> None:
-        """A ping, a pong, or a fragment that others follow: it costs what a short message does."""
+        """A ping, a pong, or a fragment that is not the last: charged as a short message."""
         if not self._may_come(0):
             self._refuse_flood()
 
@@ -228,7 +226,7 @@ class CallRunner:
             self._held = None
         elif self._machine.state == "waiting":
             self._metrics.calls_refused["no_start"] += 1
-            log.debug("a socket was closed before its call had a start, code %s", code)
+            log.debug("a socket was closed before its start message, code %s", code)
         self._step(SocketClosed(code, reason))
         if self._machine.state == "over":
             self._finish()
@@ -236,7 +234,7 @@ class CallRunner:
     # --- a call that comes back -------------------------------------------------------------------------
 
     def _older_stream_of(self, start: CallStarted) -> CallRunner | None:
-        """Who has the call already."""
+        """The call's current owner."""
         if self._gate is None or self._machine.state != "waiting":
             return None
         holder = self._gate.holder(StreamKey.of(start))
@@ -248,14 +246,14 @@ class CallRunner:
         return self._machine.state == "live" and not self._is_closing and not has_hung_up
 
     def _goes_on(self) -> bool:
-        """This call's stream has ended: whether a newer one has taken its place."""
+        """This call's stream has ended; whether a newer one has replaced it."""
         while self.held_streams and self.can_move():
             if self.held_streams[0].take_over():
                 return True
         return False
 
     def _join(self, older: CallRunner) -> bool:
-        """Give this stream to the call that it belongs to, if it may come in."""
+        """Give this stream to the call that it belongs to, if it is admitted."""
         held, self._held = self._held, None
         assert held is not None
         assert self._gate is not None
@@ -268,13 +266,12 @@ class CallRunner:
         return True
 
     def _end_without_a_word(self) -> None:
-        """The socket is somebody else's now."""
+        """The socket now belongs to another runner."""
         self._machine.receive(SocketClosed(None, ""), now=self._loop.time())
         self._finish()
 
     def _begin_late(self) -> None:
-        """The older stream goes on, and the gate refuses this one; or it has ended by itself, and this is a new
-        call."""
+        """The older stream continues, and the gate refuses this one; or it has ended, and this is a new call."""
         held, self._held = self._held, None
         assert held is not None
         self._step(self._ask(held.start))
@@ -285,12 +282,12 @@ class CallRunner:
             self._take(message, came_at)
 
     def _move(self, held: HeldStream, socket: CallSocket, budget: MessageRateLimit) -> None:
-        """The call goes on over another stream."""
+        """Continue the call on another stream."""
         session, older = self._session, self._socket
         assert session is not None
         self._close_fast_path()
         older.deliver_to(None)
-        older.close_soon(NORMAL, "the call goes on over another stream")
+        older.close_soon(NORMAL, "the call continues on another stream")
         self._socket, self._budget, self._is_flooded = socket, budget, False
         self._machine.moved(held.start, heard_at=self._heard_at)
         self._watchdog.heard(now=self._loop.time())
@@ -300,28 +297,28 @@ class CallRunner:
             self._agent.carry_over(held.start, socket)
         socket.deliver_to(self)
         self._metrics.calls_moved += 1
-        log.info("the call goes on over another stream %s", call_fields(self.key), extra=log_marks(self.key))
+        self._log.info("the call continues on another stream")
         self._carry_out()
         self._retake(held)
 
     # --- CallHolder -------------------------------------------------------------------------------------
 
     def silent_s(self) -> float:
-        """How long there was no audio."""
+        """Seconds since the last audio."""
         return self._loop.time() - self._last_audio_s()
 
     def replaced(self) -> None:
-        """Another socket has the call now."""
+        """Another socket has taken over the call."""
         self.place = None
-        self._step(Refused(POLICY_VIOLATION, "the call came back on another socket"))
+        self._step(Refused(POLICY_VIOLATION, "the call reconnected on another socket"))
 
     def revoked(self, code: int, text: str) -> None:
-        """Whoever watches over all gates has found that the call may not be."""
+        """The process that admits calls for all workers has refused the call."""
         self.place = None
         self._step(Refused(code, text))
 
     def _ask(self, start: CallStarted) -> CallStarted | Refused:
-        """The gate decides; a second start on this socket is the machine's matter."""
+        """Ask the gate; a second start on this socket is left to the machine."""
         if self._machine.state != "waiting":
             return start
         key = StreamKey.of(start)
@@ -348,29 +345,29 @@ class CallRunner:
 
     @property
     def fast_path(self) -> MediaFastPath | None:
-        """What takes this call's ordinary media without ``message_received``, while the call is live."""
+        """Takes this call's ordinary media without ``message_received``, while the call is live."""
         return self._fast_path
 
     def count(self) -> None:
-        """Bring the process's numbers up to date with this call's."""
+        """Bring the process's metrics up to date with this call's."""
         self._call_metrics.count(self._vad_framer.processed_samples, self._session)
 
     @property
     def clock(self) -> CallClock | None:
-        """The call's; None before its session was opened."""
+        """The call's clock; None until its session is opened."""
         return self._session.clock if self._session is not None else None
 
     def on_over(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once, when nothing of the call is left."""
+        """Call ``callback`` once, when everything of the call has ended."""
         self._over.add_done_callback(lambda _: callback())
 
     async def wait_over(self) -> None:
-        """Return when the last words are out and nothing of the call is left."""
+        """Return when the last words are published and everything of the call has ended."""
         await asyncio.shield(self._over)
 
     @property
     def stream_sid(self) -> str:
-        """The stream that the call has now; empty before it has begun."""
+        """The call's current stream; empty until it has begun."""
         return self._machine.call.stream_sid if self._machine.call is not None else ""
 
     # --- the machine -----------------------------------------------------------------------------------
@@ -380,8 +377,8 @@ class CallRunner:
         self._carry_out()
 
     def _carry_out(self) -> None:
-        """Do what the machine wants. What a command brings about (a voice frame, a session's event) may add
-        commands; they are done after those before them."""
+        """Execute the machine's commands. A command's effects (a voice frame, a session's event) may append
+        commands, which run after those queued before."""
         if self._running:
             return
         self._running = True
@@ -414,10 +411,10 @@ class CallRunner:
             case CloseSocket(code, reason):
                 self._leave()
                 self._watchdog.closed()
-                self._tell("closing the socket: %s (code %d) %s", one_line(reason[:MAX_LOG_CHARS]), code)
+                self._log.warning("closing the socket: %s (code %d)", one_line(reason[:MAX_LOG_CHARS]), code)
                 self._close_socket(code, reason)
             case Warn(message):
-                self._tell("%s %s", one_line(message[:MAX_LOG_CHARS]))
+                self._log.warning("%s", one_line(message[:MAX_LOG_CHARS]))
             case DtmfPressed() | MarkPlayed():
                 self._tell_agent(command)
 
@@ -425,11 +422,12 @@ class CallRunner:
         if self._agent is not None:
             self._agent.note_command(command)
 
-    def _tell(self, form: str, *values: object) -> None:
-        log.warning(form, *values, call_fields(self.key), extra=log_marks(self.key))
+    @property
+    def _log(self) -> CallLogger:
+        return call_logger(log.name, self.key)
 
     def _arm(self) -> None:
-        """Keep the one timer at or before the next deadline; an early one only looks again."""
+        """Keep the one timer at or before the next deadline; an early timer only checks again."""
         dues = (self._machine.next_deadline(), self._watchdog.next_deadline())
         due_at = min((at for at in dues if at is not None), default=None)
         if due_at is None:
@@ -438,13 +436,13 @@ class CallRunner:
             if self._timer_at <= due_at:
                 return
             self._timer.cancel()
-        # Remembered here: uvloop's handle of what is due at once does not know when it was due.
+        # Kept here: uvloop's handle of an immediate callback has no due time.
         self._timer_at = due_at
         self._timer = self._loop.call_at(due_at, self._timer_fired, due_at)
 
     def _timer_fired(self, planned: float) -> None:
         self._timer = None
-        # A loop's timer may fire a tick before its time; without the max it would spin until that time comes.
+        # A loop's timer may fire a tick early; without the max it would spin until the deadline.
         now = max(planned, self._loop.time())
         taken_s = self._fast_path.taken_s if self._fast_path is not None else None
         if taken_s is not None:
@@ -458,7 +456,7 @@ class CallRunner:
     def _expire(self, expiry: Expiry) -> None:
         self._metrics.expired_connections[expiry.reason] += 1
         if expiry.reason == "stop":
-            self._tell("closing the socket: %s (code %d) %s", expiry.text, expiry.code)
+            self._log.warning("closing the socket: %s (code %d)", expiry.text, expiry.code)
             self._close_socket(expiry.code, expiry.text)
         else:
             self._machine.receive(Refused(expiry.code, expiry.text), now=self._loop.time())
@@ -480,20 +478,20 @@ class CallRunner:
         self._vad_framer.process(rule, audio.silence_samples, audio.mulaw, self._heard_at, self._speech_changed)
 
     def _charge(self, silence_samples: int) -> None:
-        """Silence is work as audio is: it costs the messages that it would have come in."""
+        """Filling a gap with silence is work too: it is charged as the messages that are missing."""
         self._budget.spend_short(silence_samples // VAD_FRAME_SAMPLES)
         if self._fast_path is not None:
             self._fast_path.allow(self._budget.messages_left)
 
     def _carry_audio_of(self, call: CallStarted, session: RecognitionSession) -> None:
-        """What comes is this stream's from now on, in its format."""
+        """Payloads are of this stream from now on, in its format."""
         self._decoder = PayloadDecoder(call.audio_format)
         if call.audio_format == AudioFormat():
             self._open_fast_path(call.stream_sid, session)
 
     def _open_fast_path(self, stream_sid: str, session: RecognitionSession) -> None:
-        """From now on ordinary media may come in by the fast path: the same timeline, track, ear and endpointing,
-        without an event and a command for each frame."""
+        """From now on the fast path may take ordinary media: the same timeline, track, ear and endpointing, without
+        an event and a command per frame."""
         self._fast_path = MediaFastPath(
             stream_sid,
             self._machine.timeline,
@@ -517,7 +515,7 @@ class CallRunner:
             self._fast_path = None
 
     def _last_audio_s(self) -> float:
-        """When audio came last, by either way; before that, when the call began."""
+        """When the last audio arrived, by either path; before the first, when the call began."""
         taken_s = self._fast_path.taken_s if self._fast_path is not None else None
         return self._heard_at if taken_s is None else max(self._heard_at, taken_s)
 
@@ -536,7 +534,7 @@ class CallRunner:
             on_event=self._session_event,
             rand=self._rand,
             metrics=self._metrics,
-            log=CallLogger(SESSION_LOG, call_fields(self.key), log_marks(self.key)),
+            log=call_logger("fastcall.session", self.key),
         )
         self._metrics.calls_started += 1
         self._session.start()
@@ -574,16 +572,9 @@ class CallRunner:
             return
         if self._session is not None:
             self._call_metrics.publish(event, self._session.clock, now=self._loop.time())
-        self._sink(self._in_call_time(event), key=self.key, stream_sid=call.stream_sid)
+        self._sink(self._machine.call_time.placed(event), key=self.key, stream_sid=call.stream_sid)
         if self._agent is not None:
             self._agent.note(event)
-
-    def _in_call_time(self, event: TranscriptEvent) -> TranscriptEvent:
-        time = self._machine.call_time
-        if not time.cut_samples or event.start_sample is event.end_sample is None:
-            return event
-        start, end = (None if each is None else time.of(each) for each in (event.start_sample, event.end_sample))
-        return replace(event, start_sample=start, end_sample=end)
 
     def _finish(self) -> None:
         self._close_fast_path()
@@ -595,7 +586,7 @@ class CallRunner:
             self._timer.cancel()
             self._timer = None
         if self._watchdog.next_deadline() is not None:
-            self._arm()  # the peer has to close yet
+            self._arm()  # the peer has yet to close
         if self._agent is not None:
             self._agent.finish()
             self._agent = None

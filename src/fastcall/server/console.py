@@ -1,11 +1,11 @@
-"""The console: a page on the one port that shows the live calls, and talks to this server as a telephone would.
+"""The console: a page that shows the live calls, and can call this server as a telephone would.
 
-Its files hold nothing that is secret and are given to whoever could be someone with a right to more; what they show is
-asked for with that right. The token travels in ``Authorization``, which only this server's own page can set: a cookie
-would be sent along by the pages of others as well, and would need a session that all processes know.
+Its files hold nothing secret, and are served to anybody who might be authorized; the data requires authorization. The
+token is sent in ``Authorization``, which only this server's page can set: a cookie would also be sent with requests
+from other sites' pages, and would need a session shared by all processes.
 
-A browser cannot sign an upgrade as Twilio does. Instead it asks for a *call*: ids that this server chose, a place kept
-for it, and a ticket for one stream with these ids.
+A browser cannot sign an upgrade as Twilio does. Instead it requests a *call*: ids chosen by this server, a reserved
+place, and a ticket for one stream with these ids.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONTENT_TYPES = {
     "webmanifest": "application/manifest+json; charset=utf-8",
 }
 
-# Only files of this server run, are shown, or are spoken with; nobody frames the page or is told that it was open.
+# Only this server's files and endpoints are used; no site may frame the page or learn from a referrer that it was open.
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -55,8 +55,8 @@ Route = tuple[tuple[str, ...], Callable[[PlainRequest], Awaitable[HttpResponse |
 class Console:
     """The console's paths and their answers. Loop thread only.
 
-    :param media_path: where WebSockets are taken
-    :param tickets: None where nothing is asked of a stream
+    :param media_path: the WebSocket endpoint's path
+    :param tickets: None if streams need no authorization
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Console:
         self._files = _read_files()
 
     def route(self, path: str) -> Route | None:
-        """Methods and answer of ``path``; None if there is none. Files are found by their whole name."""
+        """Methods and handler of ``path``; None if there is none. Files are matched by their full name."""
         name = path.removeprefix("/console").removeprefix("/")
         if path == "/console":
             return ("GET", "HEAD"), self._redirect
@@ -91,12 +91,12 @@ class Console:
         return (("GET", "HEAD"), self._file) if (name or "index.html") in self._files else None
 
     async def _redirect(self, request: PlainRequest) -> HttpResponse:
-        # Relative, since a proxy may have put a path before it.
+        # Relative, since a proxy may have added a path prefix.
         return HttpResponse(308, "", headers={"Location": "console/"})
 
     async def _file(self, request: PlainRequest) -> HttpResponse:
         if not self._authorizer.may_see_console(request):
-            return HttpResponse(403, "The console is for this machine only, or needs FASTCALL_ADMIN_TOKEN to be set.\n")
+            return HttpResponse(403, "The console is for this machine only, unless FASTCALL_ADMIN_TOKEN is set.\n")
         content, content_type, tag = self._files[request.path.removeprefix("/console/") or "index.html"]
         headers = {**PAGE_HEADERS, "ETag": tag}
         if request.headers.get("If-None-Match") == tag:
@@ -104,14 +104,14 @@ class Console:
         return HttpResponse(200, content, content_type, headers=headers)
 
     async def _calls(self, request: PlainRequest) -> HttpResponse:
-        """``GET``: the streams of the live calls. ``POST``: what a browser needs to place one."""
+        """``GET``: the streams of the live calls. ``POST``: what a browser needs to place a call."""
         if not self._authorizer.may_read(request):
             return self._refusal()
         if request.method == "GET":
             return _json(200, {"live": [{**key.words(), "stream_sid": sid} for key, sid in self._gate.streams]})
         call_sid, stream_sid = f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}"
         if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
-            return _json(503, {"error": "there is no room for another call"})
+            return _json(503, {"error": "no capacity for another call"})
         parameters = {"From": "console"}
         if self._tickets is not None:
             nonce = secrets.token_hex(16)
@@ -122,22 +122,22 @@ class Console:
         return _json(201, call)
 
     async def _batches(self, request: PlainRequest) -> HttpResponse | StreamingResponse:
-        """When which audio of one call goes to the recognizer, until the reader goes."""
+        """One call's batches to the recognizer, with their times, until the reader disconnects."""
         if not self._authorizer.may_read(request):
             return self._refusal()
         call_sid = dict(request.fields).get("call", "")
         if not 0 < len(call_sid) <= MAX_ID_CHARS:
-            return _json(400, {"error": "say ?call= and the id of one"})
+            return _json(400, {"error": "?call=CALL_SID is missing"})
         lines = self._broadcast.subscribe(call_sid)
         if lines is None:
-            return _json(503, {"error": "there are readers enough"})
+            return _json(503, {"error": "too many readers"})
         self._leave_room(request.transport)
         return StreamingResponse(lines, lines.close)
 
     def _refusal(self) -> HttpResponse:
         if self._authorizer.needs_admin_token:
             return _json(401, {"error": "token"}, {"WWW-Authenticate": 'Bearer realm="fastcall"'})
-        return _json(403, {"error": "not for you; the log says why"})
+        return _json(403, {"error": "forbidden; the log says why"})
 
 
 def _json(status: int, value: object, headers: dict[str, str] | None = None) -> HttpResponse:

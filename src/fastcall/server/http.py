@@ -1,7 +1,7 @@
-"""Plain HTTP requests, by aiohttp: parsing, limits, bodies and answers are its own; what is answered is not.
+"""Plain HTTP requests. aiohttp parses, limits and answers them; what to answer is decided elsewhere.
 
-One request a connection: whoever needs more of them, a proxy or a scraper, does not need them quickly, and a connection
-that is closed cannot be held open for its next request.
+One request per connection: proxies and scrapers, who send more, do not need them quickly, and a closed connection
+cannot be held open for its next request.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ log = logging.getLogger("fastcall.http")
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 500
 BODY_TIMEOUT_S = 5.0
-# Of what came, so much is parsed in one turn of the loop: a body in chunks of a byte costs aiohttp much for each.
+# Parsed per turn of the loop: one-byte chunks of a body are expensive for aiohttp.
 SHARE_BYTES = 2 * 1024
-# More than a head and the longest body have, in chunks of at least twelve bytes: what comes behind that is not read.
+# More than a head and the longest body, in chunks of at least twelve bytes; nothing is read beyond that.
 MAX_REQUEST_BYTES = 128 * 1024
-# How long a request that is being answered may take when the server stops.
+# Time for requests in progress when the server stops.
 SHUTDOWN_S = 1.0
 
-# Nothing here is to be kept, nor to be taken for what it does not say it is.
+# Responses must not be cached, nor their content types guessed.
 COMMON_HEADERS = {"Server": "fastcall", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 FORM = "application/x-www-form-urlencoded"
@@ -41,47 +41,47 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(slots=True, frozen=True)
 class PlainRequest:
-    """A request, whole. Nothing in it is to be trusted."""
+    """A complete request. Nothing in it can be trusted."""
 
     method: str
     path: str
-    """As it was sent, without the query."""
+    """As sent, without the query."""
     query: str
-    """As it was sent, without the ``?``; empty if there is none."""
+    """As sent, without the ``?``; empty if there is none."""
     headers: Mapping[str, str]
-    """By name, in any case; of a name that comes twice, the first."""
+    """By case-insensitive name; of repeated names, the first."""
     form: tuple[tuple[str, str], ...]
-    """The fields of a form that was posted, decoded, empty ones included."""
+    """The decoded fields of a posted form, empty ones included."""
     peer: str
-    """The address of the other side of the socket: a proxy's, where there is one."""
+    """The address of the socket's peer: a proxy's, if there is one."""
     transport: asyncio.BaseTransport | None
 
     @property
     def fields(self) -> tuple[tuple[str, str], ...]:
-        """The fields of the query, decoded."""
+        """The query's decoded fields."""
         return tuple(parse_qsl(self.query, keep_blank_values=True)) if self.query else ()
 
 
 @dataclass(slots=True, frozen=True)
 class HttpResponse:
-    """What goes back."""
+    """A response."""
 
     status: int
     body: str | bytes
     content_type: str = "text/plain"
     allow: str = ""
-    """With 405: the methods that there are."""
+    """With 405: the methods allowed."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """More of them, or other values than what every answer has."""
+    """Additional headers, or other values of the common ones."""
 
 
 @dataclass(slots=True, frozen=True)
 class StreamingResponse:
-    """An answer that goes on until ``lines`` or the reader ends."""
+    """A response that lasts until ``lines`` end or the reader disconnects."""
 
     lines: AsyncIterator[str]
     on_end: Callable[[], None]
-    """Called once, when nothing more will be read of ``lines``; they may not even have been begun."""
+    """Called once, when ``lines`` will not be read any more, even if iteration never began."""
     content_type: str = "application/x-ndjson"
 
 
@@ -91,12 +91,12 @@ ReplyRunner = Callable[[PlainRequest], Awaitable[HttpResponse | StreamingRespons
 class HttpProtocols:
     """Makes the protocol of each plain connection. Loop thread only.
 
-    :param answer: what to answer; its errors are told in the log and answered with 500
+    :param answer: makes the response; its errors are logged and answered with 500
     """
 
     def __init__(self, answer: ReplyRunner) -> None:
         self._answer = answer
-        # What a peer's broken request looks like is told to the peer (400), not to the log: anyone could fill it.
+        # Malformed requests are answered with 400 but not logged: anyone could fill the log.
         silent = logging.getLogger("fastcall.http.protocol")
         silent.disabled = True
         self._server = web.Server(self._handle, request_factory=self._make_request)
@@ -114,7 +114,7 @@ class HttpProtocols:
         return _Shared(handler)
 
     async def close(self) -> None:
-        """End what is being answered, after a second."""
+        """End requests in progress, after a second."""
         await self._server.shutdown(SHUTDOWN_S)
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
@@ -131,11 +131,11 @@ class HttpProtocols:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 form = await _form_of(request)
         except TimeoutError:
-            return _response(HttpResponse(408, "The body did not come in time.\n"))
+            return _response(HttpResponse(408, "The body did not arrive in time.\n"))
         except web.HTTPRequestEntityTooLarge:
-            return _response(HttpResponse(413, f"A body may have {MAX_BODY_BYTES} bytes.\n"))
+            return _response(HttpResponse(413, f"The body exceeds {MAX_BODY_BYTES} bytes.\n"))
         except (UnicodeDecodeError, ValueError):
-            return _response(HttpResponse(400, "This is no form.\n"))
+            return _response(HttpResponse(400, "The body is not a valid form.\n"))
         plain = PlainRequest(
             request.method,
             request.raw_path.partition("?")[0],
@@ -157,14 +157,14 @@ class _Handler(RequestHandler):
     __slots__ = ()
 
     def handle_error(self, *args: Any, **options: Any) -> web.StreamResponse:
-        """aiohttp's answer to what it cannot read; it names no versions."""
+        """aiohttp's response to malformed requests, without its version."""
         response = super().handle_error(*args, **options)
         response.headers.update(COMMON_HEADERS)
         return response
 
 
 class _Shared(asyncio.Protocol):
-    """aiohttp's protocol of one connection, given what is received in shares, and no more than a request may have."""
+    """aiohttp's protocol of one connection, fed in shares, and with no more than a request may have."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         self._protocol = protocol
@@ -184,7 +184,7 @@ class _Shared(asyncio.Protocol):
         if data:
             self._reader.received(self._transport, data)
         else:
-            self._transport.pause_reading()  # it is answered without the rest, and then closed
+            self._transport.pause_reading()  # answered without the rest, then closed
 
     def eof_received(self) -> bool | None:
         self._reader.finish()
@@ -222,7 +222,7 @@ async def _stream_lines(request: web.BaseRequest, stream: StreamingResponse) -> 
         return await _send_lines(request, stream)
     except ConnectionError:
         log.debug("a reader of lines is gone")
-        return web.Response(status=499)  # nobody is there to get it
+        return web.Response(status=499)  # the client is gone
     finally:
         stream.on_end()
 

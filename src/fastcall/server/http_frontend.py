@@ -1,4 +1,4 @@
-"""The one port and what stands behind it, but for the calls themselves: requests, readiness, admission, draining."""
+"""The listening port and everything behind it except calls: requests, readiness, admission, draining."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger("fastcall")
 
 
 class CallPool(Protocol):
-    """Who has the calls: this process, or others."""
+    """Runs the calls: in this process, or in workers."""
 
     @property
     def live_calls(self) -> int:
@@ -46,19 +46,19 @@ class CallPool(Protocol):
         """Why no more calls should be sent here; nothing if they should."""
 
     def warnings(self) -> list[str]:
-        """What is wrong, though calls may be sent here."""
+        """Problems that do not keep calls from being sent here."""
 
     async def numbers(self) -> dict[str, Any]:
-        """The pool's metrics, the door's among them."""
+        """The pool's metrics, the frontend's included."""
 
     def watch(self, call_sids: frozenset[str]) -> None:
-        """Tell the door's broadcast of each batch of these calls, and of no others."""
+        """Report each batch of these calls, and of no others, to the frontend's broadcast."""
 
 
 class HttpFrontend:
     """Loop thread only; ``listen``, then ``drain`` if calls may end, then ``close`` and ``finish``.
 
-    :param metrics: where refusals and waiting sockets are counted
+    :param metrics: counts refusals and waiting sockets
     """
 
     def __init__(
@@ -126,30 +126,30 @@ class HttpFrontend:
             ) from error
 
     async def drain(self) -> None:
-        """Take no more calls, but those that were promised a place; return when the last has ended, or after
+        """Accept no more calls, except those with a reserved place; return when the last has ended, or after
         ``drain_timeout_s``. Plain requests are answered meanwhile: not ready, busy."""
         self._is_draining = True
         self.gate.take_no_more()
         timeout_s = self._options.drain_timeout_s
         if self._pool.live_calls and timeout_s:
-            log.info("draining: the live calls (%d) may end by themselves for %g s", self._pool.live_calls, timeout_s)
+            log.info("draining: %d live calls have %g s to end", self._pool.live_calls, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._is_drained.wait()
         except TimeoutError:
-            log.info("the time for draining is over")
+            log.info("drain timeout reached")
 
     def look(self) -> None:
-        """To be called a few times a second: a drain waits for calls, and for those that were promised a place."""
+        """Call a few times a second: a drain waits for live calls, and for calls with a reserved place."""
         if self._is_draining and not self._pool.live_calls and not self.gate.may_come(now=time.monotonic()):
             self._is_drained.set()
 
     def close(self) -> None:
-        """Accept no more, and close the sockets that are no call."""
+        """Accept no more connections, and close sockets without a call."""
         self._is_draining = True
         self._front.close()
         if self._pool.live_calls:
-            log.info("stopping: closing the live calls (%d); their last words still come", self._pool.live_calls)
+            log.info("stopping: closing %d live calls, waiting for their last words", self._pool.live_calls)
 
     async def finish(self) -> None:
         """The calls are over: end the readers."""
@@ -157,20 +157,20 @@ class HttpFrontend:
         await self._http.close()
 
     def plain(self) -> asyncio.Protocol:
-        """The protocol of a connection whose first bytes are a plain request, or an upgrade that is refused."""
+        """The protocol of a connection whose first bytes are a plain request, or a refused upgrade."""
         return self._http()
 
     # --- calls --------------------------------------------------------------------------------------------
 
     def admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
-        """Look at an upgrade; see ``MediaServer``."""
+        """Check an upgrade; see ``MediaServer``."""
         refusal = self.authorizer.look_at(self._options.path, upgrade)
         if refusal is None and not self.may_upgrade():
-            return 503, "No room for another call.\n"
+            return 503, "No capacity for another call.\n"
         return refusal
 
     def may_upgrade(self) -> bool:
-        """Whether there is room for a socket that may become a call; counts the refusal."""
+        """Whether there is capacity for a socket that may become a call; counts a refusal."""
         if self.gate.may_come(now=time.monotonic()) and (self._is_draining or self._pool.has_room()):
             return True
         self._metrics.calls_refused["upgrade"] += 1
@@ -179,9 +179,9 @@ class HttpFrontend:
     def enter(
         self, call: CallStarted, holder: CallHolder, *, may_wait: bool = False, has_waited: bool = False
     ) -> Refusal | None:
-        """A call's start came; see ``CallAdmission``.
+        """A call's start was received; see ``CallAdmission``.
 
-        :param may_wait: a refusal as a second socket is not final, and not counted
+        :param may_wait: a refusal as a second socket is not final, and is not counted
         """
         refusal = self.gate.enter(call, holder, now=time.monotonic(), unix_now=time.time(), has_waited=has_waited)
         if refusal is None:

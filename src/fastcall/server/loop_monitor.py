@@ -1,4 +1,4 @@
-"""How well the event loop keeps up."""
+"""Measures how well the event loop keeps up."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["LoopMonitor"]
 
 EVERY_S = 0.1
 WINDOW = 20
-# A loop that is late because it has no time left; one that waits for the processor is late only.
+# A loop that is out of CPU time; a loop that waits for the processor is late, but not busy.
 BUSY_SHARE = 0.95
 BUSY_LAG_S = 0.02
 
 
 class LoopMonitor:
-    """Looks ten times a second how late the loop is and how much of a core its thread uses; ``stop`` is owed.
+    """Measures ten times a second how late the loop is and how much of a core its thread uses; call ``stop`` to end.
 
-    Loop thread only; made on the running loop.
+    Loop thread only; create it on the running loop.
 
-    :param max_lag_s: later than this, calls suffer: there is no room for more
-    :param on_look: called at each look
+    :param max_lag_s: beyond this lag, calls suffer and no more are accepted
+    :param on_look: called at each measurement
     """
 
     def __init__(self, metrics: Metrics, *, max_lag_s: float, on_look: Callable[[], None] | None = None) -> None:
@@ -40,16 +40,16 @@ class LoopMonitor:
 
     @property
     def is_saturated(self) -> bool:
-        """Whether another call would hurt those that are there."""
+        """Whether another call would hurt the live ones."""
         return self._is_beyond(1.0)
 
     @property
     def is_strained(self) -> bool:
-        """Whether that is near."""
+        """Whether it is halfway there."""
         return self._is_beyond(0.5)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         self._timer.cancel()
 
     def _is_beyond(self, share: float) -> bool:
@@ -68,4 +68,4 @@ class LoopMonitor:
         self._due_at = time.monotonic() + EVERY_S
         self._timer = self._loop.call_later(EVERY_S, self._look)
         if self._on_look is not None:
-            self._on_look()  # may raise; the next look comes all the same
+            self._on_look()  # may raise; the timer is already set

@@ -1,4 +1,4 @@
-"""What ``fastcall serve`` was told, and whether that can work: checked before anything listens."""
+"""The options of ``fastcall serve``, validated before anything listens."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ log = logging.getLogger("fastcall")
 Recognizer = Literal["google", "emulator", "embedded", "none"]
 
 RESERVED_PATHS = ("/healthz", "/readyz", "/metrics", "/events", "/twiml", "/console")
-"""What the port answers beside the WebSocket; all that is below ``/console`` too."""
+"""Paths that the port answers beside the WebSocket, and everything below ``/console``."""
 
-# RFC 3986 section 3.3, without percent-encoding: a path is compared as it was sent.
+# RFC 3986 section 3.3, without percent-encoding: a path is compared as sent.
 _PATH = re.compile(r"/|(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?")
 
 
@@ -70,7 +70,7 @@ class ServeOptions:
 
 
 def choose_recognizer(settings: Settings, options: ServeOptions) -> tuple[Recognizer, str | None]:
-    """Which recognizer to use, and its endpoint: an emulator's, or one of Google's that was asked for.
+    """Which recognizer to use, and its endpoint: an emulator's, or a requested one of Google's.
 
     The flag, else ``--stt-endpoint``, else ``SPEECH_EMULATOR_HOST``, else Google where there are Application Default
     Credentials, else the embedded one, which is for this machine only.
@@ -81,13 +81,13 @@ def choose_recognizer(settings: Settings, options: ServeOptions) -> tuple[Recogn
         return "none", None
     endpoint = options.stt_endpoint or (settings.speech_emulator_host if options.stt != "google" else None)
     if endpoint and ":" not in endpoint:
-        raise UsageError(f"the recognizer's endpoint {endpoint!r} has no port: say HOST:PORT")
+        raise UsageError(f"the recognizer's endpoint {endpoint!r} has no port: use HOST:PORT")
     is_googles = endpoint is not None and is_google_host(endpoint, settings.google_cloud_universe_domain)
     if options.stt == "emulator":
         if not endpoint:
             raise UsageError("--stt emulator needs --stt-endpoint HOST:PORT or SPEECH_EMULATOR_HOST")
         if is_googles:
-            raise UsageError(f"{endpoint} is no emulator: say --stt google or --stt google-v2")
+            raise UsageError(f"{endpoint} is not an emulator: use --stt google or --stt google-v2")
         return "emulator", endpoint
     if options.stt == "google" or is_googles or (options.stt == "google-v2" and not endpoint):
         return "google", endpoint
@@ -110,7 +110,7 @@ def _has_default_credentials() -> bool:
 
 
 def google_endpoint(settings: Settings, options: ServeOptions) -> str:
-    """Google's, where none is named.
+    """Google's endpoint, if none is named.
 
     :raises UsageError: there is none for these settings
     """
@@ -119,18 +119,18 @@ def google_endpoint(settings: Settings, options: ServeOptions) -> str:
 
 
 def check_fallback(settings: Settings, options: ServeOptions) -> None:
-    """Whether somebody recognizes what no stream does.
+    """Whether a fallback is configured.
 
-    :raises UsageError: streaming is off, and nobody does
+    :raises UsageError: streaming is off, and there is none
     """
     if not settings.enable_streaming_stt and not (options.fallback or settings.whisper_model):
         raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK}")
 
 
 def check_exposure(settings: Settings, options: ServeOptions) -> None:
-    """Whether paths, addresses and secrets can work, and strangers cannot place calls.
+    """Check that paths, addresses and secrets can work, and that strangers cannot place calls.
 
-    :raises UsageError: one cannot, or they could, and nobody said that they may
+    :raises UsageError: one cannot work, or strangers could place calls and ``--insecure`` is not given
     """
     _check_path(options.path)
     if settings.fallback_url:
@@ -141,30 +141,30 @@ def check_exposure(settings: Settings, options: ServeOptions) -> None:
         url = PublicUrl.parse(settings.public_url)
         if not url.is_secure and not is_loopback(url.host.strip("[]")):
             raise UsageError(
-                f"FASTCALL_PUBLIC_URL={url}: Twilio opens streams by wss:// only; say https://HOST, with a proxy, a "
-                "tunnel or --tls-cert that speaks TLS there"
+                f"FASTCALL_PUBLIC_URL={url}: Twilio opens streams over wss:// only; use https://HOST, with TLS from a "
+                "proxy, a tunnel or --tls-cert"
             )
     if settings.twilio_auth_tokens and not settings.public_url:
         raise UsageError(
-            "TWILIO_AUTH_TOKEN is set, but not FASTCALL_PUBLIC_URL, which Twilio's signatures are made for: set it to "
-            "https://HOST as Twilio reaches this server"
+            "TWILIO_AUTH_TOKEN is set, but not FASTCALL_PUBLIC_URL, which Twilio's signatures cover: set it to the "
+            "https://HOST at which Twilio reaches this server"
         )
     is_guarded = settings.twilio_auth_tokens or settings.stream_secret
     if not is_guarded and not options.insecure and not is_loopback(options.host):
         raise UsageError(
             f"on {options.host} anyone could place calls: set TWILIO_AUTH_TOKEN and FASTCALL_PUBLIC_URL (or "
-            "FASTCALL_STREAM_SECRET), or listen on 127.0.0.1, or say --insecure"
+            "FASTCALL_STREAM_SECRET), or listen on 127.0.0.1, or use --insecure"
         )
 
 
 def _check_path(path: str) -> None:
     if not path.startswith("/"):
-        raise UsageError(f"--path {path}: a path begins with a slash; say --path /{path.lstrip('./')}")
+        raise UsageError(f"--path {path}: a path must begin with a slash; use --path /{path.lstrip('./')}")
     if not _PATH.fullmatch(path):
-        raise UsageError(f"--path {path}: say letters, digits, dots and dashes between single slashes, such as /media")
+        raise UsageError(f"--path {path}: use letters, digits, dots and dashes between single slashes, such as /media")
     plain = path.rstrip("/")
     if plain in RESERVED_PATHS or plain.startswith("/console/"):
-        raise UsageError(f"--path {path}: the server answers something else there; say another, such as /media")
+        raise UsageError(f"--path {path}: the server uses this path for something else; choose another, such as /media")
 
 
 def _check_fallback_url(text: str) -> None:
@@ -174,7 +174,7 @@ def _check_fallback_url(text: str) -> None:
     except ValueError:
         is_url = False
     if not is_url:
-        raise UsageError(f"FASTCALL_FALLBACK_URL={text}: say the whole https:// address of the TwiML to go on with")
+        raise UsageError(f"FASTCALL_FALLBACK_URL={text}: must be the https:// address of the TwiML to continue with")
 
 
 def tls_context(options: ServeOptions) -> ssl.SSLContext | None:
@@ -207,9 +207,9 @@ def is_loopback(host: str) -> bool:
 
 
 def load_handler(name: str) -> Handler:
-    """The callable that ``module:callable`` names: ``async def`` (it runs on the event loop) or plain (in a thread).
+    """The callable that ``module:callable`` names: ``async def`` (runs on the event loop) or plain (in a thread).
 
-    :raises UsageError: there is none, or it does not take one argument, the call
+    :raises UsageError: it does not exist, or does not take one argument, the call
     """
     handler = load_callable("--handler", name)
     try:
@@ -217,13 +217,13 @@ def load_handler(name: str) -> Handler:
     except TypeError as error:
         raise UsageError(f"--handler {name!r} is not a function of one argument, the call: {error}") from error
     except ValueError:
-        pass  # a function in C may have no signature to look at
+        pass  # a C function may have no signature
     checked: Handler = handler
     return checked
 
 
 def load_prompt(path: str | None) -> bytes:
-    """What ``AGENT_FAILURE_PROMPT`` names, as mu-law; nothing without it.
+    """The audio that ``AGENT_FAILURE_PROMPT`` names, as mu-law; empty without it.
 
     :raises UsageError: it cannot be used
     """
@@ -237,15 +237,15 @@ def load_prompt(path: str | None) -> bytes:
 
 
 def log_listening(settings: Settings, options: ServeOptions, port: int, recognizer: str) -> None:
-    """The log line for those who wait for the server to be there."""
+    """Log the addresses, once the server is ready."""
     scheme = "wss" if options.tls_cert else "ws"
     log.info("listening on %s://%s:%d%s, %s", scheme, options.host, port, options.path, recognizer)
     if settings.admin_token or (not settings.public_url and is_loopback(options.host)):
         page = "https" if options.tls_cert else "http"
-        log.info("the live calls, and a telephone to try: %s://%s:%d/console", page, options.host, port)
+        log.info("console, with a test phone: %s://%s:%d/console", page, options.host, port)
     is_guarded = settings.twilio_auth_tokens or settings.stream_secret
     if not is_guarded and (settings.public_url or not is_loopback(options.host)):
-        log.warning("whoever reaches this server can place calls: set TWILIO_AUTH_TOKEN or FASTCALL_STREAM_SECRET")
+        log.warning("anyone who can reach this server can place calls: set TWILIO_AUTH_TOKEN or FASTCALL_STREAM_SECRET")
     if (
         settings.public_url
         and settings.stream_secret
@@ -253,6 +253,6 @@ def log_listening(settings: Settings, options: ServeOptions, port: int, recogniz
         and not options.insecure_twiml
     ):
         log.warning(
-            "/twiml is refused: it would give a token to whoever asks. Set TWILIO_AUTH_TOKEN, so that Twilio's "
-            "requests are known; or make tokens for TwiML of your own (fastcall token); or say --insecure-twiml"
+            "/twiml is disabled: it would give a token to anyone. Set TWILIO_AUTH_TOKEN, so that Twilio's requests can "
+            "be verified; or create tokens for your own TwiML (fastcall token); or use --insecure-twiml"
         )

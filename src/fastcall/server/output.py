@@ -1,7 +1,7 @@
-"""What leaves the process: log lines and the transcript file, written by threads of their own.
+"""Output of the process: log lines and the transcript file, each written by its own thread.
 
-The event loop never waits for a disk or a pipe: it appends to a bounded queue; if a reader of the log stops, lines are
-dropped and counted, calls go on.
+The event loop never waits for a disk or a pipe: it appends to a bounded queue. If a reader of the log stops, lines are
+dropped and counted, and calls continue.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ __all__ = ["LogOutput", "TranscriptFile"]
 
 MAX_WAITING_LINES = 100_000
 GATHER_S = 0.02
-# Nobody waits longer for the last lines to be read, or written.
+# The longest wait for the last lines to be read or written.
 CLOSE_TIMEOUT_S = 2.0
-# Processes that share a pipe do not break each other's lines as long as no write is longer (POSIX, write()).
+# Writes up to this size are atomic, so processes that share a pipe do not split each other's lines (POSIX, write()).
 LOG_WRITE_BYTES = select.PIPE_BUF
 FILE_WRITE_BYTES = 64 * 1024
-# What people said is for the owner's eyes; a file that is there keeps the mode that it was given.
+# Transcripts are readable by the owner only; an existing file keeps its mode.
 FILE_MODE = 0o600
-# A disk that was full may have room again.
+# A full disk may have space again.
 RETRY_S = 1.0
 
 log = logging.getLogger("fastcall")
 
 
 class _LineWriter:
-    """A thread that writes lines, many at once. Its owner ends it by ``close``.
+    """A thread that writes lines, many at once; ended by ``close``.
 
-    :param write: writes lines, with their newlines, and brings them where they go
-    :param limit_bytes: of one write, in UTF-8, if it is of more than one line
-    :param failed: is told, by the thread, why lines could not be written
-    :param retry_s: after how long lines that could not be written are tried again, until they can be; None: never
-    :param reopen: is called, by the thread, between two writes, when ``reopen`` was
+    :param write: writes and flushes lines, which have their newlines
+    :param limit_bytes: size limit of a write of more than one line, in UTF-8
+    :param failed: called by the thread with the reason when lines could not be written
+    :param retry_s: delay before failed lines are written again, until they succeed; None: never
+    :param reopen: called by the thread between two writes, after ``reopen``
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class _LineWriter:
         self._waiting: deque[str] = deque()
         self._news = threading.Event()
         self._closing = threading.Event()
-        # Each has one thread that adds to it.
+        # Each is incremented by one thread only.
         self._refused = 0
         self._unwritten = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -78,12 +78,12 @@ class _LineWriter:
 
     @property
     def waiting(self) -> int:
-        """Lines that are not written yet."""
+        """Lines not written yet."""
         return len(self._waiting)
 
     @property
     def dropped(self) -> int:
-        """Lines that did not fit, or could not be written."""
+        """Lines that did not fit or could not be written."""
         return self._refused + self._unwritten
 
     def add(self, line: str) -> None:
@@ -96,14 +96,14 @@ class _LineWriter:
             self._news.set()
 
     def reopen(self) -> None:
-        """Have the thread call ``reopen`` soon. Any thread."""
+        """Make the thread call ``reopen`` soon. Any thread."""
         self._is_to_reopen = True
         self._news.set()
 
     def close(self) -> bool:
-        """Write what waits and end the thread.
+        """Write the remaining lines and end the thread.
 
-        :return: whether it ended; one that cannot write, because nobody reads, is left behind after a while
+        :return: whether it ended; a thread that is blocked, because nobody reads, is abandoned after a while
         """
         self._closing.set()
         self._news.set()
@@ -114,9 +114,9 @@ class _LineWriter:
         closing = False
         while not closing:
             self._news.wait()
-            # Lines come in crowds: to wake for each, and take the interpreter from the loop, costs more than the line.
+            # Lines come in batches: waking for each, and taking the GIL from the loop, costs more than the line.
             self._closing.wait(GATHER_S)
-            self._news.clear()  # before all else is looked at: what comes now wakes this thread again
+            self._news.clear()  # cleared first: a line that arrives from here on wakes this thread again
             closing = self._closing.is_set()
             self._reopen_if_asked()
             while self._waiting:
@@ -128,12 +128,12 @@ class _LineWriter:
             self._reopen()
 
     def _write_some(self) -> None:
-        # They stay in the queue until they are written: it is what bounds them.
+        # They stay in the queue until written, because the queue's limit bounds them.
         count, room = 1, self._limit_bytes - _bytes_of(self._waiting[0])
         while count < len(self._waiting) and (size := _bytes_of(self._waiting[count])) <= room:
             room -= size
             count += 1
-        lines = "".join(self._waiting[index] for index in range(count))  # an iterator would not bear what others add
+        lines = "".join(self._waiting[index] for index in range(count))  # an iterator would fail when others append
         while not self._has_written(lines):
             if self._retry_s is None or self._closing.is_set():
                 if self._retry_s is not None:
@@ -159,7 +159,7 @@ def _bytes_of(line: str) -> int:
 
 
 class _LineHandler(logging.Handler):
-    """Makes each record a line, and gives it to ``add``."""
+    """Formats each record as a line and passes it to ``add``."""
 
     def __init__(self, add: Callable[[str], None]) -> None:
         super().__init__()
@@ -171,10 +171,10 @@ class _LineHandler(logging.Handler):
             if self._may_pass(record):
                 self._add(self.format(record) + "\n")
         except Exception:
-            self.handleError(record)  # logging's own way: a form that does not fit its values ends no call
+            self.handleError(record)  # as logging does: a format that does not match its arguments ends no call
 
     def _may_pass(self, record: logging.LogRecord) -> bool:
-        """INFO is what the server says of itself and of transcripts; what is above it, strangers may have caused."""
+        """Throttled above INFO only: strangers may cause warnings and errors, but not INFO lines."""
         if record.levelno <= logging.INFO:
             return True
         kind = kind_of(record.getMessage())
@@ -185,10 +185,10 @@ class _LineHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """What was said, sent or raised cannot forge a line, nor speak to the terminal that shows it."""
+    """Speech, input and exceptions can neither forge a line nor send control sequences to a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        record.exc_text = None  # kept by logging for all formatters; others' is not ours, and ours not theirs
+        record.exc_text = None  # logging caches it for all formatters, but ours differs
         try:
             return super().format(record)
         finally:
@@ -196,7 +196,7 @@ class _Formatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         more = getattr(record, "held_back", 0)
-        return escaped(super().formatMessage(record)) + (f" ({more} more of this kind are not shown)" if more else "")
+        return escaped(super().formatMessage(record)) + (f" ({more} more like this were suppressed)" if more else "")
 
     def formatException(self, ei: Any) -> str:
         lines = super().formatException(ei).split("\n")
@@ -225,9 +225,9 @@ class _JsonFormatter(_Formatter):
 
 
 class LogOutput:
-    """Sends the log to ``stream`` by a thread. Owner of that thread; ``close`` writes what waits.
+    """Writes the log to ``stream`` by a thread, which it owns; ``close`` writes the remaining lines.
 
-    :param form: ``text`` (the exact lines, other levels with their name before) or ``json``
+    :param form: ``text`` (INFO lines as they are, other levels with their name before) or ``json``
     """
 
     def __init__(self, stream: TextIO, form: str = "text") -> None:
@@ -253,12 +253,12 @@ class LogOutput:
         return self._writer.dropped
 
     def close(self) -> bool:
-        """Write what waits and end the thread.
+        """Write the remaining lines and end the thread.
 
-        :return: whether all is written; if not, the thread holds the stream, and the interpreter cannot end in order
+        :return: whether all is written; if not, the thread holds the stream, and the interpreter cannot exit normally
         """
         if held_back := self._handler.limits.held_back_in_all:
-            self._logger.info("log lines that were not shown, as there were too many of their kinds: %d", held_back)
+            self._logger.info("log lines suppressed because there were too many like them: %d", held_back)
         self._logger.removeHandler(self._handler)
         self._logger.propagate = True
         return self._writer.close()
@@ -266,14 +266,14 @@ class LogOutput:
     def _failed(self, error: Exception) -> None:
         if not self._has_failed and sys.stderr is not None:
             self._has_failed = True
-            with contextlib.suppress(OSError, ValueError):  # then there is nobody left to be told
+            with contextlib.suppress(OSError, ValueError):  # nowhere left to report it
                 sys.stderr.write(f"fastcall: the log cannot be written: {error}\n")
 
 
 class TranscriptFile:
-    """Appends lines to a file by a thread. ``write`` is for the loop's thread, and returns at once.
+    """Appends lines to a file by a thread. Call ``write`` on the loop's thread; it does not block.
 
-    What cannot be written, because the disk is full, waits and is tried again; 100,000 lines wait at most.
+    Lines that cannot be written because the disk is full are kept and written again later, 100,000 at most.
 
     :raises UsageError: the file cannot be opened
     """
@@ -304,27 +304,27 @@ class TranscriptFile:
 
     @property
     def waiting_lines(self) -> int:
-        """Lines that are not written yet."""
+        """Lines not written yet."""
         return self._writer.waiting
 
     def write(self, line: str) -> None:
-        """Queue one line, newline included; dropped and counted when the disk is 100,000 lines behind."""
+        """Queue one line, newline included; it is dropped and counted if 100,000 lines wait already."""
         self._writer.add(line)
 
     def reopen(self) -> None:
-        """Go on in a new file of the same name: the old one was renamed. Any thread; returns at once."""
+        """Continue in a new file of the same name: the old one was renamed. Any thread; returns at once."""
         self._writer.reopen()
 
     def close(self) -> None:
-        """Write what waits, close the file, end the thread."""
+        """Write the remaining lines, close the file, end the thread."""
         if not self._writer.close():
-            log.error("cannot write transcripts: the disk does not answer; %d lines are lost", self._writer.waiting)
+            log.error("cannot write transcripts: the disk does not respond; %d lines are lost", self._writer.waiting)
             return
         if self.dropped_lines:
             log.error("transcripts: %d lines were dropped", self.dropped_lines)
         try:
             os.close(self._descriptor)
-        except OSError as error:  # a file of another machine may say only now what it did not take
+        except OSError as error:  # a network file system may report write errors only now
             self._failed(error)
 
     def _open(self) -> int:
@@ -334,23 +334,23 @@ class TranscriptFile:
         try:
             descriptor = self._open()
         except OSError as error:
-            log.error("cannot open %s again, going on in the old file: %s", self._path, error.strerror)
+            log.error("cannot reopen %s, continuing in the old file: %s", self._path, error.strerror)
             return
         os.close(self._descriptor)
         self._descriptor = descriptor
-        # The line that a full disk has cut off is whole in the new file.
+        # A line that a full disk cut off is written to the new file from its start.
         self._written = self._lines.rfind(b"\n", 0, self._written) + 1
-        log.info("transcripts go on in a new file: %s", self._path)
+        log.info("transcripts continue in a new file: %s", self._path)
 
     def _write(self, lines: str) -> None:
-        # A disk that becomes full takes a part: the rest is what is tried again.
+        # A disk that fills up takes a part: only the rest is written again.
         self._lines = self._lines or lines.encode(errors="backslashreplace")
         while self._written < len(self._lines):
             self._written += os.write(self._descriptor, self._lines[self._written :])
         self._lines, self._written = b"", 0
         if self.trouble:
             self.trouble = ""
-            log.info("transcripts are written again; dropped so far: %d lines", self.dropped_lines)
+            log.info("transcripts can be written again; lines dropped so far: %d", self.dropped_lines)
 
     def _failed(self, error: Exception) -> None:
         if not self.trouble:

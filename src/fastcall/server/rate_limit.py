@@ -1,24 +1,24 @@
-"""How many messages one connection may send."""
+"""Limits how many messages one connection may send."""
 
 from __future__ import annotations
 
 __all__ = ["MessageRateLimit"]
 
-# Twilio sends 50 messages a second and track. After a stall of the network it sends what it kept, all at once: two
-# minutes of that are allowed for, and then four times the pace.
+# Twilio sends 50 messages a second per track. After a network stall it sends the backlog at once: two minutes of that
+# are allowed, and then four times the rate.
 RATE_PER_S = 200.0
 BURST = 6000
-# Before `start` comes `connected`, and nothing else: a longer `start` and a few pings have room, and there is no more
-# with time. A stranger who cannot start a call has no more work done for him.
+# Only `connected` comes before `start`: there is room for a long `start` and a few pings, and it does not refill. A
+# stranger who cannot start a call causes no more work.
 BURST_BEFORE_START = 200
-# Twilio's messages have about 400 bytes; a longer one costs as many messages more as it is longer.
+# Twilio's messages have about 400 bytes; longer ones are charged in proportion.
 MESSAGE_BYTES = 1024
 
 
 class MessageRateLimit:
-    """A bucket of messages that fills again with time, once `start` has come. Pure; one per connection, one thread.
+    """A token bucket of messages that refills once `start` was received. Pure; one per connection, one thread.
 
-    The clock is asked for only when the bucket is empty: until then a message costs a subtraction.
+    The clock is needed only when the bucket is empty: until then a message costs a subtraction.
     """
 
     __slots__ = ("_burst", "_left", "_looked_at", "_rate_per_s")
@@ -29,7 +29,7 @@ class MessageRateLimit:
         self._left: float = self._burst
 
     def started(self, *, now: float) -> None:
-        """`start` has come: what a call may send may come from now on. Does nothing if it has come before."""
+        """`start` was received: allow a call's messages from now on. Further calls do nothing."""
         if not self._rate_per_s:
             self._rate_per_s, self._looked_at = RATE_PER_S, now
             self._left += BURST - self._burst
@@ -37,25 +37,25 @@ class MessageRateLimit:
 
     @property
     def messages_left(self) -> int:
-        """How many messages shorter than 1 KiB may come before ``refill`` must be asked."""
+        """How many messages shorter than 1 KiB may arrive before ``refill`` must be called."""
         return max(0, int(self._left))
 
     def spend_short(self, messages: int) -> None:
-        """So many messages shorter than 1 KiB came, no more than ``messages_left``."""
+        """Charge for messages shorter than 1 KiB, no more than ``messages_left``."""
         self._left -= messages
 
     def spend(self, length: int) -> bool:
-        """A message of ``length`` bytes came.
+        """Charge for a message of ``length`` bytes.
 
-        :return: False when the bucket is empty, and ``refill`` must be asked
+        :return: False when the bucket is empty, and ``refill`` must be called
         """
         self._left -= 1 + length // MESSAGE_BYTES
         return self._left >= 0
 
     def refill(self, *, now: float) -> bool:
-        """Let time count.
+        """Refill by the time passed.
 
-        :return: whether there is room again; if not, the connection sends too much
+        :return: whether the bucket has room again; if not, the connection sends too much
         """
         gained = (now - self._looked_at) * self._rate_per_s
         self._looked_at = now

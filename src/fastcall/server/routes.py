@@ -1,4 +1,4 @@
-"""What plain HTTP requests are answered on the one port."""
+"""Responses to plain HTTP requests."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Answer = HttpResponse | StreamingResponse
 
 
 class Routes:
-    """The paths and their answers. Loop thread only.
+    """The paths and their handlers. Loop thread only.
 
-    :param path: where WebSockets are taken
-    :param readiness: says why no more calls should be sent here; nothing if they should
-    :param remarks: says what is wrong though they should
-    :param numbers: the metrics of all processes, as snapshots add up to them
+    :param path: the WebSocket endpoint's path
+    :param readiness: returns why no more calls should be sent here; nothing if they should
+    :param remarks: returns problems that do not keep calls from being sent here
+    :param numbers: returns the merged metrics of all processes
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Routes:
         }
 
     async def answer(self, request: PlainRequest) -> Answer:
-        """What ``request`` gets."""
+        """The response to ``request``."""
         route = self._routes.get(request.path.rstrip("/") or "/")
         if route is None and (request.path + "/").startswith("/console/"):
             route = self._console.route(request.path)
         if route is None:
-            return HttpResponse(404, f"Nothing here; calls connect to {self._path}.\n")
+            return HttpResponse(404, f"Not found; calls connect to {self._path}.\n")
         methods, answer = route
         if request.method not in methods:
             return HttpResponse(405, f"{' or '.join(methods)} only.\n", allow=", ".join(methods))
@@ -97,32 +97,32 @@ class Routes:
 
     async def _media(self, request: PlainRequest) -> Answer:
         if "websocket" in request.headers.get("Upgrade", "").lower():
-            return HttpResponse(503, "No room for another call.\n")
+            return HttpResponse(503, "No capacity for another call.\n")
         return HttpResponse(426, "This is a WebSocket endpoint for Twilio Media Streams.\n")
 
     async def _show_metrics(self, request: PlainRequest) -> Answer:
         if not self._authorizer.may_read(request):
-            return HttpResponse(403, "Not for you; the log says why.\n")
+            return HttpResponse(403, "Forbidden; the log says why.\n")
         return HttpResponse(200, render(await self._numbers()), CONTENT_TYPE)
 
     async def _events(self, request: PlainRequest) -> Answer:
         if not self._authorizer.may_read(request):
-            return HttpResponse(403, "Not for you; the log says why.\n")
+            return HttpResponse(403, "Forbidden; the log says why.\n")
         lines = self._broadcast.subscribe()
         if lines is None:
-            return HttpResponse(503, "There are readers enough.\n")
+            return HttpResponse(503, "Too many readers.\n")
         self._leave_room(request.transport)
         return StreamingResponse(lines, lines.close)
 
     async def _twiml(self, request: PlainRequest) -> Answer:
         if self._url is None:
-            return HttpResponse(503, "FASTCALL_PUBLIC_URL is not set: where is the stream to connect to?\n")
+            return HttpResponse(503, "FASTCALL_PUBLIC_URL is not set, so there is no address for the stream.\n")
         if not self._authorizer.may_fetch_twiml(request):
-            return HttpResponse(403, "This is for Twilio's signed requests.\n")
+            return HttpResponse(403, "Requests must be signed by Twilio.\n")
         fields = dict(request.form if request.method == "POST" else request.fields)
         call_sid = fields.get("CallSid", "")
         if not call_sid:
-            return HttpResponse(400, "There is no CallSid.\n")
+            return HttpResponse(400, "CallSid is missing.\n")
         if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
             self._metrics.calls_refused["busy"] += 1
             return HttpResponse(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)

@@ -1,12 +1,12 @@
-"""The one port: reads the head of each connection's first request, then hands the connection to the protocol it is for.
+"""The port: reads the head of each connection's first request, then passes the connection to the right protocol.
 
-Strategy: nothing here speaks HTTP. A connection's first bytes are kept until the head of a request is whole; a
-WebSocket's upgrade goes to one protocol, everything else to another, bytes and all (``set_protocol``), and this module
-is no longer in the way of the audio.
+Nothing here implements HTTP. A connection's first bytes are kept until the head of a request is complete; a WebSocket's
+upgrade goes to one protocol, everything else to another, with the bytes (``set_protocol``), and this module is out of
+the audio path.
 
-Who only connects costs a descriptor and a timer: the head has a size and a time within which it must be there, and of
-the sockets that have not become a call (or an admitted reader) only so many are kept; when there are more, the oldest
-goes. A caller becomes a call in a few round trips, so it is the idle that are oldest.
+An idle connection costs a descriptor and a timer: the head has a size limit and a deadline, and the number of sockets
+without a call (or an admitted reader) is limited; when there are more, the oldest is closed. A caller's socket becomes
+a call within a few round trips, so the oldest are the idle ones.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*\bwebsocket\b", re.IGNORECASE
 
 
 class PendingConnections:
-    """The sockets that are nothing yet. Loop thread only.
+    """The sockets without a call or reader so far. Loop thread only.
 
-    :param limit: how many may wait; a few more are kept for moments
-    :param on_closed: called for each that is closed because it waited and there were too many
+    :param limit: how many may wait; slightly more for a moment
+    :param on_closed: called for each that is closed because too many waited
     """
 
     def __init__(self, limit: int = MAX_WAITING, on_closed: Callable[[], None] | None = None) -> None:
@@ -54,7 +54,7 @@ class PendingConnections:
             self._sweep()
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
-        """It has become something, or is gone."""
+        """It has a call or reader now, or is closed."""
         self._waiting.pop(transport, None)
 
     def close_all(self) -> None:
@@ -64,7 +64,7 @@ class PendingConnections:
         self._waiting.clear()
 
     def _sweep(self) -> None:
-        # Those that were closed since are found here, a quarter of the room at a time, so that closing costs nothing.
+        # Closed sockets are removed here, a quarter of the limit at a time, so that closing itself costs nothing.
         self._waiting = {each: None for each in self._waiting if not each.is_closing()}
         too_many = len(self._waiting) - self._limit
         for transport in tuple(self._waiting)[: max(0, too_many)]:
@@ -79,11 +79,11 @@ def _abort(transport: asyncio.BaseTransport) -> None:
 
 
 class ProtocolSniffer:
-    """Listens, and tells the two protocols apart. Loop thread only; ``listen`` or ``adopt``, then ``close``.
+    """Listens, and distinguishes the two protocols. Loop thread only; ``listen`` or ``adopt``, then ``close``.
 
     :param websocket: makes the protocol for a WebSocket's upgrade
     :param plain: makes the protocol for every other request
-    :param on_bad_head: told of each connection that is closed for its head: ``head_slow``, ``head_too_long``,
+    :param on_bad_head: called for each connection closed for its head: ``head_slow``, ``head_too_long``,
         ``head_not_http``
     :param tls: speak TLS
     """
@@ -125,7 +125,7 @@ class ProtocolSniffer:
         return number
 
     async def adopt(self, connection: socket.socket) -> None:
-        """Take a connection that was accepted elsewhere.
+        """Take over a connection that was accepted elsewhere.
 
         :raises OSError: it is gone already, or its TLS handshake failed
         """
@@ -140,7 +140,7 @@ class ProtocolSniffer:
         )
 
     def close(self) -> None:
-        """Accept no more, and close those that are nothing yet."""
+        """Accept no more, and close those without a call or reader."""
         if self._server is not None:
             self._server.close()
         self.room.close_all()
@@ -153,7 +153,7 @@ class ProtocolSniffer:
 
 
 class _FirstRequest(asyncio.Protocol):
-    """A connection's protocol until its first request's head is whole."""
+    """A connection's protocol until its first request's head is complete."""
 
     def __init__(self, front: ProtocolSniffer) -> None:
         self._front = front
@@ -162,7 +162,7 @@ class _FirstRequest(asyncio.Protocol):
         self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         self._front.room.enter(transport)
         self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._refuse, "head_slow")
 
@@ -173,7 +173,7 @@ class _FirstRequest(asyncio.Protocol):
         if end >= 0:
             self._hand_over(end)
         elif not self._head[:1].isalpha():
-            self._refuse("head_not_http")  # a method is letters; a TLS hello, for one, is not
+            self._refuse("head_not_http")  # a method consists of letters; a TLS hello does not
         elif len(self._head) > MAX_HEAD_BYTES:
             self._refuse("head_too_long")
 

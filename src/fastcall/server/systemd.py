@@ -15,10 +15,10 @@ log = logging.getLogger("fastcall")
 
 
 class ServiceManager:
-    """Told how this process is. One thread; never waits.
+    """Reports the state of this process. One thread; never blocks.
 
-    :param address: ``NOTIFY_SOCKET``: a path, or ``@`` and an abstract name; empty: there is nobody to tell
-    :param watchdog_s: within how long it wants to hear that the process is alive; 0: it does not
+    :param address: ``NOTIFY_SOCKET``: a path, or ``@`` and an abstract name; empty: nobody to notify
+    :param watchdog_s: the interval in which it expects a sign of life; 0: none
     """
 
     def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
@@ -28,9 +28,9 @@ class ServiceManager:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ServiceManager:
-        """The one that systemd describes in the environment of a service's main process.
+        """The one described by systemd in the environment of a service's main process.
 
-        :raises UsageError: what it says cannot be read
+        :raises UsageError: the environment is malformed
         """
         is_meant = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         text = environ.get("WATCHDOG_USEC", "0") if is_meant else "0"
@@ -49,4 +49,4 @@ class ServiceManager:
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
-                log.warning("the service manager cannot be told %s: %s", state, error)
+                log.warning("cannot notify the service manager of %s: %s", state, error)

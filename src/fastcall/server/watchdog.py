@@ -1,4 +1,4 @@
-"""How long a call's connection may be in each of its states. Time is an argument."""
+"""Deadlines for each state of a call's connection. Time is an argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastcall.settings import Settings
 
 __all__ = ["Expiry", "Watchdog"]
 
-# A peer that has sent `stop` closes next; Twilio does at once.
+# A peer closes after `stop`; Twilio does at once.
 STOPPED_S = 5.0
 
 NORMAL = 1000
@@ -18,7 +18,7 @@ POLICY_VIOLATION = 1008
 
 @dataclass(slots=True, frozen=True)
 class Expiry:
-    """A deadline has passed: close with ``code``; ``reason`` is a counter's label."""
+    """A deadline passed: close with ``code``; ``reason`` is a counter's label."""
 
     reason: Literal["start", "silent", "length", "stop"]
     code: int
@@ -29,8 +29,8 @@ class Watchdog:
     """The deadlines of one connection from its handshake until it begins to close. Pure; one thread.
 
     :param start_s: how long it may wait for ``start``
-    :param silent_s: how long a live one may send nothing at all; 0: for ever
-    :param total_s: how long a call may be; 0: for ever
+    :param silent_s: how long a live one may send nothing at all; 0: no limit
+    :param total_s: how long a call may be; 0: no limit
     """
 
     __slots__ = ("_heard_at", "_silent_s", "_start_s", "_started_at", "_state", "_stopped_at", "_total_s")
@@ -42,7 +42,7 @@ class Watchdog:
 
     @classmethod
     def of(cls, settings: Settings, *, now: float) -> Watchdog:
-        """One with the bounds that are set."""
+        """One with the limits of ``settings``."""
         return cls(
             start_s=settings.start_timeout_s,
             silent_s=settings.call_silent_max_s,
@@ -51,7 +51,7 @@ class Watchdog:
         )
 
     def heard(self, *, now: float) -> None:
-        """A message came, whatever it was."""
+        """A message of any kind arrived."""
         self._heard_at = max(self._heard_at, now)
 
     def started(self, *, now: float) -> None:
@@ -66,11 +66,11 @@ class Watchdog:
             self._stopped_at = now
 
     def closed(self) -> None:
-        """The connection is closed, or closing: that has a deadline of its own."""
+        """The connection is closed or closing; closing has its own deadline."""
         self._state = "closed"
 
     def next_deadline(self) -> float | None:
-        """When to look."""
+        """When to check next."""
         if self._state == "waiting":
             return self._started_at + self._start_s
         if self._state == "stopped":
@@ -82,7 +82,7 @@ class Watchdog:
         return min((at for at in (silent_at, total_at) if at is not None), default=None)
 
     def look(self, *, now: float) -> Expiry | None:
-        """What has expired; once, and then the connection counts as closing."""
+        """What has expired; reported once, then the connection counts as closing."""
         due_at = self.next_deadline()
         if due_at is None or now < due_at:
             return None
@@ -92,5 +92,5 @@ class Watchdog:
         if state == "stopped":
             return Expiry("stop", NORMAL, f"the peer has not closed within {STOPPED_S:g} s of its stop message")
         if self._total_s and now >= self._started_at + self._total_s:
-            return Expiry("length", NORMAL, f"the call has lasted {self._total_s:g} s, which is the limit (CALL_MAX_S)")
+            return Expiry("length", NORMAL, f"the call reached the limit of {self._total_s:g} s (CALL_MAX_S)")
         return Expiry("silent", POLICY_VIOLATION, f"no message for {self._silent_s:g} s (CALL_SILENT_MAX_S)")

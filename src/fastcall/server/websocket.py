@@ -1,21 +1,19 @@
 """The WebSocket server, by the websockets package.
 
-Messages are taken in ``process_event``, in the loop turn in which their bytes arrive, never through ``recv()``: no
+Messages are handled in ``process_event``, in the loop turn in which their bytes arrive, never through ``recv()``: no
 queue, no task switch, and ``start``, ``media`` and ``stop`` keep their order. Handshake, ping and pong, close,
-fragments' framing and the size limit stay websockets' own.
+fragmentation and the size limit are left to websockets.
 
-Listening is not done here: connections come with the bytes of their upgrade request, or as WebSockets that another
-process has given away with the bytes of their first messages. No extension is offered: Twilio uses none, and
-compression would cost 64 KiB a call. ``ping_timeout=None``: how Twilio answers pings is not documented, and a call must
-not die of it.
+Nothing listens here: connections arrive with the bytes of their upgrade request, or as WebSockets passed on by another
+process with the bytes of their first messages. No extension is offered: Twilio uses none, and compression would cost
+64 KiB per call. ``ping_timeout=None``: how Twilio answers pings is not documented, and must not end a call.
 
-The fast path: once the handshake is done, the transport gives what comes to a compiled ``WebSocketFastPath``. It takes
-a live call's ordinary media messages; all other bytes go on to websockets, in order, as if it were not there. It also
-says when a turn of the loop has had its share of them (``ReadTurns``).
+The fast path: once the handshake is done, the transport passes received bytes to a compiled ``WebSocketFastPath``. It
+handles a live call's ordinary media messages; all other bytes go to websockets, in order, as without it. It also limits
+how many bytes one turn of the loop handles (``ReadTurns``).
 
-The work that a stranger can cause is bounded: nothing is read behind a request until it is admitted, a refusal is sent
-and the connection closed, every frame is charged to the receiver, and of what comes after the decision to close only
-the peer's close frame is parsed.
+The work that a stranger can cause is bounded: nothing is read after a request until it is admitted, a refused
+connection is closed, every frame is charged to the receiver, and once we close, only the peer's close frame is parsed.
 """
 
 from __future__ import annotations
@@ -41,21 +39,21 @@ from fastcall.ports import MessageReceiver
 __all__ = ["MediaConnection", "MediaServer", "PlainMediaConnection", "UpgradeRequest"]
 
 log = logging.getLogger("fastcall.server")
-# websockets' own words: it has some at INFO for each connection.
+# websockets' own log: it writes INFO lines for each connection.
 protocol_log = logging.getLogger("fastcall.websocket")
 protocol_log.setLevel(logging.WARNING)
 
 MAX_MESSAGE_BYTES = 64 * 1024
-# What may wait for a peer that does not read: about two minutes of audio in base64.
+# Unsent bytes allowed for a peer that does not read: about two minutes of audio in base64.
 MAX_OUTBOUND_BYTES = 2 * 1024 * 1024
-# The request, and what impatient peers send behind it. Twilio sends nothing before it has an answer.
+# The request, and data that impatient peers send after it. Twilio sends nothing before the response.
 MAX_EARLY_BYTES = 64 * 1024
-# What is kept of a connection that may go on in another process: its first messages, of about a kilobyte.
+# Bytes kept of a connection that may move to another process: its first messages, about a kilobyte.
 MAX_KEPT_BYTES = 32 * 1024
-# In what a peer that is being closed still sends its close frame is looked for so long, and then no more is read.
+# How long a closing peer's data is searched for its close frame before reading stops.
 MAX_DROPPED_BYTES = 256 * 1024
-# What was read of a connection that is gone is done at once. A read of 256 KiB of a call's messages has so many turns
-# before its `start` is known, and fewer later; pings of as many bytes would have 2,000.
+# Data read from a lost connection is handled at once. 256 KiB of a call's messages take so many turns before `start`
+# is known, and fewer later; as many bytes of pings would take 2,000.
 MAX_LAST_TURNS = 64
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
@@ -68,22 +66,22 @@ LATER = 3
 INTERNAL_ERROR = 1011
 POLICY_VIOLATION = 1008
 
-# What Twilio signs an upgrade with.
+# The header with Twilio's signature of an upgrade.
 SIGNATURE_HEADER = "X-Twilio-Signature"
 
 
 @dataclass(slots=True, frozen=True)
 class UpgradeRequest:
-    """A request to open a WebSocket. Nothing in it is to be trusted."""
+    """A request to open a WebSocket. Nothing in it can be trusted."""
 
     target: str
-    """Path and query, as they were sent."""
+    """Path and query, as sent."""
     signatures: tuple[str, ...]
     """The values of all its signature headers."""
     origins: tuple[str, ...]
-    """The pages that it says it comes from: browsers say so, Twilio does not."""
+    """The values of ``Origin``: browsers send it, Twilio does not."""
     hosts: tuple[str, ...]
-    """The names that it says it was sent to."""
+    """The values of ``Host``."""
 
 
 def fit_reason(reason: str) -> str:
@@ -92,7 +90,7 @@ def fit_reason(reason: str) -> str:
 
 
 class MediaConnection(ServerConnection):
-    """A connection that hands each message on at once. Fulfils ``fastcall.ports.CallSocket``."""
+    """A connection that passes each message on at once. Implements ``fastcall.ports.CallSocket``."""
 
     uses_fast_path = True
     """Whether the receiver's fast path is used."""
@@ -104,7 +102,7 @@ class MediaConnection(ServerConnection):
         self._early = b""
         self._kept: bytearray | None = None
         self.is_moved = False
-        """Whether another process has given it away; it is not given away again."""
+        """Whether another process passed it here; it is not passed on again."""
         self._is_request_read = False
         self._dropped_bytes: int | None = None
         self._receiver: MessageReceiver | None = None
@@ -115,7 +113,7 @@ class MediaConnection(ServerConnection):
         self._closing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there. Skips what websockets' own server would do with it."""
+        """The connection is made. Skips what websockets' own server would do."""
         super(ServerConnection, self).connection_made(transport)
         owner: Any = self.server
         owner.adopt(self)
@@ -123,7 +121,7 @@ class MediaConnection(ServerConnection):
     # --- inbound ----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """The request, as long as nobody is attached. What comes behind its head waits, and no more is read."""
+        """Data before a receiver is attached: the request. Bytes after its head wait, and reading pauses."""
         self.transport.pause_reading()
         self._early += data
         if len(self._early) > MAX_EARLY_BYTES:
@@ -140,9 +138,9 @@ class MediaConnection(ServerConnection):
             super().data_received(request)
 
     def attach(self, receiver: MessageReceiver, *, keeps: bool = False) -> None:
-        """The handshake is done: hand messages to ``receiver`` from now on.
+        """The handshake is done: pass messages to ``receiver`` from now on.
 
-        :param keeps: keep what comes, so that the connection can be given to another process
+        :param keeps: keep received data, so that the connection can be passed to another process
         """
         self._receiver = receiver
         self._fast_path = fast_path = WebSocketFastPath(self.loop.time, self._take_steps)
@@ -155,7 +153,7 @@ class MediaConnection(ServerConnection):
             self.transport.resume_reading()
 
     def continue_from(self, target: str) -> None:
-        """Another process has done the handshake: what comes are frames. To be called before the connection is made.
+        """Another process has done the handshake: all data is frames. Call it before the connection is made.
 
         :param target: path and query of the upgrade
         """
@@ -172,17 +170,17 @@ class MediaConnection(ServerConnection):
         fast_path.data_received(data)
 
     def stay(self) -> None:
-        """The connection will not be given to another process."""
+        """The connection will not be passed to another process."""
         if self._kept is not None:
             self._kept = None
             if self._fast_path is not None and self._dropped_bytes is None:
                 self._receive_by(self._fast_path.data_received)
 
     def give(self, send: Callable[[int, bytes], bool]) -> bool:
-        """Give the connection to another process, with all that came since the handshake; nothing of it stays here.
+        """Pass the connection to another process, with all data since the handshake; nothing of it stays here.
 
-        :param send: takes a copy of the descriptor and what came, and says whether it did
-        :return: whether it is gone; it stays if too much has come, or not all was sent that is to be sent
+        :param send: takes a copy of the descriptor and the data; returns whether it did
+        :return: whether it is passed on; it stays if too much data arrived, or if output is still pending
         """
         if self._kept is None or self._closing is not None or self.transport.get_write_buffer_size():
             return False
@@ -195,12 +193,12 @@ class MediaConnection(ServerConnection):
         return True
 
     def deliver_to(self, receiver: MessageReceiver | None) -> None:
-        """Hand what comes from now on to another; None: to nobody."""
+        """Pass messages to another receiver from now on; None: to nobody."""
         self._receiver = receiver
 
     @property
     def receiver(self) -> MessageReceiver | None:
-        """Who is handed what comes."""
+        """The receiver of messages."""
         return self._receiver
 
     def _receive_by(self, receive: Callable[[bytes], None]) -> None:
@@ -208,7 +206,7 @@ class MediaConnection(ServerConnection):
         self.transport.set_protocol(self)  # transports remember the method that they call
 
     def _take_steps(self, step: int) -> None:
-        """What the fast path does not do itself."""
+        """Handle what the fast path leaves to us."""
         while step and (fast_path := self._fast_path) is not None:  # none: nothing more is read
             if step == LATER:
                 self._turns.defer(self.transport)
@@ -221,21 +219,20 @@ class MediaConnection(ServerConnection):
             step = fast_path.resume()
 
     def _go_on(self) -> None:
-        """Another turn of the loop: what waits has its share of it."""
+        """Another turn of the loop: handle a share of the waiting data."""
         if self._fast_path is not None:
             self._take_steps(self._fast_path.next_turn())
 
     def _look_at_state(self, fast_path: WebSocketFastPath) -> None:
         if self._dropped_bytes is not None:
             return
-        if self.protocol.state is not State.OPEN:  # the peer closes, or has broken the protocol's rules
-            self.close_soon(1000, "")  # nothing is sent any more; but it is to be over within 5 s
+        if self.protocol.state is not State.OPEN:  # the peer closes, or violated the protocol
+            self.close_soon(1000, "")  # sends nothing any more, but makes it end within 5 s
         elif self.uses_fast_path and self._receiver is not None:
             fast_path.bind(self._receiver.fast_path)
 
     def _stop_reading(self) -> None:
-        """Closing is decided: what the peer still sends is dropped, but for its close frame, and is soon not even taken
-        from its socket."""
+        """We are closing: drop the peer's data except its close frame, and soon stop reading."""
         if self._dropped_bytes is None:
             self._dropped_bytes = 0
             if self._fast_path is not None:
@@ -270,8 +267,8 @@ class MediaConnection(ServerConnection):
         super().connection_lost(exc)
 
     def _finish_reading(self) -> None:
-        """What waits for a turn has it now, unless it is far more than audio can be. The beginning of a frame of which
-        no more will come is websockets' to judge."""
+        """Handle the waiting data now, unless it is far more than audio can be. An incomplete last frame is for
+        websockets."""
         left = MAX_LAST_TURNS
         while self._turns.are_due and left:
             self._turns.cancel()
@@ -301,7 +298,7 @@ class MediaConnection(ServerConnection):
         try:
             act(*args)
         except Exception:
-            # A defect of ours must end this call only, and be seen.
+            # A bug of ours must end this call only, and be visible.
             log.exception("internal error on a message; closing this call only")
             self.close_soon(INTERNAL_ERROR, "internal error")
 
@@ -322,7 +319,7 @@ class MediaConnection(ServerConnection):
 
     @property
     def target(self) -> str:
-        """Path and query of the upgrade, as they were sent; empty before the handshake."""
+        """Path and query of the upgrade, as sent; empty before the handshake."""
         return self.request.path if self.request is not None else ""
 
     def how_it_ended(self) -> tuple[int | None, str]:
@@ -332,8 +329,7 @@ class MediaConnection(ServerConnection):
         return (close.code, close.reason) if close is not None else (self.close_code, self.close_reason or "")
 
     def detach(self) -> None:
-        """Nothing comes any more. What is over is to be freed at once: the collector of cycles stops all calls to find
-        it."""
+        """Break reference cycles, so that it is freed at once: a garbage collection would stop all calls."""
         self._turns.close()
         self._forget_fast_path()
         self.data_received = _ignore  # type: ignore[method-assign]
@@ -347,7 +343,7 @@ class MediaConnection(ServerConnection):
     # --- outbound ---------------------------------------------------------------------------------------
 
     def send_soon(self, message: str) -> None:
-        """Queue one message. A peer that lets more than 2 MiB wait is not reading and is closed with 1008."""
+        """Queue one message. With more than 2 MiB unsent, the peer is not reading and is closed with 1008."""
         if self._closing is not None:
             return
         self._outbound_bytes += len(message)
@@ -355,41 +351,41 @@ class MediaConnection(ServerConnection):
         self._look_at_unread()
 
     def send_data(self) -> None:
-        """websockets': what its protocol has for the peer. Pongs and close frames come by here, too."""
+        """Called by websockets: send its protocol's data, such as pongs and close frames."""
         if self._is_deaf and self.protocol.state is State.CLOSING and not self.protocol.eof_sent:
-            self.protocol.send_eof()  # the peer need not answer the close frame: that will not be read
+            self.protocol.send_eof()  # the peer's close frame would not be read
         super().send_data()
         if self.protocol.state is State.CONNECTING and self.protocol.eof_sent:
-            self.transport.close()  # a refusal, which goes out first; see the handshake for when it does not
+            self.transport.close()  # a refusal, which is sent first; see the handshake for when it is not
         elif self._closing is None:
             self._look_at_unread()
 
     def _look_at_unread(self) -> None:
-        """What the transport has is of messages that were queued, of pongs, and of frames' heads."""
+        """The transport's unsent bytes: queued messages, pongs, and frame headers."""
         if self._outbound_bytes + self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
-            self.close_soon(POLICY_VIOLATION, "the peer does not read what it is sent")
+            self.close_soon(POLICY_VIOLATION, "the peer is not reading")
 
     def close_soon(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; whatever still comes in is dropped."""
+        """Begin the closing handshake; further input is dropped."""
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason))
             self._stop_reading()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """The closing handshake; a peer that does not take part in it is cut off after 5 s."""
+        """The closing handshake; a peer that does not respond is cut off after 5 s."""
         self._stop_reading()
         try:
-            # websockets' own close waits for a write that is under way, and that for a peer that does not read.
+            # websockets' own close waits for a pending write, which waits for a peer that does not read.
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await super().close(code, fit_reason(reason))
         except TimeoutError:
             self.transport.abort()
         except Exception:
-            log.exception("internal error on closing a connection; it is cut off")
+            log.exception("internal error while closing a connection; aborting it")
             self.transport.abort()
 
     async def send_queued(self) -> None:
-        """Send what is queued, as it comes, until the connection closes."""
+        """Send queued messages until the connection closes."""
         try:
             while True:
                 message = await self._outbound.get()
@@ -400,11 +396,11 @@ class MediaConnection(ServerConnection):
 
 
 def _ignore(data: bytes) -> None:
-    """What a transport still has for a connection that was let go."""
+    """Ignore data for a connection that was released."""
 
 
 class PlainMediaConnection(MediaConnection):
-    """The same without the fast path: every message takes the way through websockets."""
+    """The same without the fast path: websockets handles every message."""
 
     uses_fast_path = False
 
@@ -413,9 +409,9 @@ class MediaServer:
     """Makes the protocol of each WebSocket, and knows those that are open. Loop thread only.
 
     :param make_receiver: called for each connection when its handshake is done
-    :param admit: looks at an upgrade; None lets it in, else (status, body) refuses it
-    :param fast_path: whether receivers' fast paths are used; without, every message takes the way through websockets
-    :param keeps: whether connections may be given to another process, until ``MediaConnection.stay`` is called
+    :param admit: checks an upgrade; None admits it, (status, body) refuses it
+    :param fast_path: whether receivers' lanes are used; without, websockets handles every message
+    :param keeps: whether connections may be passed to another process, until ``MediaConnection.stay`` is called
     """
 
     def __init__(
@@ -438,7 +434,7 @@ class MediaServer:
         return self._make(State.CONNECTING)
 
     def moved(self, target: str) -> MediaConnection:
-        """The protocol of a connection that another process gave away.
+        """The protocol of a connection that another process passed here.
 
         :param target: path and query of its upgrade
         """
@@ -456,19 +452,19 @@ class MediaServer:
 
     @property
     def open_connections(self) -> int:
-        """Connections of which something is left, those in their handshake among them."""
+        """Connections that are not finished, those in their handshake included."""
         return len(self._open)
 
     def is_serving(self) -> bool:
-        """Whether handshakes may still be finished; websockets asks."""
+        """Whether handshakes may still finish; called by websockets."""
         return not self._is_closing
 
     def adopt(self, connection: MediaConnection) -> None:
-        """The connection is there."""
+        """A connection is made."""
         self._open[connection] = asyncio.get_running_loop().create_task(self._serve(connection))
 
     async def close(self, code: int, reason: str) -> None:
-        """Open no more, close those that are open, and return when their receivers have nothing left to do."""
+        """Accept no more, close the open ones, and return when their receivers are done."""
         self._is_closing = True
         is_open = [connection for connection in self._open if connection.state is State.OPEN]
         await asyncio.gather(*(connection.close(code, reason) for connection in is_open))
@@ -485,9 +481,9 @@ class MediaServer:
                 async with connection:
                     await self._receive(connection)
         except TimeoutError:
-            log.debug("a handshake was not finished in time")
+            log.debug("a handshake timed out")
         except (ConnectionClosed, OSError) as error:
-            log.debug("a connection was gone, or was kept by its peer after a refusal: %s", error)
+            log.debug("a connection was lost, or kept open by its peer after a refusal: %s", error)
         except Exception:
             log.exception("internal error on a connection; closing this one only")
         finally:

@@ -1,15 +1,15 @@
-"""Barge-in: when a caller who speaks while the agent does is to be listened to.
+"""Barge-in: decides when a caller who speaks while the agent does interrupts it.
 
-At the first sound by default; or only when the voice has lasted some time, or some words are known of it, so that a
-cough does not stop the agent. Voice is counted from the first voiced frame to the newest one: the silence that ends an
-utterance is no voice. Pure; time is an argument in seconds.
+By default at the first sound; or only after some duration of voice or number of words, so that a cough does not stop
+the agent. Voice is counted from the first voiced frame to the newest one, without the silence that ends an utterance.
+Pure; time is an argument in seconds.
 """
 
 from __future__ import annotations
 
 __all__ = ["BargeIn"]
 
-# Voice comes in frames of 20 ms; looking more often shows nothing new.
+# Voice comes in frames of 20 ms; checking more often shows nothing new.
 LOOK_AGAIN_S = 0.02
 
 
@@ -17,8 +17,8 @@ class BargeIn:
     """The rule of one call. One thread.
 
     :param is_on: whether a caller can interrupt at all
-    :param min_ms: voice that it takes; 0: this is not asked
-    :param min_words: words that it takes; 0: this is not asked. With both, either is enough
+    :param min_ms: voice needed; 0: not required
+    :param min_words: words needed; 0: not required. With both, either is enough
     """
 
     def __init__(self, *, is_on: bool, min_ms: int = 0, min_words: int = 0) -> None:
@@ -29,10 +29,10 @@ class BargeIn:
         self._look_at: float | None = None
 
     def speech_began(self, voiced_ms: int, *, now: float) -> bool:
-        """The caller begins to speak.
+        """The caller began to speak.
 
         :param voiced_ms: voice so far
-        :return: whether the agent, if it speaks, is to be stopped now; told once an utterance
+        :return: whether to stop the agent now, if it speaks; reported once per utterance
         """
         self._is_open = self._is_on
         self._look_at = None
@@ -41,7 +41,7 @@ class BargeIn:
         return self.look(voiced_ms, now=now)
 
     def look(self, voiced_ms: int, *, now: float) -> bool:
-        """The same, with the voice of ``now``: at ``next_deadline`` at the latest."""
+        """The same, with the voice until ``now``; call it at ``next_deadline`` at the latest."""
         if not self._is_open or not self._min_ms:
             return False
         if voiced_ms >= self._min_ms:
@@ -50,15 +50,15 @@ class BargeIn:
         return False
 
     def words_known(self, words: int) -> bool:
-        """The same, when so many words are known of the utterance."""
+        """The same, when the utterance has so many words."""
         return self._is_open and bool(self._min_words) and words >= self._min_words and self._yes()
 
     def speech_ended(self) -> None:
-        """The caller has ended; the words of it may still come."""
+        """The caller stopped speaking; words may still come."""
         self._look_at = None
 
     def next_deadline(self) -> float | None:
-        """When ``look`` should be asked, or None."""
+        """When to call ``look``, or None."""
         return self._look_at
 
     def _yes(self) -> bool:

@@ -1,8 +1,7 @@
 """One call's rules.
 
-Two rules of this file: everything that decides what happens in a call is decided here, and nothing here knows
-that sockets, clocks or recognizers exist. Events and ``now`` go in; commands come out; ``next_deadline`` says when
-to come back although nothing happened.
+Every decision about what happens in a call is made here, and nothing here knows that sockets, clocks or recognizers
+exist. Events and ``now`` go in; commands come out; ``next_deadline`` says when to call even if nothing happened.
 
 The states of a call::
 
@@ -16,10 +15,10 @@ The states of a call::
                |                  |                  |                   | rest, -> over  |
     over       | -                | -                | -                 | -              | -
 
-The stream of a live call may be another one from one message to the next (``moved``); the call does not notice.
-``close N`` is what a stop does as well. Text that is not UTF-8 closes with 1007 in ``waiting`` and ``live``; so
-do, with 1008, a flood of messages and a start that cannot be taken, and with a code of its own whatever the runner is
-told to refuse: by the gate, or by the watchdog of the connection (``server/watchdog.py``).
+The stream of a live call may be replaced between two messages (``moved``); the call continues. ``close N`` includes the
+effects of a stop. In ``waiting`` and ``live``, text that is not UTF-8 closes with 1007, a flood of messages and an
+invalid start with 1008, and a refusal by the gate or the connection's watchdog (``server/watchdog.py``) with its own
+code.
 """
 
 from __future__ import annotations
@@ -73,10 +72,10 @@ __all__ = [
 INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
 
-# Between two streams of a call less is no gap: as in the timeline, messages stray by some 12 ms.
+# A shorter pause between two streams is no gap: as in the timeline, messages jitter by some 12 ms.
 JITTER_SAMPLES = 50 * SAMPLES_PER_MS
 
-# What a person should know of a socket that was closed without `stop`, by its code.
+# Explanations for sockets closed without `stop`, by close code.
 _LOSSES: dict[int | None, str] = {
     1002: "the peer does not speak the WebSocket protocol correctly",
     1006: "the network between Twilio and this server failed, or a proxy cut the connection",
@@ -94,17 +93,17 @@ class OpenSession:
 
 @dataclass(slots=True)
 class PushAudio:
-    """Hand ``silence_samples`` of silence and then ``mulaw`` to the recognizer and to the voice detector."""
+    """Pass ``silence_samples`` of silence and then ``mulaw`` to the recognizer and to the voice detector."""
 
     silence_samples: int
     mulaw: bytes
     cut_samples: int = 0
-    """Silence before it that they are spared; call time has it."""
+    """Silence before it that is not passed to them, but counts in call time."""
 
 
 @dataclass(slots=True, frozen=True)
 class NoteSpeech:
-    """Tell the session that somebody speaks since, or nobody speaks since ``sample``."""
+    """Inform the session that speech began, or ended, at ``sample``."""
 
     speaking: bool
     sample: int
@@ -127,7 +126,7 @@ class CloseSocket:
 
 @dataclass(slots=True, frozen=True)
 class Warn:
-    """Something that a person should read once."""
+    """A warning to be logged once."""
 
     message: str
 
@@ -168,9 +167,9 @@ State = Literal["waiting", "live", "ending", "over"]
 
 
 class CallMachine:
-    """The rules of one call, from the socket's opening to the last word. Pure; one thread.
+    """The rules of one call, from opening the socket to the last words. Pure; one thread.
 
-    :param settings: what can be set
+    :param settings: the configuration
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -180,12 +179,12 @@ class CallMachine:
         self._refused_for: str | None = None
         self._is_clock_told = False
         self._moved_from: float | None = None
-        """When the audio of the stream before ended; None once this one's has begun."""
+        """When the previous stream's audio ended; None once this one's has begun."""
         self.timeline = InboundTimeline()
         self.call_time = CallTime()
-        """When the audio was said that the session and the voice detector have: long silence is cut short for them."""
+        """Maps the session's and the voice detector's audio to call time: long silence is shortened for them."""
         self.rejected: Counter[str] = Counter()
-        """Messages that were not taken, by reason."""
+        """Rejected messages, by reason."""
         self._endpointer = Endpointer(
             start_ms=settings.vad_start_ms,
             hangover_ms=settings.vad_hangover_ms,
@@ -207,18 +206,18 @@ class CallMachine:
 
     @property
     def endpoint_rule(self) -> EndpointRule:
-        """To feed frames of 20 ms to without an event each; what it tells goes to ``speech_changed``."""
+        """Takes frames of 20 ms without an event each; pass its result to ``speech_changed``."""
         return self._endpointer.rule
 
     @property
     def call(self) -> CallStarted | None:
-        """Which call this is, once it has started."""
+        """The call's key, once it has started."""
         return self._call
 
     def moved(self, call: CallStarted, *, heard_at: float) -> None:
-        """The live call goes on over another stream, whose clock and count begin anew.
+        """The live call continues on another stream, whose timestamps and counters restart.
 
-        :param heard_at: when the last audio came by the stream before: call time goes on in between
+        :param heard_at: when the previous stream's last audio arrived: call time continues in between
         """
         assert self._call is not None
         details = {"previous_stream_sid": self._call.stream_sid}
@@ -234,7 +233,7 @@ class CallMachine:
         return self._endpointer.last_voiced_sample
 
     def commands(self) -> list[Command]:
-        """What is to be done, in order; empties the list."""
+        """The commands to execute, in order; empties the list."""
         commands, self._commands = self._commands, []
         return commands
 
@@ -252,14 +251,14 @@ class CallMachine:
         self._commands += self._ledger.take()
 
     def receive(self, event: Event, *, now: float) -> None:
-        """Something has happened. When the call is over nothing counts any more."""
+        """Process an event. Once the call is over, events are ignored."""
         if self._state != "over":
             _HANDLERS[type(event)](self, event, now)
 
     # --- the telephone -----------------------------------------------------------------------------
 
     def _connected(self, event: Connected, now: float) -> None:
-        pass  # carries nothing that a call needs; providers that leave it out are served too
+        pass  # nothing in it is needed; providers may leave it out
 
     def _start(self, event: CallStarted, now: float) -> None:
         if self._state == "live":
@@ -294,7 +293,7 @@ class CallMachine:
         if timeline.unclocked_frames and not self._is_clock_told:
             self._is_clock_told = True
             self._commands.append(
-                Warn("the timestamps of the audio are missing or stand still; short gaps in it cannot be seen")
+                Warn("the timestamps of the audio are missing or constant; short gaps cannot be detected")
             )
         if silence_samples is None:
             return
@@ -302,13 +301,13 @@ class CallMachine:
         cut_samples = silence_samples - MAX_SILENCE_SAMPLES
         if cut_samples > 0:
             silence_samples = MAX_SILENCE_SAMPLES
-            # In the middle of the silence that is left: neither an end before it nor a pre-roll after it is moved.
+            # In the middle of the remaining silence, so that neither an end before it nor a pre-roll after it moves.
             end = timeline.end_sample - samples - cut_samples - self.call_time.cut_samples
             self.call_time.cut(end - MAX_SILENCE_SAMPLES // 2, cut_samples)
         self._commands.append(PushAudio(silence_samples, event.payload, max(cut_samples, 0)))
 
     def _between_streams(self, samples: int, now: float) -> int:
-        """Samples that nobody heard between the stream before and this one's first frame of ``samples``; once."""
+        """Samples missing between the previous stream and this one's first frame of ``samples``."""
         if self._moved_from is None:
             return 0
         gap = int((now - self._moved_from) * SAMPLE_RATE_HZ) - samples
@@ -332,15 +331,13 @@ class CallMachine:
             self._refuse(event.detail, now=now)
         elif self.rejected[event.reason] == 1:
             detail = f" ({event.detail})" if event.detail else ""
-            self._commands.append(
-                Warn(f"message ignored: {event.reason}{detail}; further ones of this kind are counted only")
-            )
+            self._commands.append(Warn(f"message ignored: {event.reason}{detail}; more like it are only counted"))
 
     def _refused(self, event: Refused, now: float) -> None:
         self._refuse(event.text, now=now, code=event.code)
 
     def _socket_closed(self, event: SocketClosed, now: float) -> None:
-        # Who goes without a start may be anybody; there is no call of which a person should read.
+        # A socket without a start may be anybody's; there is no call to warn about.
         if self._state == "live" and event.code not in _ORDERLY:
             why = _LOSSES.get(event.code or 1006) or event.reason or "no reason given"
             self._commands.append(Warn(f"the socket was closed without a stop message, code {event.code}: {why}"))
@@ -366,7 +363,7 @@ class CallMachine:
     # --- the audio -----------------------------------------------------------------------------------
 
     def speech_changed(self, change: int, *, now: float) -> None:
-        """A frame was fed to ``endpoint_rule``, and this is what it told: 1 to 3."""
+        """A frame was fed to ``endpoint_rule``, which returned 1 to 3."""
         self._endpoint(self._endpointer.describe(change), now=now)
 
     def _endpoint(self, change: SpeechBegan | SpeechEnded | None, *, now: float) -> None:
@@ -417,8 +414,8 @@ class CallMachine:
         self._commands += [
             TranscriptEvent("no_words", start_sample=event.start_sample, end_sample=event.end_sample),
             Warn(
-                "speech was heard for 5 s, and the recognizer returned no words: check that GCP_STT_LANGUAGE is the "
-                "language that is spoken, and what the line sounds like"
+                "the recognizer returned no words for 5 s of speech: check that GCP_STT_LANGUAGE is the language "
+                "spoken, and the quality of the audio"
             ),
         ]
 

@@ -1,7 +1,7 @@
-"""The speculative start: an agent may begin on an interim that seems to be the whole of what will be said.
+"""Speculative start: an agent may start on an interim that seems to be the complete utterance.
 
-An interim that has not changed for some time is *stable*. The agent begins on it, unheard; if the text that is then
-committed has the same words, what it has prepared is let out at once, else it is given up and begun anew. Pure.
+An interim that has not changed for some time is *stable*. The agent starts on it, unheard; if the committed text has
+the same words, its audio is released at once, else it is dropped and the agent starts again. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Outcome = Literal["kept", "changed", "none"]
 class Speculation:
     """The rule of one call. One thread; time in seconds.
 
-    :param after_s: how long an interim must stand; 0: never begin before the text is committed
+    :param after_s: how long an interim must be unchanged; 0: never start before the text is committed
     """
 
     def __init__(self, after_s: float) -> None:
@@ -31,7 +31,7 @@ class Speculation:
     def partial(self, text: str, *, now: float) -> bool:
         """The utterance's text so far.
 
-        :return: whether a start that was made is on other words, and to be given up
+        :return: whether a start was made on other words, and must be cancelled
         """
         spoken = words(text)
         if spoken == self._interim and self._stable_at is not None:
@@ -44,11 +44,11 @@ class Speculation:
         return True
 
     def next_deadline(self) -> float | None:
-        """When ``start`` has something to say, or None."""
+        """When ``start`` will return a text, or None."""
         return self._stable_at
 
     def start(self, *, now: float) -> str | None:
-        """The text to begin on, if one has stood long enough; once."""
+        """The text to start on, once one has been stable long enough; reported once."""
         if self._stable_at is None or now < self._stable_at:
             return None
         self._stable_at = None
@@ -56,7 +56,7 @@ class Speculation:
         return self._text
 
     def committed(self, text: str) -> Outcome:
-        """The utterance's text is there: what becomes of the start that was made on it, if any."""
+        """The utterance's text is committed: returns the outcome of the start made on it, if any."""
         bet, self._bet, self._stable_at, self._interim = self._bet, None, None, []
         if bet is None:
             return "none"

@@ -1,10 +1,9 @@
-"""The wire grammar of Twilio Media Streams: messages to events, and the three messages that go back.
+"""The messages of Twilio Media Streams: parses received ones into events, and builds the three that are sent.
 
-Strategy: total functions over one message. Nothing here raises on what a peer sent; what cannot be taken
-becomes :class:`~fastcall.events.Rejected` with one of the reasons below, and the caller counts it. A ``start`` is
-taken if it names the call and the stream, carries the inbound track, and its audio can be decoded; any other field
-that is odd is left out and named. The core's ``scan_media`` reads the common message faster; this module is what it
-is judged by.
+Nothing here raises on input: an invalid message becomes :class:`~fastcall.events.Rejected` with one of the reasons
+below, and the caller counts it. A ``start`` is accepted if it names the call and the stream, carries the inbound track,
+and its audio can be decoded; other invalid fields are left out and reported. The core's ``scan_media`` reads the common
+message faster, and is tested against this module.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
 """
@@ -41,10 +40,10 @@ __all__ = [
 
 TwilioEvent = Connected | CallStarted | MediaFrame | DtmfPressed | MarkPlayed | CallStopped | Rejected
 
-# Twilio states no limit; its own messages have about 400 bytes. The socket closes with 1009 above this.
+# Twilio documents no limit; its messages have about 400 bytes. Larger messages close the socket with 1009.
 MAX_MESSAGE_BYTES = 64 * 1024
 
-# Bounds on what is kept of a `start`: Twilio allows parameters of under 500 characters, name and value.
+# Limits on a `start`: Twilio allows parameters of under 500 characters, name and value together.
 MAX_ID_CHARS = 128
 MAX_PARAMETERS = 100
 MAX_PARAMETER_CHARS = 500
@@ -53,7 +52,7 @@ MAX_TRACKS = 4
 MAX_TRACK_CHARS = 32
 MAX_DROPPED = 8
 
-# What providers call the encodings, without "audio/" and "x-".
+# Providers' names of the encodings, without "audio/" and "x-".
 _ENCODINGS: dict[str, Literal["mulaw", "alaw", "l16"]] = {
     "mulaw": "mulaw",
     "ulaw": "mulaw",
@@ -87,7 +86,7 @@ REASONS = (
 def parse_message(message: bytes) -> TwilioEvent:
     """Read one text message.
 
-    :param message: the message's UTF-8 bytes, whole
+    :param message: the complete message's UTF-8 bytes
     :return: the event, or ``Rejected`` with a reason of ``REASONS``; never raises on content
     """
     fast = _codec.scan_media(message)
@@ -125,12 +124,12 @@ def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
 def _text(data: dict[str, Any], key: str, limit: int = MAX_ID_CHARS) -> str:
     value = data.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= limit:
-        raise _FieldError(f"{key!r} is not a text of 1 to {limit} characters")
+        raise _FieldError(f"{key!r} is not a string of 1 to {limit} characters")
     return value
 
 
 def _number(data: dict[str, Any], key: str) -> int:
-    # Twilio sends numbers as texts; several compatible providers send them as numbers.
+    # Twilio sends numbers as strings; several compatible providers send them as numbers.
     value = data.get(key)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 15:
         return int(value)
@@ -150,7 +149,7 @@ def _optional_text(data: dict[str, Any], key: str, dropped: list[str]) -> str:
     value = data.get(key)
     if value is None or (isinstance(value, str) and len(value) <= MAX_ID_CHARS):
         return value or ""
-    dropped.append(f"{key!r} is not a text of at most {MAX_ID_CHARS} characters")
+    dropped.append(f"{key!r} is not a string of at most {MAX_ID_CHARS} characters")
     return ""
 
 
@@ -180,12 +179,12 @@ def _tracks(value: Any, dropped: list[str]) -> tuple[str, ...]:
     if value is None:
         return ("inbound",)
     if not isinstance(value, list) or len(value) > MAX_TRACKS or not all(map(_is_track, value)):
-        dropped.append(f"'tracks' is not a list of at most {MAX_TRACKS} texts of at most {MAX_TRACK_CHARS} characters")
+        dropped.append(f"'tracks' is not a list of up to {MAX_TRACKS} strings of up to {MAX_TRACK_CHARS} characters")
         return ("inbound",)
     tracks = tuple(track.removesuffix("_tracks").removesuffix("_track") for track in value)
     if tracks and not {"inbound", "both"} & set(tracks):
         found = ", ".join(tracks)[:60]
-        raise _FieldError(f"the stream carries {found} only; what the caller says is the inbound track")
+        raise _FieldError(f"the stream carries {found} only; the caller's audio is the inbound track")
     return tracks or ("inbound",)
 
 
@@ -202,7 +201,7 @@ def _parameters(value: Any, dropped: list[str]) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for name, text in value.items():
         if not isinstance(text, str):
-            dropped.append(f"the parameter {name[:60]!r} is no text")
+            dropped.append(f"the parameter {name[:60]!r} is not a string")
         elif len(name) + len(text) > MAX_PARAMETER_CHARS:
             dropped.append(f"the parameter {name[:60]!r} has over {MAX_PARAMETER_CHARS} characters, its name included")
         elif len(parameters) == MAX_PARAMETERS:
@@ -233,13 +232,13 @@ def _media(data: dict[str, Any]) -> TwilioEvent:
         return Rejected("other_track", repr(media.get("track"))[:60])
     text = media.get("payload")
     if not isinstance(text, str):
-        raise _FieldError("'payload' is not a text")
+        raise _FieldError("'payload' is not a string")
     try:
         payload = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         return Rejected("bad_payload", str(error))
     if not payload:
-        return Rejected("bad_payload", "no audio in it")
+        return Rejected("bad_payload", "it has no audio")
     stream_sid = _text(data, "streamSid") if data.get("streamSid") is not None else ""
     chunk, sequence = _optional_number(media, "chunk"), _optional_number(data, "sequenceNumber")
     return MediaFrame(stream_sid, _optional_number(media, "timestamp"), payload, chunk, sequence)
@@ -283,5 +282,5 @@ def mark_message(stream_sid: str, name: str) -> str:
 
 
 def clear_message(stream_sid: str) -> str:
-    """Drop all audio that is queued and not yet played; outstanding marks come back."""
+    """Drop all queued audio that was not yet played; outstanding marks come back."""
     return json.dumps({"event": "clear", "streamSid": stream_sid})

@@ -1,12 +1,12 @@
-"""Twilio's signature: who may open a stream or fetch TwiML.
+"""Verifies Twilio's signatures, of stream upgrades and webhooks.
 
 Twilio signs the URL as it was configured, followed by the form's parameters (sorted by name, name and value run
 together), with HMAC-SHA1 and the account's auth token, and sends the base64 of it as ``X-Twilio-Signature``. The URL is
-built from what this server was told that its public address is, never from what a request claims.
+built from the configured public address, never from a request's own claims.
 
-What the pages and their readers say of the URL: a WebSocket's has the scheme ``wss``, and may have been signed with a
-slash at its end; a webhook's loses its port where it is ``https``; user name and password are dropped before signing,
-which not every library of Twilio's does. So a few spellings are tried, each in constant time.
+According to Twilio's documentation and its users, a WebSocket's URL has the scheme ``wss`` and may be signed with a
+trailing slash; an ``https`` webhook's loses its port; user name and password are dropped before signing, though not
+by every Twilio library. So a few spellings are tried, each in constant time.
 
 Source: https://www.twilio.com/docs/usage/security
 """
@@ -34,20 +34,20 @@ _CREDENTIALS = re.compile(r"([A-Za-z]+://)[^/?#]*@")
 
 @dataclass(slots=True, frozen=True)
 class PublicUrl:
-    """Where the outside reaches this server: scheme, host, port, and the path before this server's own paths."""
+    """This server's public address: scheme, host, port, and a prefix of its paths."""
 
     scheme: str
     host: str
     port: int | None
     prefix: str
     credentials: str = field(default="", repr=False)
-    """``user:password@`` as it was given, or nothing."""
+    """``user:password@`` as given, or empty."""
 
     @classmethod
     def parse(cls, text: str) -> PublicUrl:
         """Read ``https://voice.example.com``, ``wss://user:password@example.com:8443/calls`` and the like.
 
-        :raises UsageError: it is no such URL
+        :raises UsageError: it is not such a URL
         """
         credentials = _CREDENTIALS.match(text)
         shown = text if credentials is None else f"{credentials[1]}…@{text[credentials.end() :]}"
@@ -55,9 +55,9 @@ class PublicUrl:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: the port is none") from error
+            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: the port is invalid") from error
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or re.search(r"[\s<>\"'\\^`{|}]", text):
-            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: say https://HOST, with a port and a path if need be")
+            raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: must be https://HOST, with a port and a path if needed")
         if parts.query or parts.fragment:
             raise UsageError(f"FASTCALL_PUBLIC_URL={shown!r}: Twilio strips query strings; leave it out")
         given, at, netloc = parts.netloc.rpartition("@")
@@ -70,16 +70,12 @@ class PublicUrl:
 
     @property
     def is_secure(self) -> bool:
-        """Whether it is reached by TLS."""
+        """Whether it uses TLS."""
         return self.scheme in ("https", "wss")
 
     def stream_url(self, path: str) -> str:
         """The URL for ``<Stream url>``: the WebSocket at ``path`` of this server."""
         return self._url(_STREAM_SCHEMES[self.scheme], self._port_as_given(), path)
-
-    def webhook_url(self, path: str) -> str:
-        """The URL for a number's voice webhook: ``path`` of this server."""
-        return self._url(_WEBHOOK_SCHEMES[self.scheme], self._port_as_given(), path)
 
     def stream_spellings(self, path: str) -> tuple[str, ...]:
         """What Twilio may have signed for the WebSocket at ``path``."""
@@ -110,7 +106,7 @@ def signature_of(token: str, url: str, parameters: Iterable[tuple[str, str]] = (
     """The signature that Twilio would send.
 
     :param token: the account's auth token
-    :param parameters: of a form that was posted; a name that comes twice counts each different value once
+    :param parameters: of a posted form; of a repeated name, each different value counts once
     """
     signed = url + "".join(name + value for name, value in sorted(set(parameters)))
     mac = hmac.new(token.encode(), signed.encode("utf-8", "surrogatepass"), hashlib.sha1)
@@ -122,7 +118,7 @@ def is_signed(
 ) -> bool:
     """Whether ``signature`` is right for one of ``urls`` and one of ``tokens``.
 
-    Every pair is compared, in constant time: how long it takes tells nothing.
+    Every pair is compared, in constant time, so timing reveals nothing.
     """
     given = signature.encode("utf-8", "surrogatepass")
     found = False

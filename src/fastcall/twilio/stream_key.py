@@ -1,8 +1,8 @@
-"""Which stream of which call: the key by which places, come-backs, workers and log lines know a stream.
+"""Identifies a stream of a call: the key used by admission, reconnection, workers and log lines.
 
 A call may have several streams: ``<Connect><Stream>`` beside a fork by ``<Start><Stream>``, or one with two tracks
-beside one with the caller's alone. Each is a call of its own here. A stream that comes back for another, because the
-TwiML changed or the network went away, has another ``streamSid``, but the same key.
+beside one with the caller's alone. Each is treated as a separate call here. A stream that replaces another, because the
+TwiML changed or the network failed, has another ``streamSid`` but the same key.
 
 Source: https://www.twilio.com/docs/voice/twiml/stream
 """
@@ -18,7 +18,7 @@ from fastcall.events import CallStarted
 __all__ = ["CALLER_ALONE", "STREAM", "StreamKey"]
 
 STREAM = "fastcall_stream"
-"""The name of the ``<Parameter>`` that names a stream among those of its call."""
+"""The ``<Parameter>`` that distinguishes the streams of a call."""
 
 CALLER_ALONE = ("inbound",)
 """The tracks of most streams."""
@@ -26,13 +26,13 @@ CALLER_ALONE = ("inbound",)
 
 @dataclass(slots=True, frozen=True)
 class StreamKey:
-    """Streams with the same key are one and the same, or one of them has come back for the other. What it holds comes
-    from outside, and is bounded where ``start`` is read."""
+    """Streams with the same key are the same, or one has replaced the other. Its values come from outside, and are
+    limited where ``start`` is parsed."""
 
     call_sid: str
     name: str = ""
     tracks: tuple[str, ...] = CALLER_ALONE
-    """A set: in order of the alphabet, each once."""
+    """Sorted, without duplicates."""
 
     @classmethod
     def of(cls, call: CallStarted) -> StreamKey:
@@ -42,7 +42,7 @@ class StreamKey:
 
     @classmethod
     def of_words(cls, words: Mapping[str, Any]) -> StreamKey:
-        """The key that another process has told by ``words``."""
+        """The key that another process sent as ``words``."""
         tracks: Sequence[str] = words["tracks"]
         return cls(words["call_sid"], words["stream"], tuple(tracks))
 

@@ -1,12 +1,11 @@
-"""One-time tokens: that a stream was asked for by TwiML of ours, for this call, a moment ago.
+"""One-time tokens: proof that a stream was requested by our TwiML, for this call, a moment ago.
 
-A token travels as a ``<Parameter>`` of the TwiML and comes back in the stream's ``start``. It is an HMAC-SHA256 over
-version, expiry, a random part and the call's id: it opens one stream, of one call, within its time. Several streams of
-a call have a token each. The random part of each token that was spent is remembered until the token would have expired
-anyway, and no longer.
+A token is sent as a ``<Parameter>`` of the TwiML and comes back in the stream's ``start``. It is an HMAC-SHA256 over
+version, expiry, a random part and the call's id: it opens one stream, of one call, before it expires. Several streams
+of a call need a token each. The random part of a spent token is remembered until the token expires.
 
-A *ticket* is such a token for whoever may use the console: it also stands for Twilio's signature, which no browser can
-give. It is made with a secret of its own, so that a token, which TwiML shows to others, is never a ticket.
+A *ticket* is such a token for users of the console: it also replaces Twilio's signature, which a browser cannot make.
+It is made with a different secret, so that a token, which TwiML shows to others, is never a ticket.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ LIFETIME_S = 120.0
 TICKET_LIFETIME_S = 30.0
 VERSION = "1"
 MIN_SECRET_CHARS = 16
-# Each costs a valid token, so only who holds the secret can fill it.
+# Each takes a valid token, so only the holder of the secret can fill it.
 MAX_SPENT = 100_000
-# Version, expiry (Unix time), nonce, HMAC. No part can hold the NUL that parts the text that is signed, so no piece of
-# one can be moved into another.
+# Version, expiry (Unix time), nonce, HMAC. No part can contain the NUL that separates the parts in the signed text, so
+# characters cannot move from one part to another.
 _TOKEN = re.compile(rf"{VERSION}\.([0-9]{{1,12}})\.([0-9a-f]{{32}})\.([0-9a-f]{{64}})")
 _NONCE = re.compile("[0-9a-f]{32}")
 
@@ -44,13 +43,13 @@ TICKET_KEY_COST = 2**14
 def check_secret(name: str, secret: str) -> None:
     """Refuse a secret that can be guessed.
 
-    :param name: the variable that sets it
+    :param name: the variable with the secret
     :raises UsageError: it has fewer than 16 characters
     """
     if len(secret) < MIN_SECRET_CHARS:
         raise UsageError(
-            f"{name} is too short: at least {MIN_SECRET_CHARS} characters, as random as "
-            '`python3 -c "import secrets; print(secrets.token_hex(32))"` makes them'
+            f"{name} is too short: use at least {MIN_SECRET_CHARS} random characters, such as those of "
+            '`python3 -c "import secrets; print(secrets.token_hex(32))"`'
         )
 
 
@@ -59,7 +58,7 @@ def mint_token(secret: str, call_sid: str, *, now: float, nonce: str, lifetime_s
 
     :param now: Unix time in seconds
     :param nonce: random, 32 hexadecimal digits in lower case
-    :raises ValueError: no such nonce
+    :raises ValueError: an invalid nonce
     """
     if not _NONCE.fullmatch(nonce):
         raise ValueError("a nonce has 32 hexadecimal digits in lower case")
@@ -75,10 +74,10 @@ def _mac(secret: str, call_sid: str, expires_at: str, nonce: str) -> str:
 def console_tickets(stream_secret: str | None, admin_token: str | None) -> StreamTokens | None:
     """The tickets of a server with these secrets: the same ones in all its processes.
 
-    Their key is derived slowly: who learns a ticket, which a proxy may log, must not be able to guess the admin token
-    with it. The first call with a secret takes about 50 ms.
+    Their key is derived slowly: a ticket, which a proxy may log, must not make it possible to guess the admin token.
+    The first call with a secret takes about 50 ms.
 
-    :return: None if there is no secret: nothing but loopback guards such a server, and it needs no tickets
+    :return: None without a secret: such a server is protected by loopback only, and needs no tickets
     """
     secret = stream_secret or admin_token
     return StreamTokens(_ticket_key(secret)) if secret else None
@@ -92,9 +91,9 @@ def _ticket_key(secret: str) -> str:
 
 
 class StreamTokens:
-    """Checks tokens, and lets each pass once. Pure; one thread.
+    """Checks tokens, and accepts each once. Pure; one thread.
 
-    :raises UsageError: the secret is too short to be one
+    :raises UsageError: the secret is too short
     """
 
     def __init__(self, secret: str, *, max_spent: int = MAX_SPENT) -> None:
@@ -103,20 +102,15 @@ class StreamTokens:
         self._max_spent = max_spent
         self._spent: dict[str, float] = {}
 
-    @property
-    def remembered(self) -> int:
-        """Spent tokens that have not expired yet."""
-        return len(self._spent)
-
     def mint(self, call_sid: str, *, now: float, nonce: str, lifetime_s: float = LIFETIME_S) -> str:
         """A token for the call ``call_sid``; see :func:`mint_token`."""
         return mint_token(self._secret, call_sid, now=now, nonce=nonce, lifetime_s=lifetime_s)
 
     def spend(self, token: str, call_sid: str, *, now: float) -> str | None:
-        """Let the token pass, once.
+        """Accept the token, once.
 
         :param now: Unix time in seconds
-        :return: None, or why not: as ``check``, and ``token_used``
+        :return: None, or why it is refused: as ``check``, and ``token_used``
         """
         reason = self.check(token, call_sid, now=now)
         if reason is not None:
@@ -128,10 +122,10 @@ class StreamTokens:
         return None
 
     def check(self, token: str, call_sid: str, *, now: float) -> str | None:
-        """Whether the token is one of ours, for this call, and not too old; it may have been spent.
+        """Whether the token is ours, for this call, and not expired; it may have been spent.
 
         :param now: Unix time in seconds
-        :return: None, or why not: ``token_missing``, ``token_forged``, ``token_expired``
+        :return: None, or why it is invalid: ``token_missing``, ``token_forged``, ``token_expired``
         """
         if not token:
             return "token_missing"
@@ -142,10 +136,6 @@ class StreamTokens:
         if not hmac.compare_digest(_mac(self._secret, call_sid, expires_at, nonce), mac):
             return "token_forged"
         return "token_expired" if now >= float(expires_at) else None
-
-    def note_spent(self, nonce: str, expires_at: float) -> None:
-        """Another process let this one pass."""
-        self._spent[nonce] = expires_at
 
     def _has_room(self, now: float) -> bool:
         if len(self._spent) >= self._max_spent:

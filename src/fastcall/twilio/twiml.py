@@ -1,4 +1,4 @@
-"""The TwiML that a number's voice webhook is answered with.
+"""The TwiML with which a number's voice webhook is answered.
 
 Source: https://www.twilio.com/docs/voice/twiml/stream
 """
@@ -13,10 +13,10 @@ __all__ = ["busy_twiml", "connect_twiml", "own_parameters", "redirect_twiml"]
 
 # Name and value of a parameter together; Twilio's limit is "under 500 characters".
 MAX_PARAMETER_CHARS = 499
-# A start may have 100, those of the server among them.
+# A start may have 100, including the server's.
 MAX_OWN_PARAMETERS = 64
 
-# What Twilio itself sends with a webhook; by GET it is in the query, among what the webhook's address has.
+# What Twilio sends with a webhook; with GET it is in the query, among the webhook address's own fields.
 # https://www.twilio.com/docs/voice/twiml#request-parameters
 _TWILIOS = re.compile(
     "AccountSid|AddOns|ApiVersion|ApplicationSid|Call(Sid|Status|Token)|Confidence|DialCall.*|Digits|Direction|Error(Code|Url)"
@@ -27,10 +27,10 @@ _OURS = "fastcall_"
 
 
 def own_parameters(query: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What the webhook's address says beside what Twilio does, for the stream's parameters: of
-    ``/twiml?tenant=acme``, ``tenant``. Names that begin as the server's own do are left out.
+    """The webhook address's own query fields, for the stream's parameters: of ``/twiml?tenant=acme``,
+    ``tenant``. Names with the server's own prefix are left out.
 
-    :param query: the fields of the request's query; of a name that comes twice the last counts
+    :param query: the fields of the request's query; of a repeated name the last counts
     :return: at most 64
     """
     found = {
@@ -40,8 +40,8 @@ def own_parameters(query: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def connect_twiml(stream_url: str, parameters: Mapping[str, str]) -> str:
-    """Connect the call to the stream. Parameters come back in the stream's ``start``; empty ones and those that Twilio
-    would refuse for their length are left out."""
+    """Connect the call to the stream. Parameters come back in the stream's ``start``; empty ones, and those too long
+    for Twilio, are left out."""
     response = Element("Response")
     stream = SubElement(SubElement(response, "Connect"), "Stream", url=stream_url)
     for name, value in parameters.items():
@@ -58,7 +58,7 @@ def busy_twiml() -> str:
 
 
 def redirect_twiml(url: str) -> str:
-    """Let another webhook take the call."""
+    """Redirect the call to another webhook."""
     response = Element("Response")
     SubElement(response, "Redirect", method="POST").text = url
     return _document(response)
@@ -68,7 +68,7 @@ def _document(response: Element) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(response, encoding="unicode") + "\n"
 
 
-# XML 1.0 section 2.2: what no document may hold, escaped or not.
+# XML 1.0 section 2.2: characters that no document may contain, escaped or not.
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -16,7 +16,6 @@ __all__ = ["level_db", "split_at_quiet", "to_16k"]
 
 Samples = NDArray[np.float32]
 
-RATE_IN_HZ: Final = 8000
 RATE_OUT_HZ: Final = 16_000
 _HALF_TAPS: Final = 64  # each side, at 16 kHz
 _BETA: Final = 8.0  # Kaiser: 80 dB

@@ -185,7 +185,7 @@ async def test_when_it_is_over_nothing_is_said_and_nobody_waits() -> None:
 async def test_what_is_no_audio_is_refused() -> None:
     call, _ = make()
     for audio in ([b"a list"], "text", None):
-        with pytest.raises(TypeError, match="say bytes"):
+        with pytest.raises(TypeError, match="pass bytes"):
             call.say(audio)  # type: ignore[arg-type]
 
 

@@ -271,7 +271,7 @@ async def test_when_it_fails_the_caller_hears_the_prompt_or_silence(
     stage = Stage(fails, prompt=prompt)
     await stage.turn()
     assert stage.twilio.audio == audio
-    assert "the handler failed; the call goes on without it call=CA1" in caplog.text
+    assert "the handler failed; the call continues without it call=CA1" in caplog.text
     assert "RuntimeError: no answer" in caplog.text
     assert stage.metrics.agent_failures == 1
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
@@ -307,7 +307,7 @@ async def test_a_handler_that_keeps_the_loop_is_told_of_once(
         stage = Stage(keeps)
         await stage.turn()
     assert stage.metrics.agent_stalls == 2
-    assert caplog.text.count("kept the event loop") == 1
+    assert caplog.text.count("blocked the event loop") == 1
     await stage.end()
 
 

@@ -30,7 +30,8 @@ def test_every_sample_that_is_kept_is_the_one_that_was_said(steps: list[tuple[st
             said += value
         elif kind == "silence":
             assert isinstance(value, int)
-            replay_buffer.append_silence(value)
+            replay_buffer.track.push_silence(value)
+            replay_buffer.take()
             said += b"\xff" * value
         else:
             assert isinstance(value, int)
@@ -43,7 +44,8 @@ def test_every_sample_that_is_kept_is_the_one_that_was_said(steps: list[tuple[st
 def test_linear16_is_kept_as_it_is() -> None:
     replay_buffer = ReplayBuffer(sample_bytes=2, limit_samples=10)
     replay_buffer.append(b"\x01\x02\x03\x04")
-    replay_buffer.append_silence(1)
+    replay_buffer.track.push_silence(1)
+    replay_buffer.take()
     assert replay_buffer.read(1, 5) == b"\x03\x04\x00\x00"
 
 

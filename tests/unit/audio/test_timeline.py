@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastcall.audio.timeline import MAX_CUTS, CallTime, InboundTimeline
+from fastcall.events import TranscriptEvent
 
 FRAME = 160
 
@@ -259,6 +260,17 @@ def test_call_time_has_the_silence_that_was_cut() -> None:
     for sample in (0, 999, 1000, 1500, 1999, 2000, 9000):
         assert time.audio_at(time.of(sample)) == sample
     assert [time.audio_at(at) for at in (1000, 1150, 1299, 2300, 2349)] == [1000, 1000, 1000, 2000, 2000]
+
+
+def test_an_event_is_placed_in_call_time() -> None:
+    time = CallTime()
+    event = TranscriptEvent("partial", 1, "hello", start_sample=10, end_sample=30)
+    assert time.placed(event) is event
+    time.cut(20, 1000)
+    assert time.placed(event) == replace(event, start_sample=10, end_sample=1030)
+    assert time.placed(replace(event, end_sample=None)).end_sample is None
+    ended = TranscriptEvent("call_ended")
+    assert time.placed(ended) is ended
 
 
 def test_call_time_forgets_where_old_cuts_were_but_not_that_they_were() -> None:

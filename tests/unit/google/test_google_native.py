@@ -51,7 +51,7 @@ async def test_one_that_was_full_and_is_not_elsewhere_says_so() -> None:
     """Whoever waits for room would wait for ever: each call counts for itself what it holds."""
     full, other, listener = Connection(), Connection(), Listener()
     request = StreamRequest(
-        Version1(), b"config", listener, on_begin=lambda _: None, on_end=lambda *_: None, elsewhere=lambda: other
+        Version1(), b"config", listener, on_begin=lambda: None, on_end=lambda *_: None, elsewhere=lambda: other
     )
     stream = NativeStream(full, request)
     full.calls[0].connected(cast(Http2Stream, object()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall.google.pool import PoolRule, WaitHistogram
+from fastcall.google.pool import PoolRule
 
 # What happens, step by step: "+" a stream begins, "-n" one of connection n ends, "xn" one of n never began, "!n" n is
 # gone, "okn" n answers, "tS" S seconds pass and what is due is closed, "~n" a stream begins that n refused. Then:
@@ -114,12 +114,3 @@ def test_whether_it_has_worked() -> None:
     assert not rule.has_worked(number)
     rule.began(number)
     assert rule.has_worked(number)
-
-
-def test_waits_are_counted_in_buckets() -> None:
-    waits = WaitHistogram()
-    for wait_s in (0.001, 0.005, 0.006, 3.0, 11.0):
-        waits.add(wait_s)
-    assert (waits.counts[0], waits.counts[1], waits.counts[9], waits.counts[-1]) == (2, 1, 1, 1)
-    assert (waits.count, waits.longest_s) == (5, 11.0)
-    assert waits.total_s == pytest.approx(14.012)

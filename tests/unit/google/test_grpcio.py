@@ -81,7 +81,7 @@ class Request:
     def elsewhere(self) -> GrpcioConnection:
         return self._elsewhere
 
-    def on_begin(self, after_s: float) -> None:
+    def on_begin(self) -> None:
         """The peer took the first request."""
 
     def on_end(self, stream: GrpcioStream, end: StreamEnd) -> None:

@@ -29,7 +29,7 @@ class Leg:
 
 def health(call_s: float, *, spoke_from_s: float | None = None) -> Any:
     replay_buffer = ReplayBuffer(sample_bytes=1, limit_samples=100 * S)
-    replay_buffer.append_silence(int(call_s * S))
+    replay_buffer.append(b"\xff" * int(call_s * S))
     made = StreamHealth(Hypothesis(), replay_buffer)
     made.note_speech(False, 0, now=0.0)
     if spoke_from_s is not None:

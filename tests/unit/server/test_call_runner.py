@@ -227,7 +227,7 @@ async def test_binary_messages_count_as_messages(is_live: bool) -> None:
         stage.start()
     for _ in range(BURST + int(RATE_PER_S)):
         stage.runner.binary_received()
-    assert stage.socket.closed == [(1008, "far more messages than a call has")]
+    assert stage.socket.closed == [(1008, "far more messages than a call sends")]
     if is_live:
         await stage.hang_up()
     else:

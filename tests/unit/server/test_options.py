@@ -61,7 +61,7 @@ def test_the_flag_then_the_emulator_then_google_then_the_embedded(
         ({}, {"host": "0.0.0.0"}, "GOOGLE_APPLICATION_CREDENTIALS"),
         ({}, {"stt": "emulator"}, "--stt-endpoint"),
         ({"SPEECH_EMULATOR_HOST": "nowhere"}, {}, "HOST:PORT"),
-        ({}, {"stt": "emulator", "stt_endpoint": "speech.googleapis.com:443"}, "is no emulator: say --stt google"),
+        ({}, {"stt": "emulator", "stt_endpoint": "speech.googleapis.com:443"}, "is not an emulator: use --stt google"),
     ],
 )
 def test_a_choice_that_cannot_work_says_what_to_set(

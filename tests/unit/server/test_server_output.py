@@ -81,8 +81,8 @@ def test_lines_of_a_kind_are_limited_and_the_rest_is_counted(monkeypatch: pytest
     lines = stream.getvalue().splitlines()
     assert lines[:11] == [f"WARNING message ignored: {n}" for n in range(10)] + ["WARNING something else: 1"]
     assert lines[111:] == [
-        "WARNING message ignored: 5900 (5890 more of this kind are not shown)",
-        "log lines that were not shown, as there were too many of their kinds: 5891",
+        "WARNING message ignored: 5900 (5890 more like this were suppressed)",
+        "log lines suppressed because there were too many like them: 5891",
     ]
 
 

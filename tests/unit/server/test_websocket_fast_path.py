@@ -685,7 +685,7 @@ async def test_every_frame_is_charged(
     side.receive(flood * (1 + 300_000 // len(flood)))
     await turns(4)
     assert b"\x88" in {sent[:1] for sent in side.transport.did}
-    assert side.connection.how_it_ended() == (1008, "far more messages than a call has")
+    assert side.connection.how_it_ended() == (1008, "far more messages than a call sends")
     assert frames.count <= (6000 if first else 200) + 16
     assert side.transport.is_paused
     await side.drop()
@@ -701,7 +701,7 @@ async def test_pongs_that_the_peer_does_not_read_are_bounded(kind: type[MediaCon
     side.transport.unread_bytes += 1
     side.connection.data_received(frame(b"x" * 125, PING))
     await turns(4)
-    assert side.connection.how_it_ended() == (1008, "the peer does not read what it is sent")
+    assert side.connection.how_it_ended() == (1008, "the peer is not reading")
 
 
 @BOTH

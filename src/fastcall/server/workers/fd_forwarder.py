@@ -1,10 +1,10 @@
-"""A connection from one process to another: its descriptor and what it has sent so far, in one message (SCM_RIGHTS).
+"""Passes a connection to another process: its descriptor and the data received so far, in one message (SCM_RIGHTS).
 
-The messages are whole or not at all (SOCK_SEQPACKET), and sending never waits: a process that does not take its
-connections is full, and another is asked. Not through TLS: its state belongs to the process that began it.
+Messages arrive complete or not at all (SOCK_SEQPACKET), and sending never blocks: a process that does not take its
+connections is full, and another one is tried. Not for TLS: its state belongs to the process that began it.
 
-A message says by its first byte what the connection is: one with an upgrade request to be answered, or a WebSocket
-whose upgrade another process has answered, with what it received since. No byte of a peer stands there.
+A message's first byte says what the connection is: one with an unanswered upgrade request, or a WebSocket whose upgrade
+another process has answered, with the data received since. That byte never comes from a peer.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
 
 log = logging.getLogger("fastcall.handover")
 
-# The upgrade request, and whatever impatient peers send behind it. Twilio sends nothing before it has an answer.
+# The upgrade request, and data that impatient peers send after it. Twilio sends nothing before the response.
 MAX_EARLY_BYTES = 64 * 1024
-# That, and what is said of a WebSocket: its key and the target of its request, as JSON.
+# That, and a WebSocket's key and request target, as JSON.
 MAX_MESSAGE_BYTES = MAX_EARLY_BYTES + 64 * 1024
 UPGRADE, MOVED = b"U", b"M"
-# How many to take before the loop does something else.
+# How many to take per turn of the loop.
 BATCH = 64
-# Descriptors of others are not for the programs that this process starts.
+# Received descriptors must not be inherited by programs that this process starts.
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -52,13 +52,13 @@ def upgrade_message(early: bytes) -> bytes:
 def moved_message(about: Mapping[str, Any], received: bytes) -> bytes:
     """The message with a WebSocket that has sent ``received`` since its handshake.
 
-    :param about: what the other process needs to know of it; JSON
+    :param about: data for the other process, as JSON
     """
     return MOVED + json.dumps(about).encode() + b"\n" + received
 
 
 def read_message(message: bytes) -> tuple[dict[str, Any] | None, bytes]:
-    """What is said of a WebSocket, None for an upgrade; and the bytes that the connection has sent."""
+    """A WebSocket's data, None for an upgrade; and the bytes that the connection has sent."""
     if message.startswith(UPGRADE):
         return None, message[1:]
     about, _, received = message[1:].partition(b"\n")
@@ -66,7 +66,7 @@ def read_message(message: bytes) -> tuple[dict[str, Any] | None, bytes]:
 
 
 def handover_pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a way for connections, in either direction; the second is for another process."""
+    """A socket pair for connections in both directions; the second end is for another process."""
     kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     ours.setblocking(False)
@@ -74,7 +74,7 @@ def handover_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Sender:
-    """The end from which connections go; ``close`` is owed.
+    """The sending end; call ``close`` in the end.
 
     :param their_end: a copy of the other end, for ``take_back``; closed with this one
     """
@@ -84,23 +84,23 @@ class Sender:
         self._their_end = their_end
 
     def send(self, descriptor: int, message: bytes) -> bool:
-        """Send a copy of the descriptor; the own one stays to be closed.
+        """Send a copy of the descriptor; the caller still closes its own.
 
         :return: whether the other process has it
         """
         try:
             socket.send_fds(self._channel, [message], [descriptor])
-        except OSError:  # full, or gone: either way it does not take it
+        except OSError:  # full, or gone
             return False
         return True
 
     def take_back(self) -> list[tuple[int, bytes]]:
-        """The connections that the other process has not received, and will not: each a descriptor that is to be
-        closed, and its message."""
+        """The connections that the other process will never receive: each a descriptor, which the caller closes, and
+        its message."""
         taken: list[tuple[int, bytes]] = []
         if self._their_end is not None:
             self._their_end.setblocking(False)
-            with contextlib.suppress(OSError):  # no more of them, or no descriptors for them
+            with contextlib.suppress(OSError):  # no more of them, or out of descriptors
                 while message := _next_message(self._their_end):
                     taken += [(descriptor, message[0]) for descriptor in message[1]]
         return taken
@@ -113,10 +113,10 @@ class Sender:
 
 
 class Upgrade(asyncio.Protocol):
-    """The protocol of a connection that is to go to another process: sends it on with its first bytes.
+    """The protocol of a connection for another process: passes it on with its first bytes.
 
-    :param choose: takes the descriptor and the message to another process, and says whether it did
-    :param refuse: makes the protocol that answers those that nobody took
+    :param choose: sends the descriptor and the message to another process; returns whether it did
+    :param refuse: makes the protocol that answers connections that no process took
     """
 
     def __init__(self, choose: Callable[[int, bytes], bool], refuse: Callable[[], asyncio.Protocol]) -> None:
@@ -124,11 +124,11 @@ class Upgrade(asyncio.Protocol):
         self._refuse = refuse
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by who hands the connection over."""
+        """Called by the code that passes the connection here."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """The upgrade request. What comes later stays in the socket, for the other process."""
+        """The upgrade request. Later data stays in the socket, for the other process."""
         transport = self._transport
         transport.pause_reading()
         if len(data) <= MAX_EARLY_BYTES and self._choose(
@@ -144,12 +144,12 @@ class Upgrade(asyncio.Protocol):
 
 
 class Receiver:
-    """The end at which connections come. Loop thread only; made on the running loop; ``close`` is owed.
+    """The receiving end. Loop thread only; create it on the running loop; call ``close`` in the end.
 
-    A process that is out of descriptors leaves them where they are: the kernel would take a message and drop the
-    descriptor in it, and with it a caller without a word.
+    A process that is out of descriptors leaves connections in the socket: the kernel would deliver the message and
+    silently drop its descriptor, and the caller with it.
 
-    :param take: takes each descriptor, which it then owns, and its message
+    :param take: called with each descriptor, which it then owns, and its message
     """
 
     def __init__(self, channel: socket.socket, take: Callable[[int, bytes], Coroutine[Any, Any, None]]) -> None:
@@ -160,15 +160,15 @@ class Receiver:
         self._taking: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self.is_full = False
-        """Whether connections wait for which there are no descriptors."""
+        """Whether connections wait because this process is out of descriptors."""
         self.received = 0
-        """Connections that came so far and were taken, or are gone."""
+        """Connections received so far, lost ones included."""
         self._loop.add_reader(channel, self._receive)
 
     def look(self) -> None:
-        """To be called a few times a second: take what had to wait."""
+        """Call a few times a second: take connections that had to wait."""
         if self.is_full and not self._is_closed:
-            with contextlib.suppress(OSError):  # there are still none
+            with contextlib.suppress(OSError):  # still none free
                 _try_descriptor()
                 self.is_full = False
                 self._loop.add_reader(self._channel, self._receive)
@@ -195,7 +195,7 @@ class Receiver:
             first_bytes, descriptors = message
             if not descriptors:
                 self.received += 1
-                log.error("a connection was lost: there was no descriptor for it")
+                log.error("a connection was lost: out of file descriptors")
             for descriptor in descriptors:
                 task = self._loop.create_task(self._take_one(descriptor, first_bytes))
                 self._taking.add(task)
@@ -209,7 +209,7 @@ class Receiver:
 
 
 async def adopt(descriptor: int, early: bytes, make: Callable[[], asyncio.Protocol]) -> None:
-    """Give a connection of another process a protocol, and that the connection's first bytes.
+    """Give a connection from another process a protocol, and pass that the connection's first bytes.
 
     :param make: makes the protocol
     """
@@ -217,25 +217,25 @@ async def adopt(descriptor: int, early: bytes, make: Callable[[], asyncio.Protoc
         connection = socket.socket(fileno=descriptor)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: _Early(make(), early), connection)
     except OSError as error:
-        log.debug("a connection was gone before it came here: %s", error)
+        log.debug("a connection was lost before it was passed here: %s", error)
 
 
 def _next_message(channel: socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message, and at most one descriptor; None when the other end is closed.
 
-    :raises OSError: there is none now, or no descriptor is free for it, and then it stays where it is
+    :raises OSError: there is none now, or no descriptor is free for it, and then it stays in the socket
     """
     _try_descriptor()
     message, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, 1, CLOSE_ON_EXEC)
     if not message:
         return None
     for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)  # where the flag is not known
+        os.set_inheritable(descriptor, False)  # for kernels without MSG_CMSG_CLOEXEC
     return message, descriptors
 
 
 def _try_descriptor() -> None:
-    """See whether one is free.
+    """Check whether a descriptor is free.
 
     :raises OSError: none is
     """
@@ -243,7 +243,7 @@ def _try_descriptor() -> None:
 
 
 class _Early(asyncio.Protocol):
-    """Gives a protocol the bytes that another process has read for it, before any others."""
+    """Passes a protocol the bytes that another process has read, before any others."""
 
     def __init__(self, protocol: asyncio.Protocol, early: bytes) -> None:
         self._protocol = protocol

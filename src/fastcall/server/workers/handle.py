@@ -1,4 +1,4 @@
-"""One worker, over all the lives of its process, as its supervisor has it: started, monitored, restarted."""
+"""The supervisor's handle on one worker: starts its process, monitors it, and restarts it when it ends."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ __all__ = ["RemoteCall", "WorkerHandle", "WorkerOwner"]
 log = logging.getLogger("fastcall")
 
 NUMBERS_TIMEOUT_S = 1.0
-# The worker's own bound for last words, and some.
+# The worker's own limit for last words, and a margin.
 STOP_TIMEOUT_S = 15.0
-# A worker that starts brings a recognizer up, maybe a large model.
+# A starting worker loads a recognizer, maybe with a large model.
 START_TIMEOUT_S = 60.0
-# Of the time after which a worker that does not answer is killed; it reports ten times a second.
+# Share of the time after which a silent worker is killed; it reports ten times a second.
 LATE_SHARE = 2 / 15
+# A worker that closed its end is about to exit.
+EXIT_TIMEOUT_S = 10.0
+# Its last messages are in the kernel and are read at once, unless another process holds its end.
+LAST_WORDS_S = 1.0
 MAX_CALLS_NAMED = 20
 
 
@@ -44,7 +48,7 @@ class WorkerOwner(Protocol):
 
     @property
     def metrics(self) -> Metrics:
-        """Where the supervisor counts."""
+        """The supervisor's own metrics."""
 
     @property
     def worker_timeout_s(self) -> float:
@@ -52,45 +56,44 @@ class WorkerOwner(Protocol):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether workers may end."""
+        """Whether workers are supposed to exit."""
 
     @property
     def worker_options(self) -> ServeOptions:
-        """What a worker is told."""
+        """The settings for workers."""
 
     @property
     def worker_arguments(self) -> list[str]:
-        """What is on a worker's command line."""
+        """A worker's command-line options."""
 
     def on_call_entered(self, call: CallStarted, holder: RemoteCall) -> None:
-        """A worker has begun a call: revoke it if it may not be."""
+        """A worker has begun a call: revoke it if it is not admitted."""
 
     def on_call_left(self, holder: RemoteCall) -> None:
-        """A worker's call has no socket any more."""
+        """The socket of a worker's call closed."""
 
     def publish(self, line: str) -> None:
         """A line of the transcript stream."""
 
     def publish_batch(self, call_sid: str, line: str) -> None:
-        """A batch of a call that is watched."""
+        """A batch of a watched call."""
 
     def remote_calls(self, worker: WorkerHandle) -> list[StreamKey]:
         """The calls that other workers have."""
 
     @property
     def watched(self) -> list[str]:
-        """The calls of which each batch is told."""
+        """The calls whose batches are reported."""
 
     def retain_counters(self, numbers: dict[str, Any]) -> None:
-        """A worker is gone: what it counted stays counted."""
+        """A worker exited: keep its counters."""
 
     def redirect(self, descriptor: int, message: bytes) -> None:
-        """A worker has not received a connection, or gives one away: another may take it. The descriptor is to be
-        closed."""
+        """A worker did not receive a connection, or passes one on: find another for it. Closes the descriptor."""
 
 
 class RemoteCall:
-    """A call in a worker. Fulfils ``CallHolder``."""
+    """A call in a worker. Implements ``CallHolder``."""
 
     def __init__(self, worker: WorkerHandle, call: CallStarted) -> None:
         self.worker = worker
@@ -104,19 +107,19 @@ class RemoteCall:
 
     @property
     def is_live(self) -> bool:
-        """Whether the worker has it, and no newer socket of it."""
+        """Whether the worker has this call, and no newer socket of it."""
         return self.worker.has(self)
 
     def replaced(self) -> None:
-        self.revoke(1008, "the call came back on another socket")
+        self.revoke(1008, "the call reconnected on another socket")
 
     def revoke(self, code: int, text: str) -> None:
-        if self.worker.has(self):  # else the worker has closed it, and the key is another socket's there
+        if self.worker.has(self):  # else the worker closed it, and another socket has the key there
             self.worker.send("revoke", key=self.key.words(), code=code, text=text)
 
 
 class WorkerHandle:
-    """One worker, over all its lives."""
+    """One worker, across restarts of its process."""
 
     def __init__(self, number: int, owner: WorkerOwner) -> None:
         self._number = number
@@ -137,7 +140,7 @@ class WorkerHandle:
         self._heartbeat = self._new_heartbeat()
         self._is_late_told = False
         self.is_full = False
-        """Whether it has no descriptors for connections."""
+        """Whether it is out of descriptors for connections."""
         self.has_room = True
         self.is_strained = False
         self.fails = False
@@ -146,12 +149,12 @@ class WorkerHandle:
 
     @property
     def load(self) -> int:
-        """Its sockets: those it told of, and those sent to it since."""
+        """Its sockets: the last number reported, and those sent since."""
         return self._open + self._sent - self._received
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has started, and answers."""
+        """Whether it has started, and responds."""
         return self._has_started and not self._heartbeat.is_late
 
     @property
@@ -160,15 +163,15 @@ class WorkerHandle:
         if not self._has_started:
             return f"worker {self._number} is not running"
         if self._heartbeat.is_late:
-            return f"worker {self._number} does not answer"
-        return f"worker {self._number} is out of descriptors" if self.is_full else ""
+            return f"worker {self._number} does not respond"
+        return f"worker {self._number} is out of file descriptors" if self.is_full else ""
 
     def has(self, call: RemoteCall) -> bool:
-        """Whether the call is there, and no newer socket of it."""
+        """Whether the worker has this call, and no newer socket of it."""
         return self._calls.get(call.key) is call
 
     async def began(self) -> None:
-        """Return when it is ready for the first time.
+        """Return when it becomes ready for the first time.
 
         :raises UsageError: it cannot be
         """
@@ -182,12 +185,12 @@ class WorkerHandle:
         return True
 
     def send(self, what: str, **more: Any) -> None:
-        """Tell it something; a worker that is gone hears nothing."""
+        """Send it a message; ignored if the worker is gone."""
         if self._writer is not None:
             self._writer.write(json.dumps({"do": what, **more}).encode() + b"\n")
 
     async def numbers(self) -> dict[str, Any]:
-        """What it has counted; what it last told, if it does not answer in a second."""
+        """Its metrics; the last ones reported, if it does not respond within a second."""
         if self.is_ready:
             if self._asked is None or self._asked.done():
                 self._asked = self._loop.create_future()
@@ -196,7 +199,7 @@ class WorkerHandle:
         return self._numbers
 
     def look(self, *, now: float) -> None:
-        """To be called a few times a second: see whether it answers. One that does not for long is killed."""
+        """Call a few times a second: check that it responds. It is killed if it has not for too long."""
         if self._receiver is not None:
             self._receiver.look()
         process, heart = self._process, self._heartbeat
@@ -204,31 +207,31 @@ class WorkerHandle:
             return
         heart.look(now=now)
         if heart.is_dead:
-            log.error("worker %d has not answered for %.1f s; killing it", self._number, heart.silent_s)
+            log.error("worker %d has not responded for %.1f s; killing it", self._number, heart.silent_s)
             process.kill()
         elif self._has_started and heart.is_late and not self._is_late_told:
             self._is_late_told = True
             self._owner.metrics.worker_stalls += 1
             log.error(
-                "worker %d has not answered for %.1f s; it gets no calls until it does, and what it is at is on stderr",
+                "worker %d has not responded for %.1f s; it gets no calls until it does, and its stack is on stderr",
                 self._number,
                 heart.silent_s,
             )
             process.send_signal(signal.SIGUSR1)
 
     async def stop(self) -> None:
-        """Let it end, or end it."""
+        """Ask it to exit, or kill it."""
         self.send("stop")
         done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT_S)
         if not done:
-            log.error("worker %d does not end; killing it", self._number)
+            log.error("worker %d does not exit; killing it", self._number)
             if self._process is not None:
                 self._process.kill()
                 await self._process.wait()
             self._task.cancel()
             await asyncio.wait((self._task,))
         if self._began.done() and not self._began.cancelled():
-            self._began.exception()  # told by who waited for it
+            self._began.exception()  # reported by the code that waits for it
 
     # --- its lives ------------------------------------------------------------------------------------------
 
@@ -238,7 +241,7 @@ class WorkerHandle:
             began_at = self._loop.time()
             try:
                 await self._live_once()
-            except OSError as error:  # no memory, no descriptors: another time there may be
+            except OSError as error:  # out of memory or descriptors: it may work later
                 log.error("worker %d cannot be started: %s", self._number, error.strerror or error)
             if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
                 return
@@ -271,8 +274,28 @@ class WorkerHandle:
             self._close_sockets()
         self._on_exit(status)
 
+    async def _monitor(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
+        """Handle its messages until it exits, by itself or killed for an invalid message.
+
+        :return: its exit status
+        """
+        listening = self._loop.create_task(self._listen(reader))
+        exited = self._loop.create_task(process.wait())
+        try:
+            await asyncio.wait((listening, exited), return_when=asyncio.FIRST_COMPLETED)
+            if not exited.done():
+                await asyncio.wait((exited,), timeout=EXIT_TIMEOUT_S if listening.result() else 0)
+                process.kill()
+            # Not the end of its messages: a fork of it may hold its end open.
+            await exited
+            await asyncio.wait((listening,), timeout=LAST_WORDS_S)
+            return process.status or 0
+        finally:
+            listening.cancel()
+            exited.cancel()
+
     def _close_sockets(self) -> None:
-        """It is gone: close the ways to it."""
+        """It exited: close the sockets to it."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -289,13 +312,13 @@ class WorkerHandle:
         self._owner.redirect(descriptor, message)
 
     def _take_back(self) -> None:
-        """What it has not received another may have."""
+        """Give connections that it did not receive to another worker."""
         for descriptor, message in self._sender.take_back() if self._sender is not None else ():
             self._sent -= 1
             self._owner.redirect(descriptor, message)
 
     async def _listen(self, reader: asyncio.StreamReader) -> bool:
-        """Return when it says nothing more; whether what it said could be understood."""
+        """Return when there are no more messages; returns whether all were valid."""
         while True:
             try:
                 line = await reader.readline()
@@ -304,8 +327,8 @@ class WorkerHandle:
                 self.on_message(json.loads(line))
             except ConnectionError:
                 return True
-            except Exception as error:  # whatever it is, it ends one worker, and not the attention to it
-                log.error("worker %d says what cannot be understood; killing it: %r", self._number, error)
+            except Exception as error:  # whatever it is, it ends one worker, not its monitoring
+                log.error("worker %d sent an invalid message; killing it: %r", self._number, error)
                 return False
 
     def _new_heartbeat(self) -> Heartbeat:
@@ -313,7 +336,7 @@ class WorkerHandle:
         return Heartbeat(late_s=timeout_s * LATE_SHARE, dead_s=timeout_s)
 
     def on_message(self, word: dict[str, Any]) -> None:
-        """It has told something."""
+        """Handle a message from it."""
         _HANDLERS[word["tell"]](self, word)
 
     def _ready(self, word: dict[str, Any]) -> None:
@@ -326,7 +349,7 @@ class WorkerHandle:
         for key in self._owner.remote_calls(self):
             self.send("remote", key=key.words(), is_live=True)
         pid = self._process.pid if self._process is not None else 0
-        log.info("worker %d is there, pid %d", self._number, pid)
+        log.info("worker %d ready, pid %d", self._number, pid)
         if not self._began.done():
             self._began.set_result(None)
 
@@ -341,12 +364,12 @@ class WorkerHandle:
         self.has_room, self.is_strained, self.fails = word["has_room"], word["is_strained"], word["fails"]
         if self._is_late_told:
             self._is_late_told = False
-            log.info("worker %d answers again, after %.1f s", self._number, self._heartbeat.silent_s)
+            log.info("worker %d responds again, after %.1f s", self._number, self._heartbeat.silent_s)
         self._heartbeat.beat()
         if word["is_full"] and not self.is_full:
-            log.error("worker %d is out of descriptors; it gets no calls until it has some", self._number)
+            log.error("worker %d is out of file descriptors; it gets no calls until some are free", self._number)
         elif self.is_full and not word["is_full"]:
-            log.info("worker %d has descriptors again", self._number)
+            log.info("worker %d has file descriptors again", self._number)
         self.is_full = word["is_full"]
         if self.is_full:
             self._take_back()
@@ -386,7 +409,7 @@ class WorkerHandle:
         self._owner.publish_batch(word["call_sid"], word["line"])
 
     def _on_exit(self, status: int) -> None:
-        """It has ended: tell of the calls that ended with it."""
+        """It exited: report the calls lost with it."""
         self._has_started = False
         self._owner.retain_counters(self._numbers)
         self._numbers = Metrics().snapshot()
@@ -398,12 +421,12 @@ class WorkerHandle:
         self._owner.metrics.worker_deaths += 1
         named = ", ".join(call_fields(key).removeprefix("call=") for key in list(lost)[:MAX_CALLS_NAMED])
         more = f" and {len(lost) - MAX_CALLS_NAMED} more" if len(lost) > MAX_CALLS_NAMED else ""
-        how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         calls = f": {named}{more}" if lost else ""
-        log.error("worker %d %s; lost are %d calls%s (%d sockets)", self._number, how, len(lost), calls, sockets)
+        log.error("worker %d %s; %d calls lost%s (%d sockets)", self._number, how, len(lost), calls, sockets)
         for key, holder in lost.items():
             self._owner.on_call_left(holder)
-            event = TranscriptEvent("call_ended", text="the process that had the call died")
+            event = TranscriptEvent("call_ended", text="the worker process of the call crashed")
             stream_sid = holder.call.stream_sid
             self._owner.publish(record_line(event, call_sid=key.call_sid, stream_sid=stream_sid, at=time.time()))
 

@@ -1,9 +1,9 @@
-"""Several processes behind one port: this one accepts, answers requests, and has an eye on those that have the calls.
+"""Several processes behind one port: this one accepts, answers requests, and monitors the workers, which run the calls.
 
-A connection's upgrade goes, descriptor and first bytes, to the worker with the fewest; how many that are is what the
-worker last told of, and what was sent to it since. A stream that comes back for a call of another worker goes on to
-that one. A worker that does not answer gets no more, and is killed when it does not for long; one that dies is logged
-with the calls that it had, and another is started. Numbers, readiness and the live stream speak for all.
+An upgrade's connection, descriptor and first bytes, goes to the worker with the fewest sockets: the number that it last
+reported, plus those sent since. A stream that reconnects to a call of another worker is passed on to that one. A worker
+that does not respond gets no more connections, and is killed if it still does not; a crashed worker and its lost calls
+are logged, and it is restarted. Metrics, readiness and the live stream cover all workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from fastcall.errors import UsageError
 from fastcall.events import CallStarted
 from fastcall.fallbacks import load_fallback
-from fastcall.metrics import COUNTERS, HISTOGRAMS, LABELLED, Metrics, merge
+from fastcall.metrics import Metrics, merge, without_gauges
 from fastcall.recognition.probe import Probe
 from fastcall.server.comeback import HOLD_S
 from fastcall.server.http_frontend import HttpFrontend
@@ -46,16 +46,16 @@ START_TIMEOUT_S = 60.0
 
 
 class Supervisor:
-    """Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``. A ``CallPool`` by its workers."""
+    """Loop thread only; ``start``, then ``drain`` if calls may end, then ``stop``. A ``CallPool`` of workers."""
 
     def __init__(self, settings: Settings, options: ServeOptions) -> None:
         kind, endpoint = choose_recognizer(settings, options)
         check_exposure(settings, options)
         check_fallback(settings, options)
         if kind == "embedded":
-            raise UsageError("the embedded recognizer is for one process: leave --workers at 1, or set another up")
+            raise UsageError("the embedded recognizer serves one process: leave --workers at 1, or set up another one")
         if options.tls_cert:
-            raise UsageError("with --workers TLS must end before this server, in a proxy: leave --tls-cert out")
+            raise UsageError("with --workers, TLS must be terminated by a proxy: leave out --tls-cert")
         if options.handler:
             load_handler(options.handler)
         if options.fallback:
@@ -72,13 +72,13 @@ class Supervisor:
         self._refusing: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._doubles: dict[RemoteCall, asyncio.TimerHandle] = {}
-        """Calls that another worker has as well, the oldest first."""
+        """Calls that two workers have, oldest first."""
 
     async def start(self) -> int:
         """Start the workers, then listen.
 
         :return: the port
-        :raises UsageError: something needed is not there; the message says what to do
+        :raises UsageError: something needed is missing; the message says what to do
         """
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
         self._frontend = frontend = HttpFrontend(self._settings, self._options, self, self.metrics)
@@ -100,7 +100,7 @@ class Supervisor:
         return port
 
     async def drain(self) -> None:
-        """Take no more calls; return when the last has ended, or after ``drain_timeout_s``."""
+        """Accept no more calls; return when the last has ended, or after ``drain_timeout_s``."""
         if self._frontend is not None:
             await self._frontend.drain()
 
@@ -140,7 +140,7 @@ class Supervisor:
             return [worker.unready_reason for worker in self._workers]
         reasons = ["the event loops are late"] if all(worker.is_strained for worker in ready) else []
         if all(worker.fails for worker in ready):
-            reasons.append("the recognizer fails")
+            reasons.append("the recognizer is failing")
         elif self._probe is not None and not await self._probe.is_reachable():
             reasons.append("the recognizer cannot be reached")
         return reasons
@@ -151,7 +151,7 @@ class Supervisor:
         return [each for each in (*troubles, self._file.trouble if self._file is not None else "") if each]
 
     def reopen(self) -> None:
-        """Go on in a new file of transcripts: the old one was renamed."""
+        """Continue in a new transcript file, because the old one was renamed."""
         if self._file is not None:
             self._file.reopen()
 
@@ -174,30 +174,30 @@ class Supervisor:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether workers may end."""
+        """Whether workers are supposed to exit."""
         return self._is_stopping
 
     @property
     def worker_timeout_s(self) -> float:
-        """How long a worker may not answer before it is killed."""
+        """How long a worker may not respond before it is killed."""
         return self._settings.worker_timeout_s
 
     @property
     def worker_options(self) -> ServeOptions:
-        """What a worker is told."""
+        """The settings for workers."""
         return replace(self._options, transcripts=None, workers=1)
 
     @property
     def worker_arguments(self) -> list[str]:
-        """What of the command line a worker cannot take from the environment or from its options."""
+        """A worker's command-line options, for what its settings do not include."""
         model = self._settings.whisper_model
         told = ["--log-format", self._options.log_format, "--uplink", self._settings.stt_uplink]
         return [*told, *(["--whisper-model", model] if model else [])]
 
     def on_call_entered(self, call: CallStarted, holder: RemoteCall) -> None:
-        """A worker has begun a call: revoke it if it may not be. If another worker has the call, of which this one had
-        not heard yet, that one may be about to end (``server/comeback.py``): only when it goes on is the newer one
-        revoked."""
+        """A worker has begun a call: revoke it if it is not admitted. If another worker has the call too, unknown to
+        this one, the older may be about to end (``server/comeback.py``): the newer is revoked only if the older
+        continues."""
         assert self._frontend is not None
         refusal = self._frontend.enter(call, holder, may_wait=True)
         if refusal is None:
@@ -208,7 +208,7 @@ class Supervisor:
             holder.revoke(refusal.code, refusal.text)
 
     def _decide(self, holder: RemoteCall) -> None:
-        """The older call has ended, or has gone on for long enough."""
+        """The older call has ended, or continued for long enough."""
         assert self._frontend is not None
         self._doubles.pop(holder).cancel()
         if holder.is_live:
@@ -219,7 +219,7 @@ class Supervisor:
                 holder.revoke(refusal.code, refusal.text)
 
     def on_call_left(self, holder: RemoteCall) -> None:
-        """A worker's call has no socket any more."""
+        """The socket of a worker's call closed."""
         assert self._frontend is not None
         self._frontend.leave(holder.key, holder)
         if self._frontend.holder(holder.key) is None:
@@ -230,7 +230,7 @@ class Supervisor:
             self._decide(next_one)
 
     def _announce(self, key: StreamKey, worker: WorkerHandle | None) -> None:
-        """Tell the workers whether another has the call, so that they can pass on a stream that comes back for it."""
+        """Inform the workers whether another has the call, so that they can pass on a stream that reconnects to it."""
         for each in self._workers:
             each.send("remote", key=key.words(), is_live=worker is not None and each is not worker)
 
@@ -253,23 +253,21 @@ class Supervisor:
             self._file.write(line)
 
     def publish_batch(self, call_sid: str, line: str) -> None:
-        """A batch of a call that is watched."""
+        """A batch of a watched call."""
         assert self._frontend is not None
         self._frontend.broadcast.write_batch(call_sid, line)
 
     @property
     def watched(self) -> list[str]:
-        """The calls of which each batch is told."""
+        """The calls whose batches are reported."""
         return sorted(self._frontend.broadcast.watched) if self._frontend is not None else []
 
     def retain_counters(self, numbers: dict[str, Any]) -> None:
-        """A worker is gone: what it counted stays counted."""
-        kept = {name: numbers[name] for name in (*COUNTERS, *LABELLED, *HISTOGRAMS)}
-        self._gone = merge([self._gone, {**Metrics().snapshot(), **kept}])
+        """A worker exited: keep its counters."""
+        self._gone = merge([self._gone, without_gauges(numbers)])
 
     def redirect(self, descriptor: int, message: bytes) -> None:
-        """A worker will not receive a connection that was sent to it, or gives one away: another takes it, or the
-        caller is told."""
+        """A worker did not receive a connection, or passes one on: another takes it, or the caller is refused."""
         assert self._frontend is not None
         about, received = read_message(message)
         if about is not None:
@@ -295,7 +293,7 @@ class Supervisor:
         return self._frontend.may_upgrade() and self._bring(descriptor, message)
 
     def _bring(self, descriptor: int, message: bytes, first: WorkerHandle | None = None) -> bool:
-        """To a worker: ``first``, if that takes it, else the one that has the fewest."""
+        """Send it to ``first`` if possible, else to the worker with the fewest sockets."""
         ready = [worker for worker in self._workers if worker.is_ready and not worker.is_full]
         for worker in sorted(ready, key=lambda each: (each is not first, not each.has_room, each.load)):
             if worker.take(descriptor, message):
@@ -305,7 +303,7 @@ class Supervisor:
 
 
 def _probe(address: str) -> Probe:
-    # Here and not above: it brings Google's packages, which this process does without where there is no recognizer.
+    # Imported here: it loads Google's packages, which this process does not otherwise need.
     from fastcall.google.route import Route
 
     return Probe(Route.to(address).reach)

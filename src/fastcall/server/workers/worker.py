@@ -1,12 +1,12 @@
-"""One of several processes that have the calls of one port. Its parent has the port, and tells it what to do.
+"""One of several processes that run the calls of one port. Its parent has the port, and controls it.
 
-The two speak in lines of JSON over a socket pair (``do`` from the parent, ``tell`` from the worker); connections come
-over another. When the parent is gone, or says so, the worker closes its calls, lets their last words come, and ends.
+They exchange lines of JSON over a socket pair (``do`` from the parent, ``tell`` from the worker); connections arrive
+over another. When the parent exits, or asks for it, the worker closes its calls, waits for their last words, and exits.
 
-What concerns one call only is decided here. What concerns all processes is the parent's: whether another process has
-the call (by its ``StreamKey``), or has spent its token, or has taken the last place. A call begins at once and is
-revoked, if it must be, one message later: a caller does not wait for two processes to agree. A stream that comes back
-for a call of another worker, of which the parent has told, is given away as it came, and begins there.
+The worker decides what concerns one call only. The parent decides what concerns all processes: whether another process
+has the call (by its ``StreamKey``), spent its token, or took the last place. A call begins at once, and is revoked one
+message later if it must be: a caller does not wait for two processes to agree. A stream that reconnects to a call of
+another worker, as reported by the parent, is passed on unchanged, and begins there.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ __all__ = ["LINE_LIMIT_BYTES", "Worker"]
 log = logging.getLogger("fastcall.server.workers.worker")
 
 LINE_LIMIT_BYTES = 4 * 1024 * 1024
-# Places are counted by the parent.
+# The parent counts places.
 NO_LIMIT = 1 << 30
 
 
 class Worker:
     """Loop thread only; ``run`` until the parent says stop.
 
-    :param control: this process's end of the way for words
-    :param connections: its end of the way for connections
+    :param control: this process's end of the message socket
+    :param connections: its end of the socket for connections
     :param on_ready: called before the first call may come
-    :param on_end: called when it begins to end
+    :param on_end: called when it begins to stop
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class Worker:
         self._gate = CallAdmission(max_calls=NO_LIMIT, tokens=tokens, tickets=tickets)
         self._holders: dict[StreamKey, CallHolder] = {}
         self._silent: set[StreamKey] = set()
-        """The calls of which the parent was told that they are silent."""
+        """The calls reported to the parent as silent."""
         self._remote_calls: set[StreamKey] = set()
-        """The calls that other workers have, as far as the parent has told."""
+        """The calls of other workers, as reported by the parent."""
         self._open = 0
 
     async def run(self) -> None:
-        """Serve until the parent says stop, or is gone."""
+        """Serve until the parent says stop, or exits."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, lambda: None)  # a signal to all processes is the parent's to act on
+            loop.add_signal_handler(number, lambda: None)  # on a signal to all processes, the parent acts
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=LINE_LIMIT_BYTES)
         line = await reader.readline()
         if not line:
@@ -96,7 +96,7 @@ class Worker:
             options,
             self._metrics,
             emit=self._emit,
-            is_read=lambda: True,  # it is the parent who knows
+            is_read=lambda: True,  # only the parent knows
             emit_batch=self._emit_batch,
         )
         self._manager, self._path = manager, options.path
@@ -120,7 +120,7 @@ class Worker:
         await manager.stop()
         self._notify("numbers", numbers=self._snapshot())
         self._writer.close()
-        with contextlib.suppress(OSError):  # a parent that is gone hears nothing
+        with contextlib.suppress(OSError):  # the parent is gone
             await self._writer.wait_closed()
 
     # --- the parent's words --------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Worker:
                     return
                 self._do(word)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                log.error("the parent says what cannot be understood; ending: %r", error)
+                log.error("invalid message from the parent process; exiting: %r", error)
                 return
 
     def _do(self, word: dict[str, Any]) -> None:
@@ -152,7 +152,7 @@ class Worker:
                 holder.revoked(word["code"], word["text"])
 
     def _notify(self, what: str, **more: Any) -> None:
-        if not self._writer.is_closing():  # a parent that is gone hears nothing; the calls still end in order
+        if not self._writer.is_closing():  # the parent is gone; the calls still end in order
             self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
 
     def _emit(self, line: str) -> None:
@@ -172,7 +172,7 @@ class Worker:
             is_strained=self._manager.is_strained,
             fails=self._manager.fails,
         )
-        # A line each, and only of what has changed: however many calls are silent, no line is longer than one key.
+        # One line per change: however many calls are silent, no line is longer than one key.
         silent = self._manager.silent_calls(DEAD_AFTER_S)
         for key in silent ^ self._silent:
             self._notify("silent" if key in silent else "heard", key=key.words())
@@ -192,7 +192,7 @@ class Worker:
             await adopt(descriptor, received, partial(self._manager.moved_websocket, about["target"]))
 
     def _pass_on(self, call: CallStarted, connection: MediaConnection) -> bool:
-        """A stream comes back for a call that another worker has: the parent brings it there."""
+        """A stream reconnects to a call of another worker: the parent passes it there."""
         key = StreamKey.of(call)
         if key not in self._remote_calls or self._gate.holder(key) is not None:
             return False
@@ -207,7 +207,7 @@ class Worker:
         return self._authorizer.look_at(self._path, upgrade)
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
-        """A call's start came: decide what can be decided here, and ask the parent for the rest."""
+        """A call's start was received: decide what can be decided here, and ask the parent for the rest."""
         refusal = self._gate.enter(call, holder, now=time.monotonic(), unix_now=time.time())
         if refusal is None:
             key = StreamKey.of(call)
@@ -237,5 +237,5 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
     """The parent's next line; empty when it is gone."""
     try:
         return await reader.readline()
-    except (ConnectionError, ValueError):  # gone, or beyond understanding
+    except (ConnectionError, ValueError):  # gone, or malformed
         return b""
