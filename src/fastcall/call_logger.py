@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CallLogger"]
+from fastcall.formats import call_fields, log_marks
+from fastcall.twilio.stream_key import StreamKey
+
+__all__ = ["CallLogger", "call_logger"]
 
 
 class CallLogger(logging.LoggerAdapter[logging.Logger]):
@@ -27,3 +30,8 @@ class CallLogger(logging.LoggerAdapter[logging.Logger]):
             super().log(level, f"{msg} %s", *args, self._fields, **kwargs)
         else:
             super().log(level, msg, *args, **kwargs)
+
+
+def call_logger(name: str, key: StreamKey) -> CallLogger:
+    """The logger ``name``, for lines about this call."""
+    return CallLogger(logging.getLogger(name), call_fields(key), log_marks(key))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from typing import Any
 
-from fastcall.call_logger import CallLogger
 from fastcall.events import SAMPLES_PER_MS, TranscriptEvent
 from fastcall.twilio.stream_key import CALLER_ALONE, StreamKey
 
@@ -69,11 +67,6 @@ def call_fields(key: StreamKey) -> str:
 def log_marks(key: StreamKey) -> dict[str, str]:
     """A log record's ``extra``: which call it is about, and which stream of it, since lines are limited by stream."""
     return {"call": one_line(key.call_sid), "stream": call_fields(key)}
-
-
-def call_logger(name: str, key: StreamKey) -> CallLogger:
-    """The logger ``name``, for lines about this call."""
-    return CallLogger(logging.getLogger(name), call_fields(key), log_marks(key))
 
 
 def log_line(event: TranscriptEvent, *, key: StreamKey) -> str | None:

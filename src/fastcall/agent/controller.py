@@ -17,6 +17,7 @@ from fastcall.agent.heard_text import Heard
 from fastcall.agent.player import Speech
 from fastcall.agent.response_latency import FirstResponse, ResponseLatency
 from fastcall.aio.stall_monitor import is_async, watch_steps
+from fastcall.call_logger import call_logger
 from fastcall.events import (
     SAMPLES_PER_MS,
     Amendment,
@@ -28,7 +29,6 @@ from fastcall.events import (
     TranscriptEvent,
     Utterance,
 )
-from fastcall.formats import call_logger
 from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket
 from fastcall.recognition.session import RecognitionSession

@@ -15,7 +15,7 @@ from fastcall._codec import MediaFastPath, VadFramer
 from fastcall.agent.controller import AgentController, Handler
 from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import PayloadDecoder
-from fastcall.call_logger import CallLogger
+from fastcall.call_logger import CallLogger, call_logger
 from fastcall.events import (
     AudioFormat,
     CallStarted,
@@ -28,7 +28,7 @@ from fastcall.events import (
     SocketClosed,
     TranscriptEvent,
 )
-from fastcall.formats import call_logger, one_line
+from fastcall.formats import one_line
 from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.recognition.session import RecognitionSession, SessionEvent
