@@ -237,7 +237,7 @@ async def test_a_connection_carries_100_streams_and_queues_the_rest_in_silence()
         while await calls[0].read() is not grpc.aio.EOF:
             pass
         await asyncio.wait_for(write, 5)  # room was made, and only then it went out
-        assert emulator.host.opened == 4
+        assert emulator.state.opened == 4
         for call in (*calls, waiting):
             call.cancel()
 
@@ -255,10 +255,10 @@ async def test_a_client_that_disappears_leaves_nothing(emulator: Emulator, monke
             )
         )
         assert await call.read() is not grpc.aio.EOF  # it is heard
-        assert emulator.host.admission.open_streams == 1
+        assert emulator.state.admission.open_streams == 1
         gone = asyncio.Event()
-        close = emulator.host.admission.close
-        monkeypatch.setattr(emulator.host.admission, "close", lambda: (close(), gone.set()))
+        close = emulator.state.admission.close
+        monkeypatch.setattr(emulator.state.admission, "close", lambda: (close(), gone.set()))
         call.cancel()
         await asyncio.wait_for(gone.wait(), 5)
-    assert emulator.host.admission.open_streams == 0
+    assert emulator.state.admission.open_streams == 0

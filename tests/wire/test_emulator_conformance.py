@@ -151,7 +151,7 @@ async def test_limits(version: str, talk: Talk) -> None:
 @pytest.mark.parametrize(("version", "talk"), CLIENTS)
 async def test_quotas(version: str, talk: Talk) -> None:
     async with Emulator(Options(port=0, max_streams=1)) as emulator:
-        emulator.host.admission.open(now=0.0)  # another stream is open
+        emulator.state.admission.open(now=0.0)  # another stream is open
         seen = await talk(emulator.target, version, [config(version)])
         assert seen.error is not None
         assert seen.error.grpc_status_code.name == "RESOURCE_EXHAUSTED"
@@ -160,7 +160,7 @@ async def test_quotas(version: str, talk: Talk) -> None:
             "'ConcurrentStreamingRequestsPerProject' of service 'speech.googleapis.com' "
             "for consumer 'project_number:0'."
         )
-        emulator.host.admission.close()
+        emulator.state.admission.close()
         assert (await talk(emulator.target, version, [config(version)])).error is None
 
 

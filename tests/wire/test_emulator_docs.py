@@ -258,7 +258,7 @@ async def test_a_fault_by_a_scenario_file(kind: Kind, tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text(FAULTS[kind], encoding="utf-8")
     async with emulating(scenario=str(tmp_path / "scenario.yaml")) as emulator:
         await JUDGES[kind](emulator)
-        assert emulator.host.faults.fired[kind] >= 1
+        assert emulator.state.faults.fired[kind] >= 1
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -268,7 +268,7 @@ async def test_a_fault_by_a_control_call(kind: Kind) -> None:
         armed = await asyncio.to_thread(call, emulator, "POST", "/faults", yaml.safe_load(FAULTS[kind]))
         assert armed == (200, '{"armed": 1}\n')
         await JUDGES[kind](emulator)
-        assert emulator.host.faults.fired[kind] >= 1
+        assert emulator.state.faults.fired[kind] >= 1
 
 
 async def test_faults_at_once() -> None:

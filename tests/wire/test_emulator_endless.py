@@ -121,4 +121,4 @@ async def test_endless_streaming_loses_and_doubles_nothing(restart_after_ms: flo
     assert endless.restarts >= 3
     assert len(endless.limits) >= limits * 3
     assert set(endless.limits) <= {"Exceeded maximum allowed stream duration of 6 seconds."}
-    assert emulator.host.opened == endless.restarts + 1
+    assert emulator.state.opened == endless.restarts + 1

@@ -59,7 +59,7 @@ async def test_a_status_at_an_audio_offset_on_the_second_stream() -> None:
             await stream.read_until(lambda seen: seen.interims[-1:] == ["apple arrow"])
             await stream.say(bytes(1600))
             assert await stream.end() == ("UNAVAILABLE", "Out for lunch.")
-        assert emulator.host.faults.fired == {"status": 1}
+        assert emulator.state.faults.fired == {"status": 1}
         _, end = await whole(channel)
         assert end == ("OK", "")
 
@@ -91,8 +91,8 @@ async def test_a_reset_ends_all_streams_of_the_connection() -> None:
             await third.say(synthesize("badge [700]"))
             await third.half_close()
             assert await third.end() == ("OK", "")
-        assert emulator.host.ended == {"RESET": 1, "CANCELLED": 1, "OK": 1}
-        assert emulator.host.admission.open_streams == 0
+        assert emulator.state.ended == {"RESET": 1, "CANCELLED": 1, "OK": 1}
+        assert emulator.state.admission.open_streams == 0
 
 
 async def test_goaway_lets_streams_go_on_and_sends_new_ones_elsewhere() -> None:
@@ -105,7 +105,7 @@ async def test_goaway_lets_streams_go_on_and_sends_new_ones_elsewhere() -> None:
         await first.read_until(lambda seen: seen.finals == ["apple"])
         _, end = await whole(channel)  # of another connection, which the client made by itself
         assert end == ("OK", "")
-        assert emulator.host.faults.fired == {"goaway": 1}
+        assert emulator.state.faults.fired == {"goaway": 1}
         await first.say(synthesize("arrow [700]"))
         await first.half_close()
         assert await first.end() == ("OK", "")
@@ -121,7 +121,7 @@ async def test_a_stall_says_nothing_and_takes_everything() -> None:
             await stream.half_close()
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(stream.call.read(), 0.5)
-        assert emulator.host.faults.fired == {"stall": 1}
+        assert emulator.state.faults.fired == {"stall": 1}
 
 
 async def test_after_a_stall_everything_comes() -> None:
@@ -182,7 +182,7 @@ async def test_connections_are_refused_by_the_scenario() -> None:
             await asyncio.wait_for(channel.channel_ready(), PATIENCE_S)
             _, end = await whole(channel)
             assert end == ("OK", "")
-        assert emulator.host.faults.fired == {"refuse_connections": 1}
+        assert emulator.state.faults.fired == {"refuse_connections": 1}
 
 
 async def test_a_final_that_never_comes() -> None:
@@ -278,7 +278,7 @@ async def test_a_body_may_come_in_chunks(chunks: list[bytes], status: int) -> No
         answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
         writer.close()
         assert int(answer.split(b" ")[1]) == status
-        assert len(emulator.host.faults.armed) == (status == 200)
+        assert len(emulator.state.faults.armed) == (status == 200)
 
 
 async def test_faults_happen_at_once_to_open_streams() -> None:
@@ -335,7 +335,7 @@ async def test_wrong_control_calls_are_refused(
         code, answer = await http(emulator, method, path, body, kind=kind)
         assert code == status
         assert text in answer
-        assert emulator.host.faults.armed == []
+        assert emulator.state.faults.armed == []
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Running:
     """An emulator with one worker, and a channel to it."""
 
     def __init__(self, emulator: Emulator, engine: PocketsphinxEngine, channel: grpc.aio.Channel) -> None:
-        self.host = emulator.host
+        self.state = emulator.state
         self.pool = engine.pool
         self._channel = channel
 
@@ -104,7 +104,7 @@ async def test_a_worker_that_dies_ends_its_streams_with_a_status_and_another_tak
         await silent.half_close()
         assert await silent.end() == ("OK", "")
         assert silent.seen.finals == TURNS[:1]
-    assert running.host.ended == {"INTERNAL": 1, "OK": 1}
+    assert running.state.ended == {"INTERNAL": 1, "OK": 1}
     assert len(running.pool.pids) == 1
     assert running.pool.pids != [pid]
 

@@ -143,7 +143,7 @@ async def test_nothing_goes_wrong(uplink: str, is_tls: bool) -> None:
         talk = await whole(recognizer)
         assert talk.end == StreamEnd("OK", "")
         assert talk.finals == ["apple arrow", "badge bamboo"]
-        assert emulator.host.ended == {"OK": 1}
+        assert emulator.state.ended == {"OK": 1}
 
 
 @both_uplinks
@@ -184,7 +184,7 @@ async def test_a_reset_ends_all_streams_and_the_next_stream_has_another_connecti
             assert (next_one.end.code, uplink) == ("UNAVAILABLE", "grpcio")
             next_one = await whole(recognizer)
         assert next_one.finals == ["apple arrow", "badge bamboo"]
-        assert emulator.host.faults.fired == {"reset": 1}
+        assert emulator.state.faults.fired == {"reset": 1}
 
 
 @both_uplinks
@@ -196,7 +196,7 @@ async def test_a_goodbye_ends_nothing(is_tls: bool) -> None:
         await first.say("arrow [700]")
         assert await first.ended() == StreamEnd("OK", "")
         assert first.finals == ["apple", "arrow"]
-        assert emulator.host.faults.fired == {"goaway": 1}
+        assert emulator.state.faults.fired == {"goaway": 1}
 
 
 @both_uplinks
@@ -217,7 +217,7 @@ async def test_a_stall_that_does_not_end_is_given_up(is_tls: bool) -> None:
         await talk.until(lambda: talk.end is not None)
         assert talk.end is not None
         assert talk.end.code == "CANCELLED"
-        admission = emulator.host.admission
+        admission = emulator.state.admission
         await until_called(admission, "close", lambda: not admission.open_streams)
 
 
@@ -258,7 +258,7 @@ async def test_finals_that_never_come_late_ones_and_doubled_ones(is_tls: bool) -
         assert late.finals == ["apple arrow", "badge"]
         doubled = await whole(recognizer)
         assert doubled.finals == ["apple arrow"] * 2 + ["badge bamboo"] * 2
-        assert set(emulator.host.faults.fired) == {"no_final", "late_final", "duplicate"}
+        assert set(emulator.state.faults.fired) == {"no_final", "late_final", "duplicate"}
 
 
 @both_uplinks
@@ -397,7 +397,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(uplink: str, tmp
             await gone(emulator)
         assert end is not None
         assert end.code == "UNAVAILABLE"
-        assert emulator.host.ended == {}
+        assert emulator.state.ended == {}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\xff\xfe"])

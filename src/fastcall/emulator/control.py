@@ -26,7 +26,7 @@ from typing import Any, Final
 import h11
 
 from fastcall.emulator.faults import Fault, Kind, parse_faults
-from fastcall.emulator.server_state import Host
+from fastcall.emulator.server_state import ServerState
 
 __all__ = ["MAX_BODY_BYTES", "Control", "HttpConnection"]
 
@@ -45,13 +45,13 @@ class _Refused(Exception):
 class Control:
     """Answers requests. `on_server_fault` does the faults that concern the listening socket."""
 
-    def __init__(self, host: Host, on_server_fault: Callable[[Fault], None]) -> None:
-        self._host = host
+    def __init__(self, state: ServerState, on_server_fault: Callable[[Fault], None]) -> None:
+        self._state = state
         self._on_server_fault = on_server_fault
 
     def check_host(self, host: str | None) -> None:
         """Refuse a request that was made for a name that is not the emulator's; browsers always say for which."""
-        if host is not None and not _is_ours(host, self._host.options.host):
+        if host is not None and not _is_ours(host, self._state.options.host):
             raise _Refused(HTTPStatus.FORBIDDEN, "ask for the emulator by its address, or by localhost")
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[HTTPStatus, str, str]:
@@ -64,10 +64,10 @@ class Control:
             return refused.status, "text/plain", f"{refused}\n"
 
     def _json(self, method: str, path: str, body: bytes) -> Any:
-        faults = self._host.faults
+        faults = self._state.faults
         match method, path:
             case "GET", "/status":
-                return self._host.status()
+                return self._state.status()
             case "GET", "/faults":
                 return {"faults": faults.armed}
             case "POST", "/faults":
@@ -76,7 +76,7 @@ class Control:
                 return {"armed": len(new)}
             case "POST", "/faults/now":
                 new = _faults_in(body)
-                return {"streams": self._strike(new)}
+                return {"streams": self._inject(new)}
             case "DELETE", "/faults":
                 faults.clear()
                 return {"armed": 0}
@@ -86,9 +86,9 @@ class Control:
 
     def _arm(self, new: Sequence[Fault]) -> None:
         try:
-            self._host.faults.add(
+            self._state.faults.add(
                 (fault for fault in new if fault.fault is not Kind.REFUSE_CONNECTIONS),
-                after_stream=self._host.opened,
+                after_stream=self._state.opened,
             )
         except ValueError as error:
             raise _Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
@@ -96,21 +96,21 @@ class Control:
             if fault.fault is Kind.REFUSE_CONNECTIONS:
                 self._on_server_fault(fault)
 
-    def _strike(self, new: Sequence[Fault]) -> int:
+    def _inject(self, new: Sequence[Fault]) -> int:
         for fault in new:
             if fault.fault not in _AT_ONCE:
                 raise _Refused(HTTPStatus.BAD_REQUEST, f"{fault.fault} cannot happen to streams that are open")
-        streams = list(self._host.open.values())
+        streams = list(self._state.open.values())
         for fault in new:
             if fault.fault is Kind.REFUSE_CONNECTIONS:
                 self._on_server_fault(fault)
             else:
-                for conversation in streams:
-                    conversation.strike(fault)
+                for handler in streams:
+                    handler.inject(fault)
         return len(streams)
 
     def _page(self) -> str:
-        status = self._host.status()
+        status = self._state.status()
         streams, faults = status["streams"], status["faults"]
         ended = ", ".join(f"{count} {name}" for name, count in sorted(streams["ended"].items())) or "none"
         fired = ", ".join(f"{count} {name}" for name, count in sorted(faults["fired"].items())) or "none"

@@ -56,7 +56,7 @@ class ResultPolicy:
         self._any_final = False
         self._ended = 0  # utterances
 
-    def hear(self, words: tuple[Word, ...]) -> None:
+    def add_words(self, words: tuple[Word, ...]) -> None:
         """The engine's newest words of the utterance that is being spoken."""
         self._current = words
         if words and self._waiting and self._waiting[0].waits_for_next:

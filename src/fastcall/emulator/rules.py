@@ -111,14 +111,14 @@ class StreamRules:
         elif self._engine_finished:
             self._complete()
 
-    def hear(self, event: EngineEvent, *, now: float) -> None:
+    def on_engine_event(self, event: EngineEvent, *, now: float) -> None:
         """What the engine tells."""
         results = self._results
         if self._is_over or results is None:
             return
         match event:
             case Heard(words):
-                results.hear(words)
+                results.add_words(words)
             case UtteranceEnded():
                 results.end_utterance(event, audio_s=self.audio_s, now=now)
                 self._is_settled = self._deaf_since is not None
@@ -188,7 +188,7 @@ class StreamRules:
             out = [copy for response in out for copy in ([response] * 2 if response.results else [response])]
         return out
 
-    def strike(self, fault: Fault, *, now: float) -> None:
+    def inject(self, fault: Fault, *, now: float) -> None:
         """Let a fault happen now: a status, a reset or GOAWAY of the connection, a stall."""
         if self._is_over:
             return
@@ -235,7 +235,7 @@ class StreamRules:
         self._results = ResultPolicy(self._options, config, self.faults, self._random)
         if config.speech_start_timeout_s:
             self._speech_deadline = now + config.speech_start_timeout_s
-        self._strike_due(now)
+        self._inject_due(now)
 
     def _receive_audio(self, audio: bytes, now: float) -> bytes | None:
         options = self._options
@@ -259,12 +259,12 @@ class StreamRules:
         if options.stream_limit_s and self.audio_s > options.stream_limit_s:
             self._end(self._api_version.stream_limit(options.stream_limit_s))
             return None
-        self._strike_due(now)
+        self._inject_due(now)
         return None if self._deaf_since is not None or self._is_over else audio
 
-    def _strike_due(self, now: float) -> None:
+    def _inject_due(self, now: float) -> None:
         for fault in self.faults.due(self.audio_s):
-            self.strike(fault, now=now)
+            self.inject(fault, now=now)
 
     def _speech_began(self, at_s: float) -> None:
         assert self.config is not None

@@ -18,7 +18,7 @@ from fastcall.emulator.files import read_yaml
 from fastcall.emulator.grpc_server import Connection
 from fastcall.emulator.options import Options
 from fastcall.emulator.record import Recorder
-from fastcall.emulator.server_state import Host
+from fastcall.emulator.server_state import ServerState
 from fastcall.emulator.service import SpeechService
 from fastcall.errors import UsageError
 
@@ -46,9 +46,9 @@ class Emulator:
             recorder = Recorder(options.record, started=datetime.now(UTC).strftime("%Y%m%dT%H%M%S"))
         self._tls = _tls_context(options)
         self._engine = engine if engine is not None else make_engine(options)
-        self.host = Host(options, self._engine, faults=faults, recorder=recorder)
-        self._control = Control(self.host, self._refuse_connections)
-        self._service = SpeechService(self.host, lambda: HttpConnection(self._control))
+        self.state = ServerState(options, self._engine, faults=faults, recorder=recorder)
+        self._control = Control(self.state, self._refuse_connections)
+        self._service = SpeechService(self.state, lambda: HttpConnection(self._control))
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -70,7 +70,7 @@ class Emulator:
                 f"cannot listen on {self.options.host}:{self.options.port}: {_reason(error)}; "
                 "choose another with --port"
             ) from error
-        for fault in self.host.faults.of_server():
+        for fault in self.state.faults.of_server():
             self._refuse_connections(fault)
 
     async def stop(self) -> None:
@@ -101,7 +101,7 @@ class Emulator:
     async def _refuse_for_a_time(self, fault: Fault) -> None:
         """Give up the port, so that connecting to it is refused by the system; open streams go on."""
         await asyncio.sleep(fault.at_s)
-        self.host.count_faults([fault.fault])
+        self.state.count_faults([fault.fault])
         self._close_listener()
         await asyncio.sleep(fault.for_s or 0.0)
         while self._server is None:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from fastcall.emulator.faults import Fault
     from fastcall.emulator.options import Options
     from fastcall.emulator.record import Recorder
-    from fastcall.emulator.stream_handler import Conversation
+    from fastcall.emulator.stream_handler import StreamHandler
 
-__all__ = ["Host"]
+__all__ = ["ServerState"]
 
 
-class Host:
+class ServerState:
     """One per server; event loop only."""
 
     def __init__(
@@ -33,15 +33,15 @@ class Host:
         self.faults = FaultPlan(faults, seed=options.seed)
         self.opened = 0
         """Streams opened since the start; numbers them."""
-        self.open: dict[int, Conversation] = {}
+        self.open: dict[int, StreamHandler] = {}
         self.ended: Counter[str] = Counter()
         """How streams ended: names of status codes."""
         self._audio_s = 0.0  # of streams that are over
 
-    def began(self, conversation: Conversation) -> int:
+    def began(self, handler: StreamHandler) -> int:
         """A stream opened. Returns its number."""
         self.opened += 1
-        self.open[self.opened] = conversation
+        self.open[self.opened] = handler
         return self.opened
 
     def over(self, number: int, code: str, audio_s: float) -> None:
@@ -55,7 +55,7 @@ class Host:
 
     def status(self) -> dict[str, Any]:
         """What `--status` and the status page show."""
-        audio_s = self._audio_s + sum(conversation.audio_s for conversation in self.open.values())
+        audio_s = self._audio_s + sum(handler.audio_s for handler in self.open.values())
         return {
             "engine": self.options.engine,
             "streams": {"open": len(self.open), "opened": self.opened, "ended": dict(self.ended)},

@@ -1,4 +1,4 @@
-"""The gRPC service: routes calls to `Conversation`s. No behaviour of its own."""
+"""The gRPC service: routes calls to `StreamHandler`s. No behaviour of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from fastcall.emulator.api_versions import API_VERSIONS
 from fastcall.emulator.grpc_server import CallHandler, Connection, GrpcStream
 from fastcall.emulator.messages import Code, Status
-from fastcall.emulator.server_state import Host
-from fastcall.emulator.stream_handler import Conversation
+from fastcall.emulator.server_state import ServerState
+from fastcall.emulator.stream_handler import StreamHandler
 
 __all__ = ["SpeechService"]
 
@@ -19,11 +19,11 @@ _PATHS = {f"/{api_version.service}/StreamingRecognize": version for version, api
 class SpeechService:
     """StreamingRecognize of all versions, for all connections of a server."""
 
-    def __init__(self, host: Host, other: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, state: ServerState, other: Callable[[], asyncio.Protocol]) -> None:
         """`other` makes the protocol of clients that speak HTTP/1.1."""
-        self._host = host
+        self._state = state
         self._other = other
-        self.streams_per_connection = host.options.streams_per_connection
+        self.streams_per_connection = state.options.streams_per_connection
         self.connections: set[Connection] = set()
 
     def connected(self, connection: Connection) -> None:
@@ -38,7 +38,7 @@ class SpeechService:
             # What Google's servers say for what they do not know, and what the emulator has not: Recognize, ...
             stream.finish(Status(Code.UNIMPLEMENTED, f"The emulator has no method {path[:200]}"))
             return None
-        return Conversation(self._host, version, stream)
+        return StreamHandler(self._state, version, stream)
 
     def http1(self, connection: Connection, data: bytes) -> asyncio.Protocol | None:
         # Every method of HTTP/1.1 is upper-case letters; what does not begin so is dropped.

@@ -1,4 +1,4 @@
-"""Drives one stream: the rules, the engine's ear and one timer, between a transport and an engine."""
+"""Drives one stream: the rules, the engine's stream and one timer, between a transport and an engine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fastcall.emulator.faults import Fault, Kind, StreamFaults
 from fastcall.emulator.messages import ConfigRequest, Response, Status, StreamConfig
 from fastcall.emulator.record import StreamRecord
 from fastcall.emulator.rules import StreamRules
-from fastcall.emulator.server_state import Host
+from fastcall.emulator.server_state import ServerState
 
-__all__ = ["Conversation", "Peer"]
+__all__ = ["Peer", "StreamHandler"]
 
 
 class Peer(Protocol):
@@ -39,37 +39,37 @@ class Peer(Protocol):
         """Announce that the connection takes no more streams (GOAWAY)."""
 
 
-class Conversation:
+class StreamHandler:
     """One stream. The transport calls `message`, `half_closed`, `cancelled`; all on the event loop."""
 
-    def __init__(self, host: Host, version: str, peer: Peer) -> None:
-        self._host = host
+    def __init__(self, state: ServerState, version: str, peer: Peer) -> None:
+        self._state = state
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._api_version: ApiVersion = API_VERSIONS[version]
         self._codec: Codec = codec_for(version)
-        self._vad_framer: EngineStream | None = None
+        self._engine_stream: EngineStream | None = None
         self._decoder: AudioDecoder | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._busy = False  # inside a step: events that the engine tells at once belong to that step
         self._over = False
-        self.number = host.began(self)
+        self.number = state.began(self)
         now = self._loop.time()
         self._record: StreamRecord | None = None
-        if host.recorder is not None:
-            self._record = host.recorder.open(self.number, version, now=now)
-        faults = StreamFaults(host.faults.choose(self.number))
+        if state.recorder is not None:
+            self._record = state.recorder.open(self.number, version, now=now)
+        faults = StreamFaults(state.faults.choose(self.number))
         self._early: list[bytes | None] | None = None  # what came before a slow accept; None: the half-close
         self._rules = StreamRules(
-            host.options,
+            state.options,
             self._api_version,
-            Random(f"{host.options.seed}/{self.number}"),
-            rates_hertz=host.engine.sample_rates_hertz,
+            Random(f"{state.options.seed}/{self.number}"),
+            rates_hertz=state.engine.sample_rates_hertz,
             now=now,
             faults=faults,
         )
-        self._refusal = host.admission.open(now=now)
+        self._refusal = state.admission.open(now=now)
         if faults.accept_delay_s:
             self._early = []
             faults.fired.append(Kind.SLOW_ACCEPT)
@@ -97,13 +97,13 @@ class Conversation:
             self._record.request(request, now=now)
         self._busy = True
         audio = self._rules.receive(request, now=now)
-        if isinstance(request, ConfigRequest) and self._rules.status is None and self._vad_framer is None:
-            self._open_vad_framer(request.config)
-        if audio and self._vad_framer is not None and self._decoder is not None:
+        if isinstance(request, ConfigRequest) and self._rules.status is None and self._engine_stream is None:
+            self._open_engine_stream(request.config)
+        if audio and self._engine_stream is not None and self._decoder is not None:
             pcm = self._decoder.decode(audio)
             if self._record is not None:
                 self._record.audio(pcm)
-            self._vad_framer.feed(pcm)
+            self._engine_stream.feed(pcm)
         self._settle()
 
     def half_closed(self) -> None:
@@ -119,18 +119,18 @@ class Conversation:
             self._record.half_close(now=self._loop.time())
         self._busy = True
         self._rules.half_close(now=self._loop.time())
-        if self._rules.status is None and self._vad_framer is not None:
-            self._vad_framer.finish()
+        if self._rules.status is None and self._engine_stream is not None:
+            self._engine_stream.finish()
         self._settle()
 
     def cancelled(self) -> None:
         """The client or the connection is gone. Harmless after the end."""
         self._release("CANCELLED")
 
-    def strike(self, fault: Fault) -> None:
+    def inject(self, fault: Fault) -> None:
         """Let a fault happen now, by a control call."""
         if not self._over:
-            self._rules.strike(fault, now=self._loop.time())
+            self._rules.inject(fault, now=self._loop.time())
             self._settle()
 
     def _accept(self) -> None:
@@ -147,14 +147,14 @@ class Conversation:
             else:
                 self.message(data)
 
-    def _open_vad_framer(self, config: StreamConfig) -> None:
+    def _open_engine_stream(self, config: StreamConfig) -> None:
         self._decoder = AudioDecoder(config.encoding)
-        self._vad_framer = self._host.engine.open(config, self._hear)
+        self._engine_stream = self._state.engine.open(config, self._hear)
 
     def _hear(self, event: EngineEvent) -> None:
         if self._over:
             return
-        self._rules.hear(event, now=self._loop.time())
+        self._rules.on_engine_event(event, now=self._loop.time())
         if not self._busy:
             self._settle()
 
@@ -206,7 +206,7 @@ class Conversation:
         fired = self._rules.faults.take_fired()
         if not fired:
             return
-        self._host.count_faults(fired)
+        self._state.count_faults(fired)
         if self._record is not None:
             for kind in fired:
                 self._record.fault(kind.value, now=now)
@@ -239,13 +239,13 @@ class Conversation:
         if self._over:
             return
         self._over = True
-        self._host.over(self.number, ended, self._rules.audio_s)
+        self._state.over(self.number, ended, self._rules.audio_s)
         if self._refusal is None:
-            self._host.admission.close()
+            self._state.admission.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._vad_framer is not None:
-            self._vad_framer.close()
+        if self._engine_stream is not None:
+            self._engine_stream.close()
         if self._record is not None:
             self._record.close()

@@ -180,9 +180,9 @@ def test_interims_are_a_stable_part_and_an_unstable_one() -> None:
     stream = rules()
     now = feed(stream, 1)
     words = tuple(word(text, 0.2 * i) for i, text in enumerate(("one", "two", "three", "four")))
-    stream.hear(Heard(words[:2]), now=now)
+    stream.on_engine_event(Heard(words[:2]), now=now)
     stream.take()
-    stream.hear(Heard(words), now=now)
+    stream.on_engine_event(Heard(words), now=now)
     (response,) = stream.take()
     assert "".join(result.transcript for result in response.results) == "one two three four"
     assert [result.stability for result in response.results] == [0.9, 0.01]
@@ -193,9 +193,9 @@ def test_interims_are_a_stable_part_and_an_unstable_one() -> None:
 def test_without_interim_results_only_finals_come() -> None:
     stream = rules(config=StreamConfig("LINEAR16", 8000, languages=("en-US",), model="default", word_times=True))
     now = feed(stream, 2)
-    stream.hear(Heard((word("one", 0.5),)), now=now)
+    stream.on_engine_event(Heard((word("one", 0.5),)), now=now)
     assert stream.take() == []
-    stream.hear(UtteranceEnded((word("one", 0.5),), 0.7, 1.3), now=now)
+    stream.on_engine_event(UtteranceEnded((word("one", 0.5),), 0.7, 1.3), now=now)
     stream.handle_deadline(now=now)
     (response,) = stream.take()
     (final,) = response.results
@@ -206,7 +206,7 @@ def test_without_interim_results_only_finals_come() -> None:
 def test_a_final_is_late_by_its_delay_from_the_end_of_speech() -> None:
     stream = rules(final_delay_s=0.9)
     now = feed(stream, 2)
-    stream.hear(UtteranceEnded((word("one", 1.0),), 1.2, 1.8), now=now)
+    stream.on_engine_event(UtteranceEnded((word("one", 1.0),), 1.2, 1.8), now=now)
     stream.take()
     due = stream.next_deadline
     assert due == pytest.approx(now - 0.8 + 0.9)
@@ -219,11 +219,11 @@ def test_a_final_is_late_by_its_delay_from_the_end_of_speech() -> None:
 def test_half_close_flushes_what_waits_then_ends_well_with_the_billed_time() -> None:
     stream = rules(final_delay_s=5.0)
     now = feed(stream, 2)
-    stream.hear(UtteranceEnded((word("one", 1.0),), 1.2, 1.8), now=now)
+    stream.on_engine_event(UtteranceEnded((word("one", 1.0),), 1.2, 1.8), now=now)
     stream.take()
     stream.half_close(now=now)
     assert stream.status is None  # the engine still has the word
-    stream.hear(Finished(), now=now)
+    stream.on_engine_event(Finished(), now=now)
     responses = stream.take()
     assert [result.transcript for response in responses for result in response.results] == ["one"]
     assert responses[-1].billed_s == 2.0
@@ -232,10 +232,10 @@ def test_half_close_flushes_what_waits_then_ends_well_with_the_billed_time() -> 
 
 def test_nothing_is_taken_after_the_end() -> None:
     stream = rules()
-    stream.hear(Failed("the engine broke"), now=101.0)
+    stream.on_engine_event(Failed("the engine broke"), now=101.0)
     assert ended(stream) == (Code.INTERNAL, "the engine broke")
     assert stream.receive(AudioRequest(SECOND), now=101.0) is None
-    stream.hear(Heard((word("one", 0.0),)), now=101.0)
+    stream.on_engine_event(Heard((word("one", 0.0),)), now=101.0)
     assert stream.take() == []
     assert stream.next_deadline is None
 
@@ -244,10 +244,10 @@ def test_single_utterance_tells_its_end_and_is_deaf_after_it() -> None:
     config = StreamConfig("LINEAR16", 8000, languages=("en-US",), interim_results=True, single_utterance=True)
     stream = rules(config=config)
     now = feed(stream, 2)
-    stream.hear(SpeechEnded(1.0), now=now)
+    stream.on_engine_event(SpeechEnded(1.0), now=now)
     assert [response.event for response in stream.take()] == [EventType.END_OF_SINGLE_UTTERANCE]
     assert stream.receive(AudioRequest(SECOND), now=now) is None
-    stream.hear(UtteranceEnded((word("one", 0.5),), 1.0, 1.6), now=now)
+    stream.on_engine_event(UtteranceEnded((word("one", 0.5),), 1.0, 1.6), now=now)
     stream.handle_deadline(now=now)
     assert [result.transcript for response in stream.take() for result in response.results] == ["one"]
     assert stream.status is None  # the client may half-close first
@@ -260,7 +260,7 @@ def test_a_single_utterance_waits_for_its_words_but_not_for_ever() -> None:
     config = StreamConfig("LINEAR16", 8000, languages=("en-US",), single_utterance=True)
     stream = rules(config=config, idle_s=0.0)
     now = feed(stream, 2)
-    stream.hear(SpeechEnded(1.0), now=now)
+    stream.on_engine_event(SpeechEnded(1.0), now=now)
     stream.handle_deadline(now=now + 4.99)  # the engine is slow
     assert stream.status is None
     stream.handle_deadline(now=now + 5.0)
@@ -271,12 +271,12 @@ def test_speech_events_come_where_they_were_asked_for() -> None:
     config = StreamConfig("LINEAR16", 8000, languages=("en-US",), voice_activity_events=True)
     stream = rules(config=config)
     now = feed(stream, 2)
-    stream.hear(SpeechBegan(0.5), now=now)
-    stream.hear(SpeechEnded(1.0), now=now)
+    stream.on_engine_event(SpeechBegan(0.5), now=now)
+    stream.on_engine_event(SpeechEnded(1.0), now=now)
     events = [(response.event, response.event_s) for response in stream.take()]
     assert events == [(EventType.SPEECH_ACTIVITY_BEGIN, 0.5), (EventType.SPEECH_ACTIVITY_END, 1.0)]
     silent = rules()
-    silent.hear(SpeechBegan(0.5), now=now)
+    silent.on_engine_event(SpeechBegan(0.5), now=now)
     assert silent.take() == []
 
 
@@ -287,7 +287,7 @@ def test_rewritten_interims_are_put_right() -> None:
     for count in range(1, 6):
         now = feed(stream, 1, now)
         words = tuple(word(text, 0.2 * i) for i, text in enumerate(("one", "two", "three", "four", "five")[:count]))
-        stream.hear(Heard(words), now=now)
+        stream.on_engine_event(Heard(words), now=now)
         shown += ["".join(result.transcript for result in response.results) for response in stream.take()]
     feed(stream, 1, now)
     shown += ["".join(result.transcript for result in response.results) for response in stream.take()]

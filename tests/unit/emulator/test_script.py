@@ -27,11 +27,11 @@ SCRIPT = [
 def told(script: Any, *feeds_ms: int, end: bool = True) -> list[EngineEvent]:
     events: list[EngineEvent] = []
     engine = ScriptEngine(parse_script(script), end_silence_s=0.5)
-    vad_framer = engine.open(StreamConfig("LINEAR16", 8000), events.append)
+    engine_stream = engine.open(StreamConfig("LINEAR16", 8000), events.append)
     for feed_ms in feeds_ms:
-        vad_framer.feed(np.zeros(feed_ms * 8, dtype=np.int16))
+        engine_stream.feed(np.zeros(feed_ms * 8, dtype=np.int16))
     if end:
-        vad_framer.finish()
+        engine_stream.finish()
     return events
 
 

@@ -23,14 +23,14 @@ def told(text: str, *, pieces: list[int] | None = None, cut_ms: int = 0, **optio
     """Events for the text; `cut_ms`: how much of its end does not come."""
     events: list[EngineEvent] = []
     limits = {"end_silence_s": 0.6, "max_utterance_s": 60.0} | options
-    vad_framer = TonesStream(8000, events.append, **limits)
+    engine_stream = TonesStream(8000, events.append, **limits)
     pcm = np.frombuffer(synthesize(text), dtype="<i2")
     pcm = pcm[: len(pcm) - cut_ms * 8]
     for size in pieces or []:
-        vad_framer.feed(pcm[:size])
+        engine_stream.feed(pcm[:size])
         pcm = pcm[size:]
-    vad_framer.feed(pcm)
-    vad_framer.finish()
+    engine_stream.feed(pcm)
+    engine_stream.finish()
     return events
 
 
@@ -73,8 +73,8 @@ def test_half_a_word_is_speech_but_no_utterance() -> None:
 
 def test_nothing_is_told_after_close() -> None:
     events: list[EngineEvent] = []
-    vad_framer = TonesStream(8000, events.append, end_silence_s=0.6, max_utterance_s=60.0)
-    vad_framer.close()
-    vad_framer.feed(np.frombuffer(synthesize("apple [700]"), dtype="<i2"))
-    vad_framer.finish()
+    engine_stream = TonesStream(8000, events.append, end_silence_s=0.6, max_utterance_s=60.0)
+    engine_stream.close()
+    engine_stream.feed(np.frombuffer(synthesize("apple [700]"), dtype="<i2"))
+    engine_stream.finish()
     assert events == []

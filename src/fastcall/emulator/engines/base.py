@@ -74,7 +74,7 @@ EngineEvent = SpeechBegan | Heard | SpeechEnded | UtteranceEnded | Failed | Fini
 
 
 class EngineStream(Protocol):
-    """The ear of one stream. Not thread-safe: event loop only."""
+    """The engine's side of one stream. Not thread-safe: event loop only."""
 
     def feed(self, pcm: NDArray[np.int16]) -> None:
         """Take audio at the stream's rate. Never blocks; events may come during the call or later."""
@@ -87,7 +87,7 @@ class EngineStream(Protocol):
 
 
 class Engine(Protocol):
-    """Makes ears. One per server."""
+    """Opens streams. One per server."""
 
     sample_rates_hertz: tuple[int, ...]
     """The rates that it takes; () for any."""

@@ -52,7 +52,7 @@ class _Pending:
 
 
 class PocketsphinxStream:
-    """The ear of one stream. Utterances of one stream are recognized one after the other, in order."""
+    """The engine's side of one stream. Utterances of one stream are recognized one after the other, in order."""
 
     def __init__(
         self, pool: Pool, config: StreamConfig, wish: dict[str, Any], options: Options,
@@ -180,7 +180,7 @@ class PocketsphinxStream:
 
 
 class PocketsphinxEngine:
-    """Makes the streams' ears, and owns the pool."""
+    """Opens streams, and owns the pool."""
 
     sample_rates_hertz: tuple[int, ...] = (8000, 16000)
 
