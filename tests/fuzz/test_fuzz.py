@@ -52,7 +52,7 @@ def test_the_fuzzer_of_the_lane_reaches_both_ways_and_every_end():
 
 
 def test_a_lane_that_goes_on_after_a_close_frame_is_found(monkeypatch):
-    monkeypatch.setattr(MediaConnection, "_look_at_state", lambda self, lane: lane.bind(self._receiver.fast_path))
+    monkeypatch.setattr(MediaConnection, "_update_state", lambda self, lane: lane.bind(self._receiver.fast_path))
     with pytest.raises(AssertionError):
         Fuzzer(Lane(), seed=5).run(rounds=2_000)
 

@@ -17,7 +17,7 @@ STAMPS = {
     "emulator/server.py": {"__init__"},
     "google/access_tokens.py": {"__init__"},
     "server/authorizer.py": {"may_open_stream"},
-    "server/call_manager.py": {"_tell_batch", "_sink"},
+    "server/call_manager.py": {"_report_batch", "_sink"},
     "server/console.py": {"_calls"},
     "server/http_frontend.py": {"enter"},
     "server/routes.py": {"_twiml"},

@@ -122,12 +122,12 @@ async def test_a_process_out_of_descriptors_leaves_connections_for_another(monke
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", no_more)
             await turns(5)
-            receiver.look()
+            receiver.poll()
             assert (receiver.is_full, receiver.received, sender.take_back()) == (True, 0, [])
         [(descriptor, early)] = sender.take_back()
         assert (early, os.get_inheritable(descriptor)) == (REQUEST, False)
         os.close(descriptor)
-        receiver.look()
+        receiver.poll()
         assert not receiver.is_full
     receiver.close()
     sender.close()

@@ -232,11 +232,11 @@ class AgentController:
         self._stop_timer()
         look_at = self._barge_in.next_deadline()
         if look_at is not None:
-            self._timer = self._loop.call_at(look_at, self._look, look_at)
+            self._timer = self._loop.call_at(look_at, self._poll, look_at)
 
-    def _look(self, planned: float) -> None:
+    def _poll(self, planned: float) -> None:
         self._timer = None
-        if self._barge_in.look(self._voiced_ms(), now=max(planned, self._loop.time())):
+        if self._barge_in.poll(self._voiced_ms(), now=max(planned, self._loop.time())):
             self._interrupt(self._utterance_id)
         self._arm()
 

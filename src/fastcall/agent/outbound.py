@@ -85,7 +85,7 @@ class OutboundAudio:
             self._add(audio)
         else:
             self._head += audio
-            self._look_at(bytes(self._head), is_all=False)
+            self._sniff(bytes(self._head), is_all=False)
 
     def end(self) -> None:
         """The audio is complete.
@@ -94,7 +94,7 @@ class OutboundAudio:
         """
         self._is_ended = True
         if self._head:
-            self._look_at(bytes(self._head), is_all=True)
+            self._sniff(bytes(self._head), is_all=True)
         if self._wav is not None:
             self._wav.check_whole()
 
@@ -102,7 +102,7 @@ class OutboundAudio:
         """No more audio will come, complete or not."""
         self._is_ended = True
 
-    def _look_at(self, head: bytes, *, is_all: bool) -> None:
+    def _sniff(self, head: bytes, *, is_all: bool) -> None:
         kind = kind_of(head, is_all=is_all)
         if kind is None:
             return

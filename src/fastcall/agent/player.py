@@ -138,7 +138,7 @@ class AudioPlayer:
         self._stream_sid = stream_sid
         self._encode = PayloadEncoder(audio_format).encode
         self._playout.give_up(now=self._loop.time())
-        self._tell_passed()
+        self._report_passed()
         self._resolve_clears()
         self._end_played()
         self._go_on()
@@ -242,13 +242,13 @@ class AudioPlayer:
         echo = self._playout.echoed(name, now=self._loop.time())
         if not self._playout.cleared_marks:
             self._resolve_clears()
-        self._tell_passed()
+        self._report_passed()
         if echo == "played":
             self._end_played()
             self._go_on()
         return echo != "unknown"
 
-    def _tell_passed(self) -> None:
+    def _report_passed(self) -> None:
         for name in self._playout.take_passed():
             self._owner.mark_passed(name)
 
@@ -358,7 +358,7 @@ class AudioPlayer:
         is_unheard = bool(self._sent) and not self._playout.is_playing(now=now)
         if is_unheard:
             self._playout.give_up(now=now)
-        self._tell_passed()
+        self._report_passed()
         while is_unheard and self._sent:
             self._end(self._sent.popleft())
         self._go_on()
@@ -378,7 +378,7 @@ class AudioPlayer:
         self._clear_timer = None
         self._owner.clear_overdue(self._playout.cleared_marks)
         self._playout.give_up_cleared()
-        self._tell_passed()
+        self._report_passed()
         self._resolve_clears()
 
     def _resolve_clears(self) -> None:

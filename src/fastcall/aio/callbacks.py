@@ -133,9 +133,9 @@ class CallbackPool:
     def _watch(self) -> None:
         if not self._is_watched and self._threads < MAX_THREADS:
             self._is_watched = True
-            self._call_later(STALL_S, self._look)
+            self._call_later(STALL_S, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Another thread, if all are kept by callbacks that do not return."""
         with self._changed:
             self._is_watched = False

@@ -38,7 +38,7 @@ class Heartbeat:
         """A beat came."""
         self.silent_s = 0.0
 
-    def look(self, *, now: float) -> None:
+    def poll(self, *, now: float) -> None:
         """Count the time since the last look.
 
         :param now: monotonic, in seconds

@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         if not self._is_http2:
             data = self._preface + data
             if not PREFACE.startswith(data[: len(PREFACE)]):
-                self._hand_over(data)
+                self._forward(data)
                 return
             self._preface = data
             if len(data) < len(PREFACE):
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _forward(self, data: bytes) -> None:
         assert self._transport is not None
         self._service.disconnected(self)
         other = self._service.http1(self, data)

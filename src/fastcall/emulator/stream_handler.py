@@ -172,7 +172,7 @@ class StreamHandler:
         now = self._loop.time()
         for response in self._rules.take():
             self._send(response, now)
-        self._tell_faults(now)
+        self._report_faults(now)
         if self._over:  # the connection was cut
             return
         status = self._rules.status
@@ -202,7 +202,7 @@ class StreamHandler:
             self._record.response(response, now=now)
         self._peer.send(self._codec.encode(response, config, self.number))
 
-    def _tell_faults(self, now: float) -> None:
+    def _report_faults(self, now: float) -> None:
         fired = self._rules.faults.take_fired()
         if not fired:
             return

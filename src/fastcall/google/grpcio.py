@@ -66,7 +66,7 @@ class GrpcioConnection:
         """``stream`` is to begin here."""
         self._streams.add(stream)
         if any(each.has_begun for each in self._streams):
-            self._look_soon()
+            self._poll_soon()
 
     def lose(self, stream: GrpcioStream) -> None:
         """``stream`` is over, or another connection's."""
@@ -75,15 +75,15 @@ class GrpcioConnection:
     def began(self) -> None:
         """A stream has begun: the connection stands, and those that have not begun should soon."""
         if not all(each.has_begun for each in self._streams):
-            self._look_soon()
+            self._poll_soon()
 
-    def _look_soon(self) -> None:
+    def _poll_soon(self) -> None:
         waiting = [each for each in self._streams if not each.has_begun]
         loop = asyncio.get_running_loop()
         # In two halves: a loop that was late once has still half of the time for what is to be seen.
-        loop.call_later(FULL_AFTER_S / 2, loop.call_later, FULL_AFTER_S / 2, self._look, waiting)
+        loop.call_later(FULL_AFTER_S / 2, loop.call_later, FULL_AFTER_S / 2, self._poll, waiting)
 
-    def _look(self, waiting: list[GrpcioStream]) -> None:
+    def _poll(self, waiting: list[GrpcioStream]) -> None:
         """Streams that have waited beside others that go are more than the peer takes: they begin elsewhere."""
         begun = sum(each.has_begun for each in self._streams)
         for stream in waiting:

@@ -433,7 +433,7 @@ class GrpcChannel(asyncio.Protocol):
 
     def _keep_alive(self) -> None:
         now = self._loop.time()
-        todo = self._silence.look(is_used=bool(self._calls), now=now)
+        todo = self._silence.poll(is_used=bool(self._calls), now=now)
         if todo == "gone":
             self._abort("UNAVAILABLE", f"{self._address} does not answer any more")
             return

@@ -29,7 +29,7 @@ class KeepAlive:
         self._heard_at = now
         self._asked_at = None
 
-    def look(self, *, is_used: bool, now: float) -> Literal["wait", "ask", "gone"]:
+    def poll(self, *, is_used: bool, now: float) -> Literal["wait", "ask", "gone"]:
         """What to do now. After ``ask`` it counts as asked; nobody asks where nothing depends on the answer."""
         if self._asked_at is not None:
             return "gone" if now - self._asked_at >= self._timeout_s else "wait"

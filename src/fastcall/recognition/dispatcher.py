@@ -253,7 +253,7 @@ class UtteranceDispatcher:
         """Give out what the ledger has, and set the timer. Any thread, without the lock."""
         with self._lock:
             for event in self._ledger.take():
-                self._hand_out(event)
+                self._deliver(event)
         if _running_loop() is self._loop:
             self._arm()
         else:
@@ -275,7 +275,7 @@ class UtteranceDispatcher:
             self._ledger.handle_deadline(now=max(planned, self._loop.time()))
         self._step()
 
-    def _hand_out(self, event: TranscriptEvent) -> None:
+    def _deliver(self, event: TranscriptEvent) -> None:
         """With the lock."""
         utterance_id, text = event.utterance_id or 0, event.text or ""
         if event.event == "partial":

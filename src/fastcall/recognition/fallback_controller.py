@@ -29,7 +29,7 @@ class FallbackOwner(Protocol):
     def fallback_settles(self, span: SettledSpan) -> None:
         """The text that is next, in order; the settled end moves."""
 
-    def fallback_tells(self, event: FallbackAsked | FallbackSilent) -> None:
+    def fallback_event(self, event: FallbackAsked | FallbackSilent) -> None:
         """What is asked, and what has no answer."""
 
     def has_words_to(self, sample: int) -> bool:
@@ -79,13 +79,13 @@ class FallbackController:
             self._audio_input.drain()
         call_end = NO_END if call_end is None else call_end
         self._rule.note_speech(begins, sample, call_end=call_end, now=self._loop.time(), quietest=self._quietest)
-        self.look()
+        self.poll()
 
     def note_trouble(self, reason: str) -> None:
         """The recognizer cannot serve, or, empty, it serves."""
         if reason != self._rule.trouble:
             self._rule.note_trouble(reason, now=self._loop.time())
-            self.look()
+            self.poll()
 
     def settled(self, settled_end: int) -> None:
         """The settled end has moved."""
@@ -95,12 +95,12 @@ class FallbackController:
             if self._rule.end_of(number) is None and task is not asyncio.current_task():
                 task.cancel()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Ask for what is due."""
         if not self._rule.trouble or self._is_stopped:
             return
         self._audio_input.drain()
-        self._hand_out()  # a final may have settled what a text waited for
+        self._deliver()  # a final may have settled what a text waited for
         replay_buffer = self._replay_buffer
         self._rule.forgotten(replay_buffer.start)
         if self._rule.trouble == "off":
@@ -113,13 +113,13 @@ class FallbackController:
         )
         for ask in asks:
             self._begin(ask)
-        self._hand_out()  # what needed no asking
+        self._deliver()  # what needed no asking
         self._arm()
 
     async def finish(self) -> None:
         """No more audio will come. Return when no answer is awaited any more; the caller bounds it."""
         self._rule.finish(now=self._loop.time())
-        self.look()
+        self.poll()
         while self._tasks or (self._rule.unanswered and self._timer is not None):
             if self._tasks:
                 await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -129,11 +129,11 @@ class FallbackController:
     def stop(self) -> None:
         """Give up what is asked, and say so; texts that waited for those before them are handed out."""
         for start, end in self._rule.unanswered:
-            self._owner.fallback_tells(
+            self._owner.fallback_event(
                 FallbackSilent(start, end, self._fallback.source, "no answer before the end of the call")
             )
         self._rule.give_up()
-        self._hand_out()
+        self._deliver()
         self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -145,7 +145,7 @@ class FallbackController:
     def _begin(self, ask: FallbackAsk) -> None:
         start = max(ask.start, self._replay_buffer.start)
         pcm = self._replay_buffer.read(start, ask.audio_end - start)
-        self._owner.fallback_tells(FallbackAsked(ask.start, ask.voice_end, ask.reason, self._fallback.source))
+        self._owner.fallback_event(FallbackAsked(ask.start, ask.voice_end, ask.reason, self._fallback.source))
         task = self._loop.create_task(self._recognize(ask, pcm))
         self._tasks[ask.number] = task
         task.add_done_callback(lambda _: self._tasks.pop(ask.number))
@@ -173,10 +173,10 @@ class FallbackController:
         if end is None or self._is_stopped:
             return
         self._rule.answered(ask.number, text)
-        self._hand_out()
+        self._deliver()
         if not text or end < ask.voice_end:
-            self._owner.fallback_tells(FallbackSilent(ask.start, ask.voice_end, self._fallback.source))
-        self.look()
+            self._owner.fallback_event(FallbackSilent(ask.start, ask.voice_end, self._fallback.source))
+        self.poll()
 
     def _failed(self, ask: FallbackAsk, why: str) -> None:
         if self._rule.end_of(ask.number) is None or self._is_stopped:
@@ -185,11 +185,11 @@ class FallbackController:
         if not is_final:
             self._log.info("the fallback has no answer: %s; asking once more", why)
         else:
-            self._owner.fallback_tells(FallbackSilent(ask.start, ask.voice_end, self._fallback.source, why))
-        self._hand_out()
-        self.look()
+            self._owner.fallback_event(FallbackSilent(ask.start, ask.voice_end, self._fallback.source, why))
+        self._deliver()
+        self.poll()
 
-    def _hand_out(self) -> None:
+    def _deliver(self) -> None:
         while (span := self._rule.take_settled(self._owner.has_words_to)) is not None:
             self._owner.fallback_settles(span)
 
@@ -205,7 +205,7 @@ class FallbackController:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        self.look()
+        self.poll()
 
     async def _elapse(self) -> None:
         """Until the timer has fired."""

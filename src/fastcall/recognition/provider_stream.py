@@ -306,7 +306,7 @@ class StreamManagerOwner(Protocol):
     def audio_evicted(self) -> None:
         """Audio after the settled end was evicted: no stream will hear it, and what is known of it is final."""
 
-    def stream_manager_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
+    def stream_manager_event(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the session's listeners."""
 
     def stream_manager_finished(self, *, complete: bool) -> None:

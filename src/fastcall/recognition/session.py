@@ -187,7 +187,7 @@ class RecognitionSession:
         if self._stream_manager is not None:
             self._stream_manager.pump()
         if self._fallback_controller is not None:
-            self._fallback_controller.look()
+            self._fallback_controller.poll()
 
     def _drain(self) -> None:
         self.audio_input.drain()
@@ -231,7 +231,7 @@ class RecognitionSession:
                 log=self._log,
             )
         if self._recognizer is None:
-            self._tell(SessionStarted(self._source))
+            self._emit(SessionStarted(self._source))
             self._note_trouble()
             return
         self._stream_manager = StreamManager(
@@ -246,7 +246,7 @@ class RecognitionSession:
             on_sent=self._note_sent,
             log=self._log,
         )
-        self._tell(SessionStarted(self._source))
+        self._emit(SessionStarted(self._source))
         self._stream_manager.start()
 
     async def close(self, timeout_s: float = 5.0) -> None:
@@ -267,7 +267,7 @@ class RecognitionSession:
                     await fallback_controller.finish()
         except TimeoutError:
             if stream_manager is not None:
-                self._tell_of_the_unsettled(stream_manager, timeout_s)
+                self._report_unsettled(stream_manager, timeout_s)
         if stream_manager is not None:
             stream_manager.stop()
         self._is_over = True
@@ -275,7 +275,7 @@ class RecognitionSession:
             fallback_controller.stop()
         self._commit_interim()
         self._partials.stop()
-        self._tell(SessionClosed())
+        self._emit(SessionClosed())
         self._last_failure = self.failure
         self._stream_manager = self._fallback_controller = None  # they know the session, and are needed no more
         self._listeners.clear()
@@ -284,13 +284,13 @@ class RecognitionSession:
         if self._loop is not None:
             self._metrics.note_sent(self.clock, start, end, now=self._loop.time())
 
-    def _tell_of_the_unsettled(self, stream_manager: StreamManager, timeout_s: float) -> None:
+    def _report_unsettled(self, stream_manager: StreamManager, timeout_s: float) -> None:
         """The call is over before the recognizer had settled all that was said in it."""
         if stream_manager.outage is None and stream_manager.is_unsettled():
             seconds = (self._replay_buffer.end - self._hypothesis.settled_end) / SAMPLE_RATE_HZ
             message = f"no final for the last {seconds:.1f} s of the call within {timeout_s:g} s of its end"
             advice = "What was heard of it counts as said; words may be missing at the end of this call."
-            self._tell(SessionFailed("DEADLINE_EXCEEDED", message, advice))
+            self._emit(SessionFailed("DEADLINE_EXCEEDED", message, advice))
 
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
         """Also tell ``listener`` every event. Loop thread."""
@@ -311,7 +311,7 @@ class RecognitionSession:
         text, end_sample = provider_stream.interim_of(results)
         # After a final without an interim there is left what the final leaves of the one before.
         if results and (end_sample is None or self._hypothesis.take_interim(text, end_sample)):
-            self._tell_interim()
+            self._emit_interim()
         if self._stream_manager is not None:
             self._stream_manager.active_reported()
 
@@ -324,7 +324,7 @@ class RecognitionSession:
         end_sample = provider_stream.map.to_call(max((result.end_sample for result in results), default=0))
         if not self._hypothesis.take_draining(finals, text, end_sample):
             return False
-        self._tell_interim()
+        self._emit_interim()
         return True
 
     def _note_oddities(self, provider_stream: ProviderStream) -> None:
@@ -336,15 +336,15 @@ class RecognitionSession:
     def active_is_authoritative(self) -> None:
         """What it has not told of by now is not there."""
         if self._hypothesis.is_behind and self._hypothesis.caught_up():
-            self._tell_interim()
+            self._emit_interim()
 
     def audio_evicted(self) -> None:
         """Words that were heard stay said, although no stream will settle them."""
         self._commit_interim()
 
-    def stream_manager_tells(self, event: SessionFailed | SessionRotated | NoWords) -> None:
+    def stream_manager_event(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the listeners."""
-        self._tell(event)
+        self._emit(event)
 
     def stream_manager_finished(self, *, complete: bool) -> None:
         """Nothing more will come, or can."""
@@ -354,7 +354,7 @@ class RecognitionSession:
             if self._fallback_controller is None:
                 self._commit_interim()
             if self.failure is not None:
-                self._tell(self.failure)
+                self._emit(self.failure)
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
 
@@ -372,9 +372,9 @@ class RecognitionSession:
         else:
             self._replay_buffer.forget_before(end_sample)
 
-    def fallback_tells(self, event: FallbackAsked | FallbackSilent) -> None:
+    def fallback_event(self, event: FallbackAsked | FallbackSilent) -> None:
         """News for the listeners."""
-        self._tell(event)
+        self._emit(event)
 
     def has_words_to(self, sample: int) -> bool:
         """Whether a recognizer that serves has told of the speech up to ``sample``: its final will settle it."""
@@ -430,13 +430,13 @@ class RecognitionSession:
             self._fallback_controller.settled(event.end_sample)
         self._partials.reset()
         if event.text or not self._hypothesis.text:  # else words are known that may have been said before its end
-            self._tell(event)
+            self._emit(event)
         if event.text and self._on_final is not None:
             self._on_final(event.text)
 
-    def _tell_interim(self) -> None:
+    def _emit_interim(self) -> None:
         known = self._hypothesis
-        self._tell(RecognitionEvent("interim", known.text, known.end_sample, self._source))
+        self._emit(RecognitionEvent("interim", known.text, known.end_sample, self._source))
         self._partials.offer(known.text)
 
     def _commit_interim(self) -> None:
@@ -445,7 +445,7 @@ class RecognitionSession:
         if known.text:
             self._settle(RecognitionEvent("final", known.text, known.end_sample, self._source))
 
-    def _tell(self, event: SessionEvent) -> None:
+    def _emit(self, event: SessionEvent) -> None:
         if isinstance(event, SessionFailed | SessionRotated):
             self._note_trouble()
         for listener in tuple(self._listeners):

@@ -216,20 +216,20 @@ class StreamManager:
             self._retry_timer = self._loop.call_later(wait_s, self._try_open, True)
 
     def _rotate(self, reason: str, *, start: int) -> None:
-        self._hand_over(start=start)
-        self._tell_rotated(reason)
+        self._replace_active(start=start)
+        self._emit_rotated(reason)
 
-    def _hand_over(self, *, start: int) -> None:
+    def _replace_active(self, *, start: int) -> None:
         """The next stream becomes active; interims of the old one are used until it has caught up."""
         self._release_draining()
         self._draining = self._active
         self._hypothesis.handed_over()
         self._open(start=start)
 
-    def _tell_rotated(self, reason: str) -> None:
+    def _emit_rotated(self, reason: str) -> None:
         """During an outage a new stream is no news: only a result ends the outage."""
         if self.outage is None:
-            self._session.stream_manager_tells(SessionRotated(reason))
+            self._session.stream_manager_event(SessionRotated(reason))
 
     def _release_draining(self) -> None:
         draining, self._draining = self._draining, None
@@ -249,16 +249,16 @@ class StreamManager:
             provider_stream.keep_alive(now=now)
             next_at = min(next_at, provider_stream.next_keep_alive())
         if self._active is not None:
-            self._look_after(self._active, now)
+            self._check_active(self._active, now)
         if self._active is not None:
             next_at = min(next_at, self._active.plan.next_deadline(now=now))
         if self.failure is None:
             self._watch_timer = self._loop.call_at(max(next_at, now + MIN_WATCH_S), self._watch)
 
-    def _look_after(self, active: ProviderStream, now: float) -> None:
+    def _check_active(self, active: ProviderStream, now: float) -> None:
         lack = self._health.lack_of_words(active, now=now)
         if lack is not None:
-            self._session.stream_manager_tells(lack)
+            self._session.stream_manager_event(lack)
         trouble = self._health.trouble_with(active, now=now)
         if trouble:
             active.cancel()
@@ -362,7 +362,7 @@ class StreamManager:
             self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._reopen_at_the_end)
         elif self.is_unsettled():
             self._has_reopened = True
-            self._hand_over(start=self._hypothesis.settled_end)
+            self._replace_active(start=self._hypothesis.settled_end)
 
     def is_unsettled(self) -> bool:
         """Whether speech after the settled end, certain or possible, may still be reported by the active stream."""
@@ -375,7 +375,7 @@ class StreamManager:
     def _act(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
         if outcome.action is Action.ROTATE and self._loop.time() - provider_stream.opened_at > PAUSE_S:
             self._open()
-            self._tell_rotated("limit")
+            self._emit_rotated("limit")
         elif outcome.action is Action.CHANGE_MODEL:
             self._change_model(provider_stream.config, end, outcome)
         elif outcome.action in (Action.RECONNECT, Action.BACK_OFF, Action.ROTATE):
@@ -393,7 +393,7 @@ class StreamManager:
             )
         self._config = replace(self._config, model=LAST_MODEL)
         self._open()
-        self._tell_rotated("model")
+        self._emit_rotated("model")
 
     def _fail(self, end: StreamEnd, advice: str) -> None:
         self.failure = SessionFailed(end.code, end.message, advice)
@@ -414,7 +414,7 @@ class StreamManager:
         # Published last: a listener may settle what the fallback has, and must see the planned attempt.
         if self.outage is None:
             self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
-            self._session.stream_manager_tells(self.outage)
+            self._session.stream_manager_event(self.outage)
 
     def _works(self) -> None:
         """The active stream returned a result, or lived long enough: an outage is over."""
@@ -422,7 +422,7 @@ class StreamManager:
         self._recognizer.breaker.succeeded()
         if self.outage is not None:
             self.outage = None
-            self._session.stream_manager_tells(SessionRotated("reconnect"))
+            self._session.stream_manager_event(SessionRotated("reconnect"))
 
     def _stop(self, timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:

@@ -94,7 +94,7 @@ class Server:
         self._frontend = frontend = HttpFrontend(self._settings, self._options, self, self.metrics, tls=self._tls)
         try:
             await self._calls.start(
-                frontend, admit=frontend.admit, leave_room=frontend.room.leave, on_look=frontend.look
+                frontend, admit=frontend.admit, leave_room=frontend.room.leave, on_poll=frontend.poll
             )
             port = await frontend.listen()
         except UsageError:
@@ -184,17 +184,17 @@ def _set_aside() -> None:
     gc.set_threshold(young, middle, OLD_GENERATION_EVERY)
 
 
-def _say_alive(manager: ServiceManager, loop: asyncio.AbstractEventLoop) -> None:
+def _notify_alive(manager: ServiceManager, loop: asyncio.AbstractEventLoop) -> None:
     """Notify the service manager periodically: it kills a process whose event loop is stuck."""
     if manager.watchdog_s:
         manager.tell("WATCHDOG=1")
-        loop.call_later(manager.watchdog_s / 3, _say_alive, manager, loop)
+        loop.call_later(manager.watchdog_s / 3, _notify_alive, manager, loop)
 
 
 async def _serve_until_asked(server: Server | Supervisor, asked: asyncio.Queue[int], manager: ServiceManager) -> None:
     """Serve until a signal arrives. The first one drains, the second one does not wait."""
     loop = asyncio.get_running_loop()
-    _say_alive(manager, loop)
+    _notify_alive(manager, loop)
     tasks: list[asyncio.Task[Any]] = [loop.create_task(server.start()), loop.create_task(asked.get())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

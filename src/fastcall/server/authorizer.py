@@ -63,7 +63,7 @@ class Authorizer:
         """Whether readers need a token wherever they are."""
         return bool(self._admin_token)
 
-    def look_at(self, path: str, upgrade: UpgradeRequest) -> tuple[int, str] | None:
+    def check(self, path: str, upgrade: UpgradeRequest) -> tuple[int, str] | None:
         """Why an upgrade is refused for its path or sender, as status and text; None if it is not.
 
         :param path: the WebSocket endpoint's path

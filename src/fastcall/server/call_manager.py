@@ -110,7 +110,7 @@ class CallManager:
         admit: Callable[[UpgradeRequest], tuple[int, str] | None],
         leave_room: Callable[[Any], None],
         pass_on: Callable[[CallStarted, MediaConnection], bool] | None = None,
-        on_look: Callable[[], None] | None = None,
+        on_poll: Callable[[], None] | None = None,
     ) -> None:
         """Start the recognizer and accept sockets.
 
@@ -118,7 +118,7 @@ class CallManager:
         :param admit: checks upgrades, see ``MediaServer``
         :param leave_room: called with the transport of each socket that became a call or closed
         :param pass_on: gives a connection to the process that has its call; whether it did
-        :param on_look: called ten times a second
+        :param on_poll: called ten times a second
         :raises UsageError: something needed is missing; the message says what to do
         """
         if self._kind == "embedded":
@@ -140,7 +140,7 @@ class CallManager:
             self._make_runner, admit=admit, fast_path=self._options.fast_path, keeps=pass_on is not None
         )
         self._watch = LoopMonitor(
-            self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=partial(self._look, on_look)
+            self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_poll=partial(self._poll, on_poll)
         )
 
     def _make_recognizer(self) -> GoogleRecognizer:
@@ -182,7 +182,7 @@ class CallManager:
         """The protocol of a WebSocket whose upgrade for ``target`` was answered by another process."""
         return self._media.moved(target)
 
-    def _look(self, on_look: Callable[[], None] | None) -> None:
+    def _poll(self, on_poll: Callable[[], None] | None) -> None:
         """Log once when descriptors run out, and once when some are free again: peers get no answer meanwhile."""
         is_short = spare_descriptors() < RESERVE
         if is_short and not self._is_short:
@@ -190,8 +190,8 @@ class CallManager:
         elif self._is_short and not is_short:
             log.info("file descriptors are available again")
         self._is_short = is_short
-        if on_look is not None:
-            on_look()
+        if on_poll is not None:
+            on_poll()
 
     # --- how it is ------------------------------------------------------------------------------------------
 
@@ -240,17 +240,17 @@ class CallManager:
     def watch(self, call_sids: frozenset[str]) -> None:
         """Report the batches of these calls, live or future, and of no others."""
         self._watched = call_sids
-        self._look_for_watched()
+        self._update_watched()
 
-    def _look_for_watched(self) -> None:
+    def _update_watched(self) -> None:
         """Done here only, so that a batch of an unwatched call costs nothing more."""
         self.metrics.watched = {
-            runner.clock: partial(self._tell_batch, runner)
+            runner.clock: partial(self._report_batch, runner)
             for runner in (self._calls if self._watched else ())
             if runner.clock is not None and runner.key.call_sid in self._watched
         }
 
-    def _tell_batch(self, runner: CallRunner, start: int, end: int) -> None:
+    def _report_batch(self, runner: CallRunner, start: int, end: int) -> None:
         event, call_sid = TranscriptEvent("batch", start_sample=start, end_sample=end), runner.key.call_sid
         line = record_line(event, call_sid=call_sid, stream_sid=runner.stream_sid, at=time.time())
         self._emit_batch(call_sid, line)
@@ -278,7 +278,7 @@ class CallManager:
     def _forget(self, runner: CallRunner) -> None:
         self._calls.discard(runner)
         if runner.key.call_sid in self._watched:
-            self._look_for_watched()
+            self._update_watched()
 
     def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         line = log_line(event, key=key)
@@ -287,7 +287,7 @@ class CallManager:
             extra = {"call": one_line(key.call_sid)}
             log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None, extra=extra))
         if event.event == "session_started" and key.call_sid in self._watched:
-            self._look_for_watched()
+            self._update_watched()
         if event.event == "session_failed" and self._fallback is None and not self._is_lack_told:
             self._is_lack_told = True
             log.info("no fallback for utterances that the recognizer cannot serve: %s", NO_FALLBACK)

@@ -166,7 +166,7 @@ class CallRunner:
             else:
                 self._watchdog.closed()  # its start was received; waiting has a separate limit
                 self._held = HeldStream(event, older, take_over=lambda: self._join(older), give_up=self._begin_late)
-                self._held.look()
+                self._held.poll()
         elif isinstance(event, CallStopped):
             if not self._goes_on():
                 self._watchdog.stopped(now=self._loop.time())
@@ -402,10 +402,10 @@ class CallRunner:
             case NoteSpeech(speaking, sample, is_last):
                 if self._session is not None:
                     self._session.note_speech(speaking, sample, is_last=is_last)
-                self._tell_agent(command)
+                self._notify_agent(command)
             case CloseSession():
                 self._leave()
-                self._tell_agent(command)
+                self._notify_agent(command)
                 self._close_fast_path()
                 self._close_task = self._loop.create_task(self._close_session())
             case CloseSocket(code, reason):
@@ -416,9 +416,9 @@ class CallRunner:
             case Warn(message):
                 self._log.warning("%s", one_line(message[:MAX_LOG_CHARS]))
             case DtmfPressed() | MarkPlayed():
-                self._tell_agent(command)
+                self._notify_agent(command)
 
-    def _tell_agent(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
+    def _notify_agent(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
         if self._agent is not None:
             self._agent.note_command(command)
 
@@ -448,7 +448,7 @@ class CallRunner:
         if taken_s is not None:
             self._watchdog.heard(now=taken_s)
         self._machine.handle_deadline(now=now)
-        expiry = self._watchdog.look(now=now)
+        expiry = self._watchdog.poll(now=now)
         if expiry is not None:
             self._expire(expiry)
         self._carry_out()

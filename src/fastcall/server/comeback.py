@@ -74,7 +74,7 @@ class HeldStream:
         self.messages.append((self._loop.time(), message))
         return True
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Decide if possible; else check again later."""
         self._timer = None
         left_s = self._until - self._loop.time()
@@ -84,7 +84,7 @@ class HeldStream:
         elif silent_in_s <= 0 and self._older.can_move():
             self.take_over()
         else:
-            self._timer = self._loop.call_later(min(left_s, silent_in_s if silent_in_s > 0 else left_s), self.look)
+            self._timer = self._loop.call_later(min(left_s, silent_in_s if silent_in_s > 0 else left_s), self.poll)
 
     def take_over(self) -> bool:
         """The older stream has ended; returns whether the call continues on this one."""

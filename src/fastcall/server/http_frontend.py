@@ -139,7 +139,7 @@ class HttpFrontend:
         except TimeoutError:
             log.info("drain timeout reached")
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Call a few times a second: a drain waits for live calls, and for calls with a reserved place."""
         if self._is_draining and not self._pool.live_calls and not self.gate.may_come(now=time.monotonic()):
             self._is_drained.set()
@@ -164,7 +164,7 @@ class HttpFrontend:
 
     def admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
         """Check an upgrade; see ``MediaServer``."""
-        refusal = self.authorizer.look_at(self._options.path, upgrade)
+        refusal = self.authorizer.check(self._options.path, upgrade)
         if refusal is None and not self.may_upgrade():
             return 503, "No capacity for another call.\n"
         return refusal

@@ -25,18 +25,18 @@ class LoopMonitor:
     Loop thread only; create it on the running loop.
 
     :param max_lag_s: beyond this lag, calls suffer and no more are accepted
-    :param on_look: called at each measurement
+    :param on_poll: called at each measurement
     """
 
-    def __init__(self, metrics: Metrics, *, max_lag_s: float, on_look: Callable[[], None] | None = None) -> None:
+    def __init__(self, metrics: Metrics, *, max_lag_s: float, on_poll: Callable[[], None] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._metrics = metrics
         self._max_lag_s = max_lag_s
-        self._on_look = on_look
+        self._on_poll = on_poll
         self._lags: deque[float] = deque(maxlen=WINDOW)
         self._looks: deque[tuple[float, float]] = deque([(time.monotonic(), time.thread_time())], maxlen=WINDOW)
         self._due_at = time.monotonic() + EVERY_S
-        self._timer = self._loop.call_later(EVERY_S, self._look)
+        self._timer = self._loop.call_later(EVERY_S, self._poll)
 
     @property
     def is_saturated(self) -> bool:
@@ -56,7 +56,7 @@ class LoopMonitor:
         lag_s, busy = self._metrics.loop_lag_seconds, self._metrics.loop_busy_ratio
         return lag_s > self._max_lag_s * share or (busy > BUSY_SHARE and lag_s > BUSY_LAG_S * share)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         now, used = time.monotonic(), time.thread_time()
         lag_s = max(0.0, now - self._due_at)
         self._lags.append(lag_s)
@@ -66,6 +66,6 @@ class LoopMonitor:
         self._metrics.loop_busy_ratio = (used - used_before) / (now - since) if now > since else 0.0
         self._looks.append((now, used))
         self._due_at = time.monotonic() + EVERY_S
-        self._timer = self._loop.call_later(EVERY_S, self._look)
-        if self._on_look is not None:
-            self._on_look()  # may raise; the timer is already set
+        self._timer = self._loop.call_later(EVERY_S, self._poll)
+        if self._on_poll is not None:
+            self._on_poll()  # may raise; the timer is already set

@@ -171,7 +171,7 @@ class _FirstRequest(asyncio.Protocol):
         self._head += data
         end = self._head.find(b"\r\n\r\n", searched)
         if end >= 0:
-            self._hand_over(end)
+            self._forward(end)
         elif not self._head[:1].isalpha():
             self._refuse("head_not_http")  # a method consists of letters; a TLS hello does not
         elif len(self._head) > MAX_HEAD_BYTES:
@@ -181,7 +181,7 @@ class _FirstRequest(asyncio.Protocol):
         self._timer.cancel()
         self._front.room.leave(self._transport)
 
-    def _hand_over(self, end: int) -> None:
+    def _forward(self, end: int) -> None:
         self._timer.cancel()
         is_upgrade = self._head.startswith(b"GET ") and _UPGRADE.search(self._head, 0, end) is not None
         protocol = self._front.websocket() if is_upgrade else self._front.plain()

@@ -81,7 +81,7 @@ class Watchdog:
         total_at = self._started_at + self._total_s if self._total_s else None
         return min((at for at in (silent_at, total_at) if at is not None), default=None)
 
-    def look(self, *, now: float) -> Expiry | None:
+    def poll(self, *, now: float) -> Expiry | None:
         """What has expired; reported once, then the connection counts as closing."""
         due_at = self.next_deadline()
         if due_at is None or now < due_at:

@@ -213,7 +213,7 @@ class MediaConnection(ServerConnection):
                 return
             if step == HAND_OVER:
                 super().data_received(fast_path.take_passthrough())
-                self._look_at_state(fast_path)
+                self._update_state(fast_path)
             else:
                 self._guard(fast_path.dispatch)
             step = fast_path.resume()
@@ -223,7 +223,7 @@ class MediaConnection(ServerConnection):
         if self._fast_path is not None:
             self._take_steps(self._fast_path.next_turn())
 
-    def _look_at_state(self, fast_path: WebSocketFastPath) -> None:
+    def _update_state(self, fast_path: WebSocketFastPath) -> None:
         if self._dropped_bytes is not None:
             return
         if self.protocol.state is not State.OPEN:  # the peer closes, or violated the protocol
@@ -348,7 +348,7 @@ class MediaConnection(ServerConnection):
             return
         self._outbound_bytes += len(message)
         self._outbound.put_nowait(message)
-        self._look_at_unread()
+        self._check_unread()
 
     def send_data(self) -> None:
         """Called by websockets: send its protocol's data, such as pongs and close frames."""
@@ -358,9 +358,9 @@ class MediaConnection(ServerConnection):
         if self.protocol.state is State.CONNECTING and self.protocol.eof_sent:
             self.transport.close()  # a refusal, which is sent first; see the handshake for when it is not
         elif self._closing is None:
-            self._look_at_unread()
+            self._check_unread()
 
-    def _look_at_unread(self) -> None:
+    def _check_unread(self) -> None:
         """The transport's unsent bytes: queued messages, pongs, and frame headers."""
         if self._outbound_bytes + self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
             self.close_soon(POLICY_VIOLATION, "the peer is not reading")

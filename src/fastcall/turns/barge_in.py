@@ -38,9 +38,9 @@ class BargeIn:
         self._look_at = None
         if self._is_open and not self._min_ms and not self._min_words:
             return self._yes()
-        return self.look(voiced_ms, now=now)
+        return self.poll(voiced_ms, now=now)
 
-    def look(self, voiced_ms: int, *, now: float) -> bool:
+    def poll(self, voiced_ms: int, *, now: float) -> bool:
         """The same, with the voice until ``now``; call it at ``next_deadline`` at the latest."""
         if not self._is_open or not self._min_ms:
             return False

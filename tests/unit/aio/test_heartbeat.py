@@ -9,7 +9,7 @@ def looks(heart: Heartbeat, since: float, until: float) -> list[tuple[float, boo
     """What is seen ten times a second."""
     seen = []
     for tenth in range(round(10 * since), round(10 * until) + 1):
-        heart.look(now=tenth / 10)
+        heart.poll(now=tenth / 10)
         seen.append((tenth / 10, heart.is_late, heart.is_dead))
     return seen
 
@@ -37,7 +37,7 @@ def test_one_that_beats_again_is_well() -> None:
 
 def test_who_was_stopped_itself_blames_nobody() -> None:
     heart = Heartbeat(late_s=2.0, dead_s=15.0)
-    heart.look(now=0.0)
-    heart.look(now=3600.0)
+    heart.poll(now=0.0)
+    heart.poll(now=3600.0)
     assert not heart.is_late
     assert heart.silent_s == MAX_STEP_S

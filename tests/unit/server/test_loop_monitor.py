@@ -14,7 +14,7 @@ async def looks(metrics: Metrics, *, count: int, max_lag_s: float, hold_s: float
     done = asyncio.Event()
     seen = 0
 
-    def look() -> None:
+    def poll() -> None:
         nonlocal seen
         seen += 1
         if seen == count:
@@ -27,7 +27,7 @@ async def looks(metrics: Metrics, *, count: int, max_lag_s: float, hold_s: float
         while time.monotonic() < until:
             pass
 
-    watch = LoopMonitor(metrics, max_lag_s=max_lag_s, on_look=look)
+    watch = LoopMonitor(metrics, max_lag_s=max_lag_s, on_poll=poll)
     async with asyncio.timeout(60):
         await done.wait()
     verdict = watch.is_strained, watch.is_saturated
@@ -53,13 +53,13 @@ async def test_it_looks_again_though_who_is_told_raises() -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
 
-    def look() -> None:
+    def poll() -> None:
         if next(looks_so_far) == 2:
             again.set()
         else:
             raise RuntimeError("cannot look")
 
-    watch = LoopMonitor(Metrics(), max_lag_s=1.0, on_look=look)
+    watch = LoopMonitor(Metrics(), max_lag_s=1.0, on_poll=poll)
     async with asyncio.timeout(60):
         await again.wait()
     watch.stop()

@@ -10,7 +10,7 @@ def make(*, silent_s: float = 60.0, total_s: float = 0.0) -> Watchdog:
 
 
 def expiry(watchdog: Watchdog, now: float) -> tuple[str, int] | None:
-    found = watchdog.look(now=now)
+    found = watchdog.poll(now=now)
     return (found.reason, found.code) if isinstance(found, Expiry) else None
 
 

@@ -18,7 +18,7 @@ def test_at_the_first_sound_by_default() -> None:
 def test_off_is_never() -> None:
     rule = BargeIn(is_on=False, min_ms=100, min_words=1)
     assert not rule.speech_began(5000, now=1.0)
-    assert not rule.look(5000, now=2.0)
+    assert not rule.poll(5000, now=2.0)
     assert not rule.words_known(50)
     assert rule.next_deadline() is None
 
@@ -28,15 +28,15 @@ def test_after_so_much_voice_and_a_cough_is_not_enough() -> None:
     assert not rule.speech_began(60, now=1.0)
     assert rule.next_deadline() == pytest.approx(1.24)
     # The cough was over after 100 ms; the hangover is no voice.
-    assert not rule.look(100, now=1.24)
+    assert not rule.poll(100, now=1.24)
     assert rule.next_deadline() == pytest.approx(1.44)
     rule.speech_ended()
     assert rule.next_deadline() is None
     assert not rule.speech_began(60, now=5.0)
-    assert not rule.look(295, now=5.25)
+    assert not rule.poll(295, now=5.25)
     assert rule.next_deadline() == pytest.approx(5.25 + LOOK_AGAIN_S)
-    assert rule.look(310, now=5.3)
-    assert not rule.look(900, now=5.9)
+    assert rule.poll(310, now=5.3)
+    assert not rule.poll(900, now=5.9)
     assert rule.next_deadline() is None
 
 
@@ -55,5 +55,5 @@ def test_either_is_enough() -> None:
     assert not rule.speech_began(60, now=1.0)
     assert rule.words_known(3)
     assert not rule.speech_began(60, now=3.0)
-    assert rule.look(1000, now=4.0)
+    assert rule.poll(1000, now=4.0)
     assert not rule.words_known(3)

@@ -119,7 +119,7 @@ class PocketsphinxStream:
         self._speaking.audio.extend(self._preroll)
         self._preroll.clear()
         self._pending.append(self._speaking)
-        self._tell(SpeechBegan((self._frame - 1) * FRAME_S))
+        self._emit(SpeechBegan((self._frame - 1) * FRAME_S))
         self._submit()
 
     def _cut(self, frame: int) -> None:
@@ -128,7 +128,7 @@ class PocketsphinxStream:
         speaking.speech_end_s = (self._endpointer.last_voiced_frame + 1) * FRAME_S
         speaking.end_s = frame * FRAME_S
         speaking.is_cut = True
-        self._tell(SpeechEnded(speaking.speech_end_s))
+        self._emit(SpeechEnded(speaking.speech_end_s))
         self._send_audio(speaking)
 
     def _submit(self) -> None:
@@ -157,24 +157,24 @@ class PocketsphinxStream:
         pending = self._pending[0]
         said = tuple(Word(text, pending.start_s + start, pending.start_s + end) for text, start, end in words)
         if not settled:
-            self._tell(Heard(said))
+            self._emit(Heard(said))
             return
         self._pending.popleft()
         if said:
-            self._tell(UtteranceEnded(said, pending.speech_end_s, pending.end_s))
+            self._emit(UtteranceEnded(said, pending.speech_end_s, pending.end_s))
         else:
-            self._tell(Heard(()))
+            self._emit(Heard(()))
         self._submit()
         self._finish_if_done()
 
     def _on_failure(self, message: str, busy: bool) -> None:
-        self._tell(Failed(message, busy))
+        self._emit(Failed(message, busy))
 
     def _finish_if_done(self) -> None:
         if self._finishing and not self._pending:
-            self._tell(Finished())
+            self._emit(Finished())
 
-    def _tell(self, event: EngineEvent) -> None:
+    def _emit(self, event: EngineEvent) -> None:
         if self._listener is not None:
             self._listener(event)
 

@@ -97,36 +97,36 @@ class ScriptStream:
 
     def feed(self, pcm: NDArray[np.int16]) -> None:
         self._samples += len(pcm)
-        self._tell_until(self._samples / self._rate, flush=False)
+        self._emit_until(self._samples / self._rate, flush=False)
 
     def finish(self) -> None:
-        self._tell_until(self._samples / self._rate, flush=True)
-        self._tell(Finished())
+        self._emit_until(self._samples / self._rate, flush=True)
+        self._emit(Finished())
 
     def close(self) -> None:
         self._listener = None
 
-    def _tell_until(self, now_s: float, *, flush: bool) -> None:
+    def _emit_until(self, now_s: float, *, flush: bool) -> None:
         while self._utterance < len(self._script):
             words = self._script[self._utterance]
             if words[0].start_s > now_s:
                 return
             if not self._began:
                 self._began = True
-                self._tell(SpeechBegan(words[0].start_s))
+                self._emit(SpeechBegan(words[0].start_s))
             told = sum(word.end_s <= now_s for word in words)
             if told > self._told:
                 self._told = told
-                self._tell(Heard(words[:told]))
+                self._emit(Heard(words[:told]))
             end_s = words[-1].end_s + self._end_silence_s
             if now_s < end_s and not flush:
                 return
             if told:
-                self._tell(SpeechEnded(words[told - 1].end_s))
-                self._tell(UtteranceEnded(words[:told], words[told - 1].end_s, min(end_s, now_s)))
+                self._emit(SpeechEnded(words[told - 1].end_s))
+                self._emit(UtteranceEnded(words[:told], words[told - 1].end_s, min(end_s, now_s)))
             self._utterance, self._told, self._began = self._utterance + 1, 0, False
 
-    def _tell(self, event: EngineEvent) -> None:
+    def _emit(self, event: EngineEvent) -> None:
         if self._listener is not None:
             self._listener(event)
 

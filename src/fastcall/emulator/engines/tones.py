@@ -64,7 +64,7 @@ class TonesStream:
             speaking = None
         # A word of which only the beginning has come is not settled: whoever sends it again must get it.
         self._end_utterance(self._recognizer.samples if speaking is None else speaking)
-        self._tell(Finished())
+        self._emit(Finished())
 
     def close(self) -> None:
         self._listener = None
@@ -73,7 +73,7 @@ class TonesStream:
         self._begin(word.start)
         self._words.append(Word(word.text, word.start / self._rate, word.end / self._rate))
         self._last_end = word.end
-        self._tell(Heard(tuple(self._words)))
+        self._emit(Heard(tuple(self._words)))
         if self._began is not None and word.end - self._began >= self._max_utterance:
             self._end_utterance(word.end)
 
@@ -83,18 +83,18 @@ class TonesStream:
             self._end_utterance(self._last_end + self._end_silence)
         if self._began is None:
             self._began = self._last_end = at
-            self._tell(SpeechBegan(at / self._rate))
+            self._emit(SpeechBegan(at / self._rate))
 
     def _end_utterance(self, at: int) -> None:
         if self._began is None:
             return
         self._began = None
         words, self._words = tuple(self._words), []
-        self._tell(SpeechEnded(self._last_end / self._rate))
+        self._emit(SpeechEnded(self._last_end / self._rate))
         if words:
-            self._tell(UtteranceEnded(words, self._last_end / self._rate, at / self._rate))
+            self._emit(UtteranceEnded(words, self._last_end / self._rate, at / self._rate))
 
-    def _tell(self, event: EngineEvent) -> None:
+    def _emit(self, event: EngineEvent) -> None:
         if self._listener is not None:
             self._listener(event)
 

@@ -165,7 +165,7 @@ class Receiver:
         """Connections received so far, lost ones included."""
         self._loop.add_reader(channel, self._receive)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Call a few times a second: take connections that had to wait."""
         if self.is_full and not self._is_closed:
             with contextlib.suppress(OSError):  # still none free

@@ -198,14 +198,14 @@ class WorkerHandle:
             await asyncio.wait((self._asked,), timeout=NUMBERS_TIMEOUT_S)
         return self._numbers
 
-    def look(self, *, now: float) -> None:
+    def poll(self, *, now: float) -> None:
         """Call a few times a second: check that it responds. It is killed if it has not for too long."""
         if self._receiver is not None:
-            self._receiver.look()
+            self._receiver.poll()
         process, heart = self._process, self._heartbeat
         if process is None or process.status is not None or self._owner.is_stopping:
             return
-        heart.look(now=now)
+        heart.poll(now=now)
         if heart.is_dead:
             log.error("worker %d has not responded for %.1f s; killing it", self._number, heart.silent_s)
             process.kill()

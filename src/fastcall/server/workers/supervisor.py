@@ -82,7 +82,7 @@ class Supervisor:
         """
         log.info("[CFG] ENABLE_STREAMING_STT=%s", self._settings.enable_streaming_stt)
         self._frontend = frontend = HttpFrontend(self._settings, self._options, self, self.metrics)
-        self._watch = LoopMonitor(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_look=self._look)
+        self._watch = LoopMonitor(self.metrics, max_lag_s=self._options.max_lag_ms / 1000, on_poll=self._poll)
         self._workers = [WorkerHandle(number, self) for number in range(1, self._options.workers + 1)]
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -127,7 +127,7 @@ class Supervisor:
     def websocket(self) -> asyncio.Protocol:
         """See ``CallPool``."""
         assert self._frontend is not None
-        return Upgrade(self._hand_over, self._frontend.plain)
+        return Upgrade(self._forward, self._frontend.plain)
 
     def has_room(self) -> bool:
         """See ``CallPool``."""
@@ -274,21 +274,21 @@ class Supervisor:
             self._bring(descriptor, message, self._worker_of(StreamKey.of_words(about["key"])))
             os.close(descriptor)
             return
-        if not self._is_stopping and self._hand_over(descriptor, message):
+        if not self._is_stopping and self._forward(descriptor, message):
             os.close(descriptor)
             return
         task = asyncio.get_running_loop().create_task(adopt(descriptor, received, self._frontend.plain))
         self._refusing.add(task)
         task.add_done_callback(self._refusing.discard)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         assert self._frontend is not None
-        self._frontend.look()
+        self._frontend.poll()
         now = time.monotonic()
         for worker in self._workers:
-            worker.look(now=now)
+            worker.poll(now=now)
 
-    def _hand_over(self, descriptor: int, message: bytes) -> bool:
+    def _forward(self, descriptor: int, message: bytes) -> bool:
         assert self._frontend is not None
         return self._frontend.may_upgrade() and self._bring(descriptor, message)
 

@@ -103,7 +103,7 @@ class Worker:
         self._authorizer = Authorizer(self._settings, self._metrics, lets_all_in=options.insecure)
         try:
             await manager.start(
-                self, admit=self._admit, leave_room=self._room.leave, pass_on=self._pass_on, on_look=self._report
+                self, admit=self._admit, leave_room=self._room.leave, pass_on=self._pass_on, on_poll=self._report
             )
         except UsageError as error:
             self._notify("failed", text=str(error))
@@ -162,7 +162,7 @@ class Worker:
         self._notify("batch", call_sid=call_sid, line=line)
 
     def _report(self) -> None:
-        self._receiver.look()
+        self._receiver.poll()
         self._notify(
             "report",
             open=self._manager.open_sockets,
@@ -204,7 +204,7 @@ class Worker:
     # --- who may come in -----------------------------------------------------------------------------------
 
     def _admit(self, upgrade: UpgradeRequest) -> tuple[int, str] | None:
-        return self._authorizer.look_at(self._path, upgrade)
+        return self._authorizer.check(self._path, upgrade)
 
     def enter(self, call: CallStarted, holder: CallHolder) -> Refusal | None:
         """A call's start was received: decide what can be decided here, and ask the parent for the rest."""
