@@ -304,4 +304,4 @@ async def test_where_the_transcript_cannot_be_read_nobody_knows() -> None:
     async with listening(Listener()) as url:
         status, out, _ = await simulate(url, "--tones", "apple", "--tail-s", "0")
     assert status == 0, out
-    assert "words recognized: not known: the transcript stream cannot be read: " in out
+    assert "words recognized: unknown: the transcript stream cannot be read: " in out

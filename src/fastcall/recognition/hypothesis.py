@@ -1,9 +1,8 @@
-"""What is known of the speech after F, the end of the last final that was taken.
+"""What is known of the speech after F, the end of the last accepted final.
 
-As a rule that is the owner's newest interim. While streams change it is more: a new owner hears everything after F
-again and knows less than is known already until it has come as far; the stream that it replaces (the *outgoing* one)
-still hears what is said meanwhile. Its words count until the owner has caught up, less those that the owner's finals
-have settled since.
+Usually that is the owner's newest interim. While streams change it is more: a new owner recognizes everything after F
+again, and lags behind until it has caught up; the stream that it replaces (the *outgoing* one) still recognizes current
+speech. Its words count until the owner has caught up, minus those that the owner's finals have settled since.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from fastcall.recognition.tokenization import joined, tokens_of
 
 __all__ = ["Hypothesis"]
 
-# Recognizers round, and two of them never end at the same sample.
+# Recognizers round times, and two of them never end at the same sample.
 SLACK_SAMPLES = 300 * SAMPLES_PER_MS
 
 
@@ -29,40 +28,40 @@ class Hypothesis:
         self.final_end = 0
         """F, in call time."""
         self.text = ""
-        """What was heard after F; stripped."""
+        """The text after F, stripped."""
         self.end_sample = 0
-        """As far as ``text`` reaches; call time, never before F."""
+        """The end of ``text``; call time, never before F."""
         self._is_behind = False
         self._owner_text = ""
         self._owner_end = 0
         self._unfinished = DroppedInterims()
-        # While there is an outgoing stream: its words since it was replaced, settled ones and newest interim, and what
-        # was settled since then, be that less than it has told of or more.
+        # While there is an outgoing stream: its words since it was replaced, finals and newest interim, and the text
+        # settled since then, which may be less or more.
         self._has_outgoing = False
         self._outgoing_finals: list[str] = []
         self._outgoing_interim: list[str] = []
         self._settled: list[str] = []
-        # At F somebody was cut off: the word that is known to follow, and the one after it, if any.
+        # If F cuts into speech: the known next word, and the one after it, if any.
         self._at_cut: tuple[str, str] | None = None
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether words were told that no final has settled."""
+        """Whether there are words that no final has settled."""
         return bool(self.text) or bool(self._unfinished)
 
     @property
     def is_behind(self) -> bool:
-        """Whether the owner has not yet come as far as ``end_sample``."""
+        """Whether the owner has not yet reached ``end_sample``."""
         return self._is_behind
 
     def owner_changed(self) -> None:
-        """A new owner begins at F. The stream before it is gone, or is the outgoing one."""
+        """A new owner begins at F. The previous stream has ended, or is the outgoing one."""
         self._is_behind = True
         self._owner_text, self._owner_end = "", self.final_end
         self._unfinished.reset()
 
     def handed_over(self) -> None:
-        """The owner until now is the outgoing stream from now on."""
+        """The current owner becomes the outgoing stream."""
         self._has_outgoing = True
         self._outgoing_finals, self._outgoing_interim, self._settled = [], tokens_of(self.text), []
 
@@ -72,15 +71,15 @@ class Hypothesis:
         self._outgoing_finals, self._outgoing_interim, self._settled = [], [], []
 
     def recall(self, texts: Sequence[str]) -> None:
-        """Words that the outgoing stream told of before its newest interim, and forgot: they are known still."""
+        """Words of the outgoing stream from before its newest interim, which dropped them: they are kept."""
         self._outgoing_finals = [word for text in texts for word in tokens_of(text)] + self._outgoing_finals
 
     def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
-        """To be asked once before ``take_final``: what the owner told of and goes on without, as (text, end)."""
+        """Call it once before ``take_final``: words that the owner dropped, as (text, end)."""
         return self._unfinished.take_final(text, first_word_start, end_sample)
 
     def nothing_follows(self) -> None:
-        """Nobody has spoken after F: what interims had there, and the final left out, was taken back."""
+        """Nobody has spoken after F: interim words there that the final left out are retracted."""
         self._unfinished.reset()
 
     def take_final(self, text: str, end_sample: int) -> None:
@@ -101,9 +100,9 @@ class Hypothesis:
             self.end_sample = self.final_end
 
     def settled_elsewhere(self, text: str, end_sample: int, *, is_cut: bool = False) -> None:
-        """The fallback settled a span up to ``end_sample``: what was heard after it is known still.
+        """The fallback settled a span up to ``end_sample``: words after it are kept.
 
-        :param is_cut: the span ends where there was no pause: perhaps in a word, of which nobody hears the whole
+        :param is_cut: the span ends without a pause, maybe within a word that nobody gets completely
         """
         self._is_behind = True
         known = tokens_of(self.text)
@@ -113,10 +112,10 @@ class Hypothesis:
         self._at_cut = (rest[0], joined(rest[1:2])) if is_cut and rest else None
 
     def mended(self, text: str, words: tuple[Word, ...] = ()) -> tuple[str, tuple[Word, ...]]:
-        """``text``, which follows F, with the word that was cut there as it was heard whole before.
+        """``text``, which follows F, with the word cut there replaced by the complete word known before.
 
-        It is missing if ``text`` begins with the word after it, or is empty and no word is after it; and what comes
-        before the word after it is the sound of its rest.
+        It is missing if ``text`` begins with the word after it, or is empty and no word is after it; whatever precedes
+        the word after it is a misrecognition of its rest.
 
         :param words: those of ``text``, if their times are known
         """
@@ -135,7 +134,7 @@ class Hypothesis:
     def take_interim(self, text: str, end_sample: int) -> bool:
         """The owner's newest hypothesis.
 
-        :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
+        :return: whether it was accepted: one that is behind the known text waits for ``caught_up``
         """
         text = self.mended(text.strip())[0] if text else ""
         self._owner_text, self._owner_end = text, max(end_sample, self.final_end)
@@ -146,14 +145,14 @@ class Hypothesis:
         return True
 
     def _is_short(self, end_sample: int, words: int) -> bool:
-        """Whether the owner has not come as far as what is known. A short word more is less than the slack."""
+        """Whether the owner is behind the known text. The slack is longer than a short word."""
         slack = SLACK_SAMPLES if words >= len(tokens_of(self.text)) else 0
         return end_sample < self.end_sample - slack
 
     def caught_up(self) -> bool:
-        """The owner's word counts from now on, whatever was known before it.
+        """Use the owner's text from now on, whatever was known before.
 
-        :return: whether the text is another one now
+        :return: whether the text changed
         """
         before = self.text
         self._is_behind = False
@@ -161,9 +160,9 @@ class Hypothesis:
         return self.text != before
 
     def take_outgoing(self, finals: Sequence[str], interim: str, end_sample: int) -> bool:
-        """What the outgoing stream said: finals, which do not move F, and the interim that follows them.
+        """Results of the outgoing stream: finals, which do not move F, and the interim that follows them.
 
-        :return: whether it was taken; not if the owner has come as far
+        :return: whether they were accepted; not if the owner has caught up
         """
         for final in finals:
             self._outgoing_finals += tokens_of(final)
@@ -173,7 +172,7 @@ class Hypothesis:
             return False
         if not self._is_behind and (end_sample == self.end_sample or len(rest) <= len(tokens_of(self.text))):
             return False
-        self._is_behind = True  # perhaps again: it had come as far as was known when it told of that
+        self._is_behind = True  # maybe again: it had caught up with the text known before
         self.text = joined(rest)
         self.end_sample = max(end_sample, self.final_end)
         return True

@@ -1,9 +1,9 @@
-"""A session's streams, one after the other: which one owns the call, which one it replaces, when the next is opened.
+"""Manages a session's streams: which one owns the call, which one it replaces, when the next is opened.
 
-Make before break: by age or in a pause the next stream is opened while the old one, then *outgoing*, still hears what
-is said. After a failure the next is opened after a back-off, as far as the breaker that all calls share allows. Each
-new owner hears everything after F, so that no end of a stream loses anything; the old one's finals are not taken any
-more.
+Make before break: because of age or in a pause, the next stream is opened while the old one, then *outgoing*, still
+recognizes current speech. After a failure the next is opened after a back-off, if the breaker shared by all calls
+allows it. Each new owner gets everything after F, so that the end of a stream loses nothing; the old one's finals are
+not accepted any more.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ __all__ = ["StreamManager", "StreamManagerOwner"]
 log = logging.getLogger("fastcall.session")
 
 MIN_WATCH_S = 0.1
-# While closing, attempts do not wait longer: there is a bound.
+# While closing, attempts do not wait longer, because the time is limited.
 CLOSING_BACKOFF_S = 0.5
-# A working recognizer has told the rest by then, once it was told that no more audio comes.
+# A working recognizer returns the rest within this time after a half-close.
 CLOSING_ANSWER_S = 1.5
 
 
 class StreamManager:
     """The streams of one session. Loop thread only; made on the running loop.
 
-    :param hypothesis: knows F, and what is known after it
-    :param intake: is drained before silence is sent in place of audio
+    :param hypothesis: F, and the known text after it
+    :param intake: drained before silence is sent instead of audio
     :param rand: random numbers in [0, 1), for jitter
     :param on_sent: see ``ProviderStream.on_sent``
     """
@@ -82,13 +82,13 @@ class StreamManager:
         self._has_told_the_rest = False
         self._ask_limit = AskLimit()
         self.outage: SessionFailed | None = None
-        """Why there are no results for now."""
+        """Why there are no results at the moment."""
         self.failure: SessionFailed | None = None
         """Why there will be none any more."""
 
     @property
     def owner(self) -> ProviderStream | None:
-        """The stream whose finals are taken; None while there is none."""
+        """The stream whose finals are accepted; None while there is none."""
         return self._owner
 
     # --- for the session ------------------------------------------------------------------------------
@@ -99,29 +99,29 @@ class StreamManager:
         self._watch()
 
     def pump(self) -> None:
-        """There is more in the history."""
+        """There is more audio in the history."""
         for provider_stream in (self._owner, self._outgoing):
             if provider_stream is not None:
                 provider_stream.pump()
 
     def flush(self) -> None:
-        """Nothing of what is in the history waits for a batch to fill."""
+        """Send everything in the history, even an incomplete batch."""
         for provider_stream in (self._owner, self._outgoing):
             if provider_stream is not None:
                 provider_stream.flush()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
-        """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""
+        """From the endpointer: speech began, or ended, at ``sample``."""
         now = self._loop.time()
         self._pauses.note_speech(speaking, sample, now=now)
         self._health.note_speech(speaking, sample, now=now)
 
     def forget_before(self, sample: int) -> None:
-        """The history is settled up to ``sample``; what the owner has not yet sent of it stays."""
+        """The history is settled up to ``sample``; audio that the owner has not yet sent is kept."""
         self._replay_buffer.forget_before(min(sample, self._owner.cursor if self._owner else sample))
 
     def settled_elsewhere(self) -> None:
-        """F was moved by the fallback: an owner that was to hear what lies before it would tell it again."""
+        """The fallback moved F: an owner that is still to get audio before F would recognize it again."""
         owner, final_end = self._owner, self._hypothesis.final_end
         if owner is not None and owner.start < final_end:
             self._release_outgoing()
@@ -134,16 +134,16 @@ class StreamManager:
             self._try_open() if self.outage is not None else self._open()
 
     def owner_told(self) -> None:
-        """The owner's response was taken: the outgoing stream goes when it knows nothing more."""
+        """The owner's response was accepted: end the outgoing stream once it knows nothing more."""
         if not self._hypothesis.text and not self._pauses.may_hold_speech(self._hypothesis.final_end):
             self._hypothesis.nothing_follows()
         if self._owner is not None and self._owner.abreast_since is not None and not self._hypothesis.is_behind:
             self._release_outgoing()
 
     def ask_another(self) -> bool:
-        """The owner told of words after F and goes on without them: let another stream hear them.
+        """The owner dropped words after F: try another stream for them.
 
-        :return: whether one is asked; not any more when enough were, and not if their audio is not kept
+        :return: whether one is tried; not if enough were, or if the audio is not kept
         """
         final_end = self._hypothesis.final_end
         if may_ask := self._replay_buffer.lost_to <= final_end and self._ask_limit.take(final_end):
@@ -168,7 +168,7 @@ class StreamManager:
         return self._owner is not None or self._retry_timer is not None
 
     def stop(self) -> None:
-        """Give up all streams; nothing of them is heard any more."""
+        """Cancel all streams; their events are ignored."""
         self._stop(self._watch_timer)
         self._stop(self._retry_timer)
         owner, self._owner = self._owner, None
@@ -179,7 +179,7 @@ class StreamManager:
     # --- streams --------------------------------------------------------------------------------------
 
     def _open(self, *, start: int | None = None) -> None:
-        """A new owner that hears everything from ``start`` (by default F) on."""
+        """A new owner that gets everything from ``start`` (by default F) on."""
         if self._replay_buffer.lost_to > self._hypothesis.final_end:
             self._session.audio_outgrew()
         begin = max(start or 0, self._hypothesis.final_end)
@@ -204,7 +204,7 @@ class StreamManager:
             provider_stream.pump()
 
     def _try_open(self, has_slot: bool = False) -> None:
-        """An attempt after a failure, when the breaker that all calls share allows one."""
+        """An attempt after a failure, when the breaker shared by all calls allows one."""
         self._retry_timer = None
         breaker = self._recognizer.breaker
         wait_s = breaker.wait_s(now=self._loop.time(), has_slot=has_slot)
@@ -220,14 +220,14 @@ class StreamManager:
         self._tell_rotated(reason)
 
     def _hand_over(self, *, start: int) -> None:
-        """The next stream becomes the owner; the old one's interims serve until it caught up."""
+        """The next stream becomes the owner; the old one's interims are used until it has caught up."""
         self._release_outgoing()
         self._outgoing = self._owner
         self._hypothesis.handed_over()
         self._open(start=start)
 
     def _tell_rotated(self, reason: str) -> None:
-        """While nothing works, another stream is no news: what tells of an outage's end is a result."""
+        """During an outage a new stream is not reported: only a result shows that the outage is over."""
         if self.outage is None:
             self._session.stream_manager_tells(SessionRotated(reason))
 
@@ -245,7 +245,7 @@ class StreamManager:
         next_at = now + PAUSE_S
         for provider_stream in filter(None, (self._owner, self._outgoing)):
             if now >= provider_stream.next_keep_alive():
-                self._audio_input.drain()  # less than a batch, which no audio has completed; silence comes after it
+                self._audio_input.drain()  # an incomplete batch; silence follows it
             provider_stream.keep_alive(now=now)
             next_at = min(next_at, provider_stream.next_keep_alive())
         if self._owner is not None:
@@ -279,13 +279,13 @@ class StreamManager:
             self._rotate("unanswered", start=self._hypothesis.final_end)
 
     def _weigh(self, owner: ProviderStream, abreast_since: float, now: float) -> None:
-        """Whether the owner's word counts against what was known before it."""
-        # What the outgoing stream told just now, the owner may yet tell.
+        """Whether the owner's text replaces the text known before."""
+        # The owner may still return what the outgoing stream returned just now.
         known_since = max(abreast_since, self._outgoing_told_at)
         if now - known_since <= ANSWER_S:
             return
         self._release_outgoing()
-        # One that tells nothing may be deaf, unless there is nothing to tell.
+        # One without results may be stuck, unless there is nothing to recognize.
         if (owner.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.final_end):
             self._session.owner_is_authoritative()
 
@@ -302,7 +302,7 @@ class StreamManager:
     # --- ProviderStreamOwner -------------------------------------------------------------------------------------
 
     def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
-        """A response; those of streams that were given up count no more."""
+        """A response; those of cancelled streams are ignored."""
         if provider_stream in (self._owner, self._outgoing) and any(result.text.strip() for result in results):
             self._health.words_came(now=self._loop.time())
         if provider_stream is self._owner:
@@ -314,7 +314,7 @@ class StreamManager:
             self._outgoing_told_at = self._loop.time()
 
     def provider_stream_outgrown(self, provider_stream: ProviderStream) -> int:
-        """The history could not wait for the stream to connect, or to take audio again."""
+        """The history overflowed before the stream connected, or accepted audio again."""
         if (
             provider_stream is self._owner
             and not provider_stream.map.length_samples
@@ -326,7 +326,7 @@ class StreamManager:
         return provider_stream.cursor
 
     def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
-        """A stream is over: the outgoing one's end is of no matter, the owner's is looked up in the table."""
+        """A stream has ended: the outgoing one's end is ignored, the owner's is looked up in the table."""
         if provider_stream is self._outgoing:
             self._outgoing = None
             self._hypothesis.outgoing_gone()
@@ -345,8 +345,8 @@ class StreamManager:
             )
 
     def _finished(self) -> None:
-        """The owner has given all that it had. If it leaves words without a final, or told nothing of speech at the
-        end, another is asked, once: providers have been seen to end without their last final."""
+        """The owner has returned everything. If words have no final, or speech at the end no result, try another stream
+        once: providers sometimes end without their last final."""
         untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.final_end)
         if (self._hypothesis.is_unsettled or untold) and not self._asked_again:
             self._asked_again = True
@@ -355,7 +355,7 @@ class StreamManager:
             self._session.stream_manager_finished(complete=True)
 
     def _ask_at_the_end(self) -> None:
-        """The owner was to tell the rest, and tells nothing: another is asked while there is time, once."""
+        """The owner should return the rest, but does not: try another stream once, while there is time."""
         if self._owner is None or self._asked_again or self._has_told_the_rest:
             return
         if not self._owner.half_closed:
@@ -365,7 +365,7 @@ class StreamManager:
             self._hand_over(start=self._hypothesis.final_end)
 
     def is_unsettled(self) -> bool:
-        """Whether something was said, or may have been said, after F, which the owner may have yet to tell."""
+        """Whether there was, or may have been, speech after F that the owner may still return."""
         if self._is_finishing and self._owner is not None and not self._owner.half_closed:
             return True
         return bool(self._hypothesis.text) or self._pauses.may_hold_speech(self._hypothesis.final_end)
@@ -388,7 +388,7 @@ class StreamManager:
         if self._recognizer.model_for(refused) == refused:
             self._recognizer.model_refused(refused)
             log.warning(
-                "model %s does not serve language %s (%s): using the model %s from now on. %s",
+                "model %s does not support language %s (%s): using the model %s from now on. %s",
                 *(refused.model, refused.language, end.message, LAST_MODEL, outcome.advice),
             )
         self._config = replace(self._config, model=LAST_MODEL)
@@ -411,13 +411,13 @@ class StreamManager:
         if self._is_finishing:
             wait_s = min(wait_s, CLOSING_BACKOFF_S)
         self._retry_timer = self._loop.call_later(wait_s, self._try_open)
-        # Told last: who hears of it may settle what the fallback has, and would else see no attempt planned.
+        # Reported last: a listener may settle the fallback's text, and must see that an attempt is planned.
         if self.outage is None:
             self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
             self._session.stream_manager_tells(self.outage)
 
     def _works(self) -> None:
-        """The owner gave a result, or lived: whatever was wrong is over."""
+        """The owner gave a result, or lasted: the outage is over."""
         self._backoff.succeeded()
         self._recognizer.breaker.succeeded()
         if self.outage is not None:

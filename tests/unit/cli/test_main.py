@@ -96,7 +96,7 @@ def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         ([], {"FASTCALL_PUBLIC_URL": "http://voice.example.com"}, "https://HOST"),
         ([], {"FASTCALL_PUBLIC_URL": "ws://voice.example.com"}, "https://HOST"),
         ([], {"FASTCALL_PUBLIC_URL": "https://a b"}, "https://HOST"),
-        ([], {"FASTCALL_ADMIN_TOKEN": "x"}, "16 characters"),
+        ([], {"FASTCALL_ADMIN_TOKEN": "x"}, "16 random characters"),
         ([], {"FASTCALL_ADMIN_TOKN": "x"}, "did you mean FASTCALL_ADMIN_TOKEN?"),
         ([], {"FASTCALL_PUBLICURL": "x"}, "did you mean FASTCALL_PUBLIC_URL?"),
         ([], {"STT_BATCHMS": "x"}, "did you mean STT_BATCH_MS?"),
@@ -108,7 +108,7 @@ def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         (["--handler", "./my_agent:agent"], {}, "my_agent:agent, perhaps"),
         (["--handler", "agents/mine.py:agent"], {}, "agents.mine:agent, perhaps"),
         (["--handler", "talkers_broken:agent"], {}, "ZeroDivisionError: division by zero"),
-        ([], {"FASTCALL_STREAM_SECRET": "x"}, "16 characters"),
+        ([], {"FASTCALL_STREAM_SECRET": "x"}, "16 random characters"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_in_one_line(

@@ -236,7 +236,7 @@ async def test_a_close_waits_for_the_fallback_no_longer_than_it_is_told() -> Non
     await stage.session.close(2.0)
     assert asyncio.get_running_loop().time() - began == pytest.approx(2.0, abs=0.1)
     (silent,) = [e for e in stage.events if isinstance(e, FallbackSilent)]
-    assert (silent.end_sample, silent.error) == (S, "no answer before the end of the call")
+    assert (silent.end_sample, silent.error) == (S, "no response before the end of the call")
     await elapse(0)
     assert stage.fallback.requests[0].answer.cancelled()
 
