@@ -67,7 +67,7 @@ async def test_credentials_and_endpoint_are_of_one_universe() -> None:
     await recognizer.aclose()
     with pytest.raises(UsageError, match=r"set GOOGLE_CLOUD_UNIVERSE_DOMAIN=apis\.example"):
         GoogleRecognizer.create(credentials=some("apis.example"))
-    with pytest.raises(UsageError, match=r"of the universe googleapis\.com, the endpoint is of apis\.example"):
+    with pytest.raises(UsageError, match=r"to the universe googleapis\.com, the endpoint to apis\.example"):
         GoogleRecognizer.create(credentials=some(), universe_domain="apis.example")
 
 

@@ -469,7 +469,7 @@ async def test_a_machine_without_the_library(uplink: str, prompt_emulator: str, 
         assert "--uplink grpcio" in done.stderr
         return
     async with serve_process("--stt-endpoint", prompt_emulator, **hidden) as server:
-        server.wait_for(r"listening on .* by the grpcio uplink")
+        server.wait_for(r"listening on .* over the grpcio uplink")
         told = [line for line in server.lines if "using grpcio" in line]
         assert len(told) == (1 if uplink == "auto" else 0)
 
@@ -477,4 +477,4 @@ async def test_a_machine_without_the_library(uplink: str, prompt_emulator: str, 
 async def test_the_option_overrides_the_setting_in_workers_too(prompt_emulator: str) -> None:
     arguments = ("--stt-endpoint", prompt_emulator, "--uplink", "grpcio", "--workers", "2")
     async with serve_process(*arguments, STT_UPLINK="native") as server:
-        server.wait_for(r"listening on .* by the grpcio uplink")
+        server.wait_for(r"listening on .* over the grpcio uplink")

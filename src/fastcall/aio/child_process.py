@@ -1,4 +1,4 @@
-"""A child process that is watched as a process: its end is seen though others still hold its pipes and sockets."""
+"""A child process whose end is detected even if others still hold its pipes and sockets."""
 
 from __future__ import annotations
 

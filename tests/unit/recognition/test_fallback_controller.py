@@ -294,7 +294,7 @@ def test_a_failure_is_asked_once_more_and_then_told(error: Exception | None) -> 
             await elapse(3.5)
         (silent,) = [e for e in stage.events if isinstance(e, FallbackSilent)]
         assert silent.end_sample == S
-        assert ("busy" if isinstance(error, RecognizerError) else "defect" if error else "within 3 s") in silent.error
+        assert ("busy" if isinstance(error, RecognizerError) else "defect" if error else "in 3 s") in silent.error
         assert len(stage.fallback.requests) == 2
         assert stage.finals() == []
         await stage.close()
