@@ -18,7 +18,7 @@ class ChildProcess:
     """A child in a session of its own. Loop thread only; made on the running loop; ``wait`` is owed.
 
     What it leaves behind in its process group is killed when it ends: a fork holds the sockets of its calls, and would
-    keep them open for ever.
+    keep them open forever.
 
     :raises OSError: it cannot be started
     """

@@ -415,7 +415,7 @@ class GrpcChannel(asyncio.Protocol):
             self._draining = True
             for call in tuple(self._calls):
                 # Those above the last that went out were ended by the library; these wait for a place, and would
-                # for ever.
+                # forever.
                 if call.stream is not None and (not call.has_begun or call.stream.id > last_stream):
                     self._http2.reset(call.stream)
                     self._end(call, "UNAVAILABLE", f"{self._address} goes away", unprocessed=True)
