@@ -35,7 +35,7 @@ class UserCallback:
 
     :param label: appended to "a callback failed" in the log line, such as `` call=CA123``
     :param on_exit: called with ``SystemExit`` and ``KeyboardInterrupt``, after logging them; without it they have no
-    effect
+        effect
     :raises UsageError: it is async, and nobody would await its result
     """
 

@@ -4,10 +4,10 @@ Call time counts samples since the first inbound frame, so it must neither stret
 nor shrink when frames are missing. Two fields determine a frame's place:
 
 - The number (``chunk``, else ``sequenceNumber``) shows whether a frame is new. Only a number can show that it is a
-duplicate; a frame without one is used.
+  duplicate; a frame without one is used.
 - The timestamp shows how long a gap is. Real ones begin at 100 to 200 ms, drift, and jitter by some 12 ms; so they are
-compared with a running estimate of the clock's offset, and a deviation of less than 50 ms is not a gap. If the frames
-skipped by ``chunk`` have the same length, within 50 ms, exactly these frames are missing.
+  compared with a running estimate of the clock's offset, and a deviation of less than 50 ms is not a gap. If the frames
+  skipped by ``chunk`` have the same length, within 50 ms, exactly these frames are missing.
   In a stream with two tracks, numbers only show what is new: Twilio's example counts the chunks of both together.
   A clock that is missing, constant or in whole seconds measures nothing under 1.5 s.
 

@@ -37,11 +37,11 @@ class GoogleRecognizer:
     :param dialect: the version of the API; by default v1p1beta1
     :param pool: when connections are added and closed
     :param uplink: the transport: ``native`` (libnghttp2 on the event loop), ``grpcio``, or ``auto``: native if the
-    library is installed
+        library is installed
     :param tls_roots: a file of PEM certificates to trust instead of the system's; with it ``emulator_host`` is
-    reached over TLS
+        reached over TLS
     :raises UsageError: no usable credentials for Google, ``native`` is requested but not available, an invalid address,
-    or unreadable certificates
+        or unreadable certificates
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roo
     :param credentials: google-auth's; None without authorization
     :param tls_roots: a file of PEM certificates to trust instead of the system's
     :raises UsageError: an unknown name, ``native`` without libnghttp2, an invalid address, or an invalid proxy in the
-    environment
+        environment
     """
     if name not in UPLINKS:
         raise UsageError(f"the uplink {name!r}: must be one of {', '.join(UPLINKS)}")

@@ -119,7 +119,7 @@ class UtteranceDispatcher:
     thread. The session's events may come from another thread in either case.
 
     :param session: the source of results and, by its audio, of time. Without one, pass ``on_partial`` and ``on_final``
-    as a session's callbacks: results are then timed by their arrival, which is less exact
+        as a session's callbacks: results are then timed by their arrival, which is less exact
     :param settings: defaults of the following; by default the session's, else the environment's
     :param commit_ms: how long ``end`` waits for a final; by default ``UTTERANCE_COMMIT_MS``
     :param debounce_ms: minimum interval between partials; by default ``STT_PARTIAL_DEBOUNCE_MS``

@@ -157,7 +157,7 @@ def outcome_of(code: str, message: str, *, model: str = "", has_worked: bool = F
 
     :param model: which the stream was opened with: ``LAST_MODEL`` cannot be changed for another
     :param has_worked: the stream gave a result, so its configuration was valid; another is tried, and will fail at
-    once if that has changed
+        once if that has changed
     """
     outcome = next(
         outcome for codes, kind, outcome in _ROWS if (not codes or code in codes) and (kind.search(message) is not None)
