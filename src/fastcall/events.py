@@ -1,7 +1,7 @@
-"""What happens in a call, as plain values.
+"""A call's events, as plain values.
 
-Times of a call are *call time*: samples at 8 kHz since the first inbound frame (= 0). They become
-milliseconds only where they leave the process. The frozen classes may be shared between threads.
+Times are *call time*: samples at 8 kHz since the first inbound frame (= 0). They are converted to milliseconds only
+where they leave the process. The frozen classes may be shared between threads.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class AudioFormat:
 
 @dataclass(slots=True, frozen=True)
 class CallStarted:
-    """``start``: which call this socket carries."""
+    """``start``: identifies the call of this socket."""
 
     stream_sid: str
     call_sid: str
@@ -77,23 +77,23 @@ class CallStarted:
     custom_parameters: dict[str, str] = field(default_factory=dict)
     audio_format: AudioFormat = AudioFormat()
     dropped_fields: tuple[str, ...] = ()
-    """What was left out because it is not what Twilio documents, for people."""
+    """Fields left out because they differ from Twilio's documentation, for the log."""
 
 
 @dataclass(slots=True)
 class MediaFrame:
-    """``media``: audio, as a rule 20 ms. Not frozen, because one is made 50 times a second a call."""
+    """``media``: audio, usually 20 ms. Not frozen, because it is created 50 times per second and call."""
 
     stream_sid: str
-    """Empty if the message does not say."""
+    """Empty if the message does not have it."""
     timestamp_ms: int
-    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact. -1: there is none."""
+    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact. -1: missing."""
     payload: bytes
-    """Audio as the stream's ``AudioFormat`` says; as a rule G.711 mu-law, 8 kHz mono, one byte a sample."""
+    """Audio in the stream's ``AudioFormat``; usually G.711 mu-law, 8 kHz mono, one byte per sample."""
     chunk: int = -1
-    """Number among the track's media messages, from 1; -1: there is none."""
+    """Number among the track's media messages, from 1; -1: missing."""
     sequence: int = -1
-    """Number among the stream's messages; -1: there is none."""
+    """Number among the stream's messages; -1: missing."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -109,7 +109,7 @@ class MarkPlayed:
     """``mark``: the audio before our mark of this name was played, or cleared."""
 
     name: str
-    """As it was given to ``Call.mark``."""
+    """As passed to ``Call.mark``."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -119,7 +119,7 @@ class CallStopped:
 
 @dataclass(slots=True, frozen=True)
 class SocketClosed:
-    """The WebSocket is gone; with or without ``stop`` before."""
+    """The WebSocket closed, with or without a ``stop`` before."""
 
     code: int | None = None
     reason: str = ""
@@ -127,9 +127,9 @@ class SocketClosed:
 
 @dataclass(slots=True, frozen=True)
 class Rejected:
-    """A message that is not taken.
+    """A message that was rejected.
 
-    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is for people.
+    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is for the log.
     """
 
     reason: str
@@ -138,7 +138,7 @@ class Rejected:
 
 @dataclass(slots=True, frozen=True)
 class Refused:
-    """The call may not begin, or not go on: close the socket with ``code``; ``text`` is logged and sent."""
+    """The call may not begin, or not continue: close the socket with ``code``; ``text`` is logged and sent."""
 
     code: int
     text: str
@@ -149,10 +149,10 @@ class Refused:
 
 @dataclass(slots=True, frozen=True)
 class Word:
-    """One recognized word and where in the call it was said."""
+    """One recognized word and its place in the call."""
 
     text: str
-    """As the recognizer wrote it, with its punctuation."""
+    """The recognizer's text, with punctuation."""
     start_sample: int
     """Where it begins, in call time."""
     end_sample: int
@@ -164,29 +164,29 @@ class RecognitionEvent:
     """A result of any recognizer, in call time.
 
     An ``interim`` replaces the interim before it and covers all speech since the last final; its text
-    may be empty (nothing is un-finalised). A ``final`` is settled text of the span
+    may be empty (nothing lacks a final). A ``final`` is settled text of the span
     (end of the previous final, ``end_sample``], or of (``start_sample``, ``end_sample``] if that begins later.
     """
 
     kind: Literal["interim", "final"]
     """``interim`` or ``final``."""
     text: str
-    """What was recognized."""
+    """The recognized text."""
     end_sample: int
-    """Up to where it is about the audio, in call time, exclusive."""
+    """The end of the audio that it covers, in call time, exclusive."""
     source: str
     """``google``, ``emulator``, ``whisper`` or ``fallback``."""
     words: tuple[Word, ...] = ()
-    """With times, where the recognizer gives them; else empty."""
+    """Words with times, if the recognizer provides them; else empty."""
     start_sample: int | None = None
-    """Where the span of a final begins that was recognized by itself; None: at the end of the final before."""
+    """Where the span of a separately recognized final begins; None: at the end of the previous final."""
 
 
 @dataclass(slots=True, frozen=True)
 class FallbackAsked:
-    """The recognizer cannot serve (``reason`` says why): the fallback hears (``start_sample``, ``end_sample``].
+    """The recognizer is down (``reason`` says why): the fallback gets (``start_sample``, ``end_sample``].
 
-    Its answer comes as a final, or as ``FallbackSilent``, or not at all if the recognizer is first.
+    Its response is a final, or ``FallbackSilent``, or missing if the recognizer is faster.
     """
 
     start_sample: int
@@ -196,61 +196,61 @@ class FallbackAsked:
     reason: str
     """``outage``, ``failed``, ``off`` or ``bound``."""
     source: str
-    """Who is asked: ``whisper`` or ``fallback``."""
+    """``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
 class FallbackSilent:
-    """The fallback has no words for a span that it was asked for: nobody need wait for them."""
+    """The fallback has no words for a requested span: do not wait for them."""
 
     start_sample: int
     """Where the span begins, in call time."""
     end_sample: int
     """Where it ends."""
     source: str
-    """Who was asked: ``whisper`` or ``fallback``."""
+    """``whisper`` or ``fallback``."""
     error: str = ""
-    """Why; empty if it heard none."""
+    """The error; empty if it found no words."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionStarted:
-    """The call's recognition session was opened. Once a call."""
+    """The call's recognition session was opened. Once per call."""
 
     source: str
-    """Who recognizes: ``google``, ``emulator``, ``whisper`` or ``fallback``."""
+    """``google``, ``emulator``, ``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionFailed:
-    """The recognizer does not serve this call; ``advice`` says what a person should do.
+    """The recognizer is down for this call; ``advice`` says what to do.
 
-    Once an outage: while ``retrying``, a ``SessionRotated`` tells of its end; else the session is over.
+    Once per outage: if ``retrying``, a ``SessionRotated`` reports its end; else the session is over.
     """
 
     code: str
     """The name of the status, such as ``UNAVAILABLE``."""
     message: str
-    """What the recognizer, or the way to it, says."""
+    """The message of the recognizer, or of the connection to it."""
     advice: str
-    """What a person should do."""
+    """What to do."""
     retrying: bool = False
-    """Whether it is tried again; if not, the session is over."""
+    """Whether the session retries; if not, it is over."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionRotated:
-    """Another stream of the provider's carries the session on."""
+    """The session continues on another stream of the provider."""
 
     reason: str
-    """``pause``, ``age``, ``limit``, ``model``, ``reconnect``, ``words without a final`` or ``unanswered`` (a word may
-    have been said, and no result came)."""
+    """``pause``, ``age``, ``limit``, ``model``, ``reconnect``, ``words without a final`` or ``unanswered`` (there may
+    have been a word without a result)."""
 
 
 @dataclass(slots=True, frozen=True)
 class NoWords:
-    """Speech was heard for 5 s in all, and the recognizer, which has had it, returned no words: a wrong language looks
-    like this, or sound that is no speech. Once, until words come again."""
+    """The recognizer returned no words for 5 s of speech: maybe the language is wrong, or the sound is not speech.
+    Once, until words come again."""
 
     start_sample: int
     """Since when."""
@@ -259,7 +259,7 @@ class NoWords:
 
 @dataclass(slots=True, frozen=True)
 class SessionClosed:
-    """The session has ended and will give no more results. Once a call."""
+    """The session has ended and will give no more results. Once per call."""
 
 
 # --- to a handler ------------------------------------------------------------------------------
@@ -270,9 +270,9 @@ class Partial:
     """Somebody speaks: the utterance's text so far."""
 
     id: int
-    """Of the utterance; from 1 in each call."""
+    """The utterance's id; from 1 in each call."""
     text: str
-    """All of the utterance so far; it may still change."""
+    """The whole utterance so far; it may still change."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -282,7 +282,7 @@ class Utterance:
     id: int
     """From 1 in each call."""
     text: str
-    """What was said; empty if no words came in time."""
+    """The text; empty if no words arrived in time."""
     start_ms: int
     """When the speech began, in call time."""
     end_ms: int
@@ -291,24 +291,24 @@ class Utterance:
 
 @dataclass(slots=True, frozen=True)
 class Amendment:
-    """The whole new text of an utterance that was committed before: a late final differs."""
+    """The complete new text of a committed utterance, because a late final differs."""
 
     id: int
-    """Of the utterance that is amended."""
+    """The amended utterance's id."""
     text: str
-    """All of it, not the difference."""
+    """The complete text, not the difference."""
 
 
 @dataclass(slots=True, frozen=True)
 class BargeIn:
-    """The caller spoke while the handler did, and was listened to: what was said has been cleared."""
+    """The caller interrupted the handler, whose audio was cleared."""
 
     id: int
-    """Of the caller's utterance."""
+    """The id of the caller's utterance."""
     heard_text: str
-    """What of the answer the caller had heard by then, if it was said with its text."""
+    """The part of the reply that the caller had heard, if it was passed with its text."""
     heard_ms: int
-    """Of its audio, heard."""
+    """Duration of the audio heard."""
 
 
 CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed
@@ -334,7 +334,7 @@ TranscriptEventName = Literal[
     "first_response",
     "session_closed",
     "call_ended",
-    "batch",  # not of the transcript: audio that went to the recognizer, for who watches the call
+    "batch",  # not in the transcript: audio sent to the recognizer, for readers that watch the call
 ]
 
 
@@ -349,4 +349,4 @@ class TranscriptEvent:
     end_sample: int | None = None
     source: str | None = None
     details: Mapping[str, Any] | None = None
-    """What only this kind of event has; goes into its record beside the members that all have."""
+    """Members specific to this kind of event, added to its record."""

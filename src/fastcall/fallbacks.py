@@ -1,4 +1,4 @@
-"""Which fallback there is: the user's own function, or Whisper, or none."""
+"""Chooses the fallback: the user's function, or Whisper, or none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastcall.settings import Settings
 __all__ = ["NO_FALLBACK", "load_callable", "load_fallback", "start_fallback"]
 
 NO_FALLBACK = (
-    "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or name a function of your own with "
+    "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or name your own function with "
     "--fallback module:callable"
 )
 
@@ -25,7 +25,7 @@ NO_FALLBACK = (
 def load_fallback(name: str) -> FallbackFunction:
     """The callable that ``module:callable`` names.
 
-    :raises UsageError: there is none, or it does not take two arguments, ``pcm`` and ``language``
+    :raises UsageError: it does not exist, or does not take two arguments, ``pcm`` and ``language``
     """
     function = load_callable("--fallback", name)
     try:
@@ -35,24 +35,24 @@ def load_fallback(name: str) -> FallbackFunction:
             f"--fallback {name!r} is not a function of two arguments, pcm and language: {error}"
         ) from error
     except ValueError:
-        pass  # a function in C may have no signature to look at
+        pass  # a C function may have no signature
     checked: FallbackFunction = function
     return checked
 
 
 def load_callable(option: str, name: str) -> Any:
-    """What ``module:callable`` names; ``option`` is the command line's, for the message. A module of the folder that
-    the command was started in is found, though a console script does not look there by itself.
+    """The object that ``module:callable`` names; ``option`` is the command line's, for the message. Modules in the
+    current directory are found too, although console scripts do not search it.
 
-    :raises UsageError: there is none
+    :raises UsageError: it does not exist
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise UsageError(f"{option} {name!r}: say module:callable")
+        raise UsageError(f"{option} {name!r}: must be module:callable")
     if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
         # A file's name is not a module's.
         likely = ".".join(Path(module_name.removesuffix(".py")).parts).lstrip("./")
-        raise UsageError(f"{option} {name!r}: say module:callable, as in an import; {likely}:{attribute}, perhaps")
+        raise UsageError(f"{option} {name!r}: must be module:callable, as in an import; maybe {likely}:{attribute}")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -60,14 +60,14 @@ def load_callable(option: str, name: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{option} {name!r} cannot be loaded: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
+    except (Exception, SystemExit) as error:  # importing the user's module may raise anything
         *_, at = traceback.extract_tb(error.__traceback__)
         place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{at.filename}:{at.lineno}"
         raise UsageError(f"{option} {name!r} cannot be loaded: {type(error).__name__}: {error} ({place})") from error
 
 
 async def start_fallback(settings: Settings, own: FallbackFunction | None, language: str) -> Fallback | None:
-    """The user's own, else Whisper if a model is named, else none.
+    """The user's function, else Whisper if a model is named, else none.
 
     :raises UsageError: the model cannot be used; the message says what to do
     """
@@ -80,7 +80,7 @@ async def start_fallback(settings: Settings, own: FallbackFunction | None, langu
         from fastcall.whisper.pool import WhisperFallback
     except ImportError as error:
         raise UsageError(
-            f"WHISPER_MODEL is set and Whisper is not installed: pip install 'fastcall[whisper]' ({error})"
+            f"WHISPER_MODEL is set, but Whisper is not installed: pip install 'fastcall[whisper]' ({error})"
         ) from error
     whisper = WhisperFallback(
         EngineOptions(settings.whisper_model, settings.whisper_compute_type, settings.whisper_threads),

@@ -24,7 +24,7 @@ class Backoff:
         """An attempt failed.
 
         :param jitter: in [0, 1)
-        :return: how long to wait before the next, in seconds: between half the back-off and the whole
+        :return: seconds to wait before the next one: between half the back-off and all of it
         """
         if quota:
             self._next_s = max(self._next_s, QUOTA_BACKOFF_S)
@@ -40,12 +40,12 @@ class Backoff:
 class CircuitBreaker:
     """Shared by all calls of one recognizer: when one of them may try again after a failure. Pure; one thread.
 
-    It is open while a number of failures has no success between them; then one attempt at a time probes. Closed, it
-    spreads the attempts, because calls that broke together would come back together.
+    It opens after consecutive failures; then one attempt at a time probes. Closed, it spreads attempts, because calls
+    that failed together would retry together.
 
-    :param threshold: so many failures without a success between them open it
-    :param probe_every_s: while open, one attempt in this time is let through
-    :param attempts_per_s: while closed, so many are
+    :param threshold: consecutive failures that open it
+    :param probe_every_s: interval between attempts while open
+    :param attempts_per_s: rate of attempts while closed
     """
 
     def __init__(self, *, threshold: int = 5, probe_every_s: float = 1.0, attempts_per_s: float = 100.0) -> None:
@@ -62,9 +62,9 @@ class CircuitBreaker:
         return self._failures >= self._threshold
 
     def wait_s(self, *, now: float, has_slot: bool = False) -> float:
-        """0.0 when an attempt may be made now, and then it counts as made; else how long to wait before asking again.
+        """0.0 if an attempt may be made now, and then it is counted; else how long to wait before the next query.
 
-        :param has_slot: the caller was told to wait while the breaker was closed, and has waited: that was its place
+        :param has_slot: the caller has waited for its slot, returned while the breaker was closed
         """
         if self.is_open:
             wait_s = self._next_probe_at - now
@@ -78,7 +78,7 @@ class CircuitBreaker:
         return max(0.0, wait_s)
 
     def failed(self, *, now: float) -> None:
-        """A stream could not be opened, or broke before it had worked."""
+        """A stream could not be opened, or failed before it had worked."""
         self._failures += 1
         if self._failures == self._threshold:
             self._next_probe_at = now + self._probe_every_s

@@ -1,6 +1,6 @@
 """The settings: one frozen value, read once and checked once.
 
-``Settings.from_environ`` is pure. ``Settings(...)`` looks up in the process's environment what it is not given.
+``Settings.from_environ`` is pure. ``Settings(...)`` reads missing values from the process's environment.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fastcall.errors import UsageError
 __all__ = ["UPLINKS", "Settings", "check_names"]
 
 DEFAULT_LANGUAGE = "he-IL"
-# BCP 47, as far as recognizers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto", which some of Google's models take.
+# BCP 47, as used by recognizers: he, he-IL, cmn-Hans-CN, es-419; and "auto", for some of Google's models.
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
-# How our variables begin: what begins so and is misspelt was meant for us.
+# Prefixes of our variables: misspelt names with these were meant for us.
 PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "VAD_")
-# How soon v2 holds an utterance to be over, the slowest first.
+# How soon v2 considers an utterance over, slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
 # What carries the streams to the recognizer: libnghttp2 on the event loop, Google's client library, or the first that
 # is there.
@@ -31,10 +31,10 @@ MAX_ALTERNATIVES = 3
 
 
 class _Unset:
-    """In the place of a value that was not given."""
+    """Stands for a missing argument."""
 
     def __repr__(self) -> str:
-        return "<as the environment says>"
+        return "<from the environment>"
 
 
 _UNSET = _Unset()
@@ -48,12 +48,12 @@ def _env(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that can be set, with units in the names. Immutable; may be shared between threads.
+    """All settings, with units in the names. Immutable; may be shared between threads.
 
-    What is not given comes from the environment, as it is then, else from the defaults: ``Settings(language="en-US")``
-    keeps ``UTTERANCE_COMMIT_MS`` as it was set.
+    Missing arguments come from the current environment, else from the defaults: ``Settings(language="en-US")`` keeps
+    ``UTTERANCE_COMMIT_MS`` of the environment.
 
-    :raises UsageError: a value is of another type or out of its range; the message names the variable
+    :raises UsageError: a value has the wrong type or is out of range; the message names the variable
     """
 
     enable_streaming_stt: bool = _env("ENABLE_STREAMING_STT", True)
@@ -122,15 +122,15 @@ class Settings:
             )
 
         if self.stt_sensitivity not in (None, *SENSITIVITIES):
-            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: say {', '.join(SENSITIVITIES)}")
+            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: must be one of {', '.join(SENSITIVITIES)}")
 
         if self.stt_uplink not in UPLINKS:
-            raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: say {', '.join(UPLINKS)}")
+            raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: must be one of {', '.join(UPLINKS)}")
 
         for code in (self.language, *self.alternative_language_codes):
             if code is not None and not _LANGUAGE.fullmatch(code):
                 name = "GCP_STT_LANGUAGE" if code is self.language else "GCP_STT_ALTERNATIVE_LANGUAGE_CODES"
-                raise UsageError(f"{name}={code!r}: say a code such as he-IL or en-US (BCP 47)")
+                raise UsageError(f"{name}={code!r}: must be a code such as he-IL or en-US (BCP 47)")
 
         # Google's own bounds: https://cloud.google.com/speech-to-text/quotas
         lengths = [len(phrase) for phrase in self.phrases]
@@ -141,11 +141,11 @@ class Settings:
         ):
             raise UsageError(
                 f"GCP_STT_PHRASES: at most {MAX_PHRASES} phrases of at most {MAX_PHRASE_LETTERS} letters each, "
-                f"{MAX_LETTERS_IN_ALL} in all"
+                f"{MAX_LETTERS_IN_ALL} in total"
             )
 
         if len(self.alternative_language_codes) > MAX_ALTERNATIVES:
-            raise UsageError(f"GCP_STT_ALTERNATIVE_LANGUAGE_CODES: at most {MAX_ALTERNATIVES}, beside GCP_STT_LANGUAGE")
+            raise UsageError(f"GCP_STT_ALTERNATIVE_LANGUAGE_CODES: at most {MAX_ALTERNATIVES} besides GCP_STT_LANGUAGE")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -159,24 +159,24 @@ class Settings:
     def partial_debounce_s(self) -> float:
         """``STT_PARTIAL_DEBOUNCE_MS`` as a rule's interval, in seconds.
 
-        2 ms longer: an event loop's clock has whole milliseconds and stands still within a turn, so two partials
-        that it holds to be 180 ms apart may be 2 ms closer.
+        2 ms longer: uvloop's clock has whole milliseconds and stands still within a turn, so two partials that are
+        180 ms apart by it may really be 2 ms closer.
         """
         return self.stt_partial_debounce_ms / 1000 + 0.002
 
     @property
     def twilio_auth_tokens(self) -> tuple[str, ...]:
-        """The tokens that a signature may be made with: during a rotation there are two."""
+        """The tokens accepted for signatures: during a rotation there are two."""
         given = f"{self.twilio_auth_token or ''},{self.twilio_auth_token_secondary or ''}"
         return tuple(token.strip() for token in given.split(",") if token.strip())
 
     def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
-        """The language to recognize (BCP 47), ``default`` where none was set."""
+        """The language to recognize (BCP 47), ``default`` if none is set."""
         return self.language or default
 
 
 def check_names(environ: Mapping[str, str]) -> None:
-    """Refuse variables that are nearly ours: a misspelt one would be ignored without a word.
+    """Refuse misspelt variables, which would be silently ignored.
 
     :raises UsageError: there is one
     """
@@ -190,7 +190,7 @@ def check_names(environ: Mapping[str, str]) -> None:
         if not near and prefix != "FASTCALL_":
             near = get_close_matches(name, known, n=1, cutoff=0.8)
         if near:
-            raise UsageError(f"{name} is no setting of ours: did you mean {near[0]}? Unset it if it is somebody else's")
+            raise UsageError(f"{name} is not a setting: did you mean {near[0]}? Unset it if it is for another program")
 
 
 def _value_of(item: Field[Any], environ: Mapping[str, str]) -> Any:
@@ -201,7 +201,7 @@ def _value_of(item: Field[Any], environ: Mapping[str, str]) -> Any:
 
 def _check_type(item: Field[Any], value: object) -> None:
     types, what = _TYPES[str(item.type)]
-    # Python holds True to be the number 1, which nobody means.
+    # In Python True equals 1, but nobody means that.
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         shown = repr(value) if item.repr else f"a {type(value).__name__}"  # no secret in a message
         raise UsageError(f"{item.metadata['env'] or item.name} is {shown}: must be {what}")
@@ -213,7 +213,7 @@ def _read_bool(name: str, text: str) -> bool:
     value = {"true": True, "1": True, "yes": True, "on": True}.get(text.lower())
     value = {"false": False, "0": False, "no": False, "off": False}.get(text.lower(), value)
     if value is None:
-        raise UsageError(f"{name}={text!r}: say true or false")
+        raise UsageError(f"{name}={text!r}: must be true or false")
     return value
 
 

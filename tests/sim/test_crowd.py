@@ -107,7 +107,7 @@ async def test_a_model_that_is_refused_to_all_of_them_at_once(seed: int, caplog:
     await crowd.speak(0.4)
     assert crowd.told(SessionFailed) == []
     assert [stream.config.model for stream in provider.live] == ["default"] * CALLS
-    assert sum("does not serve language" in line for line in caplog.messages) == 1
+    assert sum("does not support language" in line for line in caplog.messages) == 1
     await crowd.all_hear()
 
 

@@ -142,5 +142,5 @@ def test_a_value_of_another_type_is_refused_with_a_sentence(given: dict[str, Any
 def test_phrases_are_bounded_one_by_one_and_all_together() -> None:
     assert len(Settings(phrases=("x" * 100,) * 1000).phrases) == 1000
     for phrases in (("x" * 101,), ("x",) * 5001, ("x" * 100,) * 1001):
-        with pytest.raises(UsageError, match="at most 5000 phrases of at most 100 letters each, 100000 in all"):
+        with pytest.raises(UsageError, match="at most 5000 phrases of at most 100 letters each, 100000 in total"):
             Settings(phrases=phrases)

@@ -27,7 +27,7 @@ def test_the_function_makes_what_the_server_takes_once() -> None:
 
 
 def test_what_makes_no_token_says_why() -> None:
-    with pytest.raises(UsageError, match="16 characters"):
+    with pytest.raises(UsageError, match="16 random characters"):
         fastcall.make_stream_token("CA1", "short")
     with pytest.raises(ValueError, match="CallSid"):
         fastcall.make_stream_token("", SECRET)

@@ -35,7 +35,7 @@ async def test_no_handler_ends_the_process(handler: str, kinds: list[str], promp
                 await asyncio.to_thread(process.wait_for, f"(Final|Amended): apple call={phone.call_sid}")
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait) == 0
-    told = [line for line in process.lines if "the handler failed" in line or "wants to end the process" in line]
+    told = [line for line in process.lines if "the handler failed" in line or "tried to end the process" in line]
     assert len(told) == len(kinds), process.lines
 
 

@@ -50,7 +50,7 @@ async def test_streams_go_where_the_settings_say(
     ("version", "settings", "words"),
     [
         ("v1", {"location": "europe-west4"}, "^GCP_STT_LOCATION=europe-west4: version 1"),
-        ("v1", {"location": "eu", "endpoint": "x:443"}, "^GCP_STT_LOCATION=eu and the endpoint x:443: say one"),
+        ("v1", {"location": "eu", "endpoint": "x:443"}, "^GCP_STT_LOCATION=eu and the endpoint x:443: set only one"),
         ("v1", {"location": "a/b"}, "^GCP_STT_LOCATION='a/b'"),
         ("v2", {}, "set GOOGLE_CLOUD_PROJECT$"),
     ],
@@ -67,7 +67,7 @@ async def test_credentials_and_endpoint_are_of_one_universe() -> None:
     await recognizer.aclose()
     with pytest.raises(UsageError, match=r"set GOOGLE_CLOUD_UNIVERSE_DOMAIN=apis\.example"):
         GoogleRecognizer.create(credentials=some("apis.example"))
-    with pytest.raises(UsageError, match=r"of the universe googleapis\.com, the endpoint is of apis\.example"):
+    with pytest.raises(UsageError, match=r"to the universe googleapis\.com, the endpoint to apis\.example"):
         GoogleRecognizer.create(credentials=some(), universe_domain="apis.example")
 
 

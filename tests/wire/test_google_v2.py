@@ -143,4 +143,4 @@ async def test_a_model_that_the_language_does_not_have_is_replaced(
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and "fastcall" in r.name]
     assert len(warnings) == 1
-    assert warnings[0].startswith("model phone_call does not serve language he-IL")
+    assert warnings[0].startswith("model phone_call does not support language he-IL")

@@ -103,7 +103,7 @@ async def test_calls_in_tones_arrive_word_for_word() -> None:
     assert {len(mulaw) for mulaw in listener.audio.values()} == {2 * 8 * 600 + 800}
     assert listener.parameters == [{"name": "Jane", "eq": "a=b"}] * 3
     assert (len(listener.call_sids), listener.stopped) == (3, 3)
-    assert "calls: 3 went through, 0 did not" in out
+    assert "calls: 3 succeeded, 0 failed" in out
     assert f"messages: {3 * (3 + 65)} sent, 0 back" in out
     assert "close codes: 1000 (3 x)" in out
     assert "frames sent late by: p50 " in out
@@ -214,7 +214,7 @@ async def test_interrupted_it_hangs_up_and_sums_up() -> None:
         status, out, err = await end(process)
     assert status == 0, out + err
     assert listener.stopped == 2
-    assert "calls: 2 went through, 0 did not" in out
+    assert "calls: 2 succeeded, 0 failed" in out
 
 
 async def test_a_server_that_is_down() -> None:
@@ -223,7 +223,7 @@ async def test_a_server_that_is_down() -> None:
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/media"
         status, out, _ = await simulate(url, "--tones", "apple", "--calls", "2")
     assert status == 1
-    assert "calls: 0 went through, 2 did not" in out
+    assert "calls: 0 succeeded, 2 failed" in out
     assert "2 x 31902: nothing listens at 127.0.0.1:" in out
     assert "start the server first" in out
 
@@ -274,7 +274,7 @@ async def test_an_agent_that_hangs_up_ends_the_call_in_order() -> None:
         url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/media"
         status, out, _ = await simulate(url, "--tones", "apple", "--repeat", "0")
     assert status == 0, out
-    assert "calls: 1 went through, 0 did not" in out
+    assert "calls: 1 succeeded, 0 failed" in out
     assert "ok; the agent hung up after " in out
     assert "31921" not in out
 
@@ -288,20 +288,20 @@ async def test_a_call_in_which_words_were_said_and_none_was_recognized_did_not_g
                 served.url, "--tones", "apple [300] arrow", "--calls", "2", "--tail-s", "0.6"
             )
     assert status == 1, out
-    assert "calls: 0 went through, 2 did not" in out
-    assert "2 x words were said, and none was recognized (UNAVAILABLE: " in out
-    assert "words recognized: in 0 calls of 2 in which words were said" in out
+    assert "calls: 0 succeeded, 2 failed" in out
+    assert "2 x words were spoken, but none was recognized (UNAVAILABLE: " in out
+    assert "words recognized: in 0 of 2 calls with speech" in out
 
 
 async def test_a_call_whose_words_were_recognized_went_through(prompt_emulator: str) -> None:
     async with serving(prompt_emulator, language="he-IL", model="phone_call") as served:
         status, out, _ = await simulate(served.url, "--tones", "apple [300] arrow", "--calls", "5", "--tail-s", "0.6")
     assert status == 0, out
-    assert "words recognized: in 5 calls of 5 in which words were said" in out
+    assert "words recognized: in 5 of 5 calls with speech" in out
 
 
 async def test_where_the_transcript_cannot_be_read_nobody_knows() -> None:
     async with listening(Listener()) as url:
         status, out, _ = await simulate(url, "--tones", "apple", "--tail-s", "0")
     assert status == 0, out
-    assert "words recognized: not known: the transcript stream cannot be read: " in out
+    assert "words recognized: unknown: the transcript stream cannot be read: " in out

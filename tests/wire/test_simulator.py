@@ -201,7 +201,7 @@ async def test_keys_are_pressed_during_the_call() -> None:
     async with listening(recorder) as url:
         caller = TwilioCaller(url, audio(6), ids=IDS)
         assert (await caller.run()).ok
-        with pytest.raises(ValueError, match="is not a key"):
+        with pytest.raises(ValueError, match="is not a telephone key"):
             caller.press("no")
     assert [message["dtmf"] for message in recorder.of("dtmf")] == [
         {"track": "inbound_track", "digit": "4"},

@@ -82,7 +82,7 @@ FATAL = {"INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMEN
 # As in the table: what happens, the status that either uplink calls it by, a word of what the log advises.
 TRIED_AGAIN: dict[str, tuple[End, set[str], str]] = {
     **{
-        name: (status(str(number)), {name}, "trying again" if name != "RESOURCE_EXHAUSTED" else "quota")
+        name: (status(str(number)), {name}, "etrying" if name != "RESOURCE_EXHAUSTED" else "quota")
         for number, name in enumerate(STATUS_NAMES)
         if name not in FATAL
     },
@@ -97,23 +97,23 @@ TRIED_AGAIN: dict[str, tuple[End, set[str], str]] = {
     "a limit that is met at once": (
         status("11", "Exceeded maximum allowed stream duration of 305 seconds."),
         {"OUT_OF_RANGE"},
-        "A limit of the recognizer's",
+        "A limit of the recognizer",
     ),
     "a message that is too large": (
         status("8", "Received message larger than max (4194305 vs. 4194304)"),
         {"RESOURCE_EXHAUSTED"},
-        "broke off",
+        "ended the stream",
     ),
-    "a status that is not known": (status("99"), {"UNKNOWN"}, "broke off"),
-    "END_STREAM without trailers": (body(b""), {"UNKNOWN"}, "broke off"),
-    "END_STREAM with the headers": (headers_only, {"UNKNOWN"}, "broke off"),
-    "END_STREAM within a message": (body(grpc_message(RESULT)[:9]), {"INTERNAL", "UNKNOWN"}, "broke off"),
-    "RST_STREAM(NO_ERROR)": (reset(0), {"INTERNAL", "UNKNOWN"}, "broke off"),
-    "RST_STREAM(INTERNAL_ERROR)": (reset(2), {"INTERNAL"}, "broke off"),
+    "a status that is not known": (status("99"), {"UNKNOWN"}, "ended the stream"),
+    "END_STREAM without trailers": (body(b""), {"UNKNOWN"}, "ended the stream"),
+    "END_STREAM with the headers": (headers_only, {"UNKNOWN"}, "ended the stream"),
+    "END_STREAM within a message": (body(grpc_message(RESULT)[:9]), {"INTERNAL", "UNKNOWN"}, "ended the stream"),
+    "RST_STREAM(NO_ERROR)": (reset(0), {"INTERNAL", "UNKNOWN"}, "ended the stream"),
+    "RST_STREAM(INTERNAL_ERROR)": (reset(2), {"INTERNAL"}, "ended the stream"),
     "RST_STREAM(ENHANCE_YOUR_CALM)": (reset(11), {"RESOURCE_EXHAUSTED"}, "more slowly"),
     "RST_STREAM(INADEQUATE_SECURITY)": (reset(12), {"PERMISSION_DENIED"}, "proxy"),
     "a connection that is lost": (lost, {"UNAVAILABLE"}, "cannot be reached"),
-    "an HTML body": (html(200), {"UNKNOWN", "INTERNAL"}, "trying again"),
+    "an HTML body": (html(200), {"UNKNOWN", "INTERNAL"}, "retrying"),
     **{f"HTTP {number}": (html(number), {"UNKNOWN", "INTERNAL"}, "proxy") for number in (302, 400, 408, 500)},
     **{f"HTTP {number}": (html(number), {"UNAVAILABLE"}, "cannot be reached") for number in (429, 502, 503, 504)},
 }
@@ -139,7 +139,7 @@ NO_FAILURE: dict[str, tuple[End, str, list[str]]] = {
     "a location without the model": (
         status("3", 'The model "phone_call" does not exist in the location eu.'),
         "model",
-        ["or a location that has it in GCP_STT_LOCATION."],
+        ["or GCP_STT_LOCATION to a location that has the model."],
     ),
 }
 

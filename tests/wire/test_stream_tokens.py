@@ -370,7 +370,7 @@ async def test_a_token_that_is_not_accepted_is_replaced_once(uplink: str, caplog
             ends = await ends_of(recognizer, 50)
         assert ends == [StreamEnd("OK")] * 50
         assert server.given == 2
-    assert caplog.text.count("did not accept the access token") == 1
+    assert caplog.text.count("rejected the access token") == 1
     assert "token-1" not in caplog.text
 
 

@@ -1,7 +1,7 @@
-"""What serves threaded code: one event loop thread and the callback threads, made once a process and when first used.
+"""Runs sessions for threaded code: one event loop thread and the callback threads, created per process on first use.
 
-A process that forks leaves its threads behind. The child starts with none; what it inherited is of no use to it, and
-says so (``Background.check``).
+A forked child has no threads of its parent. It starts with none; objects that it inherited are unusable, and say so
+(``Background.check``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Background", "shared_background"]
 log = logging.getLogger("fastcall.session")
 
 EXIT_S: Final = 2.0
-"""What the end of the interpreter waits for sessions, connections and callbacks, all together."""
+"""How long interpreter exit waits for sessions, connections and callbacks, in total."""
 EXIT_CALLBACKS_S: Final = 0.3
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Background:
         atexit.register(self._exit)
 
     def once(self, make: Callable[[Background], T]) -> T:
-        """What ``make`` makes of it, made once for each ``make``. Any thread."""
+        """The result of ``make(self)``, called once for each ``make``. Any thread."""
         with self._lock:
             if make not in self._made:
                 self._made[make] = make(self)
@@ -53,18 +53,18 @@ class Background:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this process is a fork of the one that has the threads."""
+        """Whether this process is a fork of the one with the threads."""
         return self is not _shared
 
     def check(self) -> None:
-        """Raise where the threads are not of this process.
+        """Raise if the threads are not of this process.
 
-        :raises UsageError: this process was forked after they were made
+        :raises UsageError: this process was forked after they were created
         """
         if self.is_inherited:
             raise UsageError(
                 f"this belongs to process {self._pid}, of which this one (process {os.getpid()}) is a fork: only that "
-                "one can use it. Make a new session after the fork."
+                "one can use it. Create a new session after the fork."
             )
 
     def check_may_wait(self) -> None:
@@ -73,13 +73,13 @@ class Background:
         :raises UsageError: the caller is the loop thread, which cannot wait for itself
         """
         if threading.current_thread() is self._thread:
-            raise UsageError("this cannot be called on the event loop's own thread, which it would wait for")
+            raise UsageError("this cannot be called on the event loop's own thread, which would wait for itself")
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, what: str) -> T:
         """Run ``coroutine`` on the loop thread and wait for it.
 
-        :param what: what has not happened then, for the error's message
-        :raises TimeoutError: it was not done after ``timeout_s``
+        :param what: what did not happen in time, for the error's message
+        :raises TimeoutError: it was not done within ``timeout_s``
         :raises UsageError: the caller is the loop thread, which cannot wait for itself
         """
         try:
@@ -91,16 +91,16 @@ class Background:
         try:
             return future.result(timeout_s)
         except TimeoutError:
-            if future.done():  # the coroutine's own, not that of the wait
+            if future.done():  # the coroutine's own timeout, not that of the wait
                 raise
-            raise TimeoutError(f"{what} within {timeout_s:g} s: fastcall's event loop is kept busy") from None
+            raise TimeoutError(f"{what} within {timeout_s:g} s: fastcall's event loop is blocked") from None
 
     def call_soon(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call ``function`` on the loop thread."""
         self.loop.call_soon_threadsafe(function, *arguments)
 
     def at_exit(self, step: Callable[[float], Awaitable[None]]) -> None:
-        """Await ``step(seconds)`` on the loop before the interpreter ends, the last that was given first."""
+        """Await ``step(seconds)`` on the loop before the interpreter exits, in reverse order of registration."""
         self._at_exit.append(step)
 
     def _call_later(self, delay_s: float, function: Callable[[], None]) -> None:
@@ -112,8 +112,8 @@ class Background:
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
-                # A user's coroutine raised it, which asyncio lets through; the loop serves all sessions, and goes on.
-                log.exception("what ran on the event loop wanted to end it")
+                # Raised by a user's coroutine and propagated by asyncio; the loop serves all sessions, so it continues.
+                log.exception("code on the event loop raised an exception that would end it")
             else:
                 return
 
@@ -121,14 +121,14 @@ class Background:
 
     def _exit(self) -> None:
         if os.getpid() != self._pid:
-            return  # a fork's: the threads, the sockets and what is left to be done are its parent's
+            return  # a fork: threads, sockets and remaining work belong to the parent
         ends_at = time.monotonic() + EXIT_S
         try:
             self.run(self._close(EXIT_S - 2 * EXIT_CALLBACKS_S), EXIT_S - EXIT_CALLBACKS_S, "sessions did not close")
         except TimeoutError as error:
             log.warning("%s", error)
         if not self.callbacks.wait_until_idle(max(0.0, ends_at - time.monotonic())):
-            log.warning("callbacks had not returned when the interpreter ended")
+            log.warning("callbacks had not returned when the interpreter exited")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(EXIT_CALLBACKS_S)
 
@@ -138,8 +138,8 @@ class Background:
             try:
                 await step(max(0.1, ends_at - self.loop.time()))
             except Exception:
-                # The other steps are of no less use.
-                log.exception("closing at the end of the interpreter failed")
+                # Run the other steps too.
+                log.exception("closing at interpreter exit failed")
         rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in rest:
             task.cancel()
@@ -148,12 +148,12 @@ class Background:
 
 _shared: Background | None = None
 _lock = threading.Lock()
-# What a fork inherits is kept: its end would close an epoll and connections that the parent still uses.
+# Keep inherited objects: deleting them would close an epoll and connections that the parent still uses.
 _inherited: list[Background] = []
 
 
 def shared_background() -> Background:
-    """The process's, made when first asked for. Any thread."""
+    """The process's instance, created on first use. Any thread."""
     global _shared
     with _lock:
         if _shared is None:
@@ -163,7 +163,7 @@ def shared_background() -> Background:
 
 def _forked() -> None:
     global _shared, _lock
-    _lock = threading.Lock()  # another thread may have had it in the parent
+    _lock = threading.Lock()  # another thread of the parent may have held it
     if _shared is not None:
         _inherited.append(_shared)
         _shared = None

@@ -1,7 +1,7 @@
-"""Users' callbacks: run where nothing of ours can break, in order, on a few threads.
+"""Users' callbacks: run in order, on a few threads, isolated from our own code.
 
-``UserCallback`` is the one place that catches what a user's function raises. ``CallbackPool`` is where such functions
-run for threaded code: each session has a ``CallbackQueue`` of its own, whose callbacks come one at a time and in order.
+``UserCallback`` is the only place that catches exceptions of a user's function. ``CallbackPool`` runs such functions
+for threaded code: each session has its own ``CallbackQueue``, whose callbacks run one at a time and in order.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ log = logging.getLogger("fastcall.session")
 
 MAX_THREADS: Final = 8
 STALL_S: Final = 0.05
-"""Callbacks that have waited for so long get another thread: those before them are slow."""
+"""Callbacks that have waited for so long get another thread, because those before them are slow."""
 MAX_WAITING: Final = 1000
 IDLE_S: Final = 10.0
-"""A thread that has had nothing to do for so long ends, unless it is the only one."""
+"""A thread that is idle for so long ends, unless it is the only one."""
 MAX_KINDS: Final = 16
 
 
 class UserCallback:
-    """A user's function. Calling it never raises: what the function raises is logged with its traceback, once for each
-    kind and place of error. Any thread.
+    """A user's function. Calling it never raises: exceptions are logged with traceback, once per type and place. Any
+    thread.
 
-    :param log: where it is logged
-    :param on_exit: is given ``SystemExit`` and ``KeyboardInterrupt``, after they were logged; without it they end
-        nothing
-    :raises UsageError: it is async: nobody would await what it returns
+    :param label: appended to "a callback failed" in the log line, such as `` call=CA123``
+    :param on_exit: called with ``SystemExit`` and ``KeyboardInterrupt``, after logging them; without it they have no
+        effect
+    :raises UsageError: it is async, and nobody would await its result
     """
 
     __slots__ = ("_function", "_kinds", "_log", "_on_exit")
@@ -50,7 +50,7 @@ class UserCallback:
     ) -> None:
         if is_async(function):
             raise UsageError(
-                f"the callback {function!r} is async, and nobody would await it: give a plain function, which may "
+                f"the callback {function!r} is async, and nobody would await it: pass a plain function, which may "
                 "call asyncio.run_coroutine_threadsafe"
             )
         self._function = function
@@ -62,7 +62,7 @@ class UserCallback:
         try:
             self._function(*arguments)
         except BaseException as error:
-            # Of a user's code, which may raise anything; nobody who called it can do anything about it.
+            # A user's code may raise anything, and our caller cannot handle it.
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
@@ -97,15 +97,15 @@ class CallbackPool:
 
     @property
     def threads(self) -> int:
-        """How many there are. Any thread."""
+        """Number of threads. Any thread."""
         return self._threads
 
     def queue(self) -> CallbackQueue:
-        """A queue of its own for one session."""
+        """A new queue for one session."""
         return CallbackQueue(self)
 
     def wait_until_idle(self, timeout_s: float) -> bool:
-        """Wait until all callbacks that were put have run; whether they have."""
+        """Wait until all queued callbacks have run; returns whether they have."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._ready and not self._running, timeout_s)
 
@@ -114,7 +114,7 @@ class CallbackPool:
         with self._changed:
             if len(queue.waiting) >= MAX_WAITING:
                 if not queue.dropped:
-                    log.error("%d callbacks wait for one that does not return; further ones are dropped", MAX_WAITING)
+                    log.error("%d callbacks wait for one that does not return; more are dropped", MAX_WAITING)
                 queue.dropped += 1
                 return
             queue.waiting.append(callback)
@@ -126,7 +126,7 @@ class CallbackPool:
         queue.ready_at = time.monotonic()
         self._ready.append(queue)
         if self._idle:
-            self._changed.notify_all()  # who waits for the pool to be idle waits on the same condition
+            self._changed.notify_all()  # those who wait for an idle pool wait on the same condition
         if len(self._ready) > self._idle:
             self._watch()
 
@@ -136,7 +136,7 @@ class CallbackPool:
             self._call_later(STALL_S, self._poll)
 
     def _poll(self) -> None:
-        """Another thread, if all are kept by callbacks that do not return."""
+        """Start another thread, if all are blocked by callbacks that do not return."""
         with self._changed:
             self._is_watched = False
             if len(self._ready) <= self._idle:
@@ -149,8 +149,8 @@ class CallbackPool:
         thread = threading.Thread(target=self._work, name="fastcall-callbacks", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # the system has no more, or the interpreter is about to end
-            log.warning("no further thread for callbacks: %s", error)
+        except RuntimeError as error:  # the system has no more, or the interpreter is about to exit
+            log.warning("cannot start another thread for callbacks: %s", error)
         else:
             self._threads += 1
 
@@ -187,14 +187,13 @@ class CallbackQueue:
         self._pool = pool
         self._thread: int | None = None
         self.waiting: deque[Callable[[], object]] = deque()
-        """The pool's, under its lock; so are the next three."""
+        """Owned by the pool, under its lock, like the next three."""
         self.is_active = False
         self.ready_at = 0.0
         self.dropped = 0
 
     def put(self, callback: Callable[[], object]) -> None:
-        """Have ``callback`` called after those before it. It should be a ``UserCallback``; one that is not and raises
-        is logged."""
+        """Queue ``callback``. It should be a ``UserCallback``; exceptions of other functions are logged."""
         self._pool.put(self, callback)
 
     @property
@@ -209,7 +208,7 @@ class CallbackQueue:
         try:
             callback()
         except BaseException:
-            # A thread of the pool serves all sessions.
+            # The pool's threads serve all sessions.
             log.exception("a callback failed")
         finally:
             self._thread = None

@@ -1,4 +1,4 @@
-"""A child process that is watched as a process: its end is seen though others still hold its pipes and sockets."""
+"""A child process whose end is detected even if others still hold its pipes and sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChildProcess:
     """A child in a session of its own. Loop thread only; made on the running loop; ``wait`` is owed.
 
     What it leaves behind in its process group is killed when it ends: a fork holds the sockets of its calls, and would
-    keep them open for ever.
+    keep them open forever.
 
     :raises OSError: it cannot be started
     """

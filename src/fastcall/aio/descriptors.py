@@ -1,4 +1,4 @@
-"""How many more descriptors this process may have."""
+"""How many more file descriptors this process may open."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import resource
 
 __all__ = ["RESERVE", "spare_descriptors"]
 
-# What a process needs beside its calls: connections to the recognizer, requests, a file now and then.
+# Reserved for other uses than calls: connections to the recognizer, requests, files.
 RESERVE = 32
 
 
 def spare_descriptors() -> int:
-    """At least how many may still be opened. Any thread; two system calls."""
+    """The least number that may still be opened. Any thread; two system calls."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         lowest = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free

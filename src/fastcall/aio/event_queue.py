@@ -1,7 +1,7 @@
-"""What waits for a handler: bounded, and whoever puts something in never waits.
+"""A bounded queue of events for a handler; putting never waits.
 
-The overflow rule is ``drop_oldest``: a handler that does not keep up loses what came first; the newest is what the
-caller waits for. A partial that waits is replaced by the utterance's next one before that.
+When it is full, the oldest event is dropped, because the caller is waiting for the reaction to the newest. A queued
+partial is replaced by the same utterance's next one first.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ E = TypeVar("E")
 class EventQueue(Generic[E]):
     """Events for one reader. Loop thread only.
 
-    :param limit: how many may wait
-    :param on_drop: called for each that is dropped; not before somebody reads: what nobody wants is no loss
-    :param is_newer: whether the second argument makes the first, which waits, worthless
+    :param limit: maximum number of queued events
+    :param on_drop: called for each dropped event, but not before somebody reads
+    :param is_newer: whether the second argument supersedes the first, which is queued
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class EventQueue(Generic[E]):
         self._unread_drops = 0
 
     def put(self, event: E) -> None:
-        """One more; returns at once."""
+        """Add an event; returns at once."""
         if self._is_over:
             return
         if self._waiting and self._is_newer is not None and self._is_newer(self._waiting[-1], event):
@@ -52,14 +52,14 @@ class EventQueue(Generic[E]):
         self._news.set()
 
     def finish(self) -> None:
-        """Nothing more will come; what waits may still be read."""
+        """No more events will come; queued ones may still be read."""
         self._is_over = True
         self._news.set()
 
     async def get(self, timeout_s: float | None = None) -> E | None:
-        """The next event; None when nothing more will come.
+        """The next event; None at the end.
 
-        :raises TimeoutError: nothing came in time
+        :raises TimeoutError: no event in time
         """
         self._is_read = True
         for _ in range(self._unread_drops):
@@ -74,6 +74,6 @@ class EventQueue(Generic[E]):
         return self._waiting.popleft()
 
     async def __aiter__(self) -> AsyncIterator[E]:
-        """The events as they come, to the end."""
+        """Iterate over the events, to the end."""
         while (event := await self.get()) is not None:
             yield event

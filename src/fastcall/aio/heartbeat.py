@@ -1,20 +1,20 @@
-"""Whether a process still works, judged by the heartbeats that its event loop sends."""
+"""Decides by the heartbeats of its event loop whether a process is alive."""
 
 from __future__ import annotations
 
 __all__ = ["Heartbeat"]
 
-# The judge may have been stopped itself, and the beats may be waiting to be read: a late look counts as no more.
+# The observer may have been stopped itself, with beats waiting to be read: a late look counts at most this much.
 MAX_STEP_S = 0.5
 
 
 class Heartbeat:
     """The heartbeats of one process. Pure; one thread.
 
-    Time passes in looks, which should come several times a second.
+    Time is counted in looks, which should come several times a second.
 
-    :param late_s: silent for so long, it gets no more work
-    :param dead_s: silent for so long, it is to be killed
+    :param late_s: after this silence it gets no more work
+    :param dead_s: after this silence it must be killed
     """
 
     def __init__(self, *, late_s: float, dead_s: float) -> None:
@@ -22,7 +22,7 @@ class Heartbeat:
         self._dead_s = dead_s
         self._looked_at: float | None = None
         self.silent_s = 0.0
-        """Seconds without a beat, as far as looks have counted them."""
+        """Seconds without a beat, as counted by looks."""
 
     @property
     def is_late(self) -> bool:
@@ -35,7 +35,7 @@ class Heartbeat:
         return self.silent_s >= self._dead_s
 
     def beat(self) -> None:
-        """A beat came."""
+        """A beat arrived."""
         self.silent_s = 0.0
 
     def poll(self, *, now: float) -> None:

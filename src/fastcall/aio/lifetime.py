@@ -1,4 +1,4 @@
-"""How a process ends: when it is asked to, in bounded time, and not because some call's code would like it to."""
+"""How a process ends: when asked to, in bounded time, and not because of one call's code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger("fastcall")
 
 
 class LastResort:
-    """Ends the process by force when it has not ended in time: code that will not be cancelled, a thread that is waited
-    for and never returns, a disk that takes nothing. Any thread, signal handlers too.
+    """Ends the process by force if it has not ended in time: because of code that ignores cancellation, a thread that
+    never returns, or a stuck disk. Any thread, signal handlers too.
 
-    :param leave: called with the exit status when the time is over, by a thread of its own
+    :param leave: called with the exit status when the time is over, on a separate thread
     """
 
     def __init__(self, leave: Callable[[int], object] = os._exit) -> None:
@@ -30,10 +30,11 @@ class LastResort:
         self._thread.start()
 
     def within(self, seconds: float, status: int) -> None:
-        """From now the process has so long to end. An earlier end that was set before stands: who asks again and again,
-        because nothing happens, does not put it off. With status 0, which says that all but leftovers is over, it does
-        not."""
-        self._orders.put((time.monotonic() + seconds, status))  # the one way to wake a thread from a signal handler
+        """Give the process so long to end, from now. An earlier deadline set before stays, so that repeated signals do
+        not extend it; except with status 0, which means that only leftovers remain."""
+        self._orders.put(
+            (time.monotonic() + seconds, status)
+        )  # the only safe way to wake a thread from a signal handler
 
     def close(self) -> None:
         """Never."""
@@ -58,10 +59,10 @@ def run_to_the_end(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
     on_over: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run it as ``asyncio.run`` does, but for this: where code that it has started, and not itself, raises
-    ``SystemExit`` or ``KeyboardInterrupt``, that is logged, and it goes on. A call's code does not end the others'.
+    """Run it like ``asyncio.run``, except that ``SystemExit`` and ``KeyboardInterrupt`` of code that it has started
+    are logged, and it continues. One call's code cannot end the others.
 
-    :param on_over: called when it is over, before what it has left behind is cancelled and waited for
+    :param on_over: called when it is over, before its leftovers are cancelled and awaited
     """
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
@@ -72,7 +73,7 @@ def run_to_the_end(
             except (SystemExit, KeyboardInterrupt) as error:
                 if task.done():
                     raise
-                log.error("something wants to end the process: %r; it goes on", error, exc_info=error)
+                log.error("some code tried to end the process: %r; ignored", error, exc_info=error)
             finally:
                 if task.done():
                     on_over()

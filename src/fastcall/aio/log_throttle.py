@@ -1,4 +1,4 @@
-"""Log lines that a stranger can cause, at a pace that a stranger cannot set."""
+"""Limits the rate of log lines that strangers can cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 __all__ = ["LineLimits", "LogThrottle", "kind_of"]
 
-# Of a kind: so many at once, and then one in so many seconds; of a call, and of the whole process.
+# Per kind of line: a burst, then one in so many seconds; for a call, and for the whole process.
 CALL_BURST, CALL_EVERY_S = 10, 10.0
 PROCESS_BURST, PROCESS_EVERY_S = 50, 1.0
 MAX_KINDS = 4096
@@ -17,13 +17,13 @@ _VALUE = re.compile(r"[\d:=(,;'\"]")
 
 
 def kind_of(message: str) -> str:
-    """What kind of line this is: its words before the first value."""
+    """The kind of a line: its words before the first value."""
     found = _VALUE.search(message, 0, MAX_KIND_CHARS)
     return message[: found.start() if found else MAX_KIND_CHARS]
 
 
 class LogThrottle:
-    """Lets one line pass in a while, and counts the others. Pure; one thread."""
+    """Passes one line per interval, and counts the others. Pure; one thread."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -33,7 +33,7 @@ class LogThrottle:
     def passes(self, *, now: float) -> int | None:
         """Something happened.
 
-        :return: None if it is only counted; else how many were only counted since the last line
+        :return: None to suppress the line; else how many were suppressed since the last one
         """
         if self._next_at is not None and now < self._next_at:
             self._held_back += 1
@@ -44,20 +44,20 @@ class LogThrottle:
 
 
 class LineLimits:
-    """Decides which log lines pass: a call may say the same a few times, and all calls together some times. Pure; one
-    thread at a time."""
+    """Decides which log lines pass: limits similar lines per call, and for all calls together. Pure; one thread at a
+    time."""
 
     def __init__(self) -> None:
-        # (kind, call) or (kind, ""), and when its allowance will be whole again: an allowance that time refills.
+        # (kind, call) or (kind, ""), and when its allowance, which refills with time, will be full again.
         self._whole_at: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._held_back: dict[str, int] = {}
         self.held_back_in_all = 0
-        """Lines that did not pass."""
+        """Lines suppressed."""
 
     def passes(self, kind: str, call: str, *, now: float) -> int | None:
-        """A line of ``kind`` was made, about ``call``; an empty one is about none.
+        """A line of ``kind`` about ``call`` (empty: about none).
 
-        :return: None if it is only counted; else how many of its kind were only counted since the last that passed
+        :return: None to suppress it; else how many of its kind were suppressed since the last that passed
         """
         of_call = self._after(kind, call, CALL_EVERY_S, CALL_BURST, now) if call else None
         of_all = self._after(kind, "", PROCESS_EVERY_S, PROCESS_BURST, now)
@@ -72,7 +72,7 @@ class LineLimits:
         return self._held_back.pop(kind, 0)
 
     def _after(self, kind: str, call: str, every_s: float, burst: int, now: float) -> float | None:
-        """When the allowance will be whole if this line passes; None: it is used up."""
+        """When the allowance will be full again if this line passes; None: it is used up."""
         whole_at = max(self._whole_at.get((kind, call), now), now) + every_s
         return whole_at if whole_at - now <= every_s * burst else None
 

@@ -1,15 +1,14 @@
-"""How much of the loop connections may have at a time.
+"""Limits how much of the event loop's time a connection gets at once.
 
-A transport may bring hundreds of kilobytes in one turn of the loop, and what they cost to work off is the peer's
-choice: a few bytes a frame, a few bytes a message. So a connection does a share of it in the turn in which it came, and
-the rest in later turns, between which the loop serves everybody else. Meanwhile nothing more is read: the peer's TCP
-waits.
+A transport may deliver hundreds of kilobytes in one turn of the loop, and the peer determines their cost: a few bytes
+per frame, a few bytes per message. So a connection processes a share of them in the same turn, and the rest in later
+turns, between which the loop serves everybody else. Meanwhile reading pauses, and the peer's TCP waits.
 
-All connections of a loop that have a rest stand in one queue, of which each turn serves one: a hundred peers who send
-too much lengthen a turn no more than one of them does.
+All connections of a loop with data left wait in one queue, of which each turn serves one: a hundred peers that send too
+much lengthen a turn no more than one of them does.
 
-What a share is, each protocol says itself, in bytes and in its own pieces; an ordinary read is less than one, and costs
-a comparison.
+Each protocol defines its share, in bytes and in its own units; an ordinary read is less than one, and costs a
+comparison.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class _Queue:
             self._serve_soon()
 
     def _serve_soon(self) -> None:
-        # The loop is not kept: it is the key by which this is found, as long as there is one.
+        # The loop is a weak key: the entry lives as long as the loop.
         asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
@@ -62,19 +61,19 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionar
 class ReadTurns:
     """The turns of one connection. Loop thread only.
 
-    :param go_on: does a share of what waits, and calls ``defer`` if that was not all
+    :param go_on: processes a share of the waiting data, and calls ``defer`` if more is left
     """
 
     def __init__(self, go_on: Callable[[], None]) -> None:
         self._go_on = go_on
         self._transport: asyncio.ReadTransport | None = None
         self.are_due = False
-        """Whether something waits for a later turn."""
+        """Whether data waits for a later turn."""
         self.is_queued = False
         """The queue's."""
 
     def defer(self, transport: asyncio.ReadTransport) -> None:
-        """The rest of what came from ``transport`` is for a later turn; nothing more is read until all is done."""
+        """Leave the rest of the data from ``transport`` for a later turn; pause reading until it is done."""
         if self.are_due:
             return
         transport.pause_reading()
@@ -85,17 +84,17 @@ class ReadTurns:
             _queues.setdefault(asyncio.get_running_loop(), _Queue()).put(self)
 
     def cancel(self) -> None:
-        """Nothing is to be done any more. Reading is not resumed."""
+        """Stop. Reading is not resumed."""
         self.are_due = False
 
     def close(self) -> None:
-        """Nothing is to be done ever again; whoever made this can be freed at once."""
+        """Stop for good; breaks the reference to the owner, so that it is freed at once."""
         self.cancel()
         self._transport = None
         self._go_on = _nothing
 
     def take(self) -> None:
-        """The queue's: a turn."""
+        """Called by the queue: take a turn."""
         self.are_due = False
         self._go_on()
         if not self.are_due and self._transport is not None:
@@ -104,13 +103,13 @@ class ReadTurns:
 
 
 def _nothing() -> None:
-    """What a closed ``ReadTurns`` goes on with."""
+    """The callback of a closed ``ReadTurns``."""
 
 
 class SharedReader:
-    """Gives a protocol at most ``share_bytes`` in a turn of the loop. Loop thread only.
+    """Passes a protocol at most ``share_bytes`` in a turn of the loop. Loop thread only.
 
-    :param take: takes bytes, in order; its answer says whether it has had enough for this turn, too
+    :param take: takes bytes, in order; returns whether it has had enough for this turn
     """
 
     def __init__(self, take: Callable[[bytes], bool], *, share_bytes: int) -> None:
@@ -121,23 +120,23 @@ class SharedReader:
         self._transport: asyncio.ReadTransport
 
     def received(self, transport: asyncio.ReadTransport, data: bytes) -> None:
-        """These bytes came from ``transport``."""
+        """Take bytes from ``transport``."""
         self._transport = transport
         if self._turns.are_due:
             self._waiting += data
-            transport.pause_reading()  # somebody else has resumed it
+            transport.pause_reading()  # other code has resumed it
         elif self._share(data):
             self._turns.defer(transport)
 
     def finish(self) -> None:
-        """No more will come: what waits is done now."""
+        """No more data will come: process the rest now."""
         if self._turns.are_due:
             self._turns.cancel()
             while self._share(self._waiting):
                 pass
 
     def cancel(self) -> None:
-        """Forget what waits."""
+        """Drop the waiting data."""
         self._turns.cancel()
         self._waiting = b""
 
@@ -146,7 +145,7 @@ class SharedReader:
             self._turns.defer(self._transport)
 
     def _share(self, data: bytes) -> bool:
-        """Do a share; returns whether something is left for another turn."""
+        """Process a share; returns whether data is left for another turn."""
         is_enough = self._take(data[: self._share_bytes])
         self._waiting = data[self._share_bytes :]
         return bool(self._waiting) or is_enough

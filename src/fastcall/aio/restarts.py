@@ -1,4 +1,4 @@
-"""How soon a process that has died is started again."""
+"""Back-off for restarting a crashed process."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ __all__ = ["RestartPause"]
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
-# One that has lived for so long had started well.
+# After so long, a start counts as successful.
 STEADY_S = 10.0
 
 
 class RestartPause:
-    """Pauses that double while the process dies at once. Pure; one thread."""
+    """Pauses that double while the process crashes soon after its start. Pure; one thread."""
 
     def __init__(self) -> None:
         self._next_s = FIRST_PAUSE_S
 
     def after(self, lived_s: float) -> float:
-        """It has died: how long to wait, in seconds.
+        """It has crashed: how long to wait, in seconds.
 
-        :param lived_s: how long it has lived
+        :param lived_s: how long it has run
         """
         if lived_s > STEADY_S:
             self._next_s = FIRST_PAUSE_S

@@ -1,4 +1,4 @@
-"""A user's code on the event loop: how to know it, and how to see that it keeps the loop."""
+"""User code on the event loop: recognizes async functions, and detects steps that block the loop."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 __all__ = ["STALL_S", "is_async", "watch_steps"]
 
-# A step between two awaits that takes longer has kept every call's audio waiting.
+# A longer step between two awaits delays every call's audio.
 STALL_S = 0.2
 
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether it is an ``async def``, or an object with an async ``__call__``."""
-    call = getattr(function, "__call__", None)  # noqa: B004 - such an object is one as well
+    call = getattr(function, "__call__", None)  # noqa: B004 - such an object counts too
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
@@ -27,9 +27,9 @@ def watch_steps(
     on_stall: Callable[[float], None],
     is_given_up: Callable[[], bool] = lambda: False,
 ) -> Generator[Any, Any, None]:
-    """Await it, and tell of each step that took longer than ``STALL_S``, in seconds.
+    """Await it, and report the seconds of each step that took longer than ``STALL_S``.
 
-    :param is_given_up: whether it has had its chance to end: what is thrown in next, a cancellation, ends it as it is
+    :param is_given_up: whether to abandon it at the next cancellation, without letting it clean up
     :raises RuntimeError: it raised ``SystemExit`` or ``KeyboardInterrupt``, which would end the loop, and every call
     """
     steps = awaitable.__await__()
@@ -42,7 +42,7 @@ def watch_steps(
         except StopIteration:
             return
         except (SystemExit, KeyboardInterrupt) as error:
-            raise RuntimeError(f"one call's code does not end the process: {error!r}") from error
+            raise RuntimeError(f"a call's code may not end the process: {error!r}") from error
         finally:
             took_s = time.perf_counter() - began_at
             if took_s > STALL_S:
@@ -52,7 +52,7 @@ def watch_steps(
             resume = steps.send
         except BaseException as error:
             if is_given_up():
-                with contextlib.suppress(RuntimeError):  # it awaits even now
+                with contextlib.suppress(RuntimeError):  # it awaits even then
                     steps.close()
                 raise
             value, resume = error, steps.throw

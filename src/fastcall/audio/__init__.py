@@ -1,4 +1,4 @@
-"""Audio in: the timeline of a call, the replay buffer, the voice detector and its endpointer, WAV files.
+"""Inbound audio: the timeline of a call, the replay buffer, the voice detector and its endpointer, WAV files.
 
-What the core does not do itself; nothing here knows a recognizer, a server or an agent.
+Complements the compiled core; nothing here knows a recognizer, a server or an agent.
 """

@@ -1,4 +1,4 @@
-"""How audio gets from the wire, and from whichever thread has it, into the call's history."""
+"""Moves audio from the wire, and from any thread, into the call's history."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RING_S = 10
 
 
 class PayloadDecoder:
-    """What a stream's payloads carry, as mu-law at 8 kHz. One stream, one thread.
+    """Decodes a stream's payloads to mu-law at 8 kHz. One stream, one thread.
 
-    :param audio_format: as its ``start`` said
+    :param audio_format: of its ``start``
     """
 
     def __init__(self, audio_format: AudioFormat) -> None:
@@ -23,7 +23,7 @@ class PayloadDecoder:
         self._resampler = None if audio_format.rate_hz == SAMPLE_RATE_HZ else Resampler(audio_format.rate_hz)
 
     def decode(self, payload: bytes) -> bytes:
-        """The next payload; with L16 at 16 kHz the first gives some samples less.
+        """Decode the next payload; with L16 at 16 kHz the first yields some samples less.
 
         :raises ValueError: not a whole number of samples
         """
@@ -37,10 +37,10 @@ class PayloadDecoder:
 
 
 class AudioInput:
-    """One producer thread's end of the history's track, of which the loop has the other; keeps time when it overflows.
+    """The producer thread's end of the history's track; the loop has the other. Keeps call time when it overflows.
 
-    Where 10 s wait already, the newest audio is dropped and silence of the same length takes its place, so that call
-    time and what the recognizer hears stay in step. Audio is written once, to where it is read from.
+    If 10 s wait already, new audio is replaced by silence of the same length, so that call time and the recognizer's
+    audio stay in step. Audio is written once, and read from there.
 
     :param sample_bytes: 1 for mu-law, 2 for LINEAR16, as the history keeps it
     :raises ValueError: the history keeps the other
@@ -55,17 +55,17 @@ class AudioInput:
 
     @property
     def track(self) -> AudioTrack:
-        """Where audio is fed to, for a producer that looks itself whether all fits."""
+        """The track, for a producer that checks by itself whether audio fits."""
         return self._track
 
     @property
     def limit_samples(self) -> int:
-        """At most so many samples may wait."""
+        """The maximum number of waiting samples."""
         return self._limit_samples
 
     @property
     def fed_samples(self) -> int:
-        """Samples that were fed, dropped ones included. Any thread."""
+        """Samples fed so far, dropped ones included. Any thread."""
         return self._track.pushed_samples
 
     @property
@@ -90,5 +90,5 @@ class AudioInput:
         self._track.push_silence(samples)
 
     def drain(self) -> None:
-        """Make what waits part of the history. Loop thread."""
+        """Move waiting audio into the history. Loop thread."""
         self._replay_buffer.take()

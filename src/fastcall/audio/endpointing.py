@@ -1,13 +1,13 @@
-"""Endpointing: where an utterance begins and ends, from ``(voiced, sample)`` of 20 ms frames.
+"""Endpointing: determines where utterances begin and end, from ``(voiced, sample)`` of 20 ms frames.
 
-Goals: a cough of one frame begins nothing; an utterance ends one hangover after the last voice, even if
-single frames in it were taken for voice; the audio just before the onset (pre-roll) belongs to it.
+Goals: a cough of one frame begins nothing; an utterance ends one hangover after the last voice, even if single frames
+in it seem voiced; the audio just before the onset (pre-roll) belongs to it.
 
-Invariants: begins and ends alternate; an utterance's start is never before the end of the one before it.
-Call time is counted in samples; wall-clock time is an argument and serves one rule only: no audio at all.
+Invariants: begins and ends alternate; an utterance never starts before the end of the previous one. Call time is
+counted in samples; clock time is an argument, and only used to detect missing audio.
 
-What runs for every frame is the compiled ``EndpointRule``; the fast path feeds it without coming here, and tells the
-machine what changed.
+The compiled ``EndpointRule`` processes every frame; the fast path feeds it directly, and reports changes to the
+machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Endpointer", "SpeechBegan", "SpeechEnded"]
 
 FRAME_MS = 20
 
-# webrtcvad's noise floor is not settled before; quiet noise counts as voice in each mode.
+# webrtcvad's noise floor needs this long to settle; until then quiet noise counts as voice in each mode.
 SETTLE_SAMPLES = 100 * SAMPLES_PER_MS
 # An onset may have this many unvoiced frames in it.
 ONSET_SLACK_FRAMES = 2
@@ -29,7 +29,7 @@ ONSET_SLACK_FRAMES = 2
 END_VOICED_SHARE = 0.10
 NO_AUDIO_S = 1.0
 
-# What ``EndpointRule.feed`` tells.
+# Results of ``EndpointRule.feed``.
 BEGAN = 1
 _ENDS = {2: "hangover", 3: "too_long"}
 
@@ -72,7 +72,7 @@ class Endpointer:
             preroll_samples=preroll_ms * SAMPLES_PER_MS,
             max_samples=int(max_s * 1000) * SAMPLES_PER_MS,
         )
-        """What frames are fed to; to be fed by one at a time, in order."""
+        """The compiled rule. Feed it frames in order, from one place at a time."""
 
     @property
     def in_speech(self) -> bool:
@@ -93,7 +93,7 @@ class Endpointer:
         return self.describe(change) if change else None
 
     def describe(self, change: int) -> SpeechBegan | SpeechEnded:
-        """The change that the rule has just told of by number, 1 to 3."""
+        """The change for the number that the rule has just returned, 1 to 3."""
         if change == BEGAN:
             return SpeechBegan(self.rule.start_sample, self.rule.voice_sample)
         return SpeechEnded(self.rule.last_voiced_sample, _ENDS[change])

@@ -1,8 +1,8 @@
-"""A call's audio since it was last settled, by call time: what streams are fed from, and fed again from.
+"""A call's unsettled audio, by call time: the source for streams, and for replays.
 
-Everything that goes to a recognizer is read from here, so that a replay is the same act as sending: a stream
-that begins at an earlier sample. What a final has settled is forgotten; what grows past the bound is forgotten too, and
-counted. Where the samples lie is the core's business (``AudioTrack``); which of them are kept is this module's.
+All audio for a recognizer is read from here, so that a replay is ordinary sending from an earlier sample. Audio settled
+by a final is dropped; audio beyond the limit is dropped too, and counted. The core stores the samples (``AudioTrack``);
+this module decides which of them are kept.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ __all__ = ["ReplayBuffer"]
 
 
 class ReplayBuffer:
-    """Samples [``start``, ``end``) of the call, as they came. Pure; one thread. Memory is taken as needed.
+    """Samples [``start``, ``end``) of the call, as received. Pure; one thread. Memory is allocated as needed.
 
     :param sample_bytes: 1 for mu-law, 2 for LINEAR16
-    :param limit_samples: at most so much is kept
+    :param limit_samples: maximum number of samples kept
     """
 
     def __init__(self, *, sample_bytes: int, limit_samples: int) -> None:
         self._limit_samples = limit_samples
         self.track = AudioTrack(sample_bytes=sample_bytes)
-        """Where the samples lie. Another thread may push into it; ``take`` makes that part of the history."""
+        """The storage. Another thread may push into it; ``take`` adds that to the history."""
         self.lost_samples = 0
-        """Samples that were forgotten although nothing had settled them."""
+        """Samples dropped although they were not settled."""
         self.lost_to = 0
-        """One past the newest of them."""
+        """One past the newest dropped sample."""
         self._settled_to = 0
         self._keep_samples = 0
 
     @property
     def start(self) -> int:
-        """The first sample that is kept."""
+        """The first sample kept."""
         return self.track.start
 
     @property
@@ -46,12 +46,12 @@ class ReplayBuffer:
         return track.end - max(sample, track.start)
 
     def append(self, audio: bytes) -> None:
-        """Whole samples that follow the newest. Only where no other thread pushes into the track."""
+        """Append whole samples. Only if no other thread pushes into the track."""
         self.track.push(audio)
         self.take()
 
     def take(self) -> None:
-        """What was pushed into the track follows the newest."""
+        """Append the samples pushed into the track."""
         track = self.track
         track.take()
         if self._keep_samples:
@@ -65,15 +65,15 @@ class ReplayBuffer:
                 self.lost_to = track.start
 
     def read(self, start: int, samples: int) -> bytes:
-        """At most ``samples`` samples from ``start`` on, as LINEAR16; none where there are none yet.
+        """Up to ``samples`` samples from ``start`` on, as LINEAR16; empty if there are none yet.
 
-        :raises ValueError: ``start`` lies before what is kept
+        :raises ValueError: ``start`` is before the samples kept
         """
         return self.track.read(start, samples) if samples > 0 and start < self.end else b""
 
     def keep(self, samples: int) -> None:
-        """Keep so many of the newest although they are settled, or more if that was asked before; never above the
-        limit. For who wants to hear them again."""
+        """Keep so many of the newest samples even if they are settled, or more if requested before; never above the
+        limit."""
         self._keep_samples = min(max(samples, self._keep_samples), self._limit_samples)
 
     def forget_before(self, sample: int) -> None:

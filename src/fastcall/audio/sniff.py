@@ -1,7 +1,7 @@
-"""What the first bytes of audio show it to be: samples, a WAV file, or something compressed that nobody decodes here.
+"""Detects the format of audio by its first bytes: samples, a WAV file, or an unsupported compressed format.
 
-Samples can be any bytes, so what is refused begins with more than two or three that are known: with a file's whole
-magic number, or with three frames of MPEG audio in a row.
+Samples can be any bytes, so a refusal needs more than two or three known bytes: a file's complete magic number, or
+three consecutive frames of MPEG audio.
 
 Sources: RFC 3533 (Ogg), RFC 9639 (FLAC), RFC 8794 (EBML: WebM), ISO/IEC 11172-3, 13818-3 and 13818-7 (MPEG audio),
 14496-12 (MP4); https://id3.org/id3v2.3.0
@@ -38,11 +38,11 @@ FRAMES_IN_A_ROW = 3
 
 
 def kind_of(head: bytes, *, is_all: bool) -> Kind | None:
-    """Tell samples from a WAV file.
+    """Distinguish samples from a WAV file.
 
     :param head: the audio's first bytes
-    :param is_all: there are no more
-    :return: None if more bytes must be seen; at most 5 kB
+    :param is_all: whether these are all bytes
+    :return: None if more bytes are needed; at most 5 kB
     :raises UsageError: it is compressed; the message says what to do
     """
     for magic, name in _MAGIC.items():
@@ -78,7 +78,7 @@ def _kind_by_frames(head: bytes, is_all: bool) -> Kind | None:
 
 
 def _frame_bytes(data: bytes, at: int) -> int:
-    """How long the frame of MP3 or of AAC (ADTS) at ``at`` is; 0 if none begins there."""
+    """The length of the MP3 or AAC (ADTS) frame at ``at``; 0 if none begins there."""
     if data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return 0
     layer, version = data[at + 1] & 0x06, data[at + 1] >> 3 & 3
@@ -95,6 +95,6 @@ def _frame_bytes(data: bytes, at: int) -> int:
 
 def _refusal(name: str) -> UsageError:
     return UsageError(
-        f"the audio is {name}, which is not decoded here: ask your voice for WAV, PCM or mu-law, or convert it: "
+        f"the audio is {name}, which is not supported: configure your voice for WAV, PCM or mu-law, or convert it: "
         "ffmpeg -i INPUT -ar 8000 -ac 1 -c:a pcm_mulaw OUTPUT.wav"
     )

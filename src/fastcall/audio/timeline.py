@@ -1,20 +1,20 @@
-"""Where an inbound frame stands in the call.
+"""Determines an inbound frame's place in the call.
 
 Call time counts samples since the first inbound frame, so it must neither stretch when the network delivers in bursts
-nor shrink when frames are missing. Two things say where a frame belongs, and each is asked for what it knows:
+nor shrink when frames are missing. Two fields determine a frame's place:
 
-- The number (``chunk``, else ``sequenceNumber``) says whether a frame is new. Only a number can show that it came
-  before; a frame without one is used.
-- The timestamp says how long a gap is. Real ones begin at 100 to 200 ms, drift, and stray by some 12 ms; so they are
-  compared with a running estimate of the clock's offset, and what strays from it by less than 50 ms is no gap. If the
-  frames that ``chunk`` leaves out are as long as that, within the same 50 ms, it is they that are missing, exactly.
-  Of a stream with two tracks numbers say only what is new: Twilio's example counts the chunks of both together.
-  A clock that is missing, stands still or shows whole seconds measures nothing under 1.5 s.
+- The number (``chunk``, else ``sequenceNumber``) shows whether a frame is new. Only a number can show that it is a
+  duplicate; a frame without one is used.
+- The timestamp shows how long a gap is. Real ones begin at 100 to 200 ms, drift, and jitter by some 12 ms; so they are
+  compared with a running estimate of the clock's offset, and a deviation of less than 50 ms is not a gap. If the frames
+  skipped by ``chunk`` have the same length, within 50 ms, exactly these frames are missing.
+  In a stream with two tracks, numbers only show what is new: Twilio's example counts the chunks of both together.
+  A clock that is missing, constant or in whole seconds measures nothing under 1.5 s.
 
-A frame that comes late, after its place was filled with silence, is appended: its audio is used, and the next gap is
-shorter by as much. A timestamp that goes back by a second or more, or leaves out an hour, is another clock.
+A late frame, whose place was filled with silence, is appended: its audio is used, and the next gap is shortened by its
+length. A timestamp that jumps back by a second or more, or ahead by an hour, is treated as another clock.
 
-This rule is compiled, because the fast path asks it for every frame; the slow path asks the same object.
+This rule is compiled, because the fast path uses it for every frame; the slow path uses the same object.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fastcall.events import SAMPLES_PER_MS, TranscriptEvent
 
 __all__ = ["MAX_SILENCE_SAMPLES", "CallTime", "InboundTimeline"]
 
-# A recognizer learns nothing from more silence, and is paid for it.
+# More silence is useless for a recognizer, but costs money.
 MAX_SILENCE_SAMPLES = 5000 * SAMPLES_PER_MS
-# Gaps that are kept apart; the oldest ones become one.
+# Maximum number of gaps kept; the oldest ones are merged.
 MAX_CUTS = 4096
 
 
 class CallTime:
-    """Maps samples of the audio that a call's parts have, in which long gaps are cut short, to call time, and back.
+    """Maps samples of a call's audio, in which long gaps are shortened, to call time, and back.
 
     Pure; one a call, one thread.
     """
@@ -42,11 +42,11 @@ class CallTime:
     def __init__(self) -> None:
         self._at: list[int] = []
         self._cut: list[int] = []
-        self._oldest = 0  # samples that the gaps before those have left out
+        self._oldest = 0  # samples left out by earlier, merged gaps
 
     @property
     def cut_samples(self) -> int:
-        """Samples of silence that were left out so far."""
+        """Samples of silence left out so far."""
         return self._cut[-1] if self._cut else 0
 
     def cut(self, at: int, samples: int) -> None:
@@ -70,9 +70,9 @@ class CallTime:
         return replace(event, start_sample=start, end_sample=end)
 
     def audio_at(self, call_sample: int) -> int:
-        """The sample of the audio at a point of call time; the end of what was kept, inside of what was left out."""
+        """The sample of the audio at a point of call time; within a shortened gap, the end of its kept part."""
         gaps = range(len(self._at))
-        # Of the gaps that begin by then the newest, which may go on beyond it.
+        # The newest gap that begins by then; it may extend beyond.
         index = bisect_right(gaps, call_sample, key=lambda gap: self._at[gap] + self._left_out_before(gap)) - 1
         if index < 0:
             return max(call_sample - self._oldest, 0)

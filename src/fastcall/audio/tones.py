@@ -2,8 +2,8 @@
 
 Speech is useless for proving that a transport loses nothing: a recognizer's own mistakes hide the
 transport's. Here each word of a 100-word vocabulary is a chord of three sine tones, so that a text
-becomes audio and the audio becomes exactly that text again. What is cut from the audio is missing in the
-text; what is sent twice appears twice.
+becomes audio and the audio becomes exactly that text again. Words cut from the audio are missing in the
+text; words sent twice appear twice.
 
 How a word is built (all frequencies are multiples of 50 Hz, so that they are orthogonal over one 20 ms
 window, and all lie in the telephone band, 300-3400 Hz):

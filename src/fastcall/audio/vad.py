@@ -1,9 +1,9 @@
 """webrtcvad as the voice detector.
 
-The package's C function does the work; its wrappers in Python cost a quarter as much again, and need a ``bytes`` for
-each frame. So a detector also names the function and its state, for callers in C (``fastcall.ports.VoiceDetector``).
-The function is found under its exported name in the package's own extension module, and only believed if it answers as
-the method does; where it is not found, the method serves.
+The package's C function does the work; its Python wrappers cost another quarter, and need a ``bytes`` per frame. So a
+detector also provides the addresses of the function and its state, for callers in C (``fastcall.ports.VoiceDetector``).
+The function is looked up by its exported name in the package's extension module, and only used if its results match
+the method's; otherwise the method is used.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ FRAME_SAMPLES = 160
 
 
 class WebRtcVoiceDetector:
-    """One call's detector: it learns that call's noise floor. Not thread-safe; holds the GIL (about 1 us a frame).
+    """One call's detector: it learns that call's noise floor. Not thread-safe; holds the GIL (about 1 us per frame).
 
-    :param mode: 0 (takes most for voice) to 3 (takes least)
+    :param mode: aggressiveness, from 0 (most sounds count as voice) to 3 (fewest)
     """
 
     def __init__(self, mode: int = 2) -> None:
         self._vad = webrtcvad.Vad(mode)
         function = _native_function()
         self.native = (function, _state_of(self._vad)) if function is not None else None
-        """Addresses of the C function and of this detector's state, or None; as the port says."""
+        """Addresses of the C function and of this detector's state, or None; see the port."""
 
     def is_speech(self, pcm: bytes) -> bool:
         """``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz; webrtcvad raises its own ``Error`` for other lengths."""
@@ -44,7 +44,7 @@ class WebRtcVoiceDetector:
 def _state_of(vad: webrtcvad.Vad) -> int:
     """The address of the detector's state, which ``vad`` owns.
 
-    :raises ValueError: webrtcvad keeps it otherwise than it did
+    :raises ValueError: webrtcvad stores it differently
     """
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
@@ -64,7 +64,7 @@ def _native_function() -> int | None:
 
 
 def _answers_alike(function: Callable[[int, int, bytes, int], int]) -> bool:
-    """Whether the function says of silence and of tones what the method says."""
+    """Whether the function's results for silence and tones match the method's."""
     by_method, by_function = webrtcvad.Vad(2), webrtcvad.Vad(2)
     state = _state_of(by_function)
     for loudness in (0, 8000, 8000, 200, 20000, 0, 0):

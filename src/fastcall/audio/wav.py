@@ -1,7 +1,7 @@
 """Telephone audio from the bytes of a file: WAV (RIFF) or headerless mu-law, and back into a WAV.
 
-Only what needs no resampling is read: mono, 8 kHz, G.711 mu-law or 16-bit PCM. Everything else gets an
-error that names the command which converts it. A header is never believed beyond the bytes that are there.
+Only formats without resampling are supported: mono, 8 kHz, G.711 mu-law or 16-bit PCM. For others the
+error names a command for conversion. A header is never trusted beyond the actual bytes.
 
 Source: Microsoft, "Multiple Channel Audio Data and WAVE Files"; RFC 2361 (codec numbers).
 """
@@ -24,10 +24,10 @@ FORMAT_PCM = 0x0001
 FORMAT_MULAW = 0x0007
 FORMAT_EXTENSIBLE = 0xFFFE
 
-# Programs that write to a pipe do not know the length, and put the largest number, or one near it, there.
+# Programs that write to a pipe do not know the length, and write the largest number, or one near it.
 LENGTH_UNKNOWN = 0x7FFF_0000
 
-# A format's own size is 16 to 40; what is after that is skipped.
+# A format chunk has 16 to 40 bytes; the rest is skipped.
 MAX_FORMAT_BYTES = 64
 
 CONVERT = "convert it: ffmpeg -i INPUT -ar 8000 -ac 1 -c:a pcm_mulaw OUTPUT.wav"
@@ -46,8 +46,8 @@ def read_audio(data: bytes, name: str) -> bytes:
 
     :param data: the whole file
     :param name: of the file, for its ending and for messages
-    :return: G.711 mu-law, 8 kHz mono, one byte a sample; at least one byte
-    :raises UsageError: it is neither, or nothing that can be used; the message says what to do
+    :return: G.711 mu-law, 8 kHz mono, one byte per sample; at least one byte
+    :raises UsageError: it is neither, or not supported; the message says what to do
     """
     if data[:4] == b"RIFF":
         return read_wav(data, name)
@@ -59,11 +59,11 @@ def read_audio(data: bytes, name: str) -> bytes:
 
 
 def read_wav(data: bytes, name: str = "the WAV file") -> bytes:
-    """The samples of a WAV file, as mu-law. What follows the ``data`` chunk is ignored.
+    """The samples of a WAV file, as mu-law. Data after the ``data`` chunk is ignored.
 
     :param data: the whole file
-    :return: G.711 mu-law, 8 kHz mono, one byte a sample; at least one byte
-    :raises UsageError: not a WAV file, cut off, without audio, or of a format that is not read
+    :return: G.711 mu-law, 8 kHz mono, one byte per sample; at least one byte
+    :raises UsageError: not a WAV file, truncated, without audio, or in an unsupported format
     """
     reader = WavReader(name, _check_telephone)
     samples = reader.push(data)
@@ -74,10 +74,10 @@ def read_wav(data: bytes, name: str = "the WAV file") -> bytes:
 
 
 class WavReader:
-    """A mono WAV file of any rate, as 16-bit PCM or mu-law, that comes in pieces of any length. Pure.
+    """Reads a mono WAV file of any rate, as 16-bit PCM or mu-law, in pieces of any length. Pure.
 
     :param name: for messages
-    :param check: refuses formats that the caller cannot use
+    :param check: raises for formats that the caller cannot use
     """
 
     def __init__(self, name: str = "the WAV file", check: Callable[[_Format, str], None] | None = None) -> None:
@@ -88,21 +88,21 @@ class WavReader:
         self._riff_size: int | None = None
         self._form: _Format | None = None
         self._size: int | None = None
-        """Of the audio, as the header has it; None before it begins."""
+        """Length of the audio, from the header; None before it begins."""
         self._is_endless = False
         self._read_bytes = 0
 
     @property
     def format(self) -> tuple[Literal["mulaw", "pcm"], int] | None:
-        """Encoding and rate in Hz, as soon as they are known."""
+        """Encoding and rate in Hz, once known."""
         form = self._form
         return None if form is None else ("mulaw" if form.codec == FORMAT_MULAW else "pcm", form.rate_hz)
 
     def push(self, piece: bytes) -> bytes:
-        """More of the file.
+        """Read more of the file.
 
-        :return: the samples in it; the header and what follows the audio are left out
-        :raises UsageError: not a WAV file, or of a format that is not read
+        :return: the samples in it, without the header and data after the audio
+        :raises UsageError: not a WAV file, or in an unsupported format
         """
         if self._size is not None:
             return self._audio(bytes(piece))
@@ -116,9 +116,9 @@ class WavReader:
         return self._audio(rest)
 
     def check_whole(self) -> None:
-        """To be called at the end.
+        """Call it at the end.
 
-        :raises UsageError: it is cut off, or has no audio
+        :raises UsageError: it is truncated, or has no audio
         """
         if self._riff_size is None:
             raise UsageError(f"{self._name} is not a WAV file (no RIFF/WAVE header)")
@@ -132,9 +132,9 @@ class WavReader:
             raise UsageError(f"{self._name} has no audio in it")
 
     def _take_chunk(self) -> bool:
-        """Go on in the header.
+        """Continue reading the header.
 
-        :return: whether there may be more to take now
+        :return: whether more may be read now
         """
         head = self._head
         skipped = min(self._skip_bytes, len(head))
@@ -164,8 +164,8 @@ class WavReader:
 
     def _begin_audio(self, size: int) -> None:
         if self._form is None:
-            raise UsageError(f"{self._name} has audio before it says of which format (no 'fmt ' chunk)")
-        # Who writes to a pipe may also leave both lengths at 0.
+            raise UsageError(f"{self._name} has audio before its format (no 'fmt ' chunk)")
+        # Writers to a pipe may also leave both lengths at 0.
         self._is_endless = size >= LENGTH_UNKNOWN or (not size and not self._riff_size)
         self._size = size
         del self._head[:8]
@@ -180,7 +180,7 @@ class WavReader:
 def write_wav(mulaw: bytes) -> bytes:
     """A WAV file of G.711 mu-law, 8 kHz mono.
 
-    :param mulaw: one byte a sample
+    :param mulaw: one byte per sample
     :return: the whole file
     """
     form = struct.pack("<HHIIHHH", FORMAT_MULAW, 1, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 1, 8, 0)
@@ -216,4 +216,4 @@ def _check_telephone(form: _Format, name: str) -> None:
 
 def _check_mono(form: _Format, name: str) -> None:
     if (form.codec, form.channels, form.bits) not in ((FORMAT_PCM, 1, 16), (FORMAT_MULAW, 1, 8)):
-        raise UsageError(f"{name} is {_describe(form)}; what is said is mono, as 16-bit PCM or mu-law")
+        raise UsageError(f"{name} is {_describe(form)}; speech must be mono, as 16-bit PCM or mu-law")

@@ -1,9 +1,9 @@
-"""Access tokens for Google's services, got and renewed by google-auth in a thread, never on the event loop's.
+"""Access tokens for Google's services, requested and renewed by google-auth in a thread, never on the event loop.
 
-One token serves all streams of a recognizer. It is renewed long before it ends; while that fails, it is used as long as
-it is valid. An endpoint that does not answer well is asked again, by one request at a time and with back-off, however
-many streams wait. Only a refusal of the credentials themselves ends the streams that wait: an OAuth error (RFC 6749
-section 5.2). All else may pass.
+One token serves all streams of a recognizer. It is renewed long before it expires; if that fails, it is used as long as
+it is valid. A failing endpoint is retried with one request at a time and back-off, however many streams wait. Only a
+refusal of the credentials themselves ends the waiting streams: an OAuth error (RFC 6749 section 5.2). All other errors
+may be temporary.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ __all__ = ["TokenSource"]
 
 log = logging.getLogger("fastcall.google")
 
-# Google's tokens live for an hour. One is renewed before the libraries hold it for too old (3 min 45 s).
+# Google's tokens are valid for an hour. Renewed before the libraries consider one expired (3 min 45 s).
 RENEW_BEFORE_S = 600.0
-# A token that ends sooner is not begun with.
+# A new stream does not use a token that expires sooner.
 MARGIN_S = 10.0
 # How long a stream waits for a token.
 WAIT_S = 10.0
-# Between attempts at an endpoint that fails, doubled each time.
+# Delay between attempts at a failing endpoint, doubled each time.
 FIRST_RETRY_S, MAX_RETRY_S = 0.25, 30.0
-# A refusal of the credentials is believed for so long; then they are tried again, for the next calls.
+# How long a refusal of the credentials is cached before they are tried again for new calls.
 REFUSED_S = 30.0
-# Of one request; google-auth's own bound is 120 s.
+# Timeout of one request; google-auth's own is 120 s.
 REQUEST_TIMEOUT_S = 10.0
-# A token that the peer does not accept is replaced at most so often.
+# Minimum interval between replacements of rejected tokens.
 REPLACE_EVERY_S = 60.0
 MAX_CAUSE_LETTERS = 300
 
 
 class TokenSource:
-    """One for all connections of a recognizer. Loop thread only; ``aclose`` is owed.
+    """One for all connections of a recognizer. Loop thread only; call ``aclose`` in the end.
 
     :param credentials: google-auth's
-    :param now: seconds since the epoch, which the tokens' ends are given in
+    :param now: seconds since the epoch, as used for the tokens' expiry
     """
 
     def __init__(self, credentials: Any, *, now: Callable[[], float] = time.time) -> None:
@@ -59,20 +59,20 @@ class TokenSource:
         self._timer: asyncio.TimerHandle | None = None
         self._cause = ""
         self._believed_until = 0.0
-        # The token that the peer did not accept, and when the last such one was replaced.
+        # The token that the peer rejected, and when the last such one was replaced.
         self._unwanted: str | None = None
         self._replaced_at: float | None = None
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a token that is valid."""
+        """Whether there is a valid token."""
         credentials = self._credentials
         return bool(credentials.token) and self._left_s() > MARGIN_S and self._unwanted is None
 
     async def ready(self) -> None:
-        """Return when there is a token that is valid.
+        """Return when there is a valid token.
 
-        :raises RecognizerError: UNAUTHENTICATED: the credentials were refused; UNAVAILABLE: none came within 10 s
+        :raises RecognizerError: UNAUTHENTICATED: the credentials were refused; UNAVAILABLE: no token within 10 s
         """
         if self.is_ready:
             return
@@ -80,7 +80,7 @@ class TokenSource:
             async with asyncio.timeout(WAIT_S):
                 await asyncio.shield(self._renew())
         except TimeoutError:
-            cause = self._cause or "the token endpoint does not answer"
+            cause = self._cause or "the token endpoint does not respond"
             raise RecognizerError("UNAVAILABLE", f"no access token within {WAIT_S:g} s: {cause}") from None
 
     def headers(self) -> Metadata:
@@ -92,22 +92,21 @@ class TokenSource:
     def not_accepted(self, sent: Metadata) -> bool:
         """The peer answered UNAUTHENTICATED to a stream with these headers.
 
-        :return: whether it may accept another that begins now, since its token is a newer one. Otherwise the peer is to
-            be believed
+        :return: whether to try another stream, because there is a newer token; otherwise the error stands
         """
         loop = asyncio.get_running_loop()
         if self._unwanted is not None or sent != self.headers():
             return True
         if self._replaced_at is not None and loop.time() < self._replaced_at + REPLACE_EVERY_S:
             return False
-        log.warning("the recognizer did not accept the access token: asking for another")
+        log.warning("the recognizer rejected the access token: requesting another")
         self._replaced_at = loop.time()
         self._unwanted = self._credentials.token
         self._renew_unasked()
         return True
 
     async def aclose(self) -> None:
-        """No more renewals."""
+        """Stop renewals."""
         if self._timer is not None:
             self._timer.cancel()
         if self._renewal is not None:
@@ -117,11 +116,11 @@ class TokenSource:
     def _left_s(self) -> float:
         """How long the token is valid."""
         expiry = getattr(self._credentials, "expiry", None)
-        # google-auth's times are UTC and do not say so.
+        # google-auth's times are UTC, but naive.
         return float("inf") if expiry is None else expiry.replace(tzinfo=datetime.UTC).timestamp() - self._now()
 
     def _renew(self) -> asyncio.Task[None]:
-        """The renewal that runs, or a refusal that is still believed, or a new one."""
+        """The running renewal, or a cached refusal, or a new renewal."""
         loop = asyncio.get_running_loop()
         if self._renewal is None or (self._renewal.done() and loop.time() >= self._believed_until):
             self._renewal = loop.create_task(self._get())
@@ -129,7 +128,7 @@ class TokenSource:
         return self._renewal
 
     async def _get(self) -> None:
-        """Ask until there is a token, or the credentials are refused."""
+        """Retry until there is a token, or the credentials are refused."""
         wait_s = FIRST_RETRY_S
         while True:
             request = _Request()
@@ -137,14 +136,14 @@ class TokenSource:
                 await asyncio.to_thread(self._credentials.refresh, request)
                 break
             except Exception as error:
-                # Not google-auth's own alone: what a token server answers may make a ValueError of it.
+                # Not only google-auth's errors: a token server's response may cause a ValueError.
                 self._cause = request.cause(error)
                 if request.is_refusal(error):
                     log.warning("the credentials were refused: %s", self._cause)
                     self._believed_until = asyncio.get_running_loop().time() + REFUSED_S
                     self._renew_in(REFUSED_S)
                     raise RecognizerError("UNAUTHENTICATED", self._cause) from error
-            log.warning("no access token, asking again in %.2g s: %s", wait_s, self._cause)
+            log.warning("no access token, retrying in %.2g s: %s", wait_s, self._cause)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, MAX_RETRY_S)
         self._cause, self._unwanted = "", None
@@ -163,7 +162,7 @@ class TokenSource:
 
 
 class _Request(google.auth.transport.requests.Request):
-    """What google-auth asks with; keeps the last answer, to tell what went wrong."""
+    """google-auth's transport; keeps the last response, to explain errors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +187,7 @@ class _Request(google.auth.transport.requests.Request):
         return answer
 
     def is_refusal(self, error: Exception) -> bool:
-        """Whether the credentials themselves were refused, so that to ask again is of no use."""
+        """Whether the credentials themselves were refused, so that retrying is useless."""
         if not isinstance(error, google.auth.exceptions.GoogleAuthError) or error.retryable:
             return False
         if isinstance(error, google.auth.exceptions.TransportError) or isinstance(
@@ -196,11 +195,11 @@ class _Request(google.auth.transport.requests.Request):
         ):
             return False
         if not self._where:
-            return True  # nobody was asked: they lack something
+            return True  # no request was made: they lack something
         return self._status in (400, 401, 403) and bool(self._oauth_error())
 
     def cause(self, error: Exception) -> str:
-        """What went wrong, in one line, without a secret."""
+        """The error, in one line, without secrets."""
         if self._status is None or self._status == 200:
             words = str(error)
         else:
@@ -217,6 +216,6 @@ class _Request(google.auth.transport.requests.Request):
 
 
 def _retrieve(renewal: asyncio.Task[None]) -> None:
-    """A renewal that nobody awaits fails in the log, where it has been told."""
+    """Mark the exception of a renewal that nobody awaits as handled: it was logged."""
     if not renewal.cancelled():
         renewal.exception()

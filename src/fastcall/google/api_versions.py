@@ -1,7 +1,7 @@
-"""What the two versions of the API do not have in common: names, tags, the first request, the responses.
+"""The differences between the two versions of the API: names, tags, the first request, the responses.
 
-Audio goes out as ready-made bytes (a protobuf tag, a length, the PCM), because a proto-plus object costs forty times as
-much; responses are read by protobuf's own classes for the same reason.
+Audio is sent as hand-made bytes (a protobuf tag, a length, the PCM), because a proto-plus object costs forty times as
+much; responses are parsed by protobuf's own classes for the same reason.
 
 Sources: https://cloud.google.com/speech-to-text/docs/reference/rpc/google.cloud.speech.v1p1beta1,
 https://cloud.google.com/speech-to-text/v2/docs/reference/rpc/google.cloud.speech.v2
@@ -47,14 +47,14 @@ class ApiVersion(Protocol):
         """A serialised request that carries ``pcm`` (LINEAR16, under 2 MiB)."""
 
     def error(self, response: Any) -> StreamEnd | None:
-        """The failure that a response tells of, if it does."""
+        """The error in a response, if it has one."""
 
     def results(self, response: Any) -> list[StreamResult]:
-        """The results of a response that have a text."""
+        """A response's results with text."""
 
 
 def audio_prefix(tag: int, length: int) -> bytes:
-    """What stands before ``length`` bytes (under 2 MiB) of a length-delimited field: its tag, and the length as varint.
+    """The prefix of a length-delimited field with ``length`` bytes (under 2 MiB): its tag, and the length as varint.
 
     :param tag: field number * 8 + 2
     """
@@ -75,7 +75,7 @@ def _shown(word: str) -> str:
 
 
 def _results(response: Any, end: str, word_start: str, word_end: str) -> list[StreamResult]:
-    """The results that have a text; the names are those of the times' fields."""
+    """The results with text; the names are those of the time fields."""
     found = []
     for result in response.results:
         alternatives = result.alternatives
@@ -125,7 +125,7 @@ class Version1:
         return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
-        """A response may bear a status instead of results."""
+        """A response may have a status instead of results."""
         if response.HasField("error"):
             return StreamEnd(_STATUS_NAMES.get(response.error.code, "UNKNOWN"), response.error.message)
         return None
@@ -135,11 +135,11 @@ class Version1:
         return _results(response, "result_end_time", "start_time", "end_time")
 
 
-# v1's models that v2 has under another name: settings and the last resort of a refused model serve both.
+# v1's models that have another name in v2, so that settings and the replacement model work for both.
 _MODELS = {"phone_call": "telephony", "default": "long", "command_and_search": "short"}
-# Models that tell no word times in a stream, and may refuse to be asked for them.
+# Models without word times in streams, which may refuse requests for them.
 _UNTIMED_MODELS = frozenset({"chirp", "chirp_3"})
-# v2 takes no more in one set; a request may have several.
+# v2's limit per set; a request may have several.
 PHRASES_PER_SET = 1200
 # v2's tables list Hebrew under its old code.
 _LANGUAGES = {"he": "iw-IL", "he-il": "iw-IL"}
@@ -150,8 +150,8 @@ class Version2:
 
     :param project: the project's id
     :param location: ``global``, ``us``, ``eu`` or a region; models differ between them
-    :param sensitivity: how soon an utterance is held to be over: ``standard``, ``short`` or ``supershort``
-    :raises UsageError: the project or the location cannot be one
+    :param sensitivity: how soon an utterance is considered over: ``standard``, ``short`` or ``supershort``
+    :raises UsageError: an invalid project or location
     """
 
     method = "/google.cloud.speech.v2.Speech/StreamingRecognize"
@@ -159,8 +159,8 @@ class Version2:
 
     def __init__(self, *, project: str, location: str = "global", sensitivity: str | None = None) -> None:
         if not project.isascii() or not project.replace("-", "").replace(":", "").replace(".", "").isalnum():
-            raise UsageError(f"GOOGLE_CLOUD_PROJECT={project!r}: say letters, digits and dashes")
-        speech_endpoint("v2", location)  # whether it can be one
+            raise UsageError(f"GOOGLE_CLOUD_PROJECT={project!r}: use letters, digits and dashes")
+        speech_endpoint("v2", location)  # raises if it is invalid
         from google.cloud import speech_v2
 
         self._types = speech_v2
@@ -212,7 +212,7 @@ class Version2:
         return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
-        """v2's responses bear no status."""
+        """v2's responses have no status."""
         return None
 
     def results(self, response: Any) -> list[StreamResult]:

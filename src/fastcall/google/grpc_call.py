@@ -1,4 +1,4 @@
-"""One gRPC call, and who hears of it: what ``GrpcChannel`` carries."""
+"""One gRPC call of a ``GrpcChannel``, and its listener's interface."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastcall._http2 import Http2Stream
 
 __all__ = ["Authorization", "CallCarrier", "GrpcCall", "GrpcListener", "Metadata"]
 
-# What a call may hold while its connection is being made: as much as one that stands holds when it is writable.
+# Bytes that a call queues while connecting: as many as a connected call queues while writable.
 EARLY_BYTES = 16 * 1024
 
 
@@ -18,16 +18,16 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class Authorization(Protocol):
-    """What calls are authorised with."""
+    """Authorizes calls."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether ``headers`` authorise a call now; else ``ready`` has work to do."""
+        """Whether ``headers`` are valid now; else await ``ready``."""
 
     async def ready(self) -> None:
-        """Return when they do; within some seconds.
+        """Return when they are; within some seconds.
 
-        :raises RecognizerError: they will not, or not soon
+        :raises RecognizerError: they will not be, or not soon
         """
 
     def headers(self) -> Metadata:
@@ -36,12 +36,12 @@ class Authorization(Protocol):
     def not_accepted(self, sent: Metadata) -> bool:
         """The peer answered UNAUTHENTICATED to a call with these headers.
 
-        :return: whether it may accept another call, so that its word is not yet to be believed
+        :return: whether it may accept another call, so that the error is not final
         """
 
 
 class CallCarrier(Protocol):
-    """The channel, as its calls see it."""
+    """The channel, as seen by its calls."""
 
     def write(self, stream: Http2Stream, message: bytes, field: int) -> bool:
         """Queue a message; returns whether more may follow."""
@@ -50,14 +50,14 @@ class CallCarrier(Protocol):
         """No more messages follow."""
 
     def cancel(self, call: GrpcCall) -> None:
-        """Give it up; its end is told in a turn of its own."""
+        """Cancel it; its end is reported in a later turn of the loop."""
 
 
 class GrpcListener(Protocol):
-    """Who hears of a call; on the loop's thread, never from inside ``GrpcChannel.open`` or a method of the call."""
+    """Receives a call's events; on the loop's thread, never within ``GrpcChannel.open`` or a method of the call."""
 
     def call_begun(self) -> None:
-        """The request has gone out; until then it waited for the connection, or for a place in it."""
+        """The request was sent; until then it waited for the connection, or for a place on it."""
 
     def call_answered(self) -> None:
         """The peer has sent headers: it processes the call."""
@@ -71,12 +71,12 @@ class GrpcListener(Protocol):
     def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
         """The call is over: the gRPC status by name. Exactly once, and nothing comes after it.
 
-        :param unprocessed: the peer has done nothing for it, and says so: it may be made again elsewhere
+        :param unprocessed: the peer states that it has not processed the call, so it may be repeated elsewhere
         """
 
 
 class _Nobody:
-    """Who hears of a call that has ended. Fulfils ``GrpcListener``."""
+    """The listener of a call that has ended. Implements ``GrpcListener``."""
 
     def call_begun(self) -> None:
         """Cannot come."""
@@ -117,22 +117,22 @@ class GrpcCall:
     def __init__(self, channel: CallCarrier, path: str, listener: GrpcListener) -> None:
         self._channel = channel
         self._stream: Http2Stream | None = None
-        # Until the connection stands: what was written, each with its field; None afterwards.
+        # Until connected: messages written, each with its field; None afterwards.
         self._early: list[tuple[bytes, int]] | None = []
         self._over = False
         self.listener = listener
         self.path = path
         self.half_closed = False
         self.authorized_by: Metadata = ()
-        """The headers that authorise it, once it has been sent."""
+        """The headers that authorized it, once it was sent."""
         self.deadline: asyncio.TimerHandle | None = None
         self.has_begun = False
-        """Whether the request has gone out."""
+        """Whether the request was sent."""
         self.writable = True
-        """Whether a message goes out now, or nearly: false under back-pressure and while connecting."""
+        """Whether a message would be sent about now: false under back-pressure and while connecting."""
 
     def write(self, message: bytes, field: int = 0) -> None:
-        """Send a message; with ``field``, the one whose only field has this tag and these bytes."""
+        """Send a message; with ``field``, a message whose only field has this tag and these bytes."""
         if self._over or self.half_closed:
             return
         if self._stream is None:
@@ -151,7 +151,7 @@ class GrpcCall:
                 self._channel.half_close(self._stream)
 
     def cancel(self) -> None:
-        """Give the call up; it ends with ``CANCELLED``."""
+        """Cancel the call; it ends with ``CANCELLED``."""
         if not self._over:
             self._channel.cancel(self)
 
@@ -159,11 +159,11 @@ class GrpcCall:
 
     @property
     def stream(self) -> Http2Stream | None:
-        """The stream that carries it, once the connection stands."""
+        """Its HTTP/2 stream, once connected."""
         return self._stream
 
     def connected(self, stream: Http2Stream) -> None:
-        """The connection stands: what was written meanwhile goes out."""
+        """Connected: send the messages written meanwhile."""
         early, self._early = self._early or [], None
         self._stream = stream
         was_writable, self.writable = self.writable, True
@@ -176,14 +176,14 @@ class GrpcCall:
             self.listener.call_writable()
 
     def ended(self, code: str, message: str, *, unprocessed: bool = False) -> None:
-        """It is over; tells the listener, once."""
+        """The call has ended; notify the listener, once."""
         if not self._over:
             self._over = True
             self.writable = False
-            # Whoever still knows the call keeps nothing of what it had queued.
+            # Frees queued messages, even if somebody still references the call.
             self._stream, self._early = None, None
             if self.deadline is not None:
                 self.deadline.cancel()
-            # The two know each other, and each is to be freed without the other.
+            # Breaks a reference cycle.
             listener, self.listener = self.listener, _NOBODY
             listener.call_ended(code, message, unprocessed=unprocessed)

@@ -1,9 +1,9 @@
-"""Which connection gets a stream, when one is added, and when one is given up.
+"""Decides which connection gets a stream, and when connections are added and closed.
 
-One HTTP/2 connection carries 100 streams and queues further ones in silence, so streams are spread over several. The
-fullest that has room is taken, so that the others may empty and be closed. One whose connection is gone, or on which
-one stream after the other fails to begin, gets no more streams and goes when its last one has ended: another takes its
-place, without waiting until the old one believes again that it may connect.
+One HTTP/2 connection carries 100 streams and silently queues further ones, so streams are spread over several. The
+fullest with room is used, so that the others may empty and be closed. A lost connection, or one on which stream after
+stream fails to begin, gets no more streams and is closed when its last one has ended: a new one replaces it at once,
+without waiting for the old one's back-off.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 __all__ = ["PoolRule"]
 
-# A connection carries 100 streams and queues further ones in silence; 80 leaves room for overlaps.
+# A connection carries 100 streams and silently queues further ones; 80 leaves room for overlaps.
 STREAMS_PER_CONNECTION = 80
-# So many streams in a row that never began, and the connection is held to be broken.
+# After so many streams in a row that never began, a connection counts as broken.
 MAX_FAILURES = 3
 # An empty connection beyond the first is closed after so long: calls come and go.
 EMPTY_S = 60.0
@@ -33,7 +33,7 @@ class _Member:
 class PoolRule:
     """Connections by number. Pure; one thread.
 
-    :param streams: at most so many on one connection, those of a rotation's overlap included
+    :param streams: maximum number on one connection, including a rotation's overlap
     :param empty_s: how long a connection without streams is kept
     """
 
@@ -49,7 +49,7 @@ class PoolRule:
         return list(self._members)
 
     def streams(self, number: int) -> int:
-        """How many it carries."""
+        """How many streams it carries."""
         return self._members[number].streams
 
     def has_worked(self, number: int) -> bool:
@@ -57,11 +57,11 @@ class PoolRule:
         return self._members[number].has_worked
 
     def take(self, *, but: int | None = None) -> int:
-        """A stream begins: the number of its connection, a new one where none has room.
+        """A stream begins: returns the number of its connection, a new one if none has room.
 
         :param but: not this one: it has refused the stream
         """
-        # What the peer has not yet said of one connection, it has said of the others.
+        # A connection's unknown limit is assumed to be that of the others.
         expected = min((m.limit for m in self._members.values() if m.limit is not None), default=self._limit)
         open_ones = [
             (m.streams, -n)
@@ -78,9 +78,9 @@ class PoolRule:
         return number
 
     def limit(self, number: int, streams: int | None) -> None:
-        """The peer takes at most so many streams on this connection, None: it has not said how many.
+        """The peer's limit of streams on this connection; None: unknown.
 
-        Of more than our own limit no use is made. A peer that takes none for now is asked with one.
+        Our own limit still applies. A peer that currently allows none is tried with one.
         """
         self._members[number].limit = None if streams is None else max(1, min(self._limit, streams))
 
@@ -90,7 +90,7 @@ class PoolRule:
         member.failures, member.has_worked = 0, True
 
     def give_back(self, number: int, *, never_began: bool, now: float) -> None:
-        """A stream is over.
+        """A stream has ended.
 
         :param never_began: the peer could not be reached
         """
@@ -103,11 +103,11 @@ class PoolRule:
             member.empty_since = now
 
     def gone(self, number: int) -> None:
-        """Its connection broke, or the peer says goodbye: no more streams."""
+        """Its connection broke, or the peer sent GOAWAY: no more streams."""
         self._members[number].is_gone = True
 
     def take_away(self, *, now: float) -> list[int]:
-        """The connections to be closed now. They are not of the pool any more."""
+        """The connections to close now. They are removed from the pool."""
         empty = [(n, m) for n, m in self._members.items() if not m.streams]
         kept = next((n for n, m in self._members.items() if not m.is_gone), None)
         closed = [n for n, m in empty if m.is_gone or (n != kept and now >= m.empty_since + self._empty_s)]

@@ -1,7 +1,7 @@
 """Google Cloud Speech-to-Text as a ``Recognizer``.
 
-The types and credentials are those of google-cloud-speech; the client is not. Retries are off: the client library's own
-would hang for 5000 s and hide the cause; what to do about an error is the session's matter.
+It uses google-cloud-speech's types and credentials, but not its client, whose retries would hang for 5000 s and hide
+the cause. Errors are handled by the session.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from fastcall.retry import CircuitBreaker
 
 __all__ = ["GoogleRecognizer", "credentials_for"]
 
-# Every language has it.
+# Available for every language.
 DEFAULT_MODEL = "default"
 
 
 class GoogleRecognizer:
-    """Opens streams over a pool of channels, each a connection of its own. One event loop; shared by its calls.
+    """Opens streams over a pool of channels, one connection each. One event loop; shared by its calls.
 
-    :param emulator_host: ``host:port`` of a plaintext StreamingRecognize server; no credentials are looked for
+    :param emulator_host: ``host:port`` of a plaintext StreamingRecognize server; needs no credentials
     :param endpoint: Google's, as ``host:port``; by default the global one
     :param credentials: google-auth's, see ``credentials_for``; by default Application Default Credentials
-    :param source: what results say that they come from
+    :param source: the source named in results
     :param dialect: the version of the API; by default v1p1beta1
     :param pool: when connections are added and closed
-    :param uplink: which implementation carries the streams: ``native`` (libnghttp2 on the event loop), ``grpcio``, or
-        ``auto``: native where the library is
-    :param tls_roots: a file of PEM certificates to trust in place of the system's; with it ``emulator_host`` is spoken
-        to by TLS
-    :raises UsageError: Google is meant and there are no usable credentials, ``native`` is asked for and not there, the
-        address is none, or the certificates cannot be read
+    :param uplink: the transport: ``native`` (libnghttp2 on the event loop), ``grpcio``, or ``auto``: native if the
+        library is installed
+    :param tls_roots: a file of PEM certificates to trust instead of the system's; with it ``emulator_host`` is
+        reached over TLS
+    :raises UsageError: no usable credentials for Google, ``native`` is requested but not available, an invalid address,
+        or unreadable certificates
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GoogleRecognizer:
         if not emulator_host and credentials is None:
             credentials = credentials_for(None, None)[0]
         self.address = emulator_host or endpoint or speech_endpoint("v1")
-        """Where it is, as ``host:port``."""
+        """Its address, as ``host:port``."""
         self._uplink = make_uplink(
             uplink,
             self.address,
@@ -70,7 +70,7 @@ class GoogleRecognizer:
             tls_roots=tls_roots,
         )
         self._channels = Channels(self._uplink.connect, rule=pool)
-        # Making one costs 100 us, and all streams of a server begin with the same.
+        # Building one takes 100 us, and all streams of a server use the same.
         self._first_request = lru_cache(maxsize=64)(self._api_version.config_request)
         self._open_streams = 0
         self._breaker = CircuitBreaker()
@@ -91,22 +91,22 @@ class GoogleRecognizer:
         uplink: str = "auto",
         tls_roots: str | None = None,
     ) -> GoogleRecognizer:
-        """One by what settings say. On the event loop's thread; without an emulator and ``credentials`` it looks for
-        them, which may take seconds: see ``credentials_for``.
+        """Create one from settings. On the event loop's thread; without an emulator and ``credentials`` it searches for
+        credentials, which may take seconds: see ``credentials_for``.
 
         :param version: ``v1`` (v1p1beta1) or ``v2``
         :param emulator_host: see the class
-        :param endpoint: Google's, as ``host:port``, in place of the one that follows from version and location
+        :param endpoint: Google's, as ``host:port``, instead of the one for version and location
         :param credentials: google-auth's; by default Application Default Credentials
         :param project: v2: the project's id; by default that of the credentials
         :param location: ``global``, ``us``, ``eu`` or, for v2, a region; models differ between them
         :param sensitivity: v2: see ``Version2``
         :param universe_domain: by default ``googleapis.com``
-        :raises UsageError: as the class; and no project, or a location that the version does not have
+        :raises UsageError: as the class; and no project, or a location that the version does not support
         """
         if version == "v1" and endpoint is not None and location != "global":
-            raise UsageError(f"GCP_STT_LOCATION={location} and the endpoint {endpoint}: say one of them")
-        # Before the credentials: what cannot be is told at once.
+            raise UsageError(f"GCP_STT_LOCATION={location} and the endpoint {endpoint}: set only one of them")
+        # Before the credentials: report invalid values at once.
         address = speech_endpoint(version, location, universe_domain)
         if emulator_host is None:
             credentials, found = credentials_for(credentials, universe_domain)
@@ -155,7 +155,7 @@ class GoogleRecognizer:
 
     @property
     def uplink(self) -> str:
-        """``native`` or ``grpcio``: what was chosen."""
+        """The uplink in use: ``native`` or ``grpcio``."""
         return self._uplink.name
 
     def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
@@ -170,7 +170,7 @@ class GoogleRecognizer:
             nonlocal number
             refused = number
             number, other = self._channels.take(but=refused)
-            # After it: only now the pool knows whether that one is gone, and is to be closed.
+            # Afterwards: only now the pool knows whether that connection is gone and must be closed.
             self._channels.give_back(refused, never_began=False)
             return other
 
@@ -189,9 +189,9 @@ class GoogleRecognizer:
         return connection.open(request)
 
     async def reach(self) -> None:
-        """Connect the way that streams go, and hang up.
+        """Connect as streams do, and disconnect.
 
-        :raises OSError: it leads nowhere
+        :raises OSError: it cannot connect
         """
         await self._uplink.route.reach()
 
@@ -204,7 +204,7 @@ class GoogleRecognizer:
 def _version2(project: str | None, location: str, sensitivity: str | None) -> Version2:
     if not project:
         raise UsageError(
-            "Speech-to-Text v2 needs the id of a project, and the credentials name none: set GOOGLE_CLOUD_PROJECT"
+            "Speech-to-Text v2 needs a project's id, and the credentials name none: set GOOGLE_CLOUD_PROJECT"
         )
     return Version2(project=project, location=location, sensitivity=sensitivity)
 

@@ -1,4 +1,4 @@
-"""Whom the uplinks trust: certificates."""
+"""The certificates that the uplinks trust."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["client_tls", "read_roots"]
 def read_roots(path: str | None) -> bytes | None:
     """The certificates in a file (PEM), None without one.
 
-    :raises UsageError: there are none
+    :raises UsageError: it has none
     """
     if path is None:
         return None
@@ -26,10 +26,10 @@ def read_roots(path: str | None) -> bytes | None:
 
 
 def client_tls(roots: bytes | None = None) -> ssl.SSLContext:
-    """TLS as gRPC wants it: certificates and names are checked, HTTP/2 is agreed on by ALPN.
+    """TLS as required by gRPC: certificates and names are checked, HTTP/2 is negotiated by ALPN.
 
-    :param roots: PEM certificates to trust in place of the system's
-    :raises ssl.SSLError: they are none
+    :param roots: PEM certificates to trust instead of the system's
+    :raises ssl.SSLError: they are invalid
     """
     context = ssl.create_default_context(cadata=roots.decode("ascii") if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""How many words of a new hypothesis repeat words that were given out before."""
+"""How many words of a new hypothesis repeat words that were published before."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 __all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
 
-# A recognizer that rewrites changes the count of words by a few, not by tens; this also bounds the work.
+# A rewritten text differs by a few words, not by tens; this also bounds the work.
 BAND_WORDS = 16
 
 
-# Marks that a text may have or leave out: the points of Hebrew, the vowel signs of Arabic.
+# Optional marks: the points of Hebrew, the vowel signs of Arabic.
 _OPTIONAL_MARKS = (range(0x0591, 0x05C8), range(0x0610, 0x061B), range(0x064B, 0x0660), range(0x0670, 0x0671))
 
 
 def normalized(word: str) -> str:
-    """The word without case and punctuation, as two recognizers' spellings are compared; NFC.
+    """The word without case and punctuation, for comparing two recognizers' spellings; NFC.
 
-    Vowel signs of Indic and other scripts are as much of the word as its letters.
+    Vowel signs of Indic and other scripts are kept, like letters.
 
     >>> normalized("Caf\u0065\u0301!"), normalized("नहीं,")
     ('café', 'नहीं')
@@ -39,10 +39,10 @@ def _is_of_word(char: str) -> bool:
 
 
 def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Length of the prefix of ``hypothesis`` that says what ``given`` says.
+    """Length of the prefix of ``hypothesis`` that corresponds to ``given``.
 
-    The prefix with the smallest edit distance in words; of equally good ones that whose length is nearest
-    to ``len(given)``. Cost: ``len(given)`` times 33 at most.
+    The prefix with the smallest edit distance in words; among equals, the one whose length is nearest to
+    ``len(given)``. Cost: at most ``len(given)`` times 33.
 
     >>> matching_prefix(["won", "two"], ["one", "two", "three"])
     2
@@ -51,12 +51,12 @@ def matching_prefix(given: Sequence[str], hypothesis: Sequence[str]) -> int:
     offered = [normalized(word) for word in hypothesis[: len(given) + BAND_WORDS]]
     pairs = zip(wanted, offered, strict=False)
     same = next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(wanted), len(offered)))
-    # What both begin with is matched at no cost; nothing shorter can be better.
+    # The common prefix matches at no cost; nothing shorter can be better.
     return same + _nearest_prefix(wanted[same:], offered[same:])
 
 
 def _nearest_prefix(wanted: list[str], offered: list[str]) -> int:
-    """See ``matching_prefix``. A row has the distances of ``wanted`` so far to the prefixes within the band."""
+    """See ``matching_prefix``. A row has the distances of ``wanted`` so far to the prefixes in the band."""
     far = len(wanted) + len(offered) + 1
     low, row = 0, list(range(min(len(offered), BAND_WORDS) + 1))
     for i, word in enumerate(wanted, 1):
@@ -70,15 +70,15 @@ def _nearest_prefix(wanted: list[str], offered: list[str]) -> int:
                 best = min(best, row[-1] + 1 if row else far, diagonal + (offered[j - 1] != word))
             row.append(best)
     if not row:
-        return len(offered)  # it is shorter by more than the band
+        return len(offered)  # shorter by more than the band
     return min(range(low, low + len(row)), key=lambda j: (row[j - low], abs(j - len(wanted))))
 
 
 def words_before(given: Sequence[str], following: Sequence[str], *, sure: int = 0, likely: int = 0) -> int:
-    """How many words at the beginning of ``given`` were said before ``following``, which ``given`` may reach into.
+    """How many words at the start of ``given`` precede ``following``, which ``given`` may overlap.
 
-    :param sure: so many were for certain
-    :param likely: so many were if it does not show: ``given`` may be another hearing of ``following``
+    :param sure: the least number
+    :param likely: the number if the words do not decide: ``given`` may be another version of ``following``
 
     >>> words_before(["one", "two", "three"], ["two", "three", "four"])
     1
@@ -95,7 +95,7 @@ def words_before(given: Sequence[str], following: Sequence[str], *, sure: int = 
 
 
 def first_of(words: Sequence[str], given: Sequence[str]) -> int:
-    """Where ``words`` begin in ``given``, by their first two; 0 if it does not show.
+    """Where ``words`` begin in ``given``, by their first two; 0 if they are not found.
 
     >>> first_of(["two", "three", "four"], ["one", "two", "three"])
     1

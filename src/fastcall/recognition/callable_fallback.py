@@ -19,10 +19,10 @@ MAX_WAITING = 64
 
 
 class CallableFallback:
-    """Fulfils ``Fallback`` by ``function``. An ``async`` one runs on the loop, a plain one in one of four threads,
-    where it must release the GIL while it works, as I/O does; what it raises is told, and it is asked once more.
+    """Implements ``Fallback`` with ``function``. An ``async`` one runs on the loop, a plain one in one of four threads,
+    where it must release the GIL while it works, as I/O does; errors are reported, and the request is repeated once.
 
-    A plain function that never returns keeps its thread: give it a time limit of its own.
+    A plain function that never returns blocks its thread: it needs its own timeout.
     """
 
     source = "fallback"
@@ -30,13 +30,13 @@ class CallableFallback:
     def __init__(self, function: FallbackFunction) -> None:
         self._function = function
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__ is one as well
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__ counts too
         )
         self._threads: ThreadPoolExecutor | None = None
         self._running = 0
 
     async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
-        """See the port. :raises TypeError: what it returned is no text"""
+        """See the port. :raises TypeError: it did not return a string"""
         if self._running >= MAX_WAITING or (not urgent and self._running >= MAX_WAITING // 2):
             raise RecognizerError("RESOURCE_EXHAUSTED", f"{self._running} utterances wait for the fallback")
         self._running += 1
@@ -46,16 +46,16 @@ class CallableFallback:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            # A task that raises these ends the loop, or looks as if it had been cancelled.
-            raise RuntimeError(f"one call's code does not end the process: {error!r}") from error
+            # Raised by a task, these would end the loop, or look like a cancellation.
+            raise RuntimeError(f"a call's code may not end the process: {error!r}") from error
         finally:
             self._running -= 1
         if not isinstance(text, str):
-            raise TypeError(f"the fallback returned {type(text).__name__}, and not text")
+            raise TypeError(f"the fallback returned {type(text).__name__}, not a string")
         return text
 
     async def aclose(self) -> None:
-        """Start nothing more; a plain function that still runs is not waited for."""
+        """Start nothing more; do not wait for a plain function that still runs."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 

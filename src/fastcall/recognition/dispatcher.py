@@ -1,7 +1,7 @@
-"""Points a session's partials and finals at the utterance that is being spoken.
+"""Assigns a session's partials and finals to the current utterance.
 
-For code that finds the utterances itself (its own voice detector, a push-to-talk key): ``begin`` when one starts,
-``end`` when it is over. The rules are those of ``TranscriptLedger``; this is their clock, their timer and their lock.
+For code that detects utterances itself (a voice detector, push-to-talk): ``begin`` when one starts,
+``end`` when it is over. The rules are those of ``TranscriptLedger``; this adds the clock, the timer and the lock.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = ["PendingText", "TranscriptSource", "UtteranceDispatcher"]
 
 
 class TranscriptSource(Protocol):
-    """A session, as a dispatcher sees it: ``RecognitionSession`` and ``StreamingSTTSession`` both are one."""
+    """A session, as a dispatcher sees it: implemented by ``RecognitionSession`` and ``StreamingSTTSession``."""
 
     @property
     def call_samples(self) -> int:
-        """Audio that was pushed so far, in samples at 8 kHz."""
+        """Audio pushed so far, in samples at 8 kHz."""
 
     def add_listener(self, listener: Callable[..., None]) -> None:
-        """Tell ``listener`` every event, on whichever thread the session has."""
+        """Call ``listener`` with every event, on the session's thread."""
 
 
 @runtime_checkable
 class UtteranceListener(Protocol):
-    """A session that wants to know the utterances, for its fallback: both of the above."""
+    """A session that needs the utterances, for its fallback: both of the above."""
 
     def note_utterance(self, begins: bool, sample: int) -> None:
         """An utterance begins at ``sample`` of the audio, or the open one ends there. Returns at once."""
@@ -49,34 +49,34 @@ class UtteranceListener(Protocol):
 
 @runtime_checkable
 class _BackgroundSession(Protocol):
-    """A session on the background loop: a listener that returns at once need not go by the callback threads."""
+    """A session on the background loop: a listener that does not block needs no callback thread."""
 
     def attach(self, listener: Callable[..., None]) -> None: ...
 
 
 class PendingText(Coroutine[Any, Any, str]):
-    """The text of an utterance that has ended, when it is settled. ``await`` it, or ask for its :meth:`result`.
+    """The pending text of an ended utterance. ``await`` it, or call :meth:`result`.
 
-    It is a coroutine too, for ``asyncio.create_task``. Giving up the wait gives up nothing else. Any thread, any loop.
+    It is a coroutine too, for ``asyncio.create_task``. Cancelling the wait cancels nothing else. Any thread, any loop.
     """
 
     __slots__ = ("_future", "_steps")
 
     def __init__(self) -> None:
         self._future: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._future.set_running_or_notify_cancel()  # so that who waits no more does not cancel it for others
-        self._steps: dict[object, Generator[Any, Any, str]] = {}  # of each task that it was made the coroutine of
+        self._future.set_running_or_notify_cancel()  # so that cancelling one wait does not cancel it for others
+        self._steps: dict[object, Generator[Any, Any, str]] = {}  # one per task that runs it as a coroutine
 
     @property
     def done(self) -> bool:
-        """Whether there is a text."""
+        """Whether the text is ready."""
         return self._future.done()
 
     def result(self, timeout: float | None = None) -> str:
         """Wait for the text. Blocks: for threads, not for an event loop.
 
-        :param timeout: seconds; None: as long as it takes, which is at most the dispatcher's waits
-        :raises TimeoutError: there was none by then
+        :param timeout: seconds; None: no limit but the dispatcher's own waits
+        :raises TimeoutError: it was not ready by then
         """
         return self._future.result(timeout)
 
@@ -99,14 +99,14 @@ class PendingText(Coroutine[Any, Any, str]):
         return self._step("throw", *error)
 
     def close(self) -> None:
-        """A coroutine's. There is nothing to be closed."""
+        """Of the coroutine protocol. There is nothing to close."""
 
     def _step(self, method: str, *arguments: Any) -> Any:
         task = asyncio.current_task()
         steps = self._steps.setdefault(task, self.__await__())
         try:
             return getattr(steps, method)(*arguments)
-        except BaseException:  # its end; StopIteration has the text
+        except BaseException:  # it ended; StopIteration has the text
             self._steps.pop(task, None)
             raise
 
@@ -114,19 +114,19 @@ class PendingText(Coroutine[Any, Any, str]):
 class UtteranceDispatcher:
     """The utterances of one session.
 
-    Made on a running event loop, it calls back on that loop; ``begin`` and ``end`` then belong to its thread. Made
-    without one, it needs none: it calls back on the callback threads, one callback at a time, and its methods may be
-    called from any thread. The session's events may come from another thread in either case.
+    Created on a running event loop, it calls back on that loop; call ``begin`` and ``end`` on its thread then. Created
+    without one, it calls back on the callback threads, one callback at a time, and its methods may be called from any
+    thread. The session's events may come from another thread in either case.
 
-    :param session: whose results these are; its audio is the clock. Without one, wire ``on_partial`` and ``on_final``
-        to a session's callbacks: results then count when they arrive, which is rougher
-    :param settings: where the waits come from that are not given here; by default the session's, else the environment
+    :param session: the source of results and, by its audio, of time. Without one, pass ``on_partial`` and ``on_final``
+        as a session's callbacks: results are then timed by their arrival, which is less exact
+    :param settings: defaults of the following; by default the session's, else the environment's
     :param commit_ms: how long ``end`` waits for a final; by default ``UTTERANCE_COMMIT_MS``
-    :param debounce_ms: partials are never closer than this; by default ``STT_PARTIAL_DEBOUNCE_MS``
+    :param debounce_ms: minimum interval between partials; by default ``STT_PARTIAL_DEBOUNCE_MS``
     :param preroll_ms: audio before ``begin`` that belongs to the utterance; by default ``VAD_PREROLL_MS``
-    :param fallback_timeout_ms: how long ``end`` waits for the fallback while the recognizer cannot serve; by default
+    :param fallback_timeout_ms: how long ``end`` waits for the fallback during an outage; by default
         ``STT_FALLBACK_TIMEOUT_MS``
-    :param on_amended: called with an utterance's id and its whole new text when a late final changed it
+    :param on_amended: called with an utterance's id and its complete new text when a late final changes it
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class UtteranceDispatcher:
 
         :param partial_cb: called with the utterance's text so far, debounced
         :return: the utterance's id
-        :raises UsageError: this process is a fork of the one that made the dispatcher
+        :raises UsageError: this process is a fork of the one that created the dispatcher
         """
         if self._background is not None:
             self._background.check()
@@ -190,12 +190,12 @@ class UtteranceDispatcher:
         return utterance_id
 
     def end(self, *, silence_ms: int = 0) -> PendingText:
-        """The utterance is over, from now on: its text, from finals as soon as they cover it, else after
-        ``commit_ms`` with what is known by then. ``await dispatcher.end()``, or ``dispatcher.end().result()``.
+        """The utterance ends now. Its text is ready when finals cover it, else after ``commit_ms``, with the words
+        known by then. Use ``await dispatcher.end()``, or ``dispatcher.end().result()``.
 
-        :param silence_ms: how much of the audio's end is known to be silence (a voice detector's hangover)
-        :return: gives the committed text; empty if no utterance was begun
-        :raises UsageError: this process is a fork of the one that made the dispatcher
+        :param silence_ms: how much silence the audio ends with (a voice detector's hangover)
+        :return: the committed text; empty if no utterance was begun
+        :raises UsageError: this process is a fork of the one that created the dispatcher
         """
         if self._background is not None:
             self._background.check()
@@ -217,11 +217,11 @@ class UtteranceDispatcher:
     # --- results, from any thread -----------------------------------------------------------------------
 
     def on_partial(self, text: str) -> None:
-        """A session's text since its last final, for wiring without a ``session``. Any thread."""
+        """A session's text since its last final, for use without a ``session``. Any thread."""
         self._heard(RecognitionEvent("interim", text, self._now_sample(), "callback"))
 
     def on_final(self, text: str) -> None:
-        """A session's final, for wiring without a ``session``. Any thread."""
+        """A session's final, for use without a ``session``. Any thread."""
         self._heard(RecognitionEvent("final", text, self._now_sample(), "callback"))
 
     def _heard(self, event: object) -> None:
@@ -250,7 +250,7 @@ class UtteranceDispatcher:
         return int((self._loop.time() - self._started_at) * SAMPLE_RATE_HZ)
 
     def _step(self) -> None:
-        """Give out what the ledger has, and set the timer. Any thread, without the lock."""
+        """Publish the ledger's events, and set the timer. Any thread, without the lock."""
         with self._lock:
             for event in self._ledger.take():
                 self._deliver(event)
@@ -304,7 +304,7 @@ class UtteranceDispatcher:
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _raise_soon(self, error: BaseException) -> None:
-        """What ends a program is for the owner of the loop to act on."""
+        """Raise exceptions that end a program on the loop, for its owner."""
         self._loop.call_soon(_raise, error)
 
 

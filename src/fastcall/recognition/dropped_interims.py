@@ -1,8 +1,8 @@
-"""A final that never came: words that a stream's interims told of, and that it then forgot.
+"""Detects dropped interims: words of interims that a stream never finalized.
 
-Recognizers have been seen to drop what they had as an interim and go on with what follows. A retraction looks the
-same at that moment; the next final tells them apart by time. Where its first word began when the dropped words had
-already been told, they cannot be about the same speech.
+Recognizers sometimes drop an interim and continue with what follows. At that moment this looks like a retraction; the
+next final's times distinguish them. If its first word began after the dropped words were reported, they cannot be about
+the same speech.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from fastcall.recognition.tokenization import joined, tokens_of
 
 __all__ = ["DroppedInterims", "ReopenLimit"]
 
-# Nobody says a word in less; an interim is told a piece of audio or two after its last word.
+# No word is shorter; an interim arrives one or two pieces of audio after its last word.
 MIN_WORD_SAMPLES = 80 * SAMPLES_PER_MS
 MAX_OVERLAP_WORDS = 3
-# One word that is replaced by another so soon was put right, not forgotten.
+# A word that is replaced so soon was corrected, not dropped.
 REWRITE_SAMPLES = 300 * SAMPLES_PER_MS
 MAX_KEPT = 8
-# So many streams are asked for words that one told of and never settled, before what was told counts.
+# How many streams are tried for words that one never finalized, before the interim counts.
 MAX_ASKED = 2
 
 
 class DroppedInterims:
-    """The dropped interims of one stream since the settled end, by call time. Pure; one thread."""
+    """The interims of one stream since the settled end, in call time. Pure; one thread."""
 
     def __init__(self) -> None:
         self._newest: list[str] = []
@@ -37,7 +37,7 @@ class DroppedInterims:
         return bool(self._dropped)
 
     def reset(self) -> None:
-        """Another stream hears everything after the settled end again."""
+        """Another stream recognizes everything after the settled end again."""
         self._newest, self._newest_end, self._dropped = [], 0, []
 
     def take_interim(self, text: str, end_sample: int) -> None:
@@ -52,8 +52,8 @@ class DroppedInterims:
     def take_final(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
         """A final settles everything up to ``end_sample``.
 
-        :param first_word_start: where it begins; None if it has no word times, and then nothing can be told
-        :return: (text, end) of what was said before it and never settled, in order
+        :param first_word_start: where it begins; None without word times, and then nothing is detected
+        :return: (text, end) of earlier speech that was never settled, in order
         """
         told = [*self._dropped, (self._newest, self._newest_end)]
         self._dropped = []
@@ -70,14 +70,14 @@ class DroppedInterims:
 
 
 class ReopenLimit:
-    """How many streams may be opened to hear what follows one settled end. Pure; one thread."""
+    """How many streams are tried for the words after one settled end. Pure; one thread."""
 
     def __init__(self) -> None:
         self._settled_end = -1
         self._asked = 0
 
     def take(self, settled_end: int) -> bool:
-        """Whether another may be asked, and then it counts as asked."""
+        """Whether another may be tried; if so, it is counted."""
         if settled_end != self._settled_end:
             self._settled_end, self._asked = settled_end, 0
         self._asked += 1
@@ -85,16 +85,16 @@ class ReopenLimit:
 
 
 def _is_settled(told: Sequence[str], overlap_samples: int, tokens: Sequence[str]) -> bool:
-    """Whether a final of ``tokens`` that began ``overlap_samples`` before the end of what was told is about it."""
+    """Whether a final of ``tokens`` that began ``overlap_samples`` before the interim's end is about its speech."""
     if overlap_samples >= min(len(told), MAX_OVERLAP_WORDS) * MIN_WORD_SAMPLES:
         return True
-    # Times are rounded, and a word may seem shorter than anybody says one: that which says the same is the same.
+    # Times are rounded, and words may seem too short: equal text is the same speech.
     says_the_same = [normalized(word) for word in told] == [normalized(word) for word in tokens[: len(told)]]
     return overlap_samples > 0 and says_the_same
 
 
 def _goes_on(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Whether ``after`` still says most of what ``before`` said, in its place."""
+    """Whether ``after`` still has most of the words of ``before``, in place."""
     pairs = zip(before, after, strict=False)
     same = sum(normalized(one) == normalized(other) for one, other in pairs)
     return same * 2 >= len(before)

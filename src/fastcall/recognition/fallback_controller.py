@@ -1,7 +1,7 @@
-"""Asks the fallback for what the recognizer cannot serve: the clock, the tasks and the audio of ``FallbackRule``.
+"""Requests the fallback during outages: the clock, the tasks and the audio for ``FallbackRule``.
 
-A task lives as long as an ask; their number is bounded by the rule. The audio is copied when it is asked for, so the
-history may forget it meanwhile.
+One task per request; the rule bounds their number. The audio is copied at the request, so the history may drop it
+meanwhile.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ NO_END = 1 << 62
 
 
 class FallbackOwner(Protocol):
-    """The session, as its fallback's side sees it."""
+    """The session, as the fallback controller sees it."""
 
     def fallback_settles(self, span: SettledSpan) -> None:
-        """The text that is next, in order; the settled end moves."""
+        """The next text, in order; the settled end moves."""
 
     def fallback_event(self, event: FallbackAsked | FallbackSilent) -> None:
-        """What is asked, and what has no answer."""
+        """Requests, and failed requests."""
 
     def has_words_to(self, sample: int) -> bool:
-        """Whether the recognizer serves again and has told of the speech up to ``sample``."""
+        """Whether the recognizer works again and has results up to ``sample``."""
 
 
 class FallbackController:
-    """The fallback's side of one session. Loop thread only; made on the running loop.
+    """The fallback requests of one session. Loop thread only; create it on the running loop.
 
-    :param history: has what is kept of the call
-    :param intake: is drained before it is asked for: what waits in it is less than a batch, but of an utterance
+    :param history: the call's kept audio
+    :param intake: drained before a request: it may hold less than a batch of the utterance
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FallbackController:
     def note_utterance(self, begins: bool, sample: int, *, call_end: int | None) -> None:
         """An utterance begins at ``sample``, or the open one ends there.
 
-        :param call_end: as far as there is audio; None if no more follows: the last word is whole then and needs no cut
+        :param call_end: the end of the audio; None if no more follows: the last word is then complete and needs no cut
         """
         if self._rule.trouble:
             self._audio_input.drain()
@@ -82,7 +82,7 @@ class FallbackController:
         self.poll()
 
     def note_trouble(self, reason: str) -> None:
-        """The recognizer cannot serve, or, empty, it serves."""
+        """The recognizer is down for this reason, or, if empty, it works."""
         if reason != self._rule.trouble:
             self._rule.note_trouble(reason, now=self._loop.time())
             self.poll()
@@ -96,11 +96,11 @@ class FallbackController:
                 task.cancel()
 
     def poll(self) -> None:
-        """Ask for what is due."""
+        """Send due requests."""
         if not self._rule.trouble or self._is_stopped:
             return
         self._audio_input.drain()
-        self._deliver()  # a final may have settled what a text waited for
+        self._deliver()  # a final may have settled a span that a text waited for
         replay_buffer = self._replay_buffer
         self._rule.forgotten(replay_buffer.start)
         if self._rule.trouble == "off":
@@ -113,11 +113,11 @@ class FallbackController:
         )
         for ask in asks:
             self._begin(ask)
-        self._deliver()  # what needed no asking
+        self._deliver()  # spans that needed no request
         self._arm()
 
     async def finish(self) -> None:
-        """No more audio will come. Return when no answer is awaited any more; the caller bounds it."""
+        """No more audio will come. Return when no response is pending; the caller limits the time."""
         self._rule.finish(now=self._loop.time())
         self.poll()
         while self._tasks or (self._rule.unanswered and self._timer is not None):
@@ -127,10 +127,10 @@ class FallbackController:
                 await self._elapse()
 
     def stop(self) -> None:
-        """Give up what is asked, and say so; texts that waited for those before them are handed out."""
+        """Abandon pending requests and report it; publish texts that waited for earlier ones."""
         for start, end in self._rule.unanswered:
             self._owner.fallback_event(
-                FallbackSilent(start, end, self._fallback.source, "no answer before the end of the call")
+                FallbackSilent(start, end, self._fallback.source, "no response before the end of the call")
             )
         self._rule.give_up()
         self._deliver()
@@ -156,11 +156,11 @@ class FallbackController:
             async with asyncio.timeout(self._limit_s) as limit:
                 text = await self._fallback.recognize(pcm, self._language, urgent=ask.urgent)
         except TimeoutError as error:
-            self._failed(ask, f"no answer within {self._limit_s:g} s" if limit.expired() else f"TimeoutError: {error}")
+            self._failed(ask, f"no response in {self._limit_s:g} s" if limit.expired() else f"TimeoutError: {error}")
         except RecognizerError as error:
             self._failed(ask, str(error))
         except Exception as error:
-            # The user's own function may raise anything: it is told, and the call goes on.
+            # The user's function may raise anything: it is logged, and the call continues.
             self._log.exception("the fallback failed")
             self._failed(ask, f"{type(error).__name__}: {error}")
         else:
@@ -183,7 +183,7 @@ class FallbackController:
             return
         is_final = self._rule.failed(ask.number, now=self._loop.time())
         if not is_final:
-            self._log.info("the fallback has no answer: %s; asking once more", why)
+            self._log.info("the fallback did not respond: %s; trying once more", why)
         else:
             self._owner.fallback_event(FallbackSilent(ask.start, ask.voice_end, self._fallback.source, why))
         self._deliver()

@@ -23,22 +23,22 @@ from fastcall.events import SAMPLES_PER_MS
 
 __all__ = ["FallbackAsk", "FallbackRule", "SettledSpan", "quietest_sample"]
 
-# Heard besides the span: detectors are late at the onset, and words end softly.
+# Audio added around a span: detectors are late at the onset, and words end softly.
 LEAD_SAMPLES = 100 * SAMPLES_PER_MS
-# In place of a recognizer that hears everything: a soft word before the onset would be nobody's.
+# Without a recognizer that gets all audio, a soft word before the onset would be lost.
 GAP_SAMPLES = 1000 * SAMPLES_PER_MS
 TAIL_SAMPLES = 200 * SAMPLES_PER_MS
-# As the ledger has it: finals that end this close before the end of speech cover it.
+# As in the ledger: finals that end this close before the end of speech cover it.
 COVER_SAMPLES = 300 * SAMPLES_PER_MS
-# Times of recognizers are rounded: a final that reaches so far into a span has not cut a word of it.
+# Recognizers round times: a final that reaches so little into a span has not cut a word of it.
 CUT_SLACK_SAMPLES = 60 * SAMPLES_PER_MS
-# Nobody waits for utterances that had ended before the trouble began; most troubles are over sooner.
+# Nobody waits for utterances that ended before the outage; most outages are shorter.
 GRACE_S = 2.0
 RETRY_S = 1.0
 MAX_TRIES = 2
-# A piece of audio that nears the bound: within the 30 s that Whisper hears at once.
+# Length of a piece near the limit: within the 30 s that Whisper processes at once.
 PIECE_SAMPLES = 25_000 * SAMPLES_PER_MS
-# How long before the bound a piece is asked for, and the share of the bound that this may be.
+# How long before the limit a piece is requested, and the largest share of the limit that this may be.
 BOUND_LEAD_SAMPLES = 20_000 * SAMPLES_PER_MS
 BOUND_LEAD_SHARE = 0.4
 # A piece is cut at the quietest moment of its last part.
@@ -46,16 +46,16 @@ CUT_WINDOW_SAMPLES = 3000 * SAMPLES_PER_MS
 QUIET_FRAME_SAMPLES = 20 * SAMPLES_PER_MS
 # Less silence than this after an utterance's end is no pause.
 PAUSE_SAMPLES = 100 * SAMPLES_PER_MS
-# What begins so soon after a cut may still be the word that was cut.
+# Speech that begins so soon after a cut may still be the word that was cut.
 JOIN_SAMPLES = 500 * SAMPLES_PER_MS
 MAX_SPANS = 64
 NEVER = float("inf")
-# So much before the onset may yet turn out to be an utterance's: the longest pre-roll, and the detector's delay.
+# So much before the onset may belong to an utterance: the longest pre-roll, and the detector's delay.
 PREROLL_SAMPLES = 4000 * SAMPLES_PER_MS
 
 
 def quietest_sample(pcm: bytes) -> int:
-    """The middle of the quietest 20 ms of LINEAR16 audio, in samples from its start; the last of equals."""
+    """The middle of the quietest 20 ms of LINEAR16 audio, in samples from its start; among equals the last."""
     samples = array("h", pcm)
     frames = range(0, max(1, len(samples) - QUIET_FRAME_SAMPLES + 1), QUIET_FRAME_SAMPLES)
     loudness = [max(part) - min(part) if (part := samples[at : at + QUIET_FRAME_SAMPLES]) else 0 for at in frames]
@@ -65,14 +65,14 @@ def quietest_sample(pcm: bytes) -> int:
 
 @dataclass(slots=True, frozen=True)
 class FallbackAsk:
-    """Have the audio [``start``, ``audio_end``) recognized; the answer is that of span ``number``."""
+    """Request recognition of the audio [``start``, ``audio_end``); the response belongs to span ``number``."""
 
     number: int
     start: int
     end: int
-    """What the answer settles ends here."""
+    """The end of what the response settles."""
     voice_end: int
-    """Where the utterance ends that waits for it."""
+    """The end of the utterance that waits for it."""
     audio_end: int
     reason: str
     urgent: bool
@@ -81,34 +81,34 @@ class FallbackAsk:
 
 @dataclass(slots=True, frozen=True)
 class SettledSpan:
-    """``text`` is what was said from ``start`` to ``end``."""
+    """``text`` is the speech from ``start`` to ``end``."""
 
     start: int
     end: int
     text: str
     is_cut: bool = False
-    """Whether it ends where there was no pause, perhaps in a word."""
+    """Whether it ends without a pause, maybe within a word."""
 
 
 @dataclass(slots=True)
 class _Span:
     start: int
     end: int
-    """What its answer settles ends here."""
+    """The end of what its response settles."""
     voice_end: int
     """Where the utterance ends; later than ``end`` if that was moved out of a word."""
     due_at: float
     is_piece: bool = False
     is_cut: bool = False
-    """Whether it ends where there was no pause."""
+    """Whether it ends without a pause."""
     number: int = 0
-    """Of the pending ask; 0 if there is none."""
+    """Number of the pending request; 0 if there is none."""
     tries: int = 0
     text: str | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether it keeps later spans waiting no more."""
+        """Whether later spans need not wait for it."""
         return self.text is not None or (not self.number and self.tries >= MAX_TRIES)
 
     def is_covered(self, settled_end: int) -> bool:
@@ -136,16 +136,16 @@ class FallbackRule:
 
     @property
     def trouble(self) -> str:
-        """Why the recognizer cannot serve; empty if it can."""
+        """Why the recognizer is down; empty if it works."""
         return self._trouble
 
     @property
     def unanswered(self) -> list[tuple[int, int]]:
-        """Begin and end of the utterances that wait for an answer, or will be asked for."""
+        """Begin and end of utterances that wait for a response, or will be requested."""
         return [(span.start, span.voice_end) for span in self._spans if self._trouble and not span.is_over]
 
     def end_of(self, number: int) -> int | None:
-        """Where the span of this ask ends; None if nobody wants the answer any more."""
+        """Where the span of this request ends; None if the response is not needed any more."""
         span = self._of(number)
         return span.end if span is not None else None
 
@@ -154,9 +154,9 @@ class FallbackRule:
     def note_speech(
         self, speaking: bool, sample: int, *, call_end: int, now: float, quietest: Callable[[int, int], int]
     ) -> None:
-        """The endpointer says: an utterance begins at ``sample``, or the open one ends there.
+        """From the endpointer: an utterance begins at ``sample``, or the open one ends there.
 
-        :param call_end: as far as there is audio
+        :param call_end: the end of the audio
         :param quietest: the best moment for a cut between two samples
         """
         self._has_detector = True
@@ -170,15 +170,15 @@ class FallbackRule:
         end = cut = max(start, sample)
         is_cut = call_end - sample < PAUSE_SAMPLES
         if is_cut:
-            # It was ended without a pause, because it was long, or because no more audio came: maybe inside a word.
+            # It was ended without a pause, because of its length or because no more audio came: maybe within a word.
             cut = quietest(max(start, end - CUT_WINDOW_SAMPLES // 2), end)
             self._rest = (cut, end)
         self._spans.append(_Span(start, cut, end, now if self._trouble else NEVER, is_cut=is_cut))
         del self._spans[:-MAX_SPANS]
 
     def _take_rest(self, onset: int, now: float) -> int:
-        """Where what begins at ``onset`` is heard from: the rest of an utterance that was cut belongs to what goes on
-        at once, and else is a span of its own."""
+        """Where the span of speech beginning at ``onset`` starts: the rest of a cut utterance belongs to speech that
+        follows at once, and else is a separate span."""
         if self._rest is None:
             return onset
         (low, high), self._rest = self._rest, None
@@ -194,7 +194,7 @@ class FallbackRule:
             self._take_rest(self._rest[1] + JOIN_SAMPLES, now)
 
     def note_trouble(self, reason: str, *, now: float) -> None:
-        """The recognizer cannot serve (``outage``, ``failed``, ``off``), or, empty, it serves."""
+        """The recognizer is down (``outage``, ``failed``, ``off``), or, if empty, works."""
         if reason and not self._trouble:
             for span in self._spans:
                 span.due_at = min(span.due_at, now + GRACE_S)
@@ -204,7 +204,7 @@ class FallbackRule:
         self._trouble = reason
 
     def settled(self, settled_end: int) -> None:
-        """What was said before ``settled_end`` is settled."""
+        """Speech before ``settled_end`` is settled."""
         self._settled_end = max(self._settled_end, settled_end)
         self._spans = [span for span in self._spans if not span.is_covered(settled_end)]
         for span in self._spans:
@@ -212,18 +212,18 @@ class FallbackRule:
                 span.start, span.number, span.text, span.tries = settled_end, 0, None, 0
 
     def forgotten(self, replay_buffer_start: int) -> None:
-        """Audio before ``buffer_start`` is not kept any more: only what was asked for before can still be told."""
+        """Audio before ``buffer_start`` is not kept any more: only earlier requests can still recognize it."""
         self._spans = [span for span in self._spans if span.number or span.text or span.end > replay_buffer_start]
 
     def unneeded_before(self, call_end: int) -> int:
-        """Audio before this is of no use to the fallback: nobody speaks in it, as far as the detector knows."""
+        """The fallback does not need audio before this: the detector found no speech in it."""
         starts = [span.start for span in self._spans]
         starts += [self._speech_start] if self._speech_start is not None else []
         starts += [self._rest[0]] if self._rest is not None else []
         return min(starts, default=call_end - PREROLL_SAMPLES) - LEAD_SAMPLES
 
     def give_up(self) -> None:
-        """No answer is awaited any more: texts that waited for their turn have it."""
+        """No response is awaited any more: publish texts that waited for their turn."""
         for span in self._spans:
             span.number, span.tries = 0, MAX_TRIES
 
@@ -232,7 +232,7 @@ class FallbackRule:
     def asks(
         self, *, settled_end: int, call_end: int, now: float, quietest: Callable[[int, int], int]
     ) -> list[FallbackAsk]:
-        """What to ask for now.
+        """The requests due now.
 
         :param quietest: the best moment for a cut between two samples
         """
@@ -278,7 +278,7 @@ class FallbackRule:
         piece = _Span(low, high, high, now, is_piece=True, is_cut=is_cut)
         is_spoken = self._speech_start is not None and self._speech_start < high
         if self._has_detector and not is_spoken and not self._rest_is_in(low, high):
-            # Nobody was heard to speak in it: who is asked for words there invents some.
+            # No speech was detected in it: a fallback would hallucinate words.
             piece.text, piece.is_cut = "", False
         self._spans.insert(len(self._spans) if first is None else first, piece)
 
@@ -286,7 +286,7 @@ class FallbackRule:
         return self._rest is not None and self._rest[0] < high and self._rest[1] > low
 
     def next_deadline(self) -> float | None:
-        """When ``asks`` may have more by time alone."""
+        """When ``asks`` may return more by time alone."""
         if not self._trouble:
             return None
         times = [span.due_at for span in self._spans if not span.number and not span.is_over]
@@ -295,15 +295,15 @@ class FallbackRule:
     # --- answers ----------------------------------------------------------------------------------------
 
     def answered(self, number: int, text: str) -> None:
-        """The fallback's text for ask ``number``; empty if it heard no words."""
+        """The fallback's text for request ``number``; empty if it has no words."""
         span = self._of(number)
         if span is not None:
             span.number, span.text = 0, text
 
     def failed(self, number: int, *, now: float) -> bool:
-        """The fallback has no answer to ask ``number``.
+        """The fallback failed for request ``number``.
 
-        :return: whether it will not be asked again either
+        :return: whether it failed for good
         """
         span = self._of(number)
         if span is None:
@@ -312,13 +312,13 @@ class FallbackRule:
         return span.is_over
 
     def take_settled(self, is_known: Callable[[int], bool]) -> SettledSpan | None:
-        """The text that is next, but not one whose words the recognizer, which is back, has told of as well.
+        """The next text, unless the recognizer is back and has results for the same speech.
 
-        One at a time: what settles it may settle more than it. A span without words, or without an answer, keeps its
-        place until words after it are settled: until then the recognizer may come back and hear it. If it never will,
-        or the bound is near, silence is settled as well.
+        One at a time, since settling it may settle more. A span without words, or without a response, keeps its
+        place until words after it are settled: until then the recognizer may return and recognize it. If it never
+        will, or the limit is near, silence is settled too.
 
-        :param is_known: whether a recognizer that serves has told of the speech up to this sample: its final settles it
+        :param is_known: whether a working recognizer has results up to this sample: its final will settle them
         """
         for index, span in enumerate(self._spans):
             if not span.is_over:

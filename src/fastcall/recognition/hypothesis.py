@@ -18,7 +18,7 @@ from fastcall.recognition.tokenization import joined, tokens_of
 
 __all__ = ["Hypothesis"]
 
-# Recognizers round, and two of them never end at the same sample.
+# Recognizers round times, and two of them never end at the same sample.
 SLACK_SAMPLES = 300 * SAMPLES_PER_MS
 
 
@@ -29,40 +29,40 @@ class Hypothesis:
         self.settled_end = 0
         """Where the last accepted final ends, in call time."""
         self.text = ""
-        """What was recognized after the settled end; stripped."""
+        """The text after the settled end, stripped."""
         self.end_sample = 0
-        """As far as ``text`` reaches; call time, never before the settled end."""
+        """The end of ``text``; call time, never before the settled end."""
         self._is_behind = False
         self._active_text = ""
         self._active_end = 0
         self._unfinished = DroppedInterims()
-        # While there is an draining stream: its words since it was replaced, settled ones and newest interim, and what
-        # was settled since then, be that less than it has told of or more.
+        # While there is an draining stream: its words since it was replaced, finals and newest interim, and the text
+        # settled since then, which may be less or more.
         self._has_draining = False
         self._draining_finals: list[str] = []
         self._draining_interim: list[str] = []
         self._settled: list[str] = []
-        # If the settled end cuts a word: the word that is known to follow, and the one after it, if any.
+        # If the settled end cuts into speech: the known next word, and the one after it, if any.
         self._at_cut: tuple[str, str] | None = None
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether words were told that no final has settled."""
+        """Whether there are words that no final has settled."""
         return bool(self.text) or bool(self._unfinished)
 
     @property
     def is_behind(self) -> bool:
-        """Whether the active stream has not yet come as far as ``end_sample``."""
+        """Whether the active stream has not yet reached ``end_sample``."""
         return self._is_behind
 
     def active_changed(self) -> None:
-        """A new active stream begins at the settled end. The one before it is gone, or drains."""
+        """A new active stream begins at the settled end. The previous stream has ended, or is the draining one."""
         self._is_behind = True
         self._active_text, self._active_end = "", self.settled_end
         self._unfinished.reset()
 
     def handed_over(self) -> None:
-        """The active stream starts to drain."""
+        """The current owner becomes the draining stream."""
         self._has_draining = True
         self._draining_finals, self._draining_interim, self._settled = [], tokens_of(self.text), []
 
@@ -72,15 +72,15 @@ class Hypothesis:
         self._draining_finals, self._draining_interim, self._settled = [], [], []
 
     def recall(self, texts: Sequence[str]) -> None:
-        """Words that the draining stream told of before its newest interim, and forgot: they are known still."""
+        """Words of the draining stream from before its newest interim, which dropped them: they are kept."""
         self._draining_finals = [word for text in texts for word in tokens_of(text)] + self._draining_finals
 
     def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
-        """What the active stream reported and now leaves out, as (text, end). Call once, before ``take_final``."""
+        """Call it once before ``take_final``: words that the active stream dropped, as (text, end)."""
         return self._unfinished.take_final(text, first_word_start, end_sample)
 
     def nothing_follows(self) -> None:
-        """Nobody spoke after the settled end: interim words there that the final left out were taken back."""
+        """Nobody has spoken after the settled end: interim words there that the final left out are retracted."""
         self._unfinished.reset()
 
     def take_final(self, text: str, end_sample: int) -> None:
@@ -101,9 +101,9 @@ class Hypothesis:
             self.end_sample = self.settled_end
 
     def settled_elsewhere(self, text: str, end_sample: int, *, is_cut: bool = False) -> None:
-        """The fallback settled a span up to ``end_sample``: what was heard after it is known still.
+        """The fallback settled a span up to ``end_sample``: words after it are kept.
 
-        :param is_cut: the span ends where there was no pause: perhaps in a word, of which nobody hears the whole
+        :param is_cut: the span ends without a pause, maybe within a word that nobody gets completely
         """
         self._is_behind = True
         known = tokens_of(self.text)
@@ -113,10 +113,10 @@ class Hypothesis:
         self._at_cut = (rest[0], joined(rest[1:2])) if is_cut and rest else None
 
     def mended(self, text: str, words: tuple[Word, ...] = ()) -> tuple[str, tuple[Word, ...]]:
-        """``text``, which follows the settled end, with the word that was cut there as it was heard whole before.
+        """``text``, which follows the settled end, with the word cut there replaced by the complete word known before.
 
-        It is missing if ``text`` begins with the word after it, or is empty and no word is after it; and what comes
-        before the word after it is the sound of its rest.
+        It is missing if ``text`` begins with the word after it, or is empty and no word is after it; whatever precedes
+        the word after it is a misrecognition of its rest.
 
         :param words: those of ``text``, if their times are known
         """
@@ -135,7 +135,7 @@ class Hypothesis:
     def take_interim(self, text: str, end_sample: int) -> bool:
         """The active stream's newest hypothesis.
 
-        :return: whether it was taken: one that has not come as far as what is known waits for ``caught_up``
+        :return: whether it was accepted: one that is behind the known text waits for ``caught_up``
         """
         text = self.mended(text.strip())[0] if text else ""
         self._active_text, self._active_end = text, max(end_sample, self.settled_end)
@@ -146,14 +146,14 @@ class Hypothesis:
         return True
 
     def _is_short(self, end_sample: int, words: int) -> bool:
-        """Whether the active stream has not come as far as what is known. A short word more is less than the slack."""
+        """Whether the active stream is behind the known text. The slack is longer than a short word."""
         slack = SLACK_SAMPLES if words >= len(tokens_of(self.text)) else 0
         return end_sample < self.end_sample - slack
 
     def caught_up(self) -> bool:
-        """The active stream's word counts from now on, whatever was known before it.
+        """Use the active stream's text from now on, whatever was known before.
 
-        :return: whether the text is another one now
+        :return: whether the text changed
         """
         before = self.text
         self._is_behind = False
@@ -161,9 +161,9 @@ class Hypothesis:
         return self.text != before
 
     def take_draining(self, finals: Sequence[str], interim: str, end_sample: int) -> bool:
-        """What the draining stream reported: finals, which do not move the settled end, and the interim after them.
+        """Results of the draining stream: finals, which do not move the settled end, and the interim that follows them.
 
-        :return: whether it was taken; not if the active stream has come as far
+        :return: whether they were accepted; not if the active stream has caught up
         """
         for final in finals:
             self._draining_finals += tokens_of(final)
@@ -173,7 +173,7 @@ class Hypothesis:
             return False
         if not self._is_behind and (end_sample == self.end_sample or len(rest) <= len(tokens_of(self.text))):
             return False
-        self._is_behind = True  # perhaps again: it had come as far as was known when it told of that
+        self._is_behind = True  # maybe again: it had caught up with the text known before
         self.text = joined(rest)
         self.end_sample = max(end_sample, self.settled_end)
         return True

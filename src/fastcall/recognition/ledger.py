@@ -1,15 +1,14 @@
 """The transcript ledger: which words belong to which utterance.
 
-Goals: every word that the recognizer gives ends in exactly one utterance, the one in which it was said, however
-late the final comes and however many utterances it spans; an utterance's text is ready at its deadline, from
-finals where they are there and from the newest interim where they are not; a later final that differs
-amends it.
+Goals: every word from the recognizer is assigned to exactly one utterance, the one in which it was spoken, however
+late the final arrives and however many utterances it spans; an utterance's text is ready at its deadline, from
+finals as far as they go and from the newest interim beyond; a later final that differs amends it.
 
-Model: the *settled end* is where the last final ends. What was said before it is settled. What was said after it is
-known only as the newest interim, whose words are assigned in order to the utterances there (their *claims*). A final
-replaces the claims of its span.
+Model: the *settled end* is where the last final ends. Speech before it is settled. Speech after it is known only from
+the newest interim, whose words are assigned to the utterances there in order (their *claims*). A final replaces the
+claims of its span.
 
-Invariants: `utterance_end` comes once an utterance; after it only `amended`; a final's word is given once.
+Invariants: one `utterance_end` per utterance, then only `amended`; a final's word is assigned once.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from fastcall.recognition.utterance import COVER_TOLERANCE_SAMPLES, Utterance
 
 __all__ = ["TranscriptLedger"]
 
-# A word this far outside every utterance belongs to none of them.
+# A word this far outside all utterances belongs to none of them.
 ORPHAN_SAMPLES = 1000 * SAMPLES_PER_MS
 # An interim that ends this close to an onset was still about the utterance before.
 ONSET_SLACK_SAMPLES = 100 * SAMPLES_PER_MS
-# Utterances that a final may still reach. Google sends finals within seconds, rarely once a minute.
+# Utterances that a final may still reach. Google sends finals within seconds, rarely after a minute.
 MAX_KEPT = 64
 RECENT_INTERIMS = 16
 
@@ -39,7 +38,7 @@ class TranscriptLedger:
     """The utterances of one call and their words. Pure; one thread.
 
     :param commit_s: how long after ``end`` an utterance waits for its finals
-    :param debounce_s: partials of the call are never closer than this
+    :param debounce_s: minimum interval between the call's partials
     """
 
     def __init__(self, *, commit_s: float, debounce_s: float) -> None:
@@ -56,10 +55,10 @@ class TranscriptLedger:
     # --- what happens ---------------------------------------------------------------------------
 
     def begin(self, start_sample: int, *, now: float, voice_sample: int | None = None) -> int:
-        """An utterance begins at ``start_sample`` (call time), or at the end of the one before it, if that is later: a
-        final may come before the detector notices the voice, and begin one of its own.
+        """An utterance begins at ``start_sample`` (call time), or at the end of the previous one, if that is later: a
+        final may arrive before the detector notices the voice, and create an utterance.
 
-        :param voice_sample: where its voice was first heard, after the pre-roll; by default ``start_sample``
+        :param voice_sample: where voice was first detected, after the pre-roll; by default ``start_sample``
         :return: its id, counted from 1 in the order in which they begin
         """
         before = self._utterances[-1] if self._utterances else None
@@ -67,7 +66,7 @@ class TranscriptLedger:
             if before.end_sample is None:
                 self.end(start_sample, now=now)
             start_sample = max(start_sample, before.end_sample or 0)
-        # What waits is the utterance's before, and the new one may say the same again.
+        # The waiting partial is the previous utterance's, and the new one may have the same text.
         self._debouncer.reset()
         utterance = self._new(start_sample, max(start_sample, voice_sample or 0))
         if before is not None and before.claim:
@@ -79,7 +78,7 @@ class TranscriptLedger:
     def _claimed_before(self, before: Utterance, utterance: Utterance) -> int:
         """How many words of ``before``'s claim stay with it when ``utterance`` begins.
 
-        Words that came in an interim which reached past the onset may be the new utterance's.
+        Words of an interim that reached past the onset may be the new utterance's.
         """
         known = [n for end, n in self._recent if end <= utterance.voice_sample + ONSET_SLACK_SAMPLES]
         if known:
@@ -103,7 +102,7 @@ class TranscriptLedger:
         return utterance.id
 
     def receive(self, event: RecognitionEvent, *, now: float) -> None:
-        """A result of the recognizer; late ones, and ones that span several utterances, are the normal case."""
+        """A result of the recognizer. Late ones, and ones that span several utterances, are normal."""
         if event.kind == "final":
             if event.start_sample is not None:
                 self._keep_claims_before(event, event.start_sample)
@@ -117,7 +116,7 @@ class TranscriptLedger:
             self._deal_interim(event.source)
             self._recent.append((event.end_sample, len(self._interim)))
             if not self._interim:
-                # Nothing is left after the finals: what an earlier interim had beyond them was not said.
+                # Nothing is left after the finals: what an earlier interim had beyond them is retracted.
                 self._amend([u for u in self._utterances if u.settled])
         self._offer_partial(now)
 
@@ -130,7 +129,7 @@ class TranscriptLedger:
         return None
 
     def finish(self, *, now: float) -> None:
-        """No more results will come: everything that is not committed is committed with what there is."""
+        """No more results will come: commit everything with the words known."""
         if self._utterances and self._utterances[-1].end_sample is None:
             self.end(max(self._interim_end, self._settled_end, self._utterances[-1].start_sample), now=now)
         for utterance in self._utterances:
@@ -147,7 +146,7 @@ class TranscriptLedger:
         return min(times, default=None)
 
     def handle_deadline(self, *, now: float) -> None:
-        """Commits what is due and lets a waiting partial out."""
+        """Commit what is due and publish a waiting partial."""
         for utterance in self._utterances:
             if utterance.commit_at is not None and now >= utterance.commit_at:
                 self._commit(utterance)
@@ -156,7 +155,7 @@ class TranscriptLedger:
             self._emit_partial(text)
 
     def take(self) -> list[TranscriptEvent]:
-        """What came out since the last call, in order."""
+        """The events since the last call, in order."""
         out, self._out = self._out, []
         return out
 
@@ -167,10 +166,9 @@ class TranscriptLedger:
         return [u for u in self._utterances if not u.is_covered(self._settled_end)]
 
     def _deal_interim(self, source: str | None = None) -> None:
-        """Deals the interim out: an earlier utterance keeps what it claimed, the newest gets the rest.
+        """Divide the interim: an earlier utterance keeps what it claimed, the newest gets the rest.
 
-        The newest is that into which the interim reaches. While a stream hears old audio again, interims are behind the
-        call by many utterances.
+        The newest is the one that the interim reaches. During a replay, interims are many utterances behind the call.
         """
         rest = self._interim
         utterances = self._open_for_text()
@@ -181,7 +179,7 @@ class TranscriptLedger:
         for utterance in utterances[:-1]:
             taken = matching_prefix(utterance.claim, rest)
             if taken < len(rest):
-                utterance.claim = rest[:taken]  # put right by now, perhaps
+                utterance.claim = rest[:taken]  # maybe corrected by now
             rest = rest[taken:]
         if utterances:
             utterances[-1].claim = list(rest)
@@ -207,11 +205,11 @@ class TranscriptLedger:
     # --- finals --------------------------------------------------------------------------------
 
     def _keep_claims_before(self, event: RecognitionEvent, start: int) -> None:
-        """What a final of one span leaves out, nobody settles any more: interims' words of it count."""
+        """Nothing will settle words that a final of one span leaves out: keep interim words there."""
         if start > self._settled_end:
             claimants = self._open_for_text()
             over = [u for u in claimants if u.end_sample is not None and u.start_sample < event.end_sample]
-            # The fallback may report a word between the settled end and an onset as well: it hears more than the span.
+            # The fallback may also return a word before an onset: its audio is longer than the span.
             told_before = self._interim_end <= start - GAP_SAMPLES
             certain = [u for u in over if told_before or (u.end_sample or 0) <= start]
             begun = [u for u in over if u in certain or u.start_sample < start or self._interim_end <= start]
@@ -253,7 +251,7 @@ class TranscriptLedger:
         self._deal_interim(event.source)
 
     def _take_from_claims(self, tokens: list[str]) -> None:
-        """What a final says is claimed no more, also by those to whom it does not give it."""
+        """Remove a final's words from all claims, also of utterances that do not get them."""
         claimants = self._open_for_text()
         count = matching_prefix(tokens, [word for utterance in claimants for word in utterance.claim])
         for utterance in claimants:
@@ -262,7 +260,7 @@ class TranscriptLedger:
             count -= taken
 
     def _share_out(self, event: RecognitionEvent, tokens: list[str]) -> list[tuple[Utterance, list[str]]]:
-        """Which words of a final go to which utterance, in order of time."""
+        """Assign a final's words to utterances, in order of time."""
         if not tokens:
             return []
         reach_back = self._settled_end - ORPHAN_SAMPLES
@@ -273,7 +271,7 @@ class TranscriptLedger:
         ]
         if event.words:
             return self._share_by_time(event, candidates)
-        # A final without word times reaches an utterance only if its span does.
+        # Without word times, a final reaches an utterance only if its span does.
         candidates = [u for u in candidates if u.end_sample is None or u.end_sample > self._settled_end]
         if not candidates:
             own = self._orphan(self._settled_end, event.end_sample)
@@ -323,7 +321,7 @@ class TranscriptLedger:
         return lengths[0] / sum(lengths) if sum(lengths) else 1.0
 
     def _orphan(self, start_sample: int, end_sample: int) -> Utterance:
-        """Text in no utterance becomes an utterance of its own, begun and ended at once."""
+        """Make text outside all utterances a new utterance, begun and ended at once."""
         utterance = self._new(start_sample, start_sample, keep_order=True)
         utterance.end_sample = end_sample
         utterance.commit_at = float("-inf")
@@ -354,7 +352,7 @@ class TranscriptLedger:
                 self._emit("amended", utterance, utterance.committed)
 
     def _prune(self) -> None:
-        """Forgets utterances that no final can reach any more."""
+        """Drop utterances that no final can reach any more."""
         reach_back = self._settled_end - ORPHAN_SAMPLES
         newest = self._utterances[-1:]
         kept = [

@@ -1,4 +1,4 @@
-"""Debounced partials: the core's rule, with a timer for the text that waits."""
+"""Debounced partials: the core's rule, with a timer for the waiting text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["PartialTimer"]
 
 
 class PartialTimer:
-    """Hands texts to ``callback``, never unchanged, never closer than the interval, the last one never stale.
+    """Passes texts to ``callback``: never unchanged, never closer than the interval, and never leaves out the last one.
 
     Loop thread only. Without a callback it does nothing.
     """
@@ -22,7 +22,7 @@ class PartialTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def offer(self, text: str) -> None:
-        """The newest text; an empty one is none."""
+        """The newest text; empty ones are ignored."""
         if self._callback is None or not text:
             return
         loop = asyncio.get_running_loop()
@@ -32,7 +32,7 @@ class PartialTimer:
         self._arm(loop)
 
     def reset(self) -> None:
-        """A final came: what waits is out of date, and the same text may be said again."""
+        """A final arrived: the waiting text is obsolete, and the same text may be spoken again."""
         self._debouncer.reset()
 
     def stop(self) -> None:
@@ -49,7 +49,7 @@ class PartialTimer:
 
     def _fire(self, loop: asyncio.AbstractEventLoop, planned: float) -> None:
         self._timer = None
-        # A timer may fire a clock tick early; the planned time is then the truth.
+        # A timer may fire a clock tick early; use the planned time then.
         text = self._debouncer.fire(now=max(planned, loop.time()))
         if text is not None and self._callback is not None:
             self._callback(text)

@@ -1,8 +1,7 @@
-"""A recognizer, or a fallback, that is still being made: sessions begin with it at once.
+"""A recognizer, or a fallback, that is still starting: sessions use it at once.
 
-Making one takes time (credentials are looked for, a model is loaded) and may fail. Streams that are opened meanwhile
-take no audio, which waits in the session. They begin when the recognizer is there, and end with the error if there is
-none.
+Starting one takes time (finding credentials, loading a model) and may fail. Streams opened meanwhile take no audio,
+which waits in the session. They begin when the recognizer is ready, and end with its error if it fails.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ __all__ = ["PendingFallback", "PendingRecognizer"]
 
 
 class PendingRecognizer:
-    """Fulfils ``Recognizer`` by the one that ``making`` will give. Loop thread only.
+    """Implements ``Recognizer`` with the result of ``making``. Loop thread only.
 
-    :param making: shared by all that wait for the same; it is not cancelled here
+    :param making: shared by all that wait for it; it is not cancelled here
     :param source: see the port
     """
 
@@ -44,7 +43,7 @@ class PendingRecognizer:
 
     @property
     def breaker(self) -> CircuitBreaker:
-        """That which all calls share, once there is one."""
+        """The one shared by all calls, once it exists."""
         made = self._made
         return self._breaker if made is None else made.breaker
 
@@ -65,7 +64,7 @@ class PendingRecognizer:
         return _PendingStream(self._making, config, listener) if made is None else made.open(config, listener)
 
     async def aclose(self) -> None:
-        """Nothing: the recognizer belongs to those who made it."""
+        """Does nothing: the recognizer belongs to its creator."""
 
     @property
     def _made(self) -> Recognizer | None:
@@ -75,7 +74,7 @@ class PendingRecognizer:
 
 
 class _PendingStream:
-    """Fulfils ``RecognizerStream``, and hears its stream in between to know when it has ended."""
+    """Implements ``RecognizerStream``, and listens to its stream to know when it has ended."""
 
     def __init__(self, making: asyncio.Future[Recognizer], config: StreamConfig, listener: StreamListener) -> None:
         self._config = config
@@ -84,7 +83,7 @@ class _PendingStream:
         self._is_half_closed = False
         self._is_given_up = False
         self._has_ended = False
-        # In another turn of the loop even if it is done: the listener hears nothing from inside of ``open``.
+        # In another turn of the loop even if it is done: the listener is not called from within ``open``.
         making.add_done_callback(self._begin)
 
     @property
@@ -112,7 +111,7 @@ class _PendingStream:
             return
         error = asyncio.CancelledError() if making.cancelled() else making.exception()
         if error is not None:
-            # What is wrong with credentials does not get better by itself; this status says that it is no outage.
+            # Wrong credentials stay wrong; this status means that it is not an outage.
             known = isinstance(error, FastcallError)
             self.stream_ended(StreamEnd("UNAUTHENTICATED", str(error) if known else f"{type(error).__name__}: {error}"))
             return
@@ -137,7 +136,7 @@ class _PendingStream:
 
 
 class PendingFallback:
-    """Fulfils ``Fallback`` by the one that ``making`` will give. Loop thread only."""
+    """Implements ``Fallback`` with the result of ``making``. Loop thread only."""
 
     def __init__(self, making: asyncio.Future[Fallback], source: str) -> None:
         self._making = making
@@ -149,7 +148,7 @@ class PendingFallback:
         return self._source
 
     async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
-        """See the port; waits until it is there."""
+        """See the port; waits until it is ready."""
         try:
             made = await asyncio.shield(self._making)
         except FastcallError as error:
@@ -157,4 +156,4 @@ class PendingFallback:
         return await made.recognize(pcm, language, urgent=urgent)
 
     async def aclose(self) -> None:
-        """Nothing: the fallback belongs to those who made it."""
+        """Does nothing: the fallback belongs to its creator."""

@@ -1,4 +1,4 @@
-"""Whether the recognizer's address answers."""
+"""Checks whether the recognizer's address is reachable."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ REMEMBERED_S = 2.0
 
 
 class Probe:
-    """Connects, and hangs up. Loop thread only; whoever asks while somebody else does gets the same answer.
+    """Connects and disconnects. Loop thread only; concurrent callers share one attempt.
 
-    :param reach: goes the way that streams go; raises OSError where it leads nowhere
+    :param reach: connects as streams do; raises OSError if that fails
     """
 
     def __init__(self, reach: Callable[[], Awaitable[None]]) -> None:
@@ -23,7 +23,7 @@ class Probe:
         self._answer: asyncio.Task[bool] | None = None
 
     async def is_reachable(self) -> bool:
-        """Whether a connection can be made; the answer may be 2 s old."""
+        """Whether a connection can be made; the result may be 2 s old."""
         now = asyncio.get_running_loop().time()
         if self._answer is None or (self._answer.done() and now - (self._asked_at or 0.0) > REMEMBERED_S):
             self._asked_at = now

@@ -19,16 +19,16 @@ from fastcall.recognition.time_map import TimeMap
 
 __all__ = ["ProviderStream", "ProviderStreamOwner", "StreamManagerOwner"]
 
-# Under 15,000 bytes of LINEAR16: the smallest limit that Google's documentation names for one request.
+# Under 15,000 bytes of LINEAR16: the smallest limit for a request in Google's documentation.
 MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
 REPLAY_PIECE_SAMPLES = 250 * SAMPLES_PER_MS
-# Further behind than this a stream is paced; nearer, it sends what there is. Back-pressure of a moment stays below it.
+# Further behind than this, a stream is paced; nearer, it sends everything. Brief back-pressure stays below it.
 LIVE_BACKLOG_SAMPLES = 1000 * SAMPLES_PER_MS
 # Google gives up after about 10 s without audio.
 KEEPALIVE_AFTER_S = 5.0
-# Once no more audio comes, catching up may go near to the 5 times real time that Google takes: `close()` has a bound.
+# When no more audio comes, catching up may approach Google's limit of 5 times real time: `close()` has a timeout.
 CLOSING_SPEED = 4.5
-# A stream that takes nothing for so long, while audio waits, will not take any more.
+# A stream that accepts nothing for so long, while audio waits, is stuck.
 STUCK_S = 8.0
 
 
@@ -39,17 +39,17 @@ class ProviderStreamOwner(Protocol):
         """A response of this stream."""
 
     def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
-        """Audio that the stream was to send was not kept.
+        """Audio that the stream has yet to send was dropped.
 
-        :return: from where in the call it is to go on, if that is kept
+        :return: where in the call to continue, if that is kept
         """
 
     def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
-        """The stream is over. Once a stream, and last."""
+        """The stream has ended. Called once, and last."""
 
 
 class _GoneStream:
-    """A stream that has ended. Fulfils ``RecognizerStream``."""
+    """A stream that has ended. Implements ``RecognizerStream``."""
 
     writable = False
 
@@ -67,10 +67,10 @@ _GONE = _GoneStream()
 
 
 class ProviderStream:
-    """One stream, its cursor, and its map from stream time to call time. Loop thread only.
+    """One stream, its position, and its map from stream time to call time. Loop thread only.
 
-    :param start: the first sample of the call that this stream is to hear
-    :param replay_speed: pace of catching up, as a multiple of real time
+    :param start: the first sample of the call for this stream
+    :param replay_speed: speed of catching up, as a multiple of real time
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class ProviderStream:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.config = config
-        """What the stream was opened with: its end is judged by this, whatever other calls have learned meanwhile."""
+        """The stream's configuration: its end is interpreted by this, whatever other calls have learned meanwhile."""
         self._replay_buffer = replay_buffer
         self._owner = owner
         self._batch_samples = batch_samples
         self._replay_speed = replay_speed
         self.start = start
-        """The first sample of the call that this stream was to hear."""
+        """The first sample of the call for this stream."""
         self._cursor = start
         self._flush_to = start
         self._is_paced = False
@@ -102,17 +102,17 @@ class ProviderStream:
         self._is_finishing = False
         self._has_caught_up = False
         self.on_sent: Callable[[int, int], None] | None = None
-        """Told of audio that was sent as it was said, not in replay: its first sample, and the one after its last."""
+        """Called for live audio sent, not for replays: its first sample, and the one after its last."""
         self.map = TimeMap()
         self.reports = StreamReports()
         self.plan = plan
         self.opened_at = self._loop.time()
         self.caught_up_since: float | None = None
-        """Since when the stream has had all that the call has said, but for a batch; None while it has not."""
+        """Since when the stream has had all audio of the call, except for a batch; None while it has not."""
         self.answered_at: float | None = None
-        """When the last result came; None while there was none."""
+        """When the last result arrived; None before the first."""
         self.half_closed = False
-        """Whether all was sent and the stream was told so."""
+        """Whether all audio was sent and the stream was half-closed."""
         self._last_write_at = self.opened_at
         self._stream: RecognizerStream = recognizer.open(config, self)
 
@@ -129,11 +129,11 @@ class ProviderStream:
     # --- what a response says, in call time -----------------------------------------------------------
 
     def words_of(self, result: StreamResult) -> tuple[Word, ...]:
-        """The words of a result, as far as it has their times."""
+        """The words of a result, if they have times."""
         return tuple(Word(w.text, *self.map.span_to_call(w.start_sample, w.end_sample)) for w in result.words)
 
     def interim_of(self, results: Sequence[StreamResult]) -> tuple[str, int | None]:
-        """The hypothesis that a response's interim results make together, and its end; None without any."""
+        """The combined hypothesis of a response's interim results, and its end; None without any."""
         interims = [result for result in results if not result.is_final]
         if not interims:
             return "", None
@@ -142,11 +142,11 @@ class ProviderStream:
     # --- sending --------------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Send what is due: a batch or more when caught up, a piece at its time when catching up."""
+        """Send due audio: a batch or more when live, a paced piece when catching up."""
         self._pump(self._loop.time())
 
     def flush(self) -> None:
-        """Send all that the history has, be it less than a batch: an utterance is over, and audio may not go on."""
+        """Send all audio, even less than a batch: an utterance is over, and no more may come."""
         self._flush_to = self._replay_buffer.end
         self.pump()
 
@@ -166,17 +166,17 @@ class ProviderStream:
             self._after_sending(now, backlog)
 
     def finish(self) -> None:
-        """No more audio will come: half-close once all that the history has was sent."""
+        """No more audio will come: half-close once everything was sent."""
         self._is_finishing = True
         self.pump()
 
     def cancel(self) -> None:
-        """Give the stream up."""
+        """Cancel the stream."""
         self._stop_timer()
         self._stream.cancel()
 
     def keep_alive(self, *, now: float) -> None:
-        """Send silence if nothing was sent for 5 s; the call's time does not move."""
+        """Send silence if nothing was sent for 5 s; call time does not advance."""
         if now < self.next_keep_alive() or self._is_finishing or not self._stream.writable:
             return
         if self._backlog():
@@ -184,29 +184,29 @@ class ProviderStream:
         else:
             self._stream.write(bytes(2 * MAX_PIECE_SAMPLES))
             self.map.add_keepalive(MAX_PIECE_SAMPLES)
-            # The next is due when this one is over, not after 5 s again.
+            # The next is due after this silence, not after another 5 s.
             self._last_write_at = now - KEEPALIVE_AFTER_S + MAX_PIECE_SAMPLES / SAMPLE_RATE_HZ
 
     def next_keep_alive(self) -> float:
-        """When ``keep_alive`` has something to do."""
+        """When to call ``keep_alive``."""
         return self._last_write_at + KEEPALIVE_AFTER_S
 
     def is_stuck(self, *, now: float) -> bool:
-        """Whether the stream takes no audio, although more and more of it waits."""
+        """Whether the stream accepts no audio, although more and more waits."""
         return self._is_paced and now - self._last_write_at > STUCK_S and not self._stream.writable
 
     def _backlog(self) -> int:
         return self._replay_buffer.kept_from(self._cursor)
 
     def _send_all(self, now: float) -> int:
-        """Send what the stream takes; what is left."""
+        """Send what the stream accepts; returns what is left."""
         while (backlog := self._backlog()) > 0 and self._stream.writable:
             self._send(MAX_PIECE_SAMPLES, now)
         return backlog
 
     def _send(self, limit: int, now: float) -> None:
         if self._cursor < self._replay_buffer.start:
-            # Audio that the history had to forget keeps its time: the map jumps with the cursor.
+            # Dropped audio keeps its time: the map jumps with the position.
             self._cursor = max(self._owner.provider_stream_evicted(self), self._replay_buffer.start)
         pcm = self._replay_buffer.read(self._cursor, limit)
         samples = len(pcm) // 2
@@ -218,9 +218,9 @@ class ProviderStream:
         self._last_write_at = now
 
     def _replay(self, now: float) -> int:
-        """Send what is due by now; what is left."""
+        """Send what is due; returns what is left."""
         if not self._stream.writable:
-            return self._backlog()  # stream_writable comes back to it
+            return self._backlog()  # stream_writable continues
         if now >= self._next_piece_at:
             self._send(REPLAY_PIECE_SAMPLES, now)
             speed = max(self._replay_speed, CLOSING_SPEED) if self._is_finishing else self._replay_speed
@@ -243,7 +243,7 @@ class ProviderStream:
 
     def _timer_fired(self, planned: float) -> None:
         self._timer = None
-        # A loop's timer may fire a tick before its time.
+        # A loop's timer may fire a tick early.
         self._pump(max(planned, self._loop.time()))
 
     def _stop_timer(self) -> None:
@@ -254,7 +254,7 @@ class ProviderStream:
     # --- StreamListener -------------------------------------------------------------------------------
 
     def stream_writable(self) -> None:
-        """The stream takes audio again."""
+        """The stream accepts audio again."""
         self.pump()
 
     def stream_results(self, results: Sequence[StreamResult]) -> None:
@@ -263,7 +263,7 @@ class ProviderStream:
         self._owner.provider_stream_results(self, self._sound(results))
 
     def _sound(self, results: Sequence[StreamResult]) -> list[StreamResult]:
-        """The results without what was settled before, each with an end."""
+        """The results without text settled before, each with an end."""
         sent = self.map.length_samples
         sound, interims = [], []
         for result in results:
@@ -280,9 +280,9 @@ class ProviderStream:
         return sound
 
     def stream_ended(self, end: StreamEnd) -> None:
-        """The stream is over."""
+        """The stream has ended."""
         self._stop_timer()
-        self._stream = _GONE  # the two knew each other, and would wait for the collector of cycles
+        self._stream = _GONE  # breaks a reference cycle
         self._owner.provider_stream_ended(self, end)
 
 
@@ -298,16 +298,16 @@ class StreamManagerOwner(Protocol):
         """A response of the stream that owns the call."""
 
     def draining_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
-        """A response of the stream that is being replaced; whether it told of more than the active stream has."""
+        """A response of the stream being replaced; whether it has more than the active stream."""
 
     def active_is_authoritative(self) -> None:
-        """The active stream has had all audio for so long that what it has not told of is not there."""
+        """The active stream has had all audio for so long that words it has not returned do not exist."""
 
     def audio_evicted(self) -> None:
-        """Audio after the settled end was evicted: no stream will hear it, and what is known of it is final."""
+        """Audio after the settled end was dropped: no stream will get it, so the words known now are final."""
 
     def stream_manager_event(self, event: SessionFailed | SessionRotated | NoWords) -> None:
         """News for the session's listeners."""
 
     def stream_manager_finished(self, *, complete: bool) -> None:
-        """Nothing more will come: after ``finish``, or, not ``complete``, since no stream can succeed."""
+        """No more results: after ``finish``, or (not ``complete``) because no stream can succeed."""

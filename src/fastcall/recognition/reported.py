@@ -1,11 +1,11 @@
-"""What one stream's responses report, made sound: no sample is settled twice, and every result has an end.
+"""Sanitizes one stream's results: no sample is settled twice, and every result has an end.
 
-Providers repeat themselves: a final comes twice, or the next one says its words once more and goes on ("tell me a",
-then "tell me a joke"). They leave times out, or give times that lie beyond the audio that they were sent. All this is
-judged here, for each stream by itself and in its own time.
+Providers repeat themselves: a final arrives twice, or the next one repeats its words and continues ("tell me a", then
+"tell me a joke"). They omit times, or return times beyond the audio sent. All this is handled here, for each stream
+separately and in stream time.
 
-What is repeated shows by word times where there are some. Else it shows by the words: a result begins with those that
-were settled last, and there was no time to say them again; or interims since then began without them.
+Repetitions are detected by word times if there are any. Otherwise by the words: a result begins with the words settled
+last, and there was no time to speak them again; or interims since then began without them.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ __all__ = ["Reported", "StreamReports", "TimedWord"]
 
 # Recognizers round their times, by less than this.
 ROUNDING_SAMPLES = 300 * SAMPLES_PER_MS
-# An end so far beyond the audio that was sent is rounded; one further off is none.
+# An end up to this far beyond the audio sent is rounded; one further off is invalid.
 BEYOND_SAMPLES = 1000 * SAMPLES_PER_MS
 KEPT_TOKENS = 64
-# Several words that were settled last, and are reported again, need so much each if they were said again: the pace of
-# ordinary speech. A single word is often said twice, so only what nobody can say is a repetition.
+# Several repeated words need so much time each if they were spoken again: the pace of ordinary speech. A single word is
+# often spoken twice, so it counts as a repetition only if there was no time to speak it.
 SAID_AGAIN_SAMPLES = 300 * SAMPLES_PER_MS
 FASTEST_SAMPLES = 80 * SAMPLES_PER_MS
 
-NO_END = "results have no end time: where they end is estimated"
-END_BEYOND = "results end beyond the audio that was sent: where they end is estimated"
-NO_WORD_TIMES = "words have no usable times: texts are divided by alignment"
-REPEATED = "words that were settled are reported again: they are taken once"
+NO_END = "results have no end time: their end is estimated"
+END_BEYOND = "results end beyond the audio sent: their end is estimated"
+NO_WORD_TIMES = "words have no usable times: words are assigned by text alignment"
+REPEATED = "results repeat settled words: these are used once"
 
 
 class TimedWord(Protocol):
-    """A word in stream time, in samples; 0 as its end: it has no time."""
+    """A word in stream time, in samples; an end of 0 means that it has no time."""
 
     @property
     def text(self) -> str: ...
@@ -50,14 +50,14 @@ class TimedWord(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Reported:
-    """What a result reports that was not settled before."""
+    """The part of a result that was not settled before."""
 
     text: str
     end_sample: int
     first_word: int = 0
-    """Of the result's words, the first that is new."""
+    """Index of the result's first new word."""
     is_timed: bool = False
-    """Whether the times of its words can be used."""
+    """Whether its words' times are usable."""
 
 
 class StreamReports:
@@ -65,7 +65,7 @@ class StreamReports:
 
     def __init__(self) -> None:
         self.oddities: list[str] = []
-        """What was odd, each kind once."""
+        """Anomalies found, each kind once."""
         self._settled_end = 0
         self._word_end = 0
         """Where the last settled word ends."""
@@ -74,17 +74,17 @@ class StreamReports:
         self._shortest: list[str] = []
         """The shortest interim since the last final, normalized."""
         self._growth: list[tuple[int, int]] = []
-        """How many tokens after the last final interims had, and where the first that had so many ends; growing."""
+        """Token counts of interims since the last final, and the end of the first with so many; increasing."""
         self._reach_back = 0
-        """How many settled tokens interims since the last final were seen to begin with."""
+        """How many settled tokens interims since the last final began with."""
 
     # --- results --------------------------------------------------------------------------------------
 
     def final(self, text: str, words: Sequence[TimedWord], end_sample: int, *, sent: int) -> Reported | None:
-        """A final result; None if all that it says was settled before.
+        """A final result; None if all of it was settled before.
 
-        :param end_sample: as the provider told it; 0: it did not
-        :param sent: length of the audio that the stream was sent
+        :param end_sample: of the provider; 0: none
+        :param sent: length of the audio sent on the stream
         """
         is_timed = self._is_timed(words, sent)
         tokens = tokens_of(text)
@@ -112,7 +112,7 @@ class StreamReports:
         return Reported(text, end, first_word, is_timed)
 
     def interim(self, text: str, words: Sequence[TimedWord], end_sample: int, *, sent: int) -> Reported:
-        """A response's interim results together. Parameters as those of ``final``."""
+        """A response's combined interim results. Parameters as of ``final``."""
         is_told = self._is_told(end_sample, sent)
         end = min(end_sample, sent) if is_told else sent
         tokens = tokens_of(text)
@@ -144,7 +144,7 @@ class StreamReports:
         return False
 
     def _heard_by(self, tokens: int, sent: int) -> int:
-        """Where a final of so many tokens ends at the latest: an interim had told of them by then."""
+        """The latest end of a final of so many tokens: an interim had them by then."""
         return next((heard_by for count, heard_by in self._growth if count >= tokens), sent)
 
     def _is_timed(self, words: Sequence[TimedWord], sent: int) -> bool:
@@ -162,7 +162,7 @@ class StreamReports:
     # --- repetitions ----------------------------------------------------------------------------------
 
     def _repeated_words(self, text: str, words: Sequence[TimedWord]) -> tuple[int, int]:
-        """How many words at the beginning were settled before, and how many tokens of ``text`` they are."""
+        """How many words at the start were settled before, and how many tokens of ``text`` they are."""
         middles = [(word.start_sample + word.end_sample) // 2 for word in words]
         near = next((i for i, middle in enumerate(middles) if middle >= self._word_end), len(words))
         if not near:
@@ -173,18 +173,18 @@ class StreamReports:
         return count, sum(map(len, shares[:count]))
 
     def _ends_with(self, words: Sequence[TimedWord]) -> bool:
-        """Whether what was settled ends with ``words``."""
+        """Whether the settled text ends with ``words``."""
         plain = [normalized(token) for word in words for token in tokens_of(word.text)]
         return list(self._tail)[-len(plain) :] == plain
 
     def _overlap(self, plain: Sequence[str]) -> int:
-        """With how many of the newest settled tokens ``plain`` begins."""
+        """How many of the newest settled tokens ``plain`` begins with."""
         tail = list(self._tail)
         lengths = range(min(len(tail), len(plain)), 0, -1)
         return next((n for n in lengths if tail[-1] == plain[n - 1] and tail[-n:] == list(plain[:n])), 0)
 
     def _repeated_tokens(self, plain: Sequence[str], end: int, *, is_told: bool) -> int:
-        """How many tokens at the beginning of a final without word times were settled before."""
+        """How many tokens at the start of a final without word times were settled before."""
         room = end - self._settled_end
         if not self._tail or not plain:
             return 0
@@ -195,7 +195,7 @@ class StreamReports:
             return count
         shortest = self._shortest
         if shortest and count < len(plain) and shortest[0] == plain[count] and shortest != list(plain[: len(shortest)]):
-            return count  # interims began after what is repeated
+            return count  # interims began after the repetition
         if not is_told:
             return 0 if shortest else count
         return count if self._is_too_short(plain, count, room) else 0
@@ -210,10 +210,10 @@ class StreamReports:
         return count if self._reach_back else 0
 
     def _is_too_short(self, plain: Sequence[str], count: int, room: int) -> bool:
-        """Whether ``plain``, which begins with ``count`` settled tokens, cannot have been said in ``room`` samples."""
+        """Whether ``plain``, which begins with ``count`` settled tokens, takes longer than ``room`` samples."""
         shortest = self._shortest
         was_heard_growing = 0 < len(shortest) < count and shortest == list(plain[: len(shortest)])
-        # A character of an unspaced script is said in half the time of a word, and two of them make one.
+        # A character of an unspaced script takes half the time of a word, and two of them make one.
         is_word = len(plain[0]) > 1 or plain[0].isascii()
         is_said_twice = was_heard_growing or count < (2 if is_word else 4)
         each = FASTEST_SAMPLES if is_said_twice else SAID_AGAIN_SAMPLES

@@ -1,8 +1,7 @@
-"""When a stream is replaced by age, before the provider ends it.
+"""Decides when a stream is replaced because of its age, before the provider ends it.
 
-A stream grows old between two ages: from the first on, the next pause of the caller's is taken; at the second it is
-replaced whatever is going on. Both are spread by a number of the call's own, so that calls that were opened in one
-second are not rotated in one second.
+There are two ages: from the first on, the stream is replaced at the caller's next pause; at the second, in any case.
+Both are spread by a per-call number, so that calls opened in the same second are not rotated in the same second.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from fastcall.events import SAMPLES_PER_MS
 
 __all__ = ["PauseRule", "RotationPlan"]
 
-# How much of the time between the two ages the calls' rotations are spread over.
+# The share of the time between the two ages over which rotations are spread.
 SPREAD = 0.4
 
-# Nobody has spoken for so long, before that counts as a pause.
+# Silence of this length counts as a pause.
 PAUSE_S = 1.0
-# A recognizer that has had all audio for so long has told of the words in it.
+# A recognizer that has had all audio for so long has returned the words in it.
 ANSWER_S = 3.0
-# Sound that the recognizer makes nothing of for so long was no speech.
+# Sound without results for so long was not speech.
 NO_SPEECH_S = 10.0
 # The detector's end of speech and the end of the final that settles it differ by less.
 SETTLED_SLACK_SAMPLES = 100 * SAMPLES_PER_MS
-# Speech that ends so long after the last final has a word of its own.
+# Speech that ends so long after the last final contains another word.
 WORD_SAMPLES = 300 * SAMPLES_PER_MS
-# Of a pause, so much is heard again: the detector may not yet have noticed that somebody speaks.
+# Part of a pause that is replayed: the detector may not have noticed new speech yet.
 PAUSE_MARGIN_SAMPLES = 2000 * SAMPLES_PER_MS
 
 
@@ -39,7 +38,7 @@ class RotationPlan:
 
     @classmethod
     def of(cls, *, after_s: float, by_s: float, now: float, spread: float) -> RotationPlan:
-        """For a stream opened ``now``; ``spread`` in [0, 1) is the call's own."""
+        """For a stream opened ``now``; ``spread`` in [0, 1) is per call."""
         width = (by_s - after_s) * SPREAD
         return cls(now + after_s + spread * width, now + by_s - (1 - spread) * width)
 
@@ -53,19 +52,18 @@ class RotationPlan:
 
 
 class PauseRule:
-    """When nobody speaks and nothing is pending, and from where a stream that is opened then must hear. Pure.
+    """Detects when nobody speaks and nothing is pending, and where a stream opened then must begin. Pure.
 
-    Two witnesses must agree: the voice detector, and a recognizer that has had all audio long enough to tell of words
-    in it. Where they do not, audio is kept: heard twice by the provider it costs a moment, forgotten too early it is
-    lost.
+    The voice detector must agree with a recognizer that has had all audio long enough to return its words. If they do
+    not, audio is kept: recognizing it twice costs little, dropping it too early loses words.
     """
 
     def __init__(self) -> None:
-        # Since when (by the clock, by the call) nobody speaks; None while somebody does, or if nobody told.
+        # Since when (by the clock, by the call) nobody speaks; None while somebody does, or if unknown.
         self._quiet_since: tuple[float, int] | None = None
 
     def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
-        """The endpointer says: someone speaks since, or nobody speaks since ``sample`` of the call."""
+        """From the endpointer: speech began, or ended, at ``sample`` of the call."""
         self._quiet_since = None if speaking else (now, sample)
 
     def may_hold_speech(self, settled_end: int) -> bool:
@@ -73,13 +71,13 @@ class PauseRule:
         return self._quiet_since is None or self._quiet_since[1] > settled_end + SETTLED_SLACK_SAMPLES
 
     def heard_speech(self, settled_end: int) -> bool:
-        """Whether somebody certainly spoke after the settled end: the detector said when it ended, well after that."""
+        """Whether somebody certainly spoke after the settled end: speech ended well after it."""
         return self._quiet_since is not None and self._quiet_since[1] > settled_end + WORD_SAMPLES
 
     def pause_start(self, *, settled_end: int, call_end: int, caught_up_since: float | None, now: float) -> int | None:
-        """The first sample that a new stream must hear; None if there is no pause.
+        """The first sample that a new stream must get; None if there is no pause.
 
-        Everything that may hold speech which no final has settled is heard again; silence is not.
+        Audio that may contain speech without a final is replayed; silence is not.
 
         :param caught_up_since: since when the recognizer has had all audio; None if it has not
         """

@@ -63,22 +63,22 @@ COVER_SAMPLES = 300 * SAMPLES_PER_MS
 
 
 class RecognitionSession:
-    """The one recognition session of a call. All methods but ``feed`` and ``feed_silence`` belong to the loop's thread.
+    """The recognition session of a call. Call all methods except ``feed`` and ``feed_silence`` on the loop's thread.
 
-    :param recognizer: who opens streams; None with ``ENABLE_STREAMING_STT=false``: the fallback hears every utterance
+    :param recognizer: opens streams; None with ``ENABLE_STREAMING_STT=false``: the fallback recognizes every utterance
     :param config: language and model
-    :param fallback: who hears what the recognizer cannot serve; it needs ``note_speech`` to know utterances
+    :param fallback: recognizes utterances during outages; it needs ``note_speech`` to know utterances
     :param settings: batch, debounce, rotation, replay, fallback
     :param on_event: called on the loop with every event, interims undebounced and in call time
     :param on_partial: called on the loop with the text since the last final, debounced: never unchanged, never
         closer than ``STT_PARTIAL_DEBOUNCE_MS``, never stale
     :param on_final: called on the loop with the text of each final
-    :param encoding: what is fed: ``mulaw`` (one byte a sample) or ``linear16`` (two, little-endian); 8 kHz mono
+    :param encoding: of audio fed: ``mulaw`` (one byte per sample) or ``linear16`` (two, little-endian); 8 kHz mono
     :param rand: random numbers in [0, 1), for jitter
-    :param metrics: where the age of what is sent is counted
-    :param log: where it logs; its lines should name the call
+    :param metrics: counts the age of audio sent
+    :param call_id: for log lines about failed callbacks
 
-    What ``on_event``, ``on_partial``, ``on_final`` or a listener raises is logged, and changes nothing else.
+    Exceptions of ``on_event``, ``on_partial``, ``on_final`` and listeners are logged, and have no other effect.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class RecognitionSession:
         self.replay_buffer = self._replay_buffer = ReplayBuffer(sample_bytes=sample_bytes, limit_samples=limit_samples)
         self.audio_input = AudioInput(self._replay_buffer, sample_bytes=sample_bytes)
         self.batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
-        """For who feeds ``intake.track`` itself, on the loop and only what fits: ``pump`` when so many samples wait."""
+        """For callers that feed ``intake.track`` directly, on the loop: call ``pump`` when so many samples wait."""
         self._partials = PartialTimer(
             self._settings.partial_debounce_s, self._guarded(on_partial) if on_partial else None
         )
@@ -125,18 +125,18 @@ class RecognitionSession:
         self._oddities: list[str] = []
         self._metrics = metrics or Metrics()
         self.clock = CallClock()
-        """When a sample of the call was said, on the loop's clock. Loop thread."""
+        """Maps samples of the call to the loop's clock. Loop thread."""
 
     @property
     def settings(self) -> Settings:
-        """What it was made with."""
+        """Its settings."""
         return self._settings
 
     # --- audio in -----------------------------------------------------------------------------------
 
     @property
     def call_samples(self) -> int:
-        """The session's call time: samples that were fed so far, dropped ones included. Any thread."""
+        """The session's call time: samples fed so far, dropped ones included. Any thread."""
         return self.audio_input.fed_samples
 
     @property
@@ -146,12 +146,12 @@ class RecognitionSession:
 
     @property
     def lost_samples(self) -> int:
-        """Samples that outgrew the replay bound unsettled."""
+        """Unsettled samples that exceeded the replay limit."""
         return self._replay_buffer.lost_samples
 
     @property
     def failure(self) -> SessionFailed | None:
-        """Why the session gives no results (for now, or any more), or None. Any thread."""
+        """Why the session has no results (for now, or for good), or None. Any thread."""
         return (
             self._stream_manager.failure or self._stream_manager.outage
             if self._stream_manager is not None
@@ -159,7 +159,7 @@ class RecognitionSession:
         )
 
     def feed(self, audio: bytes) -> bool:
-        """Take audio; never blocks, and a full ring drops the newest. One producer thread, which may be any.
+        """Take audio; never blocks, and a full ring drops the newest. Any one producer thread.
 
         :param audio: in the session's encoding, any length in whole samples
         :return: whether a batch is due, so that the loop should ``pump``
@@ -167,12 +167,12 @@ class RecognitionSession:
         :raises ValueError: not a whole number of samples
         """
         if self._closing:
-            raise ClosedError("the session is closed; it takes no more audio")
+            raise ClosedError("the session is closed and accepts no more audio")
         self.audio_input.feed(audio)
         return self.audio_input.waiting_samples >= self.batch_samples
 
     def feed_silence(self, samples: int) -> bool:
-        """The same for ``samples`` samples of silence: a gap in what came from the telephone."""
+        """The same for ``samples`` samples of silence: a gap in the telephone's audio."""
         self.audio_input.feed_silence(samples)
         return self.audio_input.waiting_samples >= self.batch_samples
 
@@ -182,7 +182,7 @@ class RecognitionSession:
             self.pump()
 
     def pump(self) -> None:
-        """Send what waits. Loop thread."""
+        """Send waiting audio. Loop thread."""
         self._drain()
         if self._stream_manager is not None:
             self._stream_manager.pump()
@@ -195,17 +195,17 @@ class RecognitionSession:
             self.clock.heard(self._replay_buffer.end, now=self._loop.time())
 
     def note_speech(self, speaking: bool, sample: int, *, is_last: bool = False) -> None:
-        """The endpointer says: someone speaks since, or is silent since ``sample``. Rotations wait for pauses."""
+        """From the endpointer: speech began, or ended, at ``sample``. Rotations wait for pauses."""
         if self._stream_manager is not None:
             self._stream_manager.note_speech(speaking, sample)
         self.note_utterance(speaking, sample, is_last=is_last)
 
     def note_utterance(self, begins: bool, sample: int, *, is_last: bool = False) -> None:
-        """An utterance begins at ``sample``, or the open one ends there: the fallback hears it if no stream can.
+        """An utterance begins at ``sample``, or the open one ends there: the fallback recognizes it if no stream can.
 
-        At its end all audio goes out at once: no more may come for long, and its last word would wait for a batch.
+        At its end all audio is sent at once: the next may take long, and the last word would wait for a batch.
 
-        Part of ``note_speech``; by itself for who knows utterances and not exactly when somebody speaks.
+        Part of ``note_speech``; call it directly if you know utterances but not exactly when somebody speaks.
         """
         if not begins and self._stream_manager is not None:
             self._drain()
@@ -217,7 +217,7 @@ class RecognitionSession:
     # --- life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the first stream. Returns at once; a recognizer that cannot be reached comes as ``SessionFailed``."""
+        """Open the first stream. Returns at once; an unreachable recognizer is reported as ``SessionFailed``."""
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
         if self._fallback is not None:
@@ -250,9 +250,9 @@ class RecognitionSession:
         self._stream_manager.start()
 
     async def close(self, timeout_s: float = 5.0) -> None:
-        """Send the rest, half-close, collect finals that still come, commit the remaining interim.
+        """Send the rest, half-close, collect the remaining finals, commit the remaining interim.
 
-        :param timeout_s: after so long the stream is given up; what was recognized by then counts
+        :param timeout_s: after this the stream is cancelled; words recognized by then are kept
         """
         if self._closing or self._finished is None:
             return
@@ -277,7 +277,7 @@ class RecognitionSession:
         self._partials.stop()
         self._emit(SessionClosed())
         self._last_failure = self.failure
-        self._stream_manager = self._fallback_controller = None  # they know the session, and are needed no more
+        self._stream_manager = self._fallback_controller = None  # breaks reference cycles
         self._listeners.clear()
 
     def _note_sent(self, start: int, end: int) -> None:
@@ -285,15 +285,15 @@ class RecognitionSession:
             self._metrics.note_sent(self.clock, start, end, now=self._loop.time())
 
     def _report_unsettled(self, stream_manager: StreamManager, timeout_s: float) -> None:
-        """The call is over before the recognizer had settled all that was said in it."""
+        """The call is over before all of its speech was settled."""
         if stream_manager.outage is None and stream_manager.is_unsettled():
             seconds = (self._replay_buffer.end - self._hypothesis.settled_end) / SAMPLE_RATE_HZ
             message = f"no final for the last {seconds:.1f} s of the call within {timeout_s:g} s of its end"
-            advice = "What was heard of it counts as said; words may be missing at the end of this call."
+            advice = "The interim text is used for it; words may be missing at the end of this call."
             self._emit(SessionFailed("DEADLINE_EXCEEDED", message, advice))
 
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
-        """Also tell ``listener`` every event. Loop thread."""
+        """Call ``listener`` too with every event. Loop thread."""
         self._listeners.append(self._guarded(listener))
 
     def _guarded(self, function: Callable[..., object]) -> UserCallback:
@@ -302,21 +302,21 @@ class RecognitionSession:
     # --- StreamManagerOwner -----------------------------------------------------------------------------------
 
     def active_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
-        """A response: its finals, then the one hypothesis that all its interim results make together."""
+        """A response: its finals, then the combined hypothesis of its interim results."""
         self._note_oddities(provider_stream)
         for number, result in enumerate(results):
             if result.is_final and not self._take_final(provider_stream, result):
                 self.draining_results(provider_stream, results[number:])
                 return
         text, end_sample = provider_stream.interim_of(results)
-        # After a final without an interim there is left what the final leaves of the one before.
+        # After a final without an interim, the previous interim's rest remains.
         if results and (end_sample is None or self._hypothesis.take_interim(text, end_sample)):
             self._emit_interim()
         if self._stream_manager is not None:
             self._stream_manager.active_reported()
 
     def draining_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> bool:
-        """Its finals are not taken; their text is still the newest that is known of what follows the settled end."""
+        """Its finals are not accepted, but their text is the newest known for the audio after the settled end."""
         if not results:
             return False
         finals = [result.text for result in results if result.is_final]
@@ -334,12 +334,12 @@ class RecognitionSession:
                 self._log.warning("the recognizer's %s", oddity)
 
     def active_is_authoritative(self) -> None:
-        """What it has not told of by now is not there."""
+        """Words that it has not returned by now do not exist."""
         if self._hypothesis.is_behind and self._hypothesis.caught_up():
             self._emit_interim()
 
     def audio_evicted(self) -> None:
-        """Words that were heard stay said, although no stream will settle them."""
+        """Keep known words, although no stream will settle them."""
         self._commit_interim()
 
     def stream_manager_event(self, event: SessionFailed | SessionRotated | NoWords) -> None:
@@ -347,7 +347,7 @@ class RecognitionSession:
         self._emit(event)
 
     def stream_manager_finished(self, *, complete: bool) -> None:
-        """Nothing more will come, or can."""
+        """No more results will come."""
         if complete:
             self._hypothesis.caught_up()
         else:
@@ -361,7 +361,7 @@ class RecognitionSession:
     # --- FallbackOwner --------------------------------------------------------------------------------
 
     def fallback_settles(self, span: SettledSpan) -> None:
-        """The fallback's text of ``span``, which is settled by it: no stream tells it again."""
+        """The fallback's text of ``span``, which settles it: no stream will recognize it again."""
         end_sample = max(span.end, self._hypothesis.settled_end)
         source = self._fallback.source if self._fallback is not None else self._source
         text, _ = self._hypothesis.mended(span.text)
@@ -377,7 +377,7 @@ class RecognitionSession:
         self._emit(event)
 
     def has_words_to(self, sample: int) -> bool:
-        """Whether a recognizer that serves has told of the speech up to ``sample``: its final will settle it."""
+        """Whether a working recognizer has results up to ``sample``: its final will settle them."""
         known = self._hypothesis
         serves = self._stream_manager is not None and self.failure is None
         return serves and bool(known.text) and known.end_sample >= sample - COVER_SAMPLES
@@ -401,9 +401,9 @@ class RecognitionSession:
         return self._fallback.source if self._fallback is not None else "fallback"
 
     def _take_final(self, provider_stream: ProviderStream, result: StreamResult) -> bool:
-        """Settle what a final says, unless another stream is asked for what it forgot.
+        """Settle a final's text, unless another stream is tried for words that it dropped.
 
-        :return: whether it was taken
+        :return: whether it was accepted
         """
         end_sample = max(provider_stream.map.to_call(result.end_sample), self._hypothesis.settled_end)
         text, words = result.text.strip(), provider_stream.words_of(result)
@@ -413,7 +413,7 @@ class RecognitionSession:
             return False
         provider_stream.map.forget_before(result.end_sample)
         for said, end in forgotten:
-            # What was heard and will not be settled any more counts as said.
+            # Known words that will not be settled any more are kept.
             self._settle(RecognitionEvent("final", said, end, self._source))
         text, words = self._hypothesis.mended(text, words)
         self._settle(RecognitionEvent("final", text, end_sample, self._source, words))
@@ -429,7 +429,7 @@ class RecognitionSession:
         if self._fallback_controller is not None:
             self._fallback_controller.settled(event.end_sample)
         self._partials.reset()
-        if event.text or not self._hypothesis.text:  # else words are known that may have been said before its end
+        if event.text or not self._hypothesis.text:  # else known words may have been spoken before its end
             self._emit(event)
         if event.text and self._on_final is not None:
             self._on_final(event.text)
@@ -440,7 +440,7 @@ class RecognitionSession:
         self._partials.offer(known.text)
 
     def _commit_interim(self) -> None:
-        """What was heard and will not be settled any more counts as said."""
+        """Keep known words that will not be settled any more."""
         known = self._hypothesis
         if known.text:
             self._settle(RecognitionEvent("final", known.text, known.end_sample, self._source))
@@ -453,7 +453,7 @@ class RecognitionSession:
 
 
 def _raise_soon(error: BaseException) -> None:
-    """On the loop, outside of the session: what ends a program is for the loop's owner to act on."""
+    """Raise exceptions that end a program on the loop, outside the session, for its owner."""
     asyncio.get_running_loop().call_soon(_raise, error)
 
 

@@ -1,4 +1,4 @@
-"""Whether a stream that has not ended serves: what it takes and tells, against what was said."""
+"""Checks whether an open stream works: compares its input and results with the call's speech."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from fastcall.recognition.stall import StallRule, WordlessRule
 
 __all__ = ["StreamHealth"]
 
-# A stream that has had all audio for so long before it broke was a working one, even if it had nothing to tell.
+# A stream that had all audio for so long before it broke was working, even without results.
 PROVEN_S = 5.0
 
 
 class StreamHealth:
     """The health of one session's streams. Loop thread only.
 
-    :param hypothesis: as far as results reach
-    :param history: as far as the call has come
+    :param hypothesis: how far results reach
+    :param history: how far the call's audio reaches
     """
 
     def __init__(self, hypothesis: Hypothesis, replay_buffer: ReplayBuffer) -> None:
@@ -28,7 +28,7 @@ class StreamHealth:
         self._wordless = WordlessRule()
 
     def note_speech(self, speaking: bool, sample: int, *, now: float) -> None:
-        """Somebody speaks since, or nobody speaks since ``sample`` of the call."""
+        """Speech began, or ended, at ``sample`` of the call."""
         self._stall.note_speech(speaking, sample, now=now)
         self._wordless.note_speech(speaking, sample, now=now)
 
@@ -37,30 +37,30 @@ class StreamHealth:
         self._stall.answered(settled_to=self._hypothesis.settled_end, now=now)
 
     def words_came(self, *, now: float) -> None:
-        """A stream gave a result that has words."""
+        """A stream gave a result with words."""
         self._wordless.words_came(call_end=self._replay_buffer.end, now=now)
 
     def lack_of_words(self, provider_stream: ProviderStream, *, now: float) -> NoWords | None:
-        """Speech of which the active stream, which has had it, tells no words. Told once, until words come again."""
+        """Speech that the active stream got and returns no words for. Reported once, until words come again."""
         start = self._wordless.take_trouble(
             call_end=self._replay_buffer.end, caught_up_since=provider_stream.caught_up_since, now=now
         )
         return None if start is None else NoWords(start, self._replay_buffer.end)
 
     def trouble_with(self, provider_stream: ProviderStream, *, now: float) -> str:
-        """Why the active stream does not serve, although it does not say so; empty if it does. Told once a trouble."""
+        """Why the active stream does not work although it has not failed; empty if it does. Once per problem."""
         if provider_stream.is_stuck(now=now):
-            return "the recognizer takes no audio"
+            return "the recognizer accepts no audio"
         heard_to, call_end = self._heard_to, self._replay_buffer.end
         if self._stall.is_stalled(
             heard_to=heard_to, call_end=call_end, caught_up_since=provider_stream.caught_up_since, now=now
         ):
             self._stall.reported()
-            return "speech was heard and no result came"
+            return "there was speech but no result"
         return ""
 
     def is_in_doubt(self, provider_stream: ProviderStream, *, now: float) -> bool:
-        """Whether another stream had better hear what the active stream tells nothing of. Told once a doubt."""
+        """Whether to try another stream for speech without results. Reported once per doubt."""
         is_in_doubt = self._stall.is_in_doubt(
             heard_to=self._heard_to, caught_up_since=provider_stream.caught_up_since, now=now
         )
@@ -69,7 +69,7 @@ class StreamHealth:
         return is_in_doubt
 
     def is_proven(self, provider_stream: ProviderStream, *, now: float) -> bool:
-        """Whether the stream worked: its end is then a new failure, not another of the last."""
+        """Whether the stream worked: its end is then a new failure, not a repetition of the last."""
         if provider_stream.has_answered:
             return True
         if provider_stream.caught_up_since is None or self._stall.is_waiting(

@@ -29,17 +29,17 @@ from fastcall.settings import Settings
 __all__ = ["StreamManager", "StreamManagerOwner"]
 
 MIN_WATCH_S = 0.1
-# While closing, attempts do not wait longer: there is a bound.
+# While closing, attempts do not wait longer, because the time is limited.
 CLOSING_BACKOFF_S = 0.5
-# A working recognizer has told the rest by then, once it was told that no more audio comes.
+# A working recognizer returns the rest within this time after a half-close.
 CLOSING_ANSWER_S = 1.5
 
 
 class StreamManager:
     """The streams of one session. Loop thread only; made on the running loop.
 
-    :param hypothesis: the settled end, and what is known after it
-    :param intake: is drained before silence is sent in place of audio
+    :param hypothesis: the settled end, and the known text after it
+    :param intake: drained before silence is sent instead of audio
     :param rand: random numbers in [0, 1), for jitter
     :param on_sent: see ``ProviderStream.on_sent``
     """
@@ -82,13 +82,13 @@ class StreamManager:
         self._has_told_the_rest = False
         self._reopen_limit = ReopenLimit()
         self.outage: SessionFailed | None = None
-        """Why there are no results for now."""
+        """Why there are no results at the moment."""
         self.failure: SessionFailed | None = None
         """Why there will be none any more."""
 
     @property
     def active(self) -> ProviderStream | None:
-        """The stream whose finals are taken; None while there is none."""
+        """The stream whose finals are accepted; None while there is none."""
         return self._active
 
     # --- for the session ------------------------------------------------------------------------------
@@ -99,29 +99,29 @@ class StreamManager:
         self._watch()
 
     def pump(self) -> None:
-        """There is more in the history."""
+        """There is more audio in the history."""
         for provider_stream in (self._active, self._draining):
             if provider_stream is not None:
                 provider_stream.pump()
 
     def flush(self) -> None:
-        """Nothing of what is in the history waits for a batch to fill."""
+        """Send everything in the history, even an incomplete batch."""
         for provider_stream in (self._active, self._draining):
             if provider_stream is not None:
                 provider_stream.flush()
 
     def note_speech(self, speaking: bool, sample: int) -> None:
-        """The endpointer says: someone speaks since, or nobody speaks since ``sample``."""
+        """From the endpointer: speech began, or ended, at ``sample``."""
         now = self._loop.time()
         self._pauses.note_speech(speaking, sample, now=now)
         self._health.note_speech(speaking, sample, now=now)
 
     def forget_before(self, sample: int) -> None:
-        """The history is settled up to ``sample``; what the active stream has not yet sent of it stays."""
+        """The history is settled up to ``sample``; audio that the active stream has not yet sent is kept."""
         self._replay_buffer.forget_before(min(sample, self._active.cursor if self._active else sample))
 
     def settled_elsewhere(self) -> None:
-        """The fallback moved the settled end: a stream that still has to hear what lies before it would repeat it."""
+        """The fallback moved the settled end: a stream still to get audio before it would recognize it again."""
         active, settled_end = self._active, self._hypothesis.settled_end
         if active is not None and active.start < settled_end:
             self._release_draining()
@@ -134,16 +134,16 @@ class StreamManager:
             self._try_open() if self.outage is not None else self._open()
 
     def active_reported(self) -> None:
-        """A response of the active stream was accepted: release the draining stream if it knows nothing more."""
+        """The active stream's response was accepted: end the draining stream once it knows nothing more."""
         if not self._hypothesis.text and not self._pauses.may_hold_speech(self._hypothesis.settled_end):
             self._hypothesis.nothing_follows()
         if self._active is not None and self._active.caught_up_since is not None and not self._hypothesis.is_behind:
             self._release_draining()
 
     def reopen_from(self) -> bool:
-        """The active stream reported words after the settled end and now leaves them out: let another stream hear them.
+        """The active stream dropped words after the settled end: try another stream for them.
 
-        :return: whether one is asked; not any more when enough were, and not if their audio is not kept
+        :return: whether one is tried; not if enough were, or if the audio is not kept
         """
         settled_end = self._hypothesis.settled_end
         if may_ask := self._replay_buffer.lost_to <= settled_end and self._reopen_limit.take(settled_end):
@@ -168,7 +168,7 @@ class StreamManager:
         return self._active is not None or self._retry_timer is not None
 
     def stop(self) -> None:
-        """Give up all streams; nothing of them is heard any more."""
+        """Cancel all streams; their events are ignored."""
         self._stop(self._watch_timer)
         self._stop(self._retry_timer)
         active, self._active = self._active, None
@@ -179,7 +179,7 @@ class StreamManager:
     # --- streams --------------------------------------------------------------------------------------
 
     def _open(self, *, start: int | None = None) -> None:
-        """Open a new active stream that hears everything from ``start`` on, by default from the settled end."""
+        """Open a new active stream that gets everything from ``start`` on, by default from the settled end."""
         if self._replay_buffer.lost_to > self._hypothesis.settled_end:
             self._session.audio_evicted()
         begin = max(start or 0, self._hypothesis.settled_end)
@@ -204,7 +204,7 @@ class StreamManager:
             provider_stream.pump()
 
     def _try_open(self, has_slot: bool = False) -> None:
-        """An attempt after a failure, when the breaker that all calls share allows one."""
+        """An attempt after a failure, when the breaker shared by all calls allows one."""
         self._retry_timer = None
         breaker = self._recognizer.breaker
         wait_s = breaker.wait_s(now=self._loop.time(), has_slot=has_slot)
@@ -220,14 +220,14 @@ class StreamManager:
         self._emit_rotated(reason)
 
     def _replace_active(self, *, start: int) -> None:
-        """The next stream becomes active; interims of the old one are used until it has caught up."""
+        """The next stream becomes the active stream; the old one's interims are used until it has caught up."""
         self._release_draining()
         self._draining = self._active
         self._hypothesis.handed_over()
         self._open(start=start)
 
     def _emit_rotated(self, reason: str) -> None:
-        """During an outage a new stream is no news: only a result ends the outage."""
+        """During an outage a new stream is not reported: only a result shows that the outage is over."""
         if self.outage is None:
             self._session.stream_manager_event(SessionRotated(reason))
 
@@ -245,7 +245,7 @@ class StreamManager:
         next_at = now + PAUSE_S
         for provider_stream in filter(None, (self._active, self._draining)):
             if now >= provider_stream.next_keep_alive():
-                self._audio_input.drain()  # less than a batch, which no audio has completed; silence comes after it
+                self._audio_input.drain()  # an incomplete batch; silence follows it
             provider_stream.keep_alive(now=now)
             next_at = min(next_at, provider_stream.next_keep_alive())
         if self._active is not None:
@@ -279,13 +279,13 @@ class StreamManager:
             self._rotate("unanswered", start=self._hypothesis.settled_end)
 
     def _check_promotion(self, active: ProviderStream, caught_up_since: float, now: float) -> None:
-        """Whether what the active stream reports replaces what was known before it."""
-        # What the draining stream reported just now, the active stream may still report.
+        """Whether the active stream's text replaces the text known before."""
+        # The active stream may still return what the draining stream returned just now.
         known_since = max(caught_up_since, self._draining_told_at)
         if now - known_since <= ANSWER_S:
             return
         self._release_draining()
-        # A stream that reports nothing may be deaf, unless there is nothing to report.
+        # One without results may be stuck, unless there is nothing to recognize.
         if (active.answered_at or 0.0) > known_since or not self._pauses.may_hold_speech(self._hypothesis.settled_end):
             self._session.active_is_authoritative()
 
@@ -302,7 +302,7 @@ class StreamManager:
     # --- ProviderStreamOwner -------------------------------------------------------------------------------------
 
     def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None:
-        """A response; those of streams that were given up count no more."""
+        """A response; those of cancelled streams are ignored."""
         if provider_stream in (self._active, self._draining) and any(result.text.strip() for result in results):
             self._health.words_came(now=self._loop.time())
         if provider_stream is self._active:
@@ -314,7 +314,7 @@ class StreamManager:
             self._draining_told_at = self._loop.time()
 
     def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
-        """The history could not wait for the stream to connect, or to take audio again."""
+        """The history overflowed before the stream connected, or accepted audio again."""
         if (
             provider_stream is self._active
             and not provider_stream.map.length_samples
@@ -326,7 +326,7 @@ class StreamManager:
         return provider_stream.cursor
 
     def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
-        """A stream has ended: for the draining one that is ignored, for the active one the status table decides."""
+        """A stream has ended: the draining one's end is ignored, the active stream's is looked up in the table."""
         if provider_stream is self._draining:
             self._draining = None
             self._hypothesis.draining_gone()
@@ -345,8 +345,8 @@ class StreamManager:
             )
 
     def _finished(self) -> None:
-        """The active stream has ended in order. If it leaves words without a final, or reported nothing of speech at
-        the end, another stream is opened, once: providers have been seen to end without their last final."""
+        """The active stream has returned everything. If words have no final, or speech at the end no result, try
+        another stream once: providers sometimes end without their last final."""
         untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.settled_end)
         if (self._hypothesis.is_unsettled or untold) and not self._has_reopened:
             self._has_reopened = True
@@ -355,7 +355,7 @@ class StreamManager:
             self._session.stream_manager_finished(complete=True)
 
     def _reopen_at_the_end(self) -> None:
-        """The active stream was to report the rest and does not: open another while there is time, once."""
+        """The active stream should return the rest, but does not: try another stream once, while there is time."""
         if self._active is None or self._has_reopened or self._has_told_the_rest:
             return
         if not self._active.half_closed:
@@ -365,7 +365,7 @@ class StreamManager:
             self._replace_active(start=self._hypothesis.settled_end)
 
     def is_unsettled(self) -> bool:
-        """Whether speech after the settled end, certain or possible, may still be reported by the active stream."""
+        """Whether there was, or may have been, speech after the settled end that the active stream may still return."""
         if self._is_finishing and self._active is not None and not self._active.half_closed:
             return True
         return bool(self._hypothesis.text) or self._pauses.may_hold_speech(self._hypothesis.settled_end)
@@ -388,7 +388,7 @@ class StreamManager:
         if self._recognizer.model_for(refused) == refused:
             self._recognizer.model_refused(refused)
             self._log.warning(
-                "model %s does not serve language %s (%s): using the model %s from now on. %s",
+                "model %s does not support language %s (%s): using the model %s from now on. %s",
                 *(refused.model, refused.language, end.message, LAST_MODEL, outcome.advice),
             )
         self._config = replace(self._config, model=LAST_MODEL)
@@ -411,13 +411,13 @@ class StreamManager:
         if self._is_finishing:
             wait_s = min(wait_s, CLOSING_BACKOFF_S)
         self._retry_timer = self._loop.call_later(wait_s, self._try_open)
-        # Published last: a listener may settle what the fallback has, and must see the planned attempt.
+        # Reported last: a listener may settle the fallback's text, and must see that an attempt is planned.
         if self.outage is None:
             self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
             self._session.stream_manager_event(self.outage)
 
     def _works(self) -> None:
-        """The active stream returned a result, or lived long enough: an outage is over."""
+        """The active stream gave a result, or lasted: the outage is over."""
         self._backoff.succeeded()
         self._recognizer.breaker.succeeded()
         if self.outage is not None:

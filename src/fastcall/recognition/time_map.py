@@ -1,8 +1,8 @@
-"""Stream time to call time, piece by piece.
+"""Maps stream time to call time, piece by piece.
 
-A provider counts the samples of one stream; the call counts its own. Between the two lie silence that only the
-stream has (keep-alive) and, after a replay, audio that was said earlier. "Base plus offset" is wrong as soon
-as one such piece exists, so each stream keeps the list of its pieces.
+A provider counts the samples of one stream; the call counts its own. They differ by silence that only the stream has
+(keep-alive) and, after a replay, by earlier audio. "Base plus offset" is wrong as soon as one such piece exists, so
+each stream keeps a list of its pieces.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["TimeMap"]
 class TimeMap:
     """The pieces of one stream, in stream order. Pure; one thread.
 
-    Adjoining audio is one piece, so the list grows with seams and not with time, and ``forget_before``
+    Contiguous audio is one piece, so the list grows with seams and not with time, and ``forget_before``
     bounds it besides.
     """
 
@@ -33,7 +33,7 @@ class TimeMap:
         return self._length_samples
 
     def add_audio(self, call_start: int, samples: int) -> None:
-        """``samples`` samples that were said from ``call_start`` on go out next on the stream."""
+        """The next ``samples`` samples on the stream are the call's from ``call_start`` on."""
         if not samples:
             return
         if not (self._is_audio and self._is_audio[-1] and self._call_end == call_start):
@@ -42,7 +42,7 @@ class TimeMap:
         self._call_end = call_start + samples
 
     def add_keepalive(self, samples: int) -> None:
-        """``samples`` samples of silence go out next; the call knows nothing of them."""
+        """The next ``samples`` samples on the stream are silence, which the call does not count."""
         if not samples:
             return
         if not self._is_audio or self._is_audio[-1]:
@@ -50,10 +50,10 @@ class TimeMap:
         self._length_samples += samples
 
     def to_call(self, stream_sample: int) -> int:
-        """The call time of a point of the stream up to which something was said.
+        """The call time of a point of the stream at which something ends.
 
-        Where two pieces meet, such a point is the end of the one and not the begin of the other. A point inside
-        keep-alive silence maps to the call time at which the silence was put in. Points outside what was sent are
+        Where two pieces meet, such a point is the end of the first, not the start of the second. A point inside
+        keep-alive silence maps to the call time at which the silence was inserted. Points outside the audio sent are
         clamped to it, because providers round.
         """
         return self._in_piece(stream_sample, self._piece_of(stream_sample - 1))
@@ -61,7 +61,7 @@ class TimeMap:
     def span_to_call(self, start: int, end: int) -> tuple[int, int]:
         """The call times of a word's start and end.
 
-        It was said in one piece, that of its middle: where two pieces meet its start belongs to the one that begins
+        A word belongs to one piece, that of its middle: where two pieces meet its start belongs to the one that begins
         there and its end to the one that ends there, also if the provider's rounding puts it beyond.
         """
         piece = self._piece_of((start + end - 1) // 2)
@@ -71,7 +71,7 @@ class TimeMap:
         return max(0, bisect_right(self._stream_starts, min(sample, self._length_samples - 1)) - 1)
 
     def _in_piece(self, point: int, piece: int) -> int:
-        """The call time of ``point``, or of that end of ``piece`` which is nearest to it."""
+        """The call time of ``point``, or of the nearest end of ``piece``."""
         if not self._stream_starts:
             return 0
         if not self._is_audio[piece]:
@@ -82,7 +82,7 @@ class TimeMap:
         return self._call_starts[piece] + min(max(point, begin), end) - begin
 
     def forget_before(self, stream_sample: int) -> None:
-        """Points before ``stream_sample`` will not be asked for any more."""
+        """Points before ``stream_sample`` will not be mapped any more."""
         keep = max(0, bisect_right(self._stream_starts, stream_sample) - 1)
         del self._stream_starts[:keep], self._call_starts[:keep], self._is_audio[:keep]
 

@@ -1,7 +1,7 @@
-"""A text as tokens: words where a script puts spaces between them, characters where it does not.
+"""Splits a text into tokens: words in scripts with spaces between them, characters in others.
 
 Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces between words. Their texts are compared and
-divided by characters (a base with its combining marks), and come out as the recognizer wrote them.
+divided by characters (a base with its combining marks), and keep the recognizer's spelling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNSPACED = re.compile(
 )
 # The consonant after one of these is written below the one before: Khmer's coeng, the virama of Burmese.
 _STACKERS = "\u17d2\u1039"
-# How far a word of a result may be from where it is looked for in the result's text.
+# How far from its expected place in a result's text a word is searched.
 _SEARCH_CHARACTERS = 32
 
 
@@ -91,7 +91,7 @@ def joined(tokens: Sequence[str]) -> str:
 def tokens_by_word(text: str, words: Sequence[str]) -> list[list[str]]:
     """The tokens of ``text`` by the recognizer's words for it; in order, and all of them.
 
-    A text may spell what its words say otherwise: tokens between two words that were found are divided evenly.
+    A text may spell its words differently: tokens between two words found are divided evenly.
     """
     tokens = tokens_of(text)
     if len(tokens) == len(words) and not _UNSPACED.search(text):

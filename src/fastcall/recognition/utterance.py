@@ -1,4 +1,4 @@
-"""One utterance in the ledger: where it was said, what is settled of it, and what an interim is taken to tell of it."""
+"""One utterance in the ledger: its place in the call, its settled words, and its share of the newest interim."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastcall.recognition.tokenization import joined
 
 __all__ = ["COVER_TOLERANCE_SAMPLES", "Utterance"]
 
-# Finals that end this close before the end of speech cover it: the last voiced frame is no exact end of a word.
+# Finals that end this close before the end of speech cover it: the last voiced frame is not exactly a word's end.
 COVER_TOLERANCE_SAMPLES = 300 * SAMPLES_PER_MS
 
 
@@ -20,22 +20,22 @@ class Utterance:
     id: int
     start_sample: int
     voice_sample: int
-    """Where its voice was first heard, after the pre-roll."""
+    """Where its voice was first detected, after the pre-roll."""
     end_sample: int | None = None
     """None while it is being spoken."""
     source: str | None = None
     settled: list[str] = field(default_factory=list)
-    """Words that finals gave it."""
+    """Its words from finals."""
     claim: list[str] = field(default_factory=list)
-    """Words of the newest interim that it is taken to have said after those."""
+    """Its words from the newest interim, after those."""
     commit_at: float | None = None
-    """When it is committed at the latest; None while it is spoken, and once it is."""
+    """The deadline of its commit; None while it is spoken, and after the commit."""
     committed: str | None = None
-    """The text that it was last told to have."""
+    """Its last published text."""
 
     @property
     def text(self) -> str:
-        """All that is known of it."""
+        """Its whole text, as far as known."""
         return joined([*self.settled, *self.claim])
 
     def distance(self, word: Word) -> int:

@@ -1,4 +1,4 @@
-"""A Twilio that places calls, for tests, demonstrations and load."""
+"""A simulated Twilio that places calls, for tests, demonstrations and load."""
 
 from fastcall.simulator.caller import Conduct, TwilioCaller, check_url, place_calls
 from fastcall.simulator.heard import HeardWords

@@ -1,9 +1,9 @@
-"""A Twilio that places calls: connects to a Media Streams server as Twilio does, speaks, listens, reports.
+"""A simulated Twilio caller: connects to a Media Streams server as Twilio does, speaks, listens, reports.
 
-Audio is paced by the call's own schedule: frame n is due 20 ms * n after the first. A sender that was late sends
-what is due as a burst and is back on its schedule; it never drifts. Sending never waits for the server: while it
-does not read, frames wait, and those that are 5 s late are discarded, as Twilio does (its warning 31930). The audio
-of all calls is sent by one compiled loop (``Pacer``); here is what is rare.
+Audio is paced by the call's schedule: frame n is due 20 ms * n after the first. A late sender sends all due frames as
+a burst and is back on schedule; it never drifts. Sending never waits for the server: if it does not read, frames wait,
+and those that are 5 s late are discarded, as Twilio does (its warning 31930). One compiled loop sends the audio of all
+calls (``Pacer``); this module handles the rest.
 
 Source: https://www.twilio.com/docs/voice/media-streams; the headers are those of public captures.
 """
@@ -45,12 +45,12 @@ OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 SECOND_SOCKET_AFTER_S = 1.0
 SECOND_SOCKET_LIVES_S = 5.0
-# Never reached, so that `send` never waits.
+# Never reached, so `send` never waits.
 WRITE_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 def check_url(url: str) -> str:
-    """``url``, if Twilio could call it (except that plain ``ws`` is taken too).
+    """``url``, if Twilio could call it (plain ``ws`` is accepted too).
 
     :raises UsageError: it could not
     """
@@ -60,14 +60,14 @@ def check_url(url: str) -> str:
     except ValueError as error:
         raise UsageError(f"{url!r} is not a URL: {error}") from None
     if parts.scheme not in ("ws", "wss") or not host:
-        raise UsageError(f"{url!r} is not a WebSocket URL: say ws://HOST:PORT/PATH, or wss://...")
+        raise UsageError(f"{url!r} is not a WebSocket URL: use ws://HOST:PORT/PATH, or wss://...")
     if parts.query or parts.fragment:
-        raise UsageError(f"{url!r}: Twilio takes no query string; hand values over as parameters of the stream")
+        raise UsageError(f"{url!r}: Twilio supports no query string; pass values as parameters of the stream")
     return url
 
 
 class _Connect(connect):
-    """Twilio follows no redirect: whatever is not 101 is a handshake error."""
+    """Twilio follows no redirect: any status but 101 is a handshake error."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
@@ -75,37 +75,37 @@ class _Connect(connect):
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """What a caller does that it should not. The defaults: nothing."""
+    """A caller's faults. The defaults have none."""
 
     plan: LinePlan = STEADY
-    """When frames go out, and which."""
+    """Which frames are sent, and when."""
     no_stop: bool = False
-    """At the end the socket closes without ``stop``."""
+    """The socket closes without ``stop`` at the end."""
     drop_after_s: float | None = None
-    """The connection is lost after so many seconds: neither ``stop`` nor a closing handshake."""
+    """The connection is lost after so many seconds, without ``stop`` or closing handshake."""
     read_pause_s: float = 0.0
-    """How long it waits after each message of the server before it reads the next."""
+    """Delay after each message of the server before the next is read."""
     second_socket: bool = False
-    """After a second, a second connection says that it is the same call."""
+    """After a second, a second connection claims to be the same call."""
 
 
 GOOD_CONDUCT = Conduct()
 
 
 class TwilioCaller:
-    """One call. Make it, ``await run()`` once. Its methods are for the event loop's thread.
+    """One call. Create it, and ``await run()`` once. Call its methods on the event loop's thread.
 
     :param url: the server's ``ws://`` or ``wss://`` URL
-    :param audio: what the caller says; may be shared by many calls
-    :param ids: of the call; made up if not given
+    :param audio: the caller's audio; may be shared by many calls
+    :param ids: of the call; random if not given
     :param parameters: ``customParameters`` of ``start``
     :param first_timestamp_ms: ``media.timestamp`` of the first frame; real calls have 100 to 200
-    :param auth_token: the account's, with which the upgrade request is signed; None: the request is not signed
-    :param signed_url: the URL that is signed, where it is not ``url`` (a proxy is between)
+    :param auth_token: the account's, for signing the upgrade request; None: the request is not signed
+    :param signed_url: the URL to sign, if it is not ``url`` (because of a proxy)
     :param keep_received: whether the report keeps the server's messages
     :param lateness: counts how late each frame was sent; may be shared by calls of one thread
     :param pacer: sends the frames; calls of one loop share one
-    :param conduct: what it does wrong
+    :param conduct: its faults
     :param call_number: not -1: frames carry stamps with this number
     :raises UsageError: the URL cannot be called
     """
@@ -147,7 +147,7 @@ class TwilioCaller:
         self._lost: ConnectionClosed | None = None
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
-        """A slow reader reads what is left at once: the call is over."""
+        """A slow reader reads the rest at once, because the call is over."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -162,7 +162,7 @@ class TwilioCaller:
 
     @property
     def share_said(self) -> float:
-        """How much of the audio was sent, 0 to 1; 0 where it has no end."""
+        """The share of the audio that was sent, 0 to 1; 0 if it is endless."""
         if self._line is None or not self._audio.frames:
             return 0.0
         return 1.0 if self._line.over else self._line.frame / self._audio.frames
@@ -170,7 +170,7 @@ class TwilioCaller:
     def press(self, digit: str) -> None:
         """Press a key of the telephone: ``0``-``9``, ``*``, ``#``, ``A``-``D``.
 
-        :raises ValueError: it is none of these
+        :raises ValueError: another key
         """
         self._keys.append(check_key(digit))
         self._wake.set()
@@ -186,7 +186,7 @@ class TwilioCaller:
         self._wake.set()
 
     async def run(self, at: float = 0.0) -> CallReport:
-        """Place the call and see it through. Failures are in the report; nothing is raised for them.
+        """Place the call and run it to its end. Failures are in the report; nothing is raised for them.
 
         :param at: when to place it, by ``time.monotonic()``; the past means now
         """
@@ -262,7 +262,7 @@ class TwilioCaller:
             await self._send(socket_, CallerMessages.stop)
 
     async def _see_through(self, socket_: ClientConnection, line: PacedCall, pacer: Pacer, first_at: float) -> None:
-        """Marks and keys, until the audio or the call is over; the audio itself is the pacer's."""
+        """Send marks and keys until the audio or the call is over; the pacer sends the audio."""
         clock, drop_after_s = time.monotonic, self._conduct.drop_after_s
         drop_at = None if drop_after_s is None else first_at + drop_after_s
         while self._ending is None and not line.over:
@@ -290,7 +290,7 @@ class TwilioCaller:
     async def _send(
         self, socket_: ClientConnection, build: Callable[[CallerMessages], str], pacer: Pacer | None = None
     ) -> None:
-        """One message that is not audio, numbered after the newest frame; the frames after it wait until it is out."""
+        """Send a message that is not audio, numbered after the newest frame; later frames wait until it is sent."""
         messages, line = self._messages, self._line
         if line is not None:
             messages.count = line.sequence
@@ -327,10 +327,10 @@ class TwilioCaller:
             self.report.second_socket = f"refused: {error}"
 
     async def _sleep_until(self, at: float | None) -> None:
-        """Until then, until a mark is due, or until ``_wake`` is set."""
+        """Wait until that time, until a mark is due, or until ``_wake`` is set."""
         moments = [moment for moment in (at, self._playback.next_deadline()) if moment is not None]
         if moments:
-            # Rounded up: uvloop's timers have whole milliseconds, and one that is early would be set again.
+            # Rounded up: uvloop's timers have whole milliseconds, and an early one would be set again.
             delay_s = max(0.0, min(moments) - time.monotonic()) + 0.0005
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
         await self._wake.wait()

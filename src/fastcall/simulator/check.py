@@ -1,4 +1,4 @@
-"""The call of ``fastcall check``: places it, reads the server's transcript stream, brings both together."""
+"""The call of ``fastcall check``: places it, reads the server's transcript stream, combines both."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ class CheckOptions:
     signed_url: str | None = None
     debounce_ms: float = 180.0
     duration_s: float | None = None
-    """How long the call lasts at least; the default is 105 s, quick 20 s."""
+    """Minimum duration of the call; the default is 105 s, quick 20 s."""
 
 
 # --- the transcript stream ------------------------------------------------------------------------------------
 
 
 class EventReader:
-    """Reads a transcript stream in a thread of its own, from ``/events`` or a file. A context manager.
+    """Reads a transcript stream in its own thread, from ``/events`` or a file. A context manager.
 
-    Of the calls that are followed the records are kept; those of all others, which may be hundreds, are let go.
+    It keeps the records of followed calls only; there may be hundreds of others.
 
     :param on_record: called with each record of any call, in the reader's thread
 
@@ -101,12 +101,12 @@ class EventReader:
             self._records.setdefault(call_sid, [])
 
     def of(self, call_sid: str) -> list[dict[str, Any]]:
-        """The records so far of a call that is followed."""
+        """The records so far of a followed call."""
         with self._news:
             return list(self._records[call_sid])
 
     def wait_for(self, call_sid: str, event: str, timeout_s: float) -> bool:
-        """Whether such an event of a call that is followed came, now or within the time."""
+        """Whether such an event of a followed call arrived, now or within the time."""
 
         def came() -> bool:
             return any(record["event"] == event for record in self._records[call_sid])
@@ -152,7 +152,7 @@ class EventReader:
         token = self._options.admin_token
         with contextlib.closing(connection):
             connection.request("GET", parts.path, headers={"Authorization": f"Bearer {token}"} if token else {})
-            # http.client gives the socket over to an answer without end; it is needed to break off the reading.
+            # http.client hands the socket to an endless response; it is needed to stop the reader.
             self._socket = connection.sock
             with connection.getresponse() as response:
                 if response.status != http.HTTPStatus.OK:
@@ -165,7 +165,7 @@ class EventReader:
                         yield line
 
     def _file_lines(self) -> Iterator[bytes]:
-        """Follows the file from its present end."""
+        """Follow the file from its current end."""
         with Path(self._options.transcripts or "").open("rb") as file:
             file.seek(0, 2)
             self._ready.set()
@@ -203,7 +203,7 @@ def _tones_audio(call_s: float) -> tuple[bytes, tuple[str, ...], tuple[float, ..
 
 
 def _speech_audio(call_s: float) -> tuple[bytes, tuple[str, ...], tuple[float, ...]]:
-    """The bundled conversation, as often as fits; its words are not judged: no recognizer is perfect."""
+    """The bundled conversation, as often as it fits; its words are not checked: no recognizer is perfect."""
     data = resources.files("fastcall") / "data"
     once = read_wav((data / "booking.wav").read_bytes())
     rows = [row.split("\t") for row in (data / "booking.tsv").read_text(encoding="utf-8").splitlines()]
@@ -248,7 +248,7 @@ async def run_check(
 ) -> tuple[list[Row], CallFacts]:
     """Place the call.
 
-    :param said: called with a line on what is happening
+    :param said: called with progress messages
     """
     with EventReader(options) as reader:
         kind = options.audio
@@ -284,11 +284,11 @@ async def _placed(options: CheckOptions, audio: PhoneAudio, reader: EventReader)
 
 
 async def _probe(options: CheckOptions, reader: EventReader) -> str:
-    """Four words in tones: does it hear them?"""
+    """Four words in tones, to see whether they are recognized."""
     mulaw = bytes([SILENCE_BYTE]) * 8 * LEAD_MS + synthesize(PROBE_WORDS, encoding="mulaw")
     report = await _placed(options, PhoneAudio(mulaw, tail_s=2.0), reader)
     if report.first_frame_at is None:
-        return "tones"  # the call itself will say what is wrong
+        return "tones"  # the main call will report the error
     sid = report.ids.call_sid
     await asyncio.to_thread(reader.wait_for, sid, "call_ended", LAST_WORDS_S)
     heard = [
@@ -298,7 +298,7 @@ async def _probe(options: CheckOptions, reader: EventReader) -> str:
 
 
 async def _call_unsigned(options: CheckOptions) -> str | None:
-    """A call without a signature: None if it is refused, else what became of it."""
+    """Place a call without a signature: None if it is refused, else the result."""
     silence = PhoneAudio(b"", tail_s=UNSIGNED_S)
     report = await _caller(options, silence, signed=False).run()
     if report.first_frame_at is None or (report.error is not None and report.close_code == 1008):

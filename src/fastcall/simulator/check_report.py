@@ -1,7 +1,7 @@
-"""GO or NO-GO: what a call's transcript stream and its caller's report say of a server.
+"""GO or NO-GO: checks a server by a call's transcript stream and its caller's report.
 
-Each row is one question; a row without an answer (the handler never spoke, say) is *n/a* and stands in nobody's way.
-Times are seconds since the call's first frame; the callers of this module bring both clocks together.
+Each row is one check; a row without a result (for example, if the handler never spoke) is *n/a* and does not count.
+Times are seconds since the call's first frame; the callers of this module align both clocks.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Answer = Literal["go", "no-go", "n/a"]
 SESSION_WITHIN_S = 1.0
 FIRST_RESPONSE_S = 1.2
 MEDIAN_MS = (180.0, 250.0)
-# `at` is read when an event is written, some of a turn after the moment that the debounce counts from.
+# `at` is set when an event is written, slightly after the time used by the debounce.
 TOLERANCE_MS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class CheckPlan:
-    """What the check's call says, and what is asked of the server."""
+    """The check's call, and its expectations."""
 
     utterances: tuple[str, ...]
-    """The words of each utterance. Empty texts: the words are not known, only that something is said."""
+    """The words of each utterance. Empty texts: the words are unknown, there is only speech."""
     ends_s: tuple[float, ...]
     """When each ends."""
     call_s: float
@@ -44,10 +44,10 @@ class CheckPlan:
 
 @dataclass(slots=True)
 class CallFacts:
-    """What was seen."""
+    """The observations."""
 
     error: str | None = None
-    """Why the call did not go through."""
+    """Why the call failed."""
     twilio_code: int | None = None
     close_code: int | None = None
     ended_s: float | None = None
@@ -55,13 +55,13 @@ class CallFacts:
     violations: Sequence[str] = ()
     discarded: int = 0
     audio_at_s: Sequence[float] = ()
-    """When audio came from the server."""
+    """When audio arrived from the server."""
     events: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     """The call's records of the transcript stream; ``at`` in seconds since the first frame."""
     events_error: str | None = None
     """Why the transcript stream could not be read."""
     unsigned: str | None = None
-    """What became of a call without a signature: None: refused; else how it was answered."""
+    """The result of a call without a signature: None: refused; else how it was answered."""
 
     def of(self, *names: str) -> list[Mapping[str, Any]]:
         """The events of these names, in order."""
@@ -70,7 +70,7 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question and its answer."""
+    """One check and its result."""
 
     name: str
     answer: Answer
@@ -117,7 +117,7 @@ def _answered(plan: CheckPlan, facts: CallFacts) -> tuple[Answer, str]:
 
 def _unsigned(plan: CheckPlan, facts: CallFacts) -> tuple[Answer, str]:
     if not plan.expects_refusal:
-        return "n/a", "this machine only, and no TWILIO_AUTH_TOKEN is set here"
+        return "n/a", "loopback only, and no TWILIO_AUTH_TOKEN is set here"
     if facts.unsigned is None:
         return "go", "a call without a valid signature is refused"
     return "no-go", f"a call without a valid signature was {facts.unsigned}: set TWILIO_AUTH_TOKEN at the server"
@@ -168,7 +168,7 @@ def _cadence(plan: CheckPlan, facts: CallFacts) -> tuple[Answer, str]:
 
 
 def _texts(facts: CallFacts) -> list[str]:
-    """What each utterance is in the end, in order of time; empty ones left out."""
+    """The final text of each utterance, in order of time, without empty ones."""
     ends = {event["utterance_id"]: event for event in facts.of("utterance_end")}
     texts = {event["utterance_id"]: event["text"] or "" for event in facts.of("utterance_end", "amended")}
     return [texts[key] for key in sorted(ends, key=lambda key: ends[key]["start_ms"] or 0) if texts[key]]

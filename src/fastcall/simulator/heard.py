@@ -1,4 +1,4 @@
-"""Whether the server recognized words in each simulated call: a tally of its transcript stream."""
+"""Finds out from the transcript stream whether the server recognized words in each simulated call."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WITH_TEXT = frozenset({"partial", "final", "utterance_end", "amended"})
 
 
 class HeardWords:
-    """A few facts a call, however long it is. ``take`` may be called from another thread than the rest.
+    """Keeps a few facts per call, however long it is. ``take`` may be called from another thread than the rest.
 
-    :param call_sids: the calls to keep facts of; records of others are ignored
+    :param call_sids: the calls to watch; records of others are ignored
     """
 
     def __init__(self, call_sids: Collection[str]) -> None:
@@ -45,16 +45,16 @@ class HeardWords:
                 self._news.notify_all()
 
     def wait_for_ends(self, call_sids: Collection[str], timeout_s: float) -> None:
-        """Return when the server has told of these calls' ends, or after ``timeout_s``."""
+        """Return when the server has reported the end of these calls, or after ``timeout_s``."""
         wanted, until = set(call_sids), time.monotonic() + timeout_s
         with self._news:
             while wanted - self._ended and (left_s := until - time.monotonic()) > 0:
                 self._news.wait(left_s)
 
     def judge(self, report: CallReport, *, words_were_said: bool) -> None:
-        """Complete a call's report, if the server told of the call to its end.
+        """Complete a call's report, if the server reported the whole call.
 
-        :param words_were_said: for certain; else the server's voice detector decides whether anybody spoke
+        :param words_were_said: whether there certainly was speech; else the server's voice detector decides
         """
         call = report.ids.call_sid
         if call in self._words:
@@ -62,4 +62,4 @@ class HeardWords:
         elif call in self._ended and (words_were_said or call in self._spoke):
             report.recognized = False
             why = f" ({self._failures[call]})" if call in self._failures else ""
-            report.error = report.error or f"words were said, and none was recognized{why}"
+            report.error = report.error or f"words were spoken, but none was recognized{why}"

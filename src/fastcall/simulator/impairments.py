@@ -1,8 +1,7 @@
-"""What a telephone line does to the frames of a call: jitter, bursts, gaps, messages twice or in the wrong order.
+"""Impairments of a telephone line: jitter, bursts, gaps, duplicate and reordered messages.
 
-A plan says for a cycle of frames what is sent when. It is drawn once, repeats, and may be shared by calls; the
-sending loop walks it. Within a plan nothing overtakes: TCP does not either. What was swapped or doubled was so before
-it was sent.
+A plan lists for a cycle of frames what is sent when. It is drawn once, repeats, and may be shared by calls; the sending
+loop follows it. Like TCP, a plan never reorders messages: swapped or duplicate frames are so before sending.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ class Step(NamedTuple):
     """One message of audio."""
 
     due_ms: float
-    """After the beginning of the cycle."""
+    """Time since the start of the cycle."""
     frame: int
     """Counted from the first of the cycle."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineFaults:
-    """What the line does. The defaults are a perfect one.
+    """The line's impairments. The defaults are a perfect line.
 
     :raises ValueError: a number is out of range
     """
 
     jitter_ms: float = 0.0
-    """Each frame is late by up to this; it never overtakes the one before."""
+    """Each frame is late by up to this, but never before the previous one."""
     burst_ms: float = 0.0
-    """Once in ``every_s`` seconds frames are held for so long, then come all at once."""
+    """Every ``every_s`` seconds frames are held for so long, then sent at once."""
     gap_ms: float = 0.0
-    """Once in ``every_s`` seconds so much audio never comes; the timestamps go on."""
+    """Every ``every_s`` seconds so much audio is dropped; the timestamps continue."""
     every_s: float = 5.0
     duplicate_share: float = 0.0
-    """Share of the frames that are sent twice, with the same timestamp."""
+    """Share of frames sent twice, with the same timestamp."""
     reorder_share: float = 0.0
-    """Share of the frames that are sent after the one that follows them."""
+    """Share of frames sent after the next one."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -98,7 +97,7 @@ def plan_line(faults: LineFaults, rand: Callable[[], float]) -> LinePlan:
 
 
 def _swapped(steps: list[Step], share: float, rand: Callable[[], float]) -> tuple[Step, ...]:
-    """Some frames change places with the next; both are sent when the later one is due."""
+    """Swap some frames with the next; both are sent when the later one is due."""
     at = 0
     while share and at + 1 < len(steps):
         if rand() < share:

@@ -1,4 +1,4 @@
-"""A Twilio whose caller listens: what is said next depends on what is heard, so its frames are made one by one."""
+"""A simulated Twilio caller that listens: its speech depends on what it hears, so frames are made one by one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["ListeningCaller"]
 
 
 class ListeningCaller(TwilioCaller):
-    """One call. Make it, ``await run()`` once. Its methods are for the event loop's thread.
+    """One call. Create it, and ``await run()`` once. Call its methods on the event loop's thread.
 
-    :param speaks_first: nobody greets
+    :param speaks_first: do not wait for a greeting
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class ListeningCaller(TwilioCaller):
 
     @property
     def said(self) -> Sequence[Said]:
-        """What became of each sentence so far; times are ``time.monotonic()``."""
+        """The result of each sentence so far; times are ``time.monotonic()``."""
         return self._conversation.said
 
     @property
     def is_done(self) -> bool:
-        """Everything was said."""
+        """Whether everything was said."""
         return self._conversation.is_done
 
     async def _speak(self, socket_: ClientConnection) -> None:

@@ -1,7 +1,7 @@
-"""Sends the audio of all calls of a loop at its time: the compiled sending loop, and the loop that wakes it.
+"""Sends the audio of all calls of an event loop on schedule, with the compiled sending loop.
 
-The sender writes on the sockets beside the transports. Both never write at once: a call is blocked while its transport
-has something waiting, and what a socket does not take whole goes out through the transport.
+The sender writes directly to the sockets, beside their transports. They never write at the same time: a line is blocked
+while its transport has unsent data, and the rest of a partial write is sent by the transport.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DISCARD_AFTER_S = 5.0
 
 
 class Pacer:
-    """The sender of one event loop's calls; its timer runs while there are any. The loop's thread only.
+    """The sender of one event loop's calls; its timer runs while there are any. Loop thread only.
 
     :param lateness: counts how late each frame was sent
     """
@@ -48,14 +48,14 @@ class Pacer:
         sequence: int,
         call_number: int = -1,
     ) -> PacedCall:
-        """Begin to send a call's audio.
+        """Start sending a call's audio.
 
         :param on_end: called on the loop when all was sent
         :param first_at: when the first frame is due, ``time.monotonic()``
         :param sequence: ``sequenceNumber`` of the newest message
         :param call_number: not -1: frames carry stamps (see ``fastcall._load``)
         """
-        # Under TLS the transport alone knows how to write.
+        # With TLS only the transport can write.
         socket = None if transport.get_extra_info("ssl_object") else transport.get_extra_info("socket")
         call = self._sender.add(
             -1 if socket is None else socket.fileno(),
@@ -76,16 +76,16 @@ class Pacer:
         self._wake_at(self._sender.arm(time.monotonic()))
         return call
 
-    def wait_for(self, call: PacedCall) -> None:
-        """Something was written to the call's transport: frames follow it."""
-        call.block()
-        self._waiting.add(call)
+    def wait_for(self, line: PacedCall) -> None:
+        """Data was written to the line's transport: frames follow it."""
+        line.block()
+        self._waiting.add(line)
 
-    def remove(self, call: PacedCall) -> None:
-        """Send no more of it."""
-        self._sender.remove(call)
-        self._waiting.discard(call)
-        self._owners.pop(call, None)
+    def remove(self, line: PacedCall) -> None:
+        """Stop sending it."""
+        self._sender.remove(line)
+        self._waiting.discard(line)
+        self._owners.pop(line, None)
         if not self._owners:
             self._rest()
 

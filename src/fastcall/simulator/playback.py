@@ -1,8 +1,8 @@
-"""What Twilio does with a server's messages: checks them to the field, plays the audio, echoes the marks.
+"""Twilio's handling of a server's messages: checks every field, plays the audio, echoes the marks.
 
 Invariants: marks come back in the order in which they were sent, each exactly once: when the audio before it was
-played, at once if none is waiting, and all of them after ``clear``. A message that Twilio would refuse
-changes nothing. Time is an argument in seconds, monotonic.
+played, at once if none is queued, and all of them after ``clear``. A message that Twilio would refuse has no effect.
+Time is an argument in monotonic seconds.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages, errors 31950 and 31951
 """
@@ -53,13 +53,13 @@ class Violation:
 
 
 def read_message(message: str | bytes, stream_sid: str) -> Media | Mark | Clear | Violation:
-    """Read what a server sent, as strictly as Twilio: no field may be missing, none be too many.
+    """Parse a server's message, as strictly as Twilio: no field may be missing or superfluous.
 
     :param message: ``bytes`` is a binary frame
     :param stream_sid: of this stream
     """
     if isinstance(message, bytes):
-        return Violation(MALFORMED_MESSAGE, f"a binary frame of {len(message)} bytes; Twilio takes text frames only")
+        return Violation(MALFORMED_MESSAGE, f"a binary frame of {len(message)} bytes; Twilio accepts text frames only")
     try:
         data = json.loads(message)
     except (ValueError, RecursionError):
@@ -73,7 +73,7 @@ def read_message(message: str | bytes, stream_sid: str) -> Media | Mark | Clear 
         return _check(data, {"event", "streamSid", "mark"}, stream_sid) or _read_mark(data["mark"])
     if event == "media":
         return _check(data, {"event", "streamSid", "media"}, stream_sid) or _read_media(data["media"])
-    return _invalid(f"unknown event {str(event)[:60]!r}; Twilio takes media, mark and clear")
+    return _invalid(f"unknown event {str(event)[:60]!r}; Twilio accepts media, mark and clear")
 
 
 def _invalid(detail: str) -> Violation:
@@ -85,7 +85,7 @@ def _check(data: dict[str, Any], fields: set[str], stream_sid: str) -> Violation
     for name in sorted(fields - data.keys()):
         return _invalid(f"{event}: field {name!r} is missing")
     for name in sorted(data.keys() - fields):
-        return _invalid(f"{event}: field {name[:60]!r} is too many")
+        return _invalid(f"{event}: unexpected field {name[:60]!r}")
     if data["streamSid"] != stream_sid:
         return _invalid(f"{event}: streamSid {str(data['streamSid'])[:60]!r} is not this stream's")
     return None
@@ -93,13 +93,13 @@ def _check(data: dict[str, Any], fields: set[str], stream_sid: str) -> Violation
 
 def _read_mark(mark: Any) -> Mark | Violation:
     if not isinstance(mark, dict) or mark.keys() != {"name"} or not isinstance(mark["name"], str):
-        return _invalid("mark: must be an object with the text 'name' and nothing else")
+        return _invalid("mark: must be an object with the string 'name' and nothing else")
     return Mark(mark["name"])
 
 
 def _read_media(media: Any) -> Media | Violation:
     if not isinstance(media, dict) or media.keys() != {"payload"} or not isinstance(media["payload"], str):
-        return _invalid("media: must be an object with the text 'payload' and nothing else")
+        return _invalid("media: must be an object with the string 'payload' and nothing else")
     try:
         return Media(base64.b64decode(media["payload"], validate=True))
     except (binascii.Error, ValueError) as error:
@@ -107,22 +107,22 @@ def _read_media(media: Any) -> Media | Violation:
 
 
 class Playback:
-    """The audio that waits to be played to the caller, and the marks in it. One thread."""
+    """The audio queued for the caller, and the marks in it. One thread."""
 
     def __init__(self) -> None:
         self._ends_at = float("-inf")
         self._marks: deque[tuple[float, str]] = deque()
 
     def media(self, mulaw_bytes: int, *, now: float) -> None:
-        """Audio of that many bytes (8,000 a second) follows what is waiting."""
+        """Append audio of so many bytes (8,000 per second) to the queue."""
         self._ends_at = max(self._ends_at, now) + mulaw_bytes / SAMPLE_RATE_HZ
 
     def mark(self, name: str, *, now: float) -> None:
-        """A mark follows what is waiting; without anything waiting it is due now."""
+        """Append a mark to the queue; if that is empty, it is due now."""
         self._marks.append((max(self._ends_at, now), name))
 
     def clear(self, *, now: float) -> None:
-        """Nothing is waiting any more; all marks are due now."""
+        """Empty the queue; all marks are due now."""
         self._ends_at = now
         self._marks = deque((now, name) for _, name in self._marks)
 
@@ -135,7 +135,7 @@ class Playback:
         return self._marks[0][0] if self._marks else None
 
     def take_due(self, *, now: float) -> list[str]:
-        """Names of the marks that are due, in order; each is returned once."""
+        """Names of the due marks, in order; each is returned once."""
         names = []
         while self._marks and self._marks[0][0] <= now:
             names.append(self._marks.popleft()[1])

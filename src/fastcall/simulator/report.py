@@ -1,4 +1,4 @@
-"""What became of a simulated call, and what its failures are called at Twilio.
+"""The result of a simulated call, and Twilio's error codes for failures.
 
 Source: https://www.twilio.com/docs/api/errors/31901 and its neighbours
 """
@@ -20,7 +20,7 @@ __all__ = ["BUFFER_OVERFLOW", "NORMAL_CLOSURE", "CallReport", "Received", "expla
 TIMED_OUT, REFUSED, BROKEN, UNREACHABLE = 31901, 31902, 31903, 31904
 TLS_ERROR, HANDSHAKE_ERROR, CLOSED_BY_SERVER = 31910, 31920, 31921
 BUFFER_OVERFLOW = 31930
-# RFC 6455 section 7.4.1: the purpose of the connection was fulfilled. So an agent hangs up.
+# RFC 6455 section 7.4.1: the purpose of the connection was fulfilled. Used when an agent hangs up.
 NORMAL_CLOSURE = 1000
 
 MAX_KEPT = 10_000
@@ -38,7 +38,7 @@ class Received:
 
 @dataclass(slots=True)
 class CallReport:
-    """What became of a call. Filled while it runs; of the loop's thread until ``run`` has returned."""
+    """The result of a call. Filled while it runs; owned by the loop's thread until ``run`` has returned."""
 
     ids: CallIds
     first_frame_at: float | None = None
@@ -50,36 +50,36 @@ class CallReport:
     """Frames that were 5 s late because the server did not read."""
     messages_received: int = 0
     first_message_at: float | None = None
-    """When the server's first valid message came: ``time.monotonic()``, seconds."""
+    """When the server's first valid message arrived: ``time.monotonic()``, seconds."""
     audio_received_bytes: int = 0
-    """Audio to be played to the caller: 8,000 bytes a second."""
+    """Audio for the caller: 8,000 bytes per second."""
     marks_received: int = 0
     marks_echoed: int = 0
     clears_received: int = 0
     second_socket: str | None = None
-    """What became of a second socket for the same call; None: there was none."""
+    """The result of a second socket for the same call; None: there was none."""
     received: list[Received] = field(default_factory=list)
-    """The first 10,000 of the valid messages, where the caller was told to keep them."""
+    """The first 10,000 valid messages, if the caller keeps them."""
     violations: list[Violation] = field(default_factory=list)
     """The first 20 messages that Twilio would have refused."""
     violation_count: int = 0
     close_code: int | None = None
     hung_up_s: float | None = None
-    """The server ended the call in order (close code 1000) after so many seconds of audio; None: the caller did."""
+    """Seconds of audio after which the server ended the call (close code 1000); None: the caller did."""
     recognized: bool | None = None
-    """Whether the server recognized words; None: nobody knows."""
+    """Whether the server recognized words; None: unknown."""
     error: str | None = None
-    """Why the call did not go through; None: it was ended in order, by the caller's ``stop`` or by the server."""
+    """Why the call failed; None: it was ended properly, by the caller's ``stop`` or by the server."""
     twilio_code: int | None = None
-    """The error that Twilio's debugger would show."""
+    """The error code in Twilio's debugger."""
 
     @property
     def ok(self) -> bool:
-        """It was ended in order, nothing was discarded or refused, and words that were said were recognized."""
+        """Whether it ended properly, nothing was discarded or refused, and spoken words were recognized."""
         return self.error is None and not self.frames_discarded and not self.violation_count
 
     def keep(self, received: Received) -> None:
-        """Keep a message of the server, if there is room."""
+        """Keep a message of the server, up to the limit."""
         if len(self.received) < MAX_KEPT:
             self.received.append(received)
 
@@ -98,26 +98,26 @@ def explain_close(error: ConnectionClosed, said_s: float) -> tuple[int, str]:
 
 
 def explain_refusal(error: Exception, url: str, timeout_s: float) -> tuple[int, str]:
-    """Twilio's error code for a connection that did not come about, and a sentence that says what to do."""
+    """Twilio's error code for a failed connection, and advice."""
     scheme, where = urlsplit(url)[:2]
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         return HANDSHAKE_ERROR, (
-            f"{where} answered HTTP {status} instead of upgrading to WebSocket: is {urlsplit(url).path or '/'!r} "
-            "the path of its Media Streams endpoint, and does it accept the signature?"
+            f"{where} answered HTTP {status}, not 101: check that {urlsplit(url).path or '/'!r} is "
+            "the path of its Media Streams endpoint, and that it accepts the signature"
         )
     if isinstance(error, ssl.SSLError):
-        return TLS_ERROR, f"TLS with {where} failed: {error}; a server without TLS is called by ws://"
+        return TLS_ERROR, f"TLS with {where} failed: {error}; for a server without TLS use ws://"
     if isinstance(error, (InvalidHandshake, InvalidURI, EOFError)):
-        return HANDSHAKE_ERROR, f"{where} does not answer as a WebSocket server: {error}"
+        return HANDSHAKE_ERROR, f"{where} does not respond as a WebSocket server: {error}"
     if isinstance(error, TimeoutError):
-        return TIMED_OUT, f"{where} did not answer within {timeout_s:.0f} s"
+        return TIMED_OUT, f"{where} did not respond within {timeout_s:.0f} s"
     if isinstance(error, socket.gaierror):
-        return UNREACHABLE, f"the host of {where} is not known: {error.strerror}"
+        return UNREACHABLE, f"the host of {where} is unknown: {error.strerror}"
     if isinstance(error, ConnectionRefusedError):
         return REFUSED, f"nothing listens at {where}: start the server first, for example with `fastcall serve`"
     if isinstance(error, ConnectionError) and scheme == "wss":
-        return TLS_ERROR, f"{where} broke the TLS handshake off; a server without TLS is called by ws://"
+        return TLS_ERROR, f"{where} aborted the TLS handshake; for a server without TLS use ws://"
     if isinstance(error, ConnectionError):
-        return BROKEN, f"{where} broke the connection off during the handshake"
+        return BROKEN, f"{where} aborted the connection during the handshake"
     return UNREACHABLE, f"{where} cannot be reached: {error}"

@@ -1,7 +1,7 @@
-"""A simulated caller who listens: says each sentence when the other side has ended, and breaks in where told to.
+"""A simulated caller who listens: waits for the other side before each sentence, or interrupts as scripted.
 
-What is noted is what a telephone can know: when it sent what, when the answer's first audio came, how much of an
-answer had been played when ``clear`` came. Nothing of the server's is asked. Pure; time is an argument in seconds.
+It records what a telephone can know: what it sent when, when a reply's first audio arrived, how much of a reply had
+been played when ``clear`` arrived. It queries nothing from the server. Pure; time is an argument in seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastcall.simulator.twilio_client import FRAME_S, PhoneAudio
 
 __all__ = ["Conversation", "Said", "Sentence"]
 
-# How long people wait before they answer, and how long before they hang up.
+# How long people wait before they reply, and how long before they hang up.
 PAUSE_S = 0.4
 PATIENCE_S = 6.0
 TAIL_S = 2.0
@@ -25,17 +25,17 @@ SILENCE = PhoneAudio(b"", tail_s=0.0)
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """What is to be said: mu-law at 8 kHz."""
+    """The speech: mu-law at 8 kHz."""
 
     text: str
     mulaw: bytes
     breaks_in_after_s: float | None = None
-    """So long into the other's speech; None: when that has ended."""
+    """When to start, relative to the other side's speech; None: when that has ended."""
 
 
 @dataclass(slots=True)
 class Said:
-    """What became of one sentence."""
+    """The result of one sentence."""
 
     sentence: Sentence
     start_ms: int
@@ -43,19 +43,19 @@ class Said:
     began_at: float
     end_ms: int = 0
     ended_at: float = 0.0
-    """When the last frame of it was sent."""
+    """When its last frame was sent."""
     answered_at: float | None = None
-    """When the first audio after its end came."""
+    """When the first audio after its end arrived."""
     cleared_at: float | None = None
-    """When ``clear`` came, if it did while this was said or soon after."""
+    """When ``clear`` arrived, if it did during this sentence or soon after."""
     played_ms: int = 0
-    """How much of the other's speech the telephone had played by then."""
+    """How much of the other side's speech had been played by then."""
 
 
 class Conversation:
     """The caller's part of one call. One thread.
 
-    :param speaks_first: nobody greets
+    :param speaks_first: do not wait for a greeting
     """
 
     def __init__(self, sentences: Sequence[Sentence], *, now: float, speaks_first: bool = False) -> None:
@@ -67,11 +67,11 @@ class Conversation:
         self._received_bytes = 0
         self._quiet_since = now
         self._heard_from: float | None = now if speaks_first else None
-        """When the speech began that the other side is giving, or gave last; None: nothing since our own."""
+        """When the other side's current or last speech began; None: none since our own."""
 
     @property
     def is_done(self) -> bool:
-        """Everything was said."""
+        """Whether everything was said."""
         return not self._left and self._voice is None
 
     def media(self, mulaw_bytes: int, *, now: float) -> None:
@@ -86,7 +86,7 @@ class Conversation:
             last.answered_at = now
 
     def clear(self, *, now: float) -> None:
-        """The other side takes back what was not played."""
+        """The other side clears audio not yet played."""
         waiting_s = self._playback.waiting_s(now=now)
         if self.said and self.said[-1].cleared_at is None:
             self.said[-1].cleared_at = now
@@ -95,9 +95,9 @@ class Conversation:
         self._heard_from = None
 
     def frame(self, frame: int, *, now: float) -> str | None:
-        """The base64 of the next 20 ms; frames are asked for once each, in order, when they are due.
+        """The base64 of the next 20 ms; call it once per frame, in order, when due.
 
-        :return: None: nobody answers, or all is said and answered: hang up
+        :return: None: nobody replies, or everything is said and answered: hang up
         """
         if self._playback.waiting_s(now=now) > 0:
             self._quiet_since = now
@@ -114,7 +114,7 @@ class Conversation:
 
     @property
     def _is_talked_over(self) -> bool:
-        """We broke in, and the other side has not noticed yet: what it says is no answer."""
+        """Whether we interrupted and the other side has not noticed yet: its audio is no reply."""
         last = self.said[-1] if self.said else None
         return last is not None and last.sentence.breaks_in_after_s is not None and last.cleared_at is None
 

@@ -1,4 +1,4 @@
-"""What each call got back, as a table and as JSON."""
+"""The results of calls, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = ("call", "said s", "lost", "back", "heard s", "first ms", "marks", "cl
 
 
 def problems(report: CallReport) -> list[str]:
-    """What went wrong in one call, with the number that Twilio's debugger would show."""
+    """The problems of one call, with Twilio's error codes."""
     found = [f"{violation.code}: {violation.detail}" for violation in report.violations]
     if report.error:
         found.append(f"{report.twilio_code}: {report.error}" if report.twilio_code else report.error)
@@ -30,9 +30,9 @@ def problems(report: CallReport) -> list[str]:
 
 
 def render_report(reports: Sequence[CallReport], lateness: Lateness, rows: int) -> list[str]:
-    """A row a call, failed ones first, then what they come to together.
+    """A row per call, failed ones first, then totals.
 
-    :param rows: how many calls at most
+    :param rows: maximum number of calls shown
     """
     chosen = sorted(reports, key=lambda report: report.ok)[:rows]
     table = [COLUMNS, *(_row(report) for report in chosen)]
@@ -73,7 +73,7 @@ def _first_s(report: CallReport) -> float | None:
 def _totals(reports: Sequence[CallReport], lateness: Lateness) -> list[str]:
     good = sum(report.ok for report in reports)
     lines = [
-        f"calls: {good} went through, {len(reports) - good} did not",
+        f"calls: {good} succeeded, {len(reports) - good} failed",
         f"messages: {sum(r.messages_sent for r in reports)} sent, {sum(r.messages_received for r in reports)} back",
     ]
     p50, p99 = lateness.percentile_s(50), lateness.percentile_s(99)
@@ -81,7 +81,7 @@ def _totals(reports: Sequence[CallReport], lateness: Lateness) -> list[str]:
         lines.append(f"frames sent late by: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms")
     known = [report.recognized for report in reports if report.recognized is not None]
     if known:
-        lines.append(f"words recognized: in {sum(known)} calls of {len(known)} in which words were said")
+        lines.append(f"words recognized: in {sum(known)} of {len(known)} calls with speech")
     codes = Counter(report.close_code for report in reports if report.close_code is not None)
     if codes:
         lines.append("close codes: " + ", ".join(f"{code} ({count} x)" for code, count in sorted(codes.items())))
@@ -97,7 +97,7 @@ def _totals(reports: Sequence[CallReport], lateness: Lateness) -> list[str]:
 
 
 def report_json(reports: Sequence[CallReport], lateness: Lateness) -> str:
-    """The report as one object of JSON: ``calls``, and what they come to together."""
+    """The report as one JSON object: ``calls``, and totals."""
     p50, p99 = lateness.percentile_s(50), lateness.percentile_s(99)
     whole = {
         "went_through": sum(report.ok for report in reports),

@@ -1,8 +1,8 @@
-"""A simulated Twilio's side of a call: which messages it sends, and when.
+"""Twilio's side of a simulated call: which messages it sends, and when.
 
-Strategy: what costs is done once. The base64 of each 20 ms of audio is prebuilt and shared by all calls that
-say the same; a message is then one string format, and a call has no audio of its own. Messages have the
-members, the order of members and the types (numbers as texts) of Twilio's real ones.
+Expensive work is done once: the base64 of each 20 ms of audio is prebuilt and shared by all calls with the same audio;
+a message is then one string format. Messages have the members, the order of members and the types (numbers as strings)
+of Twilio's real ones.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages, and public captures of real calls.
 """
@@ -36,16 +36,16 @@ KEYS = "0123456789*#ABCD"
 FRAME_S = FRAME_MS / 1000
 FRAME_BYTES = 8 * FRAME_MS
 SILENCE_BYTE = 0xFF
-"""Mu-law zero: what a line carries when nobody speaks."""
+"""Mu-law zero: the silence of a line."""
 
-# Real timestamps stray from the multiple of 20 ms by up to 2 ms, slowly. Each value holds for 32 frames.
+# Real timestamps deviate from the multiple of 20 ms by up to 2 ms, slowly. Each value holds for 32 frames.
 _DRIFT_MS = (0, 0, -1, -1, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 1, 1)
 _DRIFT_FRAMES_LOG2 = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CallIds:
-    """Who a call is. Twilio's are two letters and 32 hexadecimal digits."""
+    """A call's ids. Twilio's are two letters and 32 hexadecimal digits."""
 
     call_sid: str
     stream_sid: str
@@ -61,12 +61,12 @@ class CallIds:
 
 
 class PhoneAudio:
-    """What a caller says, in messages' payloads of 20 ms. Immutable: share it between calls and threads.
+    """A caller's audio, as message payloads of 20 ms. Immutable: share it between calls and threads.
 
-    :param mulaw: G.711 mu-law, 8 kHz mono; the last frame is filled up with silence
-    :param passes: how often it is said; None: without end
+    :param mulaw: G.711 mu-law, 8 kHz mono; the last frame is padded with silence
+    :param passes: how often it is repeated; None: forever
     :param tail_s: silence that follows, in seconds, so that the server can finish
-    :raises ValueError: a number is negative, or there is no audio to say without end
+    :raises ValueError: a number is negative, or empty audio is repeated forever
     """
 
     def __init__(self, mulaw: bytes, *, passes: int | None = 1, tail_s: float = 2.0) -> None:
@@ -80,9 +80,9 @@ class PhoneAudio:
         ]
         self._silence = _base64(silence)
         self.spoken = None if passes is None else len(self._payloads) * passes
-        """Frames of 20 ms until the tail; None: without end."""
+        """Frames of 20 ms until the tail; None: endless."""
         self.frames = None if self.spoken is None else self.spoken + round(tail_s / FRAME_S)
-        """Frames of 20 ms altogether, the tail included; None: without end."""
+        """Frames of 20 ms in total, the tail included; None: endless."""
         self.joined = "".join(self._payloads).encode("ascii")
         """The base64 of one pass, 216 characters a frame."""
 
@@ -115,7 +115,7 @@ class CallerMessages:
 
     @property
     def count(self) -> int:
-        """``sequenceNumber`` of the newest message; set it where another hand builds some (the sending loop)."""
+        """``sequenceNumber`` of the newest message; set it when other code (the sending loop) builds some."""
         return self._sequence
 
     @count.setter
@@ -150,8 +150,8 @@ class CallerMessages:
         )
 
     def media(self, frame: int, payload: str, track: str = "inbound") -> str:
-        """20 ms of audio. ``frame`` (from 0) gives the timestamp; chunks count what is sent, of both tracks together:
-        so they do in Twilio's example."""
+        """20 ms of audio. ``frame`` (from 0) determines the timestamp; chunks count the messages of both tracks
+        together, as in Twilio's example."""
         self._sequence += 1
         self._chunk += 1
         return (
@@ -166,7 +166,7 @@ class CallerMessages:
         return _dump({"event": "dtmf", "streamSid": self._ids.stream_sid, "sequenceNumber": self._next(), "dtmf": dtmf})
 
     def mark(self, name: str) -> str:
-        """The echo of a mark: what the server sent before it was played, or cleared."""
+        """The echo of a mark: the audio sent before it was played, or cleared."""
         return _dump(
             {
                 "event": "mark",
@@ -218,7 +218,7 @@ def check_key(digit: str) -> str:
     :raises ValueError: it is not
     """
     if len(digit) != 1 or digit not in KEYS:
-        raise ValueError(f"{digit!r} is not a key of a telephone: one of {KEYS}")
+        raise ValueError(f"{digit!r} is not a telephone key: must be one of {KEYS}")
     return digit
 
 

@@ -29,7 +29,7 @@ def test_a_wait_that_is_too_long_says_what_for() -> None:
     background, go_on = shared_background(), threading.Event()
     background.call_soon(go_on.wait, PATIENCE_S)
     try:
-        with pytest.raises(TimeoutError, match=r"the kettle did not boil within 0.01 s: .*event loop is kept busy"):
+        with pytest.raises(TimeoutError, match=r"the kettle did not boil within 0.01 s: .*event loop is blocked"):
             background.run(current(), 0.01, "the kettle did not boil")
     finally:
         go_on.set()

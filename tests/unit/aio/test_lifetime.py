@@ -65,7 +65,7 @@ def test_code_that_was_started_ends_nothing_but_itself(
 
     run_to_the_end(main(), loop_factory=loop_factory, on_over=lambda: told.append("over"))
     assert told == ["to its end", "over"]
-    assert "something wants to end the process" in caplog.text
+    assert "some code tried to end the process" in caplog.text
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("wrong")])

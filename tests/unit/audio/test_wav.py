@@ -72,7 +72,7 @@ def test_a_file_cut_anywhere_is_an_error_and_never_less_audio() -> None:
         (wav(PCM, codec=6, bits=8), r"codec 6"),
         (wav(b""), r"has no audio in it"),
         (wav(b"\x01"), r"has no audio in it"),
-        (b"RIFF\0\0\0\0WAVEdata\x02\0\0\0ab", r"before it says of which format"),
+        (b"RIFF\0\0\0\0WAVEdata\x02\0\0\0ab", r"before its format"),
         (b"RIFF\0\0\0\0AVI LIST", r"is not a WAV file"),
         (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", r"damaged"),
     ],

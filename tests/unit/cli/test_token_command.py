@@ -24,7 +24,7 @@ def test_the_command_prints_one(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "environ", "says"),
     [
         (["CA1"], {}, "FASTCALL_STREAM_SECRET is not set"),
-        (["CA1"], {"FASTCALL_STREAM_SECRET": "short"}, "16 characters"),
+        (["CA1"], {"FASTCALL_STREAM_SECRET": "short"}, "16 random characters"),
         (["CA1", "--lifetime-s", "0"], {"FASTCALL_STREAM_SECRET": SECRET}, "lifetime_s=0"),
         ([""], {"FASTCALL_STREAM_SECRET": SECRET}, "CallSid"),
     ],

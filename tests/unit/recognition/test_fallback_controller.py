@@ -239,7 +239,7 @@ async def test_a_close_waits_for_the_fallback_no_longer_than_it_is_told() -> Non
     await stage.session.close(2.0)
     assert asyncio.get_running_loop().time() - began == pytest.approx(2.0, abs=0.1)
     (silent,) = [e for e in stage.events if isinstance(e, FallbackSilent)]
-    assert (silent.end_sample, silent.error) == (S, "no answer before the end of the call")
+    assert (silent.end_sample, silent.error) == (S, "no response before the end of the call")
     await elapse(0)
     assert stage.fallback.requests[0].answer.cancelled()
 
@@ -298,7 +298,7 @@ def test_a_failure_is_asked_once_more_and_then_told(error: Exception | None, cap
             await elapse(3.5)
         (silent,) = [e for e in stage.events if isinstance(e, FallbackSilent)]
         assert silent.end_sample == S
-        assert ("busy" if isinstance(error, RecognizerError) else "defect" if error else "within 3 s") in silent.error
+        assert ("busy" if isinstance(error, RecognizerError) else "defect" if error else "in 3 s") in silent.error
         assert len(stage.fallback.requests) == 2
         assert stage.finals() == []
         (asking,) = [line for line in caplog.messages if "asking once more" in line]

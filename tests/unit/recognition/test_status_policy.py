@@ -98,4 +98,4 @@ def test_a_stream_that_worked_was_opened_with_nothing_wrong(code: str, message: 
 
 @pytest.mark.parametrize(("code", "message"), [("UNKNOWN", "the peer answered with HTTP status 500"), ("INTERNAL", "")])
 def test_what_is_tried_again_is_named(code: str, message: str) -> None:
-    assert "trying again" in outcome_of(code, message).advice
+    assert "retrying" in outcome_of(code, message).advice

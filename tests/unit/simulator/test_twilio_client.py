@@ -112,7 +112,7 @@ def test_ids_look_like_twilios_and_differ() -> None:
 
 @pytest.mark.parametrize("digit", ["", "12", "x", "٣"])
 def test_what_is_not_a_key(digit: str) -> None:
-    with pytest.raises(ValueError, match="is not a key"):
+    with pytest.raises(ValueError, match="is not a telephone key"):
         check_key(digit)
 
 
