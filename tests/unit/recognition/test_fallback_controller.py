@@ -301,7 +301,7 @@ def test_a_failure_is_asked_once_more_and_then_told(error: Exception | None, cap
         assert ("busy" if isinstance(error, RecognizerError) else "defect" if error else "in 3 s") in silent.error
         assert len(stage.fallback.requests) == 2
         assert stage.finals() == []
-        (asking,) = [line for line in caplog.messages if "asking once more" in line]
+        (asking,) = [line for line in caplog.messages if "trying once more" in line]
         assert asking.endswith("call=CA1")
         await stage.close()
 

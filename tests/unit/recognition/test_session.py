@@ -329,7 +329,7 @@ async def test_finals_without_ends_settle_what_was_heard_and_it_is_said_once(cap
     assert stage.stream.samples == batches  # only what follows the last final is heard again
     stage.stream.results(final("three", 0))
     assert [record.getMessage() for record in caplog.records if "end time" in record.getMessage()] == [
-        "the recognizer's results have no end time: their end is estimated"
+        "the recognizer's results have no end time: their end is estimated call=CA1"
     ]
     await stage.close()
 
