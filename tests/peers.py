@@ -32,7 +32,7 @@ from fastcall.settings import Settings
 from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 from forkserver import Popen
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """How long a test waits for an event that should come: far longer than it takes, so that only a defect is slow."""
 
 FAST_PATH = os.environ.get("FASTCALL_FAST_PATH", "on")
