@@ -317,7 +317,7 @@ class Phone:
         self._options = {"compression": None, "ping_interval": None, "max_size": None, "proxy": None, **connect_options}
         self.messages = CallerMessages(self.ids)
         self._url = url
-        self._frame = 0
+        self.frame = 0
         self.socket: ClientConnection
 
     async def __aenter__(self) -> Phone:
@@ -344,10 +344,10 @@ class Phone:
         audio, other = PhoneAudio(mulaw, tail_s=0.0), PhoneAudio(outbound, tail_s=0.0)
         made = []
         for frame in range(audio.frames or 0):
-            made.append(self.messages.media(self._frame, audio.payload(frame)))
+            made.append(self.messages.media(self.frame, audio.payload(frame)))
             if frame < (other.frames or 0):
-                made.append(self.messages.media(self._frame, other.payload(frame), "outbound"))
-            self._frame += 1
+                made.append(self.messages.media(self.frame, other.payload(frame), "outbound"))
+            self.frame += 1
         return made
 
     async def say(self, mulaw: bytes) -> None:

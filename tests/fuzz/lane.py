@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from random import Random
 
 from lanes import BINARY, CLOSE, CONTINUATION, PING, SID, TEXT, Pair, frame, media, prelude, speech, splits, stop_text
-from sim.clock import VirtualLoop, run_virtual
+from sim.clock import VirtualLoop, cancel_all, run_virtual
 
 __all__ = ["Lane"]
 
@@ -77,6 +77,7 @@ class Lane:
         try:
             seen = run_virtual(self._play(splits(wire, cuts)), loop)
         finally:
+            run_virtual(cancel_all(), loop)
             loop.close()
         assert loop.errors == []
         return seen
@@ -89,11 +90,11 @@ class Lane:
             pair.check()
         await pair.settle()
         pair.check()
-        rejected = tuple(sorted(pair.hot.runner._machine.rejected))
+        rejected = tuple(sorted(pair.hot.runner.machine.rejected))
         await pair.end()
         pair.check()
         code, _ = pair.ended()
-        timeline = pair.hot.runner._machine.timeline
+        timeline = pair.hot.runner.machine.timeline
         await pair.drop()
         special = timeline.gaps > 0, timeline.duplicate_frames > 0, timeline.rebases > 0
         return min(pair.hot.by_lane, 4), min(timeline.frames - pair.hot.by_lane, 4), rejected, code, special

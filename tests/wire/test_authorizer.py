@@ -165,7 +165,7 @@ FRAME = PhoneAudio(b"\xff" * 160).payload(0)
 
 def messages_by_lane(served: Served, phone: Phone) -> int:
     """How many of the phone's messages the fast path has taken."""
-    runners = [runner for runner in served.server._calls._calls if runner.key.call_sid == phone.call_sid]
+    runners = [runner for runner in served.server.calls.runners if runner.key.call_sid == phone.call_sid]
     return sum(runner.lane.messages for runner in runners if runner.lane is not None)
 
 

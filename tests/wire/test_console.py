@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 import fastcall
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
-from fastcall.twilio.stream_tokens import PARAMETER, TICKET, mint_token
+from fastcall.twilio.stream_tokens import PARAMETER, TICKET, console_tickets, mint_token
 from peers import PATIENCE_S, Phone, ask, serving, tones
 from wire.test_routes import next_record
 from wire.test_supervisor import crew
@@ -284,7 +284,8 @@ async def test_a_stream_token_is_no_ticket_and_an_old_ticket_is_none(prompt_emul
         call = await ask_for_call(served.port, **BEARER)
         token = mint_token(SECRET, call["call_sid"], now=time.time(), nonce="0" * 32)
         assert await is_refused(served.port, {**call, "parameters": {TICKET: token, PARAMETER: token}})
-        tickets = served.server._frontend.gate._tickets
+        tickets = console_tickets(SECRET, GUARDED["admin_token"])
+        assert tickets is not None
         old = tickets.mint(call["call_sid"], now=time.time() - 60, nonce="1" * 32, lifetime_s=30)
         assert await is_refused(served.port, {**call, "parameters": {TICKET: old}})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -206,3 +207,16 @@ async def test_the_server_with_a_real_model(tmp_path: Path) -> None:
     assert process.lines[0].endswith("[CFG] ENABLE_STREAMING_STT=False")
     assert any(re.search(r"the Whisper model \S+ is ready", line) for line in process.lines)
     assert '"source": "whisper"' in (tmp_path / "t.ndjson").read_text()
+
+
+async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastcall")
+    async with serving("127.0.0.1:1") as served:
+        for name in ("first", "second"):
+            async with Phone(served.url, name) as phone:
+                await phone.start()
+                await served.transcripts.wait_for(phone.call_sid, "session_failed")
+    assert [record.message for record in caplog.records if "WHISPER_MODEL" in record.message] == [
+        "there is no fallback for what the recognizer cannot serve: set WHISPER_MODEL to a Whisper model "
+        "(pip install 'fastcall[whisper]'), or name a function of your own with --fallback module:callable"
+    ]

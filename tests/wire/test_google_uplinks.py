@@ -108,7 +108,7 @@ class Talk:
 
 async def gone(emulator: Emulator) -> None:
     """Wait until the emulator has no connection any more; TLS says goodbye in both directions first."""
-    service = emulator._service
+    service = emulator.service
     await until_called(service, "disconnected", lambda: not service.connections)
     await turns(5)
 

@@ -199,7 +199,7 @@ async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, pro
     async with serving(prompt_emulator) as served, Phone(served.url, "gap") as phone:
         await start(phone)
         await phone.say(tones("[500] apple [700]"))
-        phone._frame += 50 * gap_s
+        phone.frame += 50 * gap_s
         await phone.say(tones("[500] arrow [700]"))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end", 2)
         await phone.stop()
@@ -225,7 +225,7 @@ async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_uttera
         await start(phone)
         await phone.say(tones("[300] apple [60]"))
         await until_so(is_told)  # at its commit or, on a slow machine, by an amendment
-        phone._frame += 50
+        phone.frame += 50
         await phone.say(tones("[100] arrow [700]"))
         await phone.stop()
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
@@ -239,7 +239,7 @@ async def test_gaps_without_end_are_a_flood(prompt_emulator: str, monkeypatch: p
         await start(phone)
         with contextlib.suppress(ConnectionClosed):
             for _ in range(200):
-                phone._frame += 250
+                phone.frame += 250
                 await phone.say(b"\xff" * 160)
         code, reason = await phone.closed()
         assert (code, reason) == (1008, "far more messages than a call has")

@@ -303,7 +303,7 @@ async def test_case(name: str, fast_path: bool) -> None:
         line.send(frame(media(120, speech(1))) + frame(b"at work?", PING))
         assert await line.next_frame() == (PONG, b"at work?")
         line.send(frame(media(140, speech(2))) + case.sent + frame(media(160, speech(3))), case.chop)
-        frames = call._machine.timeline
+        frames = call.machine.timeline
         for pong in case.pongs:
             assert await line.next_frame() == (PONG, pong)
         if case.code is None:
@@ -338,7 +338,7 @@ async def test_a_connection_that_was_handed_over_has_the_lane_too(fast_path: boo
         assert await line.next_frame() == (PONG, b"at work?")
         line.send(b"".join(frame(media(120 + 20 * index, speech(index))) for index in range(50)) + frame(b"?", PING))
         assert await line.next_frame() == (PONG, b"?")
-        assert line.call._machine.timeline.frames == 51
+        assert line.call.machine.timeline.frames == 51
         assert line.call.lane is not None
         assert line.call.lane.messages == (50 if fast_path else 0)
         line.send(close(1000))

@@ -292,7 +292,7 @@ async def test_a_reader_that_does_not_read_delays_nobody(prompt_emulator: str, m
         await served.transcripts.wait_for(phone.call_sid, "session_started")
         # More than sockets keep: the reader's own 64 KiB, and what the kernel holds for both sides.
         for _ in range(200):
-            served.server._frontend.broadcast.write("x" * 100_000 + "\n")
+            served.server.frontend.broadcast.write("x" * 100_000 + "\n")
             await asyncio.sleep(0)
         await phone.say(tones("[300] apple arrow [300]"))
         await phone.stop()
@@ -310,7 +310,7 @@ async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_tak
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 writer.transport.abort()
         async with asyncio.timeout(PATIENCE_S):
-            while served.server._frontend.broadcast.readers:
+            while served.server.frontend.broadcast.readers:
                 await ask(served.port, "/healthz")
         assert served.server.metrics.watched == {}
 

@@ -15,6 +15,7 @@ from dataclasses import asdict
 import pytest
 import uvloop
 
+from fastcall.server.call_manager import CallManager
 from fastcall.server.options import ServeOptions
 from fastcall.server.workers.fd_forwarder import handover_pair
 from fastcall.server.workers.worker import LINE_LIMIT_BYTES, Worker
@@ -54,7 +55,7 @@ def test_a_worker_ends_no_sooner_than_its_last_word_is_out(
     ours.settimeout(PATIENCE_S)
     connections, their_connections = handover_pair()
     worker = Worker(Settings(speech_emulator_host=prompt_emulator), control, their_connections)
-    monkeypatch.setattr(worker, "_snapshot", lambda: last_word)
+    monkeypatch.setattr(CallManager, "snapshot", lambda _: last_word)
 
     def parent() -> list[bytes]:
         ours.sendall(json.dumps(asdict(ServeOptions())).encode() + b'\n{"do": "stop"}\n')

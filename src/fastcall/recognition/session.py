@@ -149,6 +149,16 @@ class RecognitionSession:
         return self._replay_buffer.lost_samples
 
     @property
+    def settled_samples(self) -> int:
+        """F: what was said before it is settled, and no later result changes it."""
+        return self._hypothesis.final_end
+
+    @property
+    def owner(self) -> ProviderStream | None:
+        """The stream whose finals are taken, while there is one."""
+        return self._stream_manager.owner if self._stream_manager is not None else None
+
+    @property
     def failure(self) -> SessionFailed | None:
         """Why the session gives no results (for now, or any more), or None. Any thread."""
         return (

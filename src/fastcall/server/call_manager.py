@@ -92,6 +92,11 @@ class CallManager:
         return len(self._calls)
 
     @property
+    def runners(self) -> frozenset[CallRunner]:
+        """Of these sockets."""
+        return frozenset(self._calls)
+
+    @property
     def open_sockets(self) -> int:
         """Sockets of which something is left, from their first byte to their calls' last word."""
         return self._media.open_connections
@@ -245,9 +250,9 @@ class CallManager:
     def _look_for_watched(self) -> None:
         """Only here is it asked which calls are watched: where nobody watches, a batch costs nothing more."""
         self.metrics.watched = {
-            runner.clock: partial(self._tell_batch, runner)
+            runner.session.clock: partial(self._tell_batch, runner)
             for runner in (self._calls if self._watched else ())
-            if runner.clock is not None and runner.key.call_sid in self._watched
+            if runner.session is not None and runner.key.call_sid in self._watched
         }
 
     def _tell_batch(self, runner: CallRunner, start: int, end: int) -> None:

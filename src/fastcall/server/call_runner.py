@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from fastcall._codec import MediaFastPath, VadFramer
 from fastcall.agent.controller import AgentController, Handler
-from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import PayloadDecoder
 from fastcall.events import (
     AudioFormat,
@@ -61,14 +60,12 @@ POLICY_VIOLATION = 1008
 
 FLOOD = Rejected("flood", "far more messages than a call has")
 
-# Of a line about something that came from outside.
-MAX_LOG_CHARS = 400
+MAX_LOG_CHARS = 400  # of a line about something that came from outside
 
 VAD_FRAME_SAMPLES = 160
 CLOSE_TIMEOUT_S = 5.0
 
-# Of a socket that has had no start.
-NOBODY = StreamKey("-")
+NOBODY = StreamKey("-")  # of a socket that has had no start
 
 
 class CallRunner:
@@ -271,8 +268,7 @@ class CallRunner:
         self._finish()
 
     def _begin_late(self) -> None:
-        """The older stream goes on, and the gate refuses this one; or it has ended by itself, and this is a new
-        call."""
+        """The older stream goes on, and the gate refuses this one; or it has ended, and this is a new call."""
         held, self._held = self._held, None
         assert held is not None
         self._step(self._ask(held.start))
@@ -354,9 +350,14 @@ class CallRunner:
         self._call_metrics.count(self._vad_framer.heard_samples, self._session)
 
     @property
-    def clock(self) -> CallClock | None:
-        """The call's; None before its session was opened."""
-        return self._session.clock if self._session is not None else None
+    def machine(self) -> CallMachine:
+        """What decides about the call. For those who look on: the runner alone feeds it."""
+        return self._machine
+
+    @property
+    def session(self) -> RecognitionSession | None:
+        """The call's; None before it was opened."""
+        return self._session
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when nothing of the call is left."""
@@ -378,8 +379,7 @@ class CallRunner:
         self._carry_out()
 
     def _carry_out(self) -> None:
-        """Do what the machine wants. What a command brings about (a voice frame, a session's event) may add
-        commands; they are done after those before them."""
+        """Do what the machine wants. What a command brings about may add commands, which are done after it."""
         if self._running:
             return
         self._running = True
@@ -490,8 +490,7 @@ class CallRunner:
             self._open_lane(call.stream_sid, session)
 
     def _open_lane(self, stream_sid: str, session: RecognitionSession) -> None:
-        """From now on ordinary media may come in by the fast path: the same timeline, track, ear and endpointing,
-        without an event and a command for each frame."""
+        """From now on ordinary media may come in by the fast path: without an event and a command for each frame."""
         self._lane = MediaFastPath(
             stream_sid,
             self._machine.timeline,

@@ -212,7 +212,7 @@ async def test_without_streaming_no_stream_is_opened_and_silence_is_not_kept() -
     stage = Stage(enable_streaming_stt=False)
     assert stage.events == [SessionStarted("whisper")]
     await stage.hear(30.0)
-    assert stage.session._replay_buffer.track.memory_bytes <= 6 * S
+    assert stage.session.replay_buffer.track.memory_bytes <= 6 * S
     await stage.utterance(2.0)
     assert stage.fallback.requests[0].seconds == pytest.approx(2.3)
     await stage.answer("one")

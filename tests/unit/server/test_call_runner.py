@@ -208,10 +208,10 @@ def test_a_deadline_that_has_come_already_on_uvloop() -> None:
         stage = Stage()
         stage.start()
         due_at = asyncio.get_running_loop().time() - 1.0
-        stage.runner._machine.next_deadline = lambda: due_at  # type: ignore[method-assign]
-        stage.runner._arm()
-        stage.runner._arm()
-        del stage.runner._machine.next_deadline  # type: ignore[misc]
+        stage.runner.machine.next_deadline = lambda: due_at  # type: ignore[method-assign]
+        for _ in range(2):  # it looks at its timer after each message
+            stage.runner.message_received(b"{}")
+        del stage.runner.machine.next_deadline  # type: ignore[misc]
         stage.runner.socket_closed(1000, "")
         await asyncio.sleep(0)
         stage.recognizer.streams[0].end(StreamEnd("OK"))

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame
 
+from fastcall.recognition.session import RecognitionSession
 from fastcall.server.websocket import MediaConnection, PlainMediaConnection
 from lanes import (
     BINARY,
@@ -331,21 +332,18 @@ async def test_an_hour_of_a_call_in_a_minute() -> None:
 
 
 @in_virtual_time
-async def test_a_track_that_is_full_is_the_slow_ways() -> None:
+async def test_a_track_that_is_full_is_the_slow_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecognitionSession, "pump", lambda session: None)
     pair = Pair()
     pair.receive(prelude(2))
     for side in (pair.hot, pair.plain):
-        audio_input = side.runner._session.audio_input
-        side.runner._session.pump = lambda: None  # type: ignore[method-assign]
-        if side.runner._lane is not None:  # what it has counted is charged
-            side.runner._close_lane()
-        side.runner._open_lane(SID, side.runner._session)
+        audio_input = side.runner.session.audio_input
         audio_input.feed_silence(audio_input.limit_samples - audio_input.waiting_samples - 250)
     pair.receive(frame(b"{}"))
     pair.receive(*(frame(media(AT_MS + 20 * index, speech(index))) for index in range(3)))
     assert pair.hot.by_lane == 1
     pair.check()
-    assert pair.hot.runner._session.dropped_samples == 230
+    assert pair.hot.runner.session.dropped_samples == 230
     await pair.drop()
 
 
@@ -374,7 +372,7 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
     """Messages of every kind count, those of the fast path too, and time counts: a pause allows more."""
     pair, random, at_ms, sent = Pair(), Random(3), AT_MS, 0
     pair.receive(prelude(2))
-    while not pair.plain.connection._closing:
+    while not pair.plain.connection.is_closing:
         data = []
         for _ in range(random.randint(1, 150)):
             sent += 1
@@ -395,18 +393,13 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
 
 
 @in_virtual_time
-async def test_an_error_of_ours_in_the_lane_ends_this_call_only() -> None:
-    pair = Pair()
-    pair.receive(prelude(2))
-
-    def fail() -> None:
+async def test_an_error_of_ours_in_the_lane_ends_this_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(session: RecognitionSession) -> None:
         raise RuntimeError("no batch today")
 
-    for side in (pair.hot, pair.plain):
-        side.runner._session.pump = fail  # type: ignore[method-assign]
-        if side.runner._lane is not None:  # what it has counted is charged
-            side.runner._close_lane()
-        side.runner._open_lane(SID, side.runner._session)
+    monkeypatch.setattr(RecognitionSession, "pump", fail)
+    pair = Pair()
+    pair.receive(prelude(2))
     pair.receive(frame(b"{}"))
     pair.receive(b"".join(frame(media(AT_MS + 20 * index, speech(index))) for index in range(6)))
     assert pair.hot.by_lane > 0
@@ -646,14 +639,14 @@ async def test_a_share_is_16_kb_or_16_messages_that_python_takes(kind: type[Medi
     side = Side(kind)
     side.connection.data_received(prelude(2))
     await turns(2)
-    before = side.runner._machine.timeline.frames
+    before = side.runner.machine.timeline.frames
     backlog = [frame(media(AT_MS + 20 * index, speech(index))) for index in range(200)]
     side.connection.data_received(b"".join(backlog))
     share = 16 if kind is PlainMediaConnection else 16 * 1024 // len(backlog[0])
-    assert share <= side.runner._machine.timeline.frames - before <= share + 1
+    assert share <= side.runner.machine.timeline.frames - before <= share + 1
     assert side.transport.is_paused
     await turns(200 // share + 1)
-    assert side.runner._machine.timeline.frames - before == 200
+    assert side.runner.machine.timeline.frames - before == 200
     assert not side.transport.is_paused
 
 
@@ -678,7 +671,7 @@ async def test_every_frame_is_charged(
     frames, side = Frames(monkeypatch), Side(kind)
     side.connection.data_received(first)
     sent = 0
-    while side.connection._closing is None:
+    while not side.connection.is_closing:
         assert sent < 1_000_000
         side.receive(flood * (1 + 20_000 // len(flood)))
         sent += 20_000
@@ -697,7 +690,7 @@ async def test_pongs_that_the_peer_does_not_read_are_bounded(kind: type[MediaCon
     side = Side(kind)
     side.transport.unread_bytes = 2 * 1024 * 1024
     side.connection.data_received(frame(b"x" * 125, PING))
-    assert side.connection._closing is None
+    assert not side.connection.is_closing
     side.transport.unread_bytes += 1
     side.connection.data_received(frame(b"x" * 125, PING))
     await turns(4)
