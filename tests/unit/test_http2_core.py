@@ -471,14 +471,15 @@ def test_nothing_is_left_of_streams_that_ended():
 
 
 def test_a_connection_may_go_with_its_streams_open():
+    before = alive()
     client = Http2Connection()
     for _ in range(10):
         client.write(client.open(REQUEST, client), bytes(1000))
     client.data_to_send()
+    assert alive() == before + 10
     del client
-    gc.collect()
+    assert alive() == before
 
 
-def test_load_says_what_is_missing(tmp_path):
-    # The library is there, so this must not be looked for again.
-    _http2.load(str(tmp_path / "none.so"))
+def test_a_library_that_is_there_is_not_looked_for_again(tmp_path):
+    _http2.load(str(tmp_path / "none.so"))  # else it would raise that there is none
