@@ -103,7 +103,7 @@ class _Side:
         audio = PhoneAudio(
             synthesize("[200] apple arrow autumn [900] badge apple [700]", encoding="mulaw"), passes=None
         )
-        self.callers = [_Caller(f"lane {self.fast_path}", number, port, audio) for number in range(CALLS)]
+        self.callers = [_Caller(f"fast path {self.fast_path}", number, port, audio) for number in range(CALLS)]
 
     async def stop(self) -> None:
         for caller in self.callers:
@@ -116,7 +116,7 @@ class _Side:
         return sum(call.machine.timeline.frames for call in self.calls)
 
     @property
-    def by_lane(self) -> int:
+    def by_fast_path(self) -> int:
         return sum(call.lane.messages for call in self.calls if call.lane is not None)
 
 
@@ -178,8 +178,8 @@ async def _measure() -> tuple[float, float]:
         if turn >= ROUNDS and hot.cost_s <= CEILING * plain.cost_s:
             break
     # The frame that begins a call's time is the slow path's, and so is what comes in one read with ``start``.
-    assert hot.by_lane >= hot.messages - 8 * CALLS
-    assert plain.by_lane == 0
+    assert hot.by_fast_path >= hot.messages - 8 * CALLS
+    assert plain.by_fast_path == 0
     for side in (hot, plain):
         await side.stop()
     return hot.cost_s, plain.cost_s

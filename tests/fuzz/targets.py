@@ -11,8 +11,8 @@ import reference
 from fastcall import _codec, _http2
 from fastcall.events import MediaFrame, Rejected
 from fastcall.twilio import messages as twilio
+from fuzz.fast_path import FastPath
 from fuzz.harness import Target
-from fuzz.lane import Lane
 
 __all__ = ["TARGETS", "MediaScan"]
 
@@ -158,7 +158,7 @@ class Track:
 
 def _targets() -> Sequence[Target]:
     """Those of HTTP/2 only where libnghttp2 is."""
-    targets: list[Target] = [MediaScan(), Loops(), Track(), Lane()]
+    targets: list[Target] = [MediaScan(), Loops(), Track(), FastPath()]
     try:
         _http2.load()
     except OSError:

@@ -66,7 +66,7 @@ JUDGED_BY = {
     "server/routes.py": ["test_routes"],
     "server/sniffer.py": ["test_sniffer"],
     "server/systemd.py": ["test_systemd"],
-    "server/websocket.py": ["test_server_bad_input", "test_websocket_lanes"],
+    "server/websocket.py": ["test_server_bad_input", "test_websocket_fast_path"],
     "server/workers/fd_forwarder.py": ["test_fd_forwarder"],
     "server/workers/supervisor.py": ["test_supervisor"],
     "server/workers/worker.py": ["test_worker", "test_workers_in_trouble"],

@@ -1,4 +1,4 @@
-"""One simulated call: the real runner, machine, session, legs and ledger between a simulated caller and provider."""
+"""One simulated call: the real runner, machine, session, streams and ledger between a simulated caller and provider."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Observed", "SimSocket", "SimVoice", "SimWorld", "simulate"]
 
 # A call that is not over so long after its socket closed never will be.
 OVER_WITHIN_S = 30.0
-# Legs that may live at once: the owner, the one that it replaces, and one whose end was asked for.
+# Streams that may live at once: the owner, the one that it replaces, and one whose end was asked for.
 MAX_LIVE_STREAMS = 2
 MAX_MAP_PIECES = 64
 

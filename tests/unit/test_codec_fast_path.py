@@ -1,6 +1,6 @@
 """The fast path by itself: which bytes it takes, which it hands over and when, and what it does to a call.
 
-That a call does not notice is judged in ``adapters/test_websocket_lanes.py``, against the way through websockets.
+That a call does not notice is judged in ``server/test_websocket_fast_path.py``, against the way through websockets.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_everything_else_is_handed_over_and_changes_nothing(text: bytes) -> None
 
 
 @pytest.mark.parametrize("has_two_tracks", [True, False])
-def test_of_two_tracks_that_are_counted_together_the_lane_takes_the_caller_s(has_two_tracks: bool) -> None:
+def test_of_two_tracks_that_are_counted_together_the_fast_path_takes_the_caller_s(has_two_tracks: bool) -> None:
     call = Call()
     call.timeline.has_two_tracks = has_two_tracks
     for number in range(4):
@@ -193,7 +193,7 @@ def test_no_message_is_of_a_stream_whose_id_cannot_stand_in_one() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.carry(None)])
-def test_a_lane_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> None:
+def test_a_fast_path_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> None:
     call = Call()
     call.receive(frame(media(100)))
     change(call)
@@ -298,7 +298,7 @@ def test_frames_of_any_size_reach_the_detector_in_20_ms(sizes: list[int]) -> Non
     assert call.vad_framer.unheard == audio[taken:position]
 
 
-def test_a_detector_that_fails_says_so_from_the_lane() -> None:
+def test_a_detector_that_fails_says_so_from_the_fast_path() -> None:
     call = Call()
     call.detector.is_speech = lambda pcm: 1 / 0  # type: ignore[method-assign,return-value,assignment]
     with pytest.raises(ZeroDivisionError):

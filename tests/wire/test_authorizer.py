@@ -163,7 +163,7 @@ async def test_a_dead_socket_gives_its_call_to_the_next(prompt_emulator: str, mo
 FRAME = PhoneAudio(b"\xff" * 160).payload(0)
 
 
-def messages_by_lane(served: Served, phone: Phone) -> int:
+def messages_by_fast_path(served: Served, phone: Phone) -> int:
     """How many of the phone's messages the fast path has taken."""
     runners = [runner for runner in served.server.calls.runners if runner.key.call_sid == phone.call_sid]
     return sum(runner.lane.messages for runner in runners if runner.lane is not None)
@@ -186,7 +186,7 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
         speaking = asyncio.create_task(good.speak(tones("[300] apple arrow autumn badge [500]")))
         async with Phone(served.url, "flood") as flood:
             await flood.start()
-            sent, by_lane, began_at = 0, 0, time.monotonic()
+            sent, by_fast_path, began_at = 0, 0, time.monotonic()
             # websockets may abort a transport that asyncio has let go of already.
             with contextlib.suppress(ConnectionClosed, AttributeError):
                 while sent < 20_000:
@@ -194,12 +194,12 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
                     sent += 1
                     if sent % 100 == 0:
                         await asyncio.sleep(0)
-                        by_lane = max(by_lane, messages_by_lane(served, flood))
+                        by_fast_path = max(by_fast_path, messages_by_fast_path(served, flood))
             assert await flood.closed() == (1008, "far more messages than a call has")
             if request.node.name.endswith("-audio]") and fast_path == "on":
-                assert BURST / 2 < by_lane <= BURST + RATE_PER_S * (time.monotonic() - began_at)
+                assert BURST / 2 < by_fast_path <= BURST + RATE_PER_S * (time.monotonic() - began_at)
             else:
-                assert by_lane <= 1  # of the same audio the first is new
+                assert by_fast_path <= 1  # of the same audio the first is new
         await speaking
         await good.stop()
         await served.transcripts.wait_for(good.call_sid, "call_ended")

@@ -15,7 +15,7 @@ from fastcall.server import comeback
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from peers import PATIENCE_S, Phone, Served, serving, tones
 
-both_lanes = pytest.mark.usefixtures("fast_path")
+both_paths = pytest.mark.usefixtures("fast_path")
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +39,7 @@ def names_of(served: Served, call_sid: str) -> list[str]:
     return [record["event"] for record in served.transcripts.of(call_sid, *kept)]
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("how", ["stop", "close", "fall silent"])
 async def test_a_call_goes_on_over_a_newer_stream_as_one_call(
     how: str, prompt_emulator: str, caplog: pytest.LogCaptureFixture
@@ -77,7 +77,7 @@ async def test_a_call_goes_on_over_a_newer_stream_as_one_call(
         assert (code, reason) == (1000, "the call goes on over another stream")
 
 
-@both_lanes
+@both_paths
 async def test_the_time_in_which_no_stream_spoke_is_call_time(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +99,7 @@ async def test_the_time_in_which_no_stream_spoke_is_call_time(
     assert abs(second["start_ms"] - first["start_ms"] - spoken_ms - gap_ms) <= 60
 
 
-@both_lanes
+@both_paths
 async def test_a_newer_stream_is_refused_when_the_older_one_goes_on(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +133,7 @@ async def test_a_crowd_that_waits_for_one_call_is_refused_at_once(prompt_emulato
         assert (await phones[6].closed())[0] == 1008
 
 
-@both_lanes
+@both_paths
 async def test_a_newer_stream_that_goes_before_its_turn_leaves_the_call_alone(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
         await old.start()
@@ -149,7 +149,7 @@ async def test_a_newer_stream_that_goes_before_its_turn_leaves_the_call_alone(pr
     assert served.transcripts.utterances(old.call_sid) == ["apple arrow"]
 
 
-@both_lanes
+@both_paths
 async def test_a_stream_that_begins_after_the_stop_is_a_call_of_its_own(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
         await old.start()
@@ -176,7 +176,7 @@ async def receive(phone: Phone, event: str) -> dict[str, Any]:
     return message
 
 
-@both_lanes
+@both_paths
 async def test_the_handler_goes_on_speaking_on_the_newer_stream(prompt_emulator: str) -> None:
     async with (
         serving(prompt_emulator, handler="talkers:speak_then_tell", barge_in=False) as served,

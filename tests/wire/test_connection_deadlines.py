@@ -11,10 +11,10 @@ from websockets.exceptions import InvalidStatus
 from fastcall.server import watchdog
 from peers import Phone, serving, tones
 
-both_lanes = pytest.mark.usefixtures("fast_path")
+both_paths = pytest.mark.usefixtures("fast_path")
 
 
-@both_lanes
+@both_paths
 async def test_a_live_call_that_says_nothing_is_closed_and_told(
     prompt_emulator: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -54,7 +54,7 @@ async def test_a_call_that_says_nothing_gives_its_place_to_the_next(prompt_emula
     assert served.transcripts.utterances(phone.call_sid) == ["apple"]
 
 
-@both_lanes
+@both_paths
 async def test_a_call_that_is_only_quiet_is_not_closed(prompt_emulator: str) -> None:
     async with serving(prompt_emulator, call_silent_max_s=0.3) as served, Phone(served.url, "quiet") as phone:
         await phone.start()

@@ -20,7 +20,7 @@ from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from fastcall.twilio.stream_tokens import PARAMETER, TICKET, console_tickets, mint_token
 from peers import PATIENCE_S, Phone, ask, serving, tones
 from wire.test_routes import next_record
-from wire.test_supervisor import crew
+from wire.test_supervisor import serving_workers
 
 FILES = Path(fastcall.__file__).parent / "data" / "console"
 NAMES = sorted(path.name for path in FILES.iterdir())
@@ -384,7 +384,7 @@ async def test_a_reader_without_a_call_is_told_so(prompt_emulator: str) -> None:
 
 
 async def test_with_workers_a_page_places_calls_watches_them_and_uses_a_ticket_once(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it:
+    async with serving_workers(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it:
         port = int(re.search(r":(\d+)/", it.url)[1])  # type: ignore[index]
         call = await ask_for_call(port)
         async with PagePhone(port, call) as phone:

@@ -171,7 +171,7 @@ async def listen(phone: Phone, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("has_espeak", [False, True])
-async def test_the_booking_clerk_greets_with_the_voice_that_there_is(
+async def test_the_booking_agent_greets_with_the_voice_that_there_is(
     prompt_emulator: str, has_espeak: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if has_espeak and not EspeakVoice.is_installed():

@@ -19,7 +19,7 @@ from fastcall.server import call_runner as runner
 from peers import Phone, serving, tones
 from waiting import until_so
 
-both_lanes = pytest.mark.usefixtures("fast_path")
+both_paths = pytest.mark.usefixtures("fast_path")
 
 WORDS = "[200] apple arrow [300]"
 
@@ -93,7 +93,7 @@ async def test_a_start_that_cannot_be_served_is_closed_at_once_with_the_reason(w
     assert found.startswith(reason[:120])
 
 
-@both_lanes
+@both_paths
 async def test_messages_need_not_name_their_stream_once_start_has(prompt_emulator: str) -> None:
     def unnamed(message: str) -> str:
         return changed(message, lambda fields: fields.pop("streamSid"))
@@ -170,7 +170,7 @@ CLOCKS: dict[str, Callable[[int, int], int | None]] = {
 }
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("name", CLOCKS)
 async def test_whatever_the_clock_no_audio_is_lost_and_none_is_made(
     name: str, prompt_emulator: str, caplog: pytest.LogCaptureFixture
@@ -193,7 +193,7 @@ async def test_whatever_the_clock_no_audio_is_lost_and_none_is_made(
     assert len(warnings) == (0 if name.startswith("jitter") else 1)
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("gap_s", [3, 8, 90])
 async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "gap") as phone:
@@ -214,7 +214,7 @@ async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, pro
     assert abs(numbers["gap_samples"] - 8000 * gap_s) <= 40 * 8
 
 
-@both_lanes
+@both_paths
 async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_utterance(prompt_emulator: str) -> None:
     """The word is far shorter than a batch, and no audio comes that would fill it."""
     async with serving(prompt_emulator, stt_batch_ms=900) as served, Phone(served.url, "stops") as phone:
@@ -232,7 +232,7 @@ async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_uttera
     assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
 
 
-@both_lanes
+@both_paths
 async def test_gaps_without_end_are_a_flood(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "CLOSE_TIMEOUT_S", 0.1)  # nobody waits for words in two minutes of silence
     async with serving(prompt_emulator) as served, Phone(served.url, "gaps") as phone:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from both_paths import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, media, prelude, speech
 from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.ports import StreamConfig, StreamEnd
 from fastcall.server.call_runner import CallRunner
@@ -22,7 +23,6 @@ from fastcall.server.websocket import MAX_MESSAGE_BYTES, MediaConnection, MediaS
 from fastcall.server.workers import fd_forwarder as handover
 from fastcall.server.workers.fd_forwarder import Sender, Upgrade, handover_pair
 from fastcall.settings import Settings
-from lanes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, media, prelude, speech
 from peers import PATIENCE_S, ScriptedRecognizer, ScriptedStream, upgrade_request
 
 
@@ -331,7 +331,7 @@ async def test_case(name: str, fast_path: bool) -> None:
 
 
 @pytest.mark.parametrize("fast_path", [True, False], ids=["hot", "plain"])
-async def test_a_connection_that_was_handed_over_has_the_lane_too(fast_path: bool) -> None:
+async def test_a_connection_that_was_handed_over_has_the_fast_path_too(fast_path: bool) -> None:
     """As workers get theirs: by the descriptor, with the bytes of the request."""
     async with on_the_line(fast_path, handed_over=True) as line:
         line.send(frame(b"{}") + frame(b"at work?", PING))

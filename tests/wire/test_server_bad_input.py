@@ -30,7 +30,7 @@ from peers import (
     words_of_call,
 )
 
-both_lanes = pytest.mark.usefixtures("fast_path")
+both_paths = pytest.mark.usefixtures("fast_path")
 
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
 
@@ -124,7 +124,7 @@ IGNORED: dict[str, tuple[Callable[[Phone], str | bytes], str]] = {
 }
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("what", IGNORED)
 async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
     what: str, prompt_emulator: str, warnings: Warnings
@@ -144,7 +144,7 @@ async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
     assert line.endswith(f"further ones of this kind are counted only call={phone.call_sid}")
 
 
-@both_lanes
+@both_paths
 async def test_all_of_it_in_one_call_beside_a_good_one(prompt_emulator: str, warnings: Warnings) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "odd") as phone:
         async with beside_a_good_call(served):
@@ -424,7 +424,7 @@ async def test_a_flood_before_the_handshake_is_done_is_closed(prompt_emulator: s
     assert any("far more messages than a call has" in line for line in warnings.lines)
 
 
-@both_lanes
+@both_paths
 async def test_fragmented_messages_are_put_together(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "pieces") as phone:
         await phone.start()
@@ -435,7 +435,7 @@ async def test_fragmented_messages_are_put_together(prompt_emulator: str) -> Non
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
 
 
-@both_lanes
+@both_paths
 async def test_a_ping_between_fragments_is_answered(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, raw_socket(served) as (reader, writer):
         phone = Phone(served.url, "ping")

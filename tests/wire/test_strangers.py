@@ -15,7 +15,7 @@ from websockets.frames import Frame
 from fastcall.server import http
 from peers import PATIENCE_S, Phone, client_frame, serving, turns, upgrade_request
 from waiting import until_so
-from wire.test_supervisor import crew
+from wire.test_supervisor import serving_workers
 
 CONTINUATION, TEXT, PING, PONG = 0, 1, 9, 10
 NOWHERE = "127.0.0.1:9"  # no call is begun here: no recognizer is needed
@@ -91,7 +91,7 @@ async def test_floods_on_sockets_that_workers_have_are_charged_and_closed(prompt
         "fragments": client_frame(TEXT, b"", fin=False) + client_frame(CONTINUATION, b"", fin=False) * 30_000,
         "messages": client_frame(TEXT, b"{}"),
     }
-    async with crew(prompt_emulator) as it:
+    async with serving_workers(prompt_emulator) as it:
         for name, flood in floods.items():
             for is_live in (False, True):
                 phone = Phone(it.url, f"{name} {is_live}")

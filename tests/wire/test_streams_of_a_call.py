@@ -18,9 +18,9 @@ from fastcall.simulator.twilio_client import CallIds
 from fastcall.twilio.stream_tokens import PARAMETER, mint_token
 from peers import PATIENCE_S, Phone, Served, ask, serving, tones
 from wire.test_routes import next_record, reading
-from wire.test_supervisor import Records, crew, on_the_line
+from wire.test_supervisor import Records, on_the_line, serving_workers
 
-both_lanes = pytest.mark.usefixtures("fast_path")
+both_paths = pytest.mark.usefixtures("fast_path")
 
 SECRET = "a-stream-secret-of-some-length"
 BOTH = ("inbound", "outbound")
@@ -70,7 +70,7 @@ def names_of(served: Served, stream_sid: str) -> list[str]:
 # --- side by side -----------------------------------------------------------------------------------------------------
 
 
-@both_lanes
+@both_paths
 @others
 @pytest.mark.parametrize("is_main_first", [True, False], ids=["the main one ends first", "the other ends first"])
 async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_other(
@@ -112,7 +112,7 @@ async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_
     assert set(numbers["rejected_messages"]) == ({"other_track"} if other.tracks == BOTH else set())
 
 
-@both_lanes
+@both_paths
 @others
 async def test_each_stream_comes_back_to_its_own_call(other: Kind, prompt_emulator: str) -> None:
     kinds = {"MZ1": MAIN, "MZ2": other, "MZ3": MAIN, "MZ4": other}
@@ -273,7 +273,7 @@ async def test_who_watches_a_call_can_tell_the_batches_of_its_streams_apart(prom
 
 async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulator: str) -> None:
     async with (
-        crew(prompt_emulator) as it,
+        serving_workers(prompt_emulator) as it,
         reading(it.port) as reader,
         phones(it.url, "MZ1") as (main,),
         phones(it.url, "MZ2") as (monitor,),
@@ -313,7 +313,7 @@ async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulat
 
 async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prompt_emulator: str) -> None:
     async with (
-        crew(prompt_emulator) as it,
+        serving_workers(prompt_emulator) as it,
         reading(it.port) as reader,
         phones(it.url, "MZ1") as (main,),
         phones(it.url, "MZ2") as (monitor,),
@@ -336,7 +336,7 @@ async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prom
 
 async def test_a_worker_that_is_killed_takes_one_stream_of_a_call_and_not_the_other(prompt_emulator: str) -> None:
     async with (
-        crew(prompt_emulator) as it,
+        serving_workers(prompt_emulator) as it,
         reading(it.port) as reader,
         phones(it.url, "MZ1") as (main,),
         phones(it.url, "MZ2") as (monitor,),

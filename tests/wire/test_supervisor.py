@@ -28,7 +28,7 @@ from wire.test_routes import next_record, reading, values_of
 SECRET = "a-stream-secret-of-some-length"
 
 
-class Crew:
+class Workers:
     """A server with workers, as seen from outside."""
 
     def __init__(self, process: Process) -> None:
@@ -68,12 +68,12 @@ class Crew:
 
 
 @contextlib.asynccontextmanager
-async def crew(
+async def serving_workers(
     recognizer: str, *arguments: str, popen: type[subprocess.Popen[Any]] = forkserver.Popen, **variables: str
-) -> AsyncIterator[Crew]:
+) -> AsyncIterator[Workers]:
     options = ("--workers", "2", "--drain-timeout", "0", *arguments)
     async with serve_process(*options, popen=popen, SPEECH_EMULATOR_HOST=recognizer, **variables) as process:
-        yield Crew(process)
+        yield Workers(process)
 
 
 def is_alive(pid: int) -> bool:
@@ -123,7 +123,7 @@ def sockets_of(pid: int, port: int) -> int:
 async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator: str, tmp_path: Path) -> None:
     path = tmp_path / "transcripts.ndjson"
     async with (
-        crew(prompt_emulator, "--transcripts", str(path)) as it,
+        serving_workers(prompt_emulator, "--transcripts", str(path)) as it,
         reading(it.port) as live,
         contextlib.AsyncExitStack() as stack,
     ):
@@ -159,7 +159,7 @@ async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator:
 
 
 async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
+    async with serving_workers(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
         phones = [await stack.enter_async_context(Phone(it.url, f"kill {n}")) for n in range(20)]
         for phone in phones:
             await phone.start()
@@ -195,7 +195,7 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
 
 
 async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, Phone(it.url, "call") as phone:
+    async with serving_workers(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, Phone(it.url, "call") as phone:
         now = time.time()
         token = mint_token(SECRET, phone.call_sid, now=now, nonce="0" * 32)
         other = mint_token(SECRET, phone.call_sid, now=now, nonce="1" * 32)
@@ -233,7 +233,7 @@ async def two_streams(url: str) -> AsyncIterator[tuple[Phone, Phone]]:
 
 @pytest.mark.parametrize("how", ["stop", "close"])
 async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how: str, prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+    async with serving_workers(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
         records = Records(reader)
         await old.start()
         await old.say(tones("[300] apple [700]"))
@@ -269,7 +269,7 @@ async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how:
 async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_older_stream_goes_on(
     prompt_emulator: str,
 ) -> None:
-    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+    async with serving_workers(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
         records = Records(reader)
         await old.start()
         await records.wait_for("MZold", "session_started")
@@ -287,7 +287,7 @@ async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_old
 async def test_a_stream_that_was_too_loud_before_its_start_is_a_call_of_its_own_at_another_worker(
     prompt_emulator: str,
 ) -> None:
-    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+    async with serving_workers(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
         records = Records(reader)
         await old.start()
         await records.wait_for("MZold", "session_started")
@@ -306,7 +306,10 @@ async def test_a_stream_that_was_too_loud_before_its_start_is_a_call_of_its_own_
 
 
 async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, two_streams(it.url) as (phone, thief):
+    async with (
+        serving_workers(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it,
+        two_streams(it.url) as (phone, thief),
+    ):
         token = mint_token(SECRET, phone.call_sid, now=time.time(), nonce="0" * 32)
         await phone.start({PARAMETER: token})
         assert await it.number("fastcall_calls_live", 1) == 1
@@ -319,7 +322,7 @@ async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> Non
 
 
 async def test_places_are_counted_together(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, "--max-calls", "2") as it, contextlib.AsyncExitStack() as stack:
+    async with serving_workers(prompt_emulator, "--max-calls", "2") as it, contextlib.AsyncExitStack() as stack:
         for number in range(2):
             phone = await stack.enter_async_context(Phone(it.url, f"place {number}"))
             await phone.start()
@@ -331,7 +334,7 @@ async def test_places_are_counted_together(prompt_emulator: str) -> None:
 
 
 async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, popen=subprocess.Popen) as it, contextlib.AsyncExitStack() as stack:
+    async with serving_workers(prompt_emulator, popen=subprocess.Popen) as it, contextlib.AsyncExitStack() as stack:
         phones = [await stack.enter_async_context(Phone(it.url, f"last {n}")) for n in range(6)]
         for phone in phones:
             await phone.start()

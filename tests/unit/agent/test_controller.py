@@ -28,7 +28,7 @@ from peers import ScriptedRecognizer, turns
 VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
 
 
-class VadFramer:
+class LoudnessDetector:
     """Voice is what is not silence."""
 
     def is_speech(self, pcm: bytes) -> bool:
@@ -47,7 +47,7 @@ class Stage:
             settings=Settings(**settings),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=VadFramer(),
+            voice=LoudnessDetector(),
             sink=lambda event, key, stream_sid: self.events.append(event),
             handler=handler,
             prompt=prompt,

@@ -1,4 +1,4 @@
-"""The clerk: what is understood, what is asked next, and that there is a voice for all of it."""
+"""The booking agent: what is understood, what is asked next, and that there is a voice for all of it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Socket:
         self.closed.append((code, reason))
 
 
-class VadFramer:
+class LoudnessDetector:
     """Voice is what is not silence."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class VadFramer:
 class Stage:
     def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
-        self.messages, self.vad_framer = CallerMessages(CallIds("CA1", "MZ1"), 155), VadFramer()
+        self.messages, self.vad_framer = CallerMessages(CallIds("CA1", "MZ1"), 155), LoudnessDetector()
         self.runner = CallRunner(
             self.socket,
             settings=settings or Settings(),

@@ -187,7 +187,7 @@ class Side:
             self.connection.attach(self.runner)
             # A transport remembers the method that it calls, and is to know of the fast path's.
             assert self.transport.protocol is self.connection
-        self.by_lane = 0
+        self.by_fast_path = 0
         self._eof = False
 
     @classmethod
@@ -204,13 +204,13 @@ class Side:
         self.events.append((event, key.call_sid, stream_sid))
 
     def receive(self, data: bytes) -> None:
-        lane = self.runner.lane
-        taken = lane.messages if lane is not None else 0
+        fast_path = self.runner.lane
+        taken = fast_path.messages if fast_path is not None else 0
         self.connection.data_received(data)
         while self.connection.turns.are_due:  # at once, for comparison: the two ways' turns end at other frames
             self.connection.turns.take()
-        if lane is not None:
-            self.by_lane += lane.messages - taken
+        if fast_path is not None:
+            self.by_fast_path += fast_path.messages - taken
 
     def end(self) -> None:
         """The peer goes."""
@@ -292,7 +292,7 @@ class Pair:
                 seen["sent"], seen["state"] = (), seen["state"][:1]
         assert hot == plain, {name: (hot[name], plain[name]) for name in hot if hot[name] != plain[name]}
         assert self._log.lines.get(self.hot) == self._log.lines.get(self.plain)
-        assert self.plain.by_lane == 0
+        assert self.plain.by_fast_path == 0
 
     def ended(self) -> tuple[int | None, str]:
         """Code and reason, alike on both sides."""

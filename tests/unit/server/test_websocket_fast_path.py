@@ -18,9 +18,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame
 
-from fastcall.recognition.session import RecognitionSession
-from fastcall.server.websocket import MediaConnection, PlainMediaConnection
-from lanes import (
+from both_paths import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -39,6 +37,8 @@ from lanes import (
     start_text,
     stop_text,
 )
+from fastcall.recognition.session import RecognitionSession
+from fastcall.server.websocket import MediaConnection, PlainMediaConnection
 from peers import turns, upgrade_request
 from sim.clock import elapse, in_virtual_time
 from thoroughness import THOROUGH, amount
@@ -143,7 +143,7 @@ CORPUS: dict[str, bytes] = {
     "1024 bytes": b" " * (1024 - len(ORDINARY)) + ORDINARY,
 }  # fmt: skip
 # What the fast path is there for, or may as well take.
-BY_LANE = {
+BY_FAST_PATH = {
     "ordinary", "spaces", "indented", "space around", "a stream that is not named", "one sample", "half a frame",
     "a sample more", "10 ms late", "40 ms late", "one short of two frames", "1023 bytes",
 }  # fmt: skip
@@ -227,7 +227,7 @@ async def test_whole(name: str) -> None:
         # closes.
         alone = Pair()
         alone.receive(prelude(1), frame(media(AT_MS - 20, speech(1))), PLACES[name])
-        assert alone.hot.by_lane == (2 if name in BY_LANE else 1)
+        assert alone.hot.by_fast_path == (2 if name in BY_FAST_PATH else 1)
         await alone.drop()
 
 
@@ -277,7 +277,7 @@ async def test_every_order_of_keys() -> None:
         moved = text.replace(b'"140"', f'"{at_ms}"'.encode())
         pair.receive(frame(moved.replace(b'"chunk":"6"', f'"chunk":"{number}"'.encode())))
     pair.check()
-    assert pair.hot.by_lane == len(texts)
+    assert pair.hot.by_fast_path == len(texts)
     await pair.drop()
 
 
@@ -325,7 +325,7 @@ async def test_an_hour_of_a_call_in_a_minute() -> None:
     pair.check()
     kinds = [event[0].event for event in pair.hot.events]
     assert kinds.count("utterance_begin") > 5
-    assert pair.hot.by_lane > 900
+    assert pair.hot.by_fast_path > 900
     await pair.end()
     pair.check()
     await pair.drop()
@@ -341,7 +341,7 @@ async def test_a_track_that_is_full_is_the_slow_ways(monkeypatch: pytest.MonkeyP
         audio_input.feed_silence(audio_input.limit_samples - audio_input.waiting_samples - 250)
     pair.receive(frame(b"{}"))
     pair.receive(*(frame(media(AT_MS + 20 * index, speech(index))) for index in range(3)))
-    assert pair.hot.by_lane == 1
+    assert pair.hot.by_fast_path == 1
     pair.check()
     assert pair.hot.runner.session.dropped_samples == 230
     await pair.drop()
@@ -354,7 +354,7 @@ async def test_both_ways_know_since_when_there_is_no_audio(codes: bytes) -> None
     pair.receive(prelude(2))
     await elapse(3.0)
     pair.receive(frame(media(AT_MS, codes)))
-    assert pair.hot.by_lane == 1
+    assert pair.hot.by_fast_path == 1
     await elapse(2.0)
     pair.check()
     assert pair.hot.runner.silent_s() == 2.0
@@ -385,7 +385,7 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
         pair.check()
         await elapse(random.choice((0.0, 0.1)))
     assert sent > 4000
-    assert pair.hot.by_lane > 0.4 * sent * (1 - others)
+    assert pair.hot.by_fast_path > 0.4 * sent * (1 - others)
     assert pair.hot.seen()["rejected"]["flood"] == 1
     await pair.end()
     pair.check()
@@ -393,7 +393,7 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
 
 
 @in_virtual_time
-async def test_an_error_of_ours_in_the_lane_ends_this_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_ours_in_the_fast_path_ends_this_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(session: RecognitionSession) -> None:
         raise RuntimeError("no batch today")
 
@@ -402,7 +402,7 @@ async def test_an_error_of_ours_in_the_lane_ends_this_call_only(monkeypatch: pyt
     pair.receive(prelude(2))
     pair.receive(frame(b"{}"))
     pair.receive(b"".join(frame(media(AT_MS + 20 * index, speech(index))) for index in range(6)))
-    assert pair.hot.by_lane > 0
+    assert pair.hot.by_fast_path > 0
     await pair.settle()
     for side in (pair.hot, pair.plain):
         assert side.transport.did[-1] == b"\x88\x10\x03\xf3internal error"  # 1011
@@ -449,7 +449,7 @@ async def test_what_is_sent_before_the_handshake_is_done_waits_for_it(reads: lis
     inside, outside = len(PLAIN_LENGTH), frame(media(AT_MS, CODES))
     pair.receive(TRAP[HEAD : HEAD + inside], TRAP[HEAD + inside :], outside, frame(b"{}"), frame(stop_text()))
     pair.check()
-    assert pair.hot.by_lane > 0
+    assert pair.hot.by_fast_path > 0
     await pair.settle()
     await pair.end()
     pair.check()
