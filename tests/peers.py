@@ -136,6 +136,9 @@ class Process:
 CERTIFICATE, KEY = (str(Path(__file__).parent / "data" / name) for name in ("localhost.pem", "localhost-key.pem"))
 
 
+both_paths = pytest.mark.usefixtures("fast_path")
+"""A test whose servers have the fast path, and in another run of it have not."""
+
 both_uplinks = pytest.mark.parametrize("uplink", ["native", "grpcio"], indirect=True)
 """A test that is run on each; the others run on that of the run, by default native where libnghttp2 is."""
 
@@ -245,6 +248,11 @@ class Transcripts:
                 await self._news.wait()
         return found[count - 1]
 
+    def milestones(self, sid: str) -> list[str]:
+        """The events that each call, or stream, has in the same order."""
+        kept = ("call_started", "session_started", "utterance_end", "session_closed", "call_ended")
+        return [record["event"] for record in self.of(sid, *kept)]
+
     def utterances(self, sid: str) -> list[str]:
         """The text that each utterance of the call, or of the stream, has in the end, in order of time."""
         texts: dict[int, str] = {}
@@ -268,6 +276,20 @@ class Served:
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/media"
+
+    async def take_call(
+        self, phone: Phone, text: str, parameters: dict[str, str] | None = None, *, at_pace: bool = False
+    ) -> list[str]:
+        """A whole call, to its last event: ``phone`` says ``text``, in the tones language, and hangs up.
+
+        :param at_pace: at the pace of speech, not all at once
+        :return: the text of each utterance
+        """
+        await phone.start(parameters)
+        await (phone.speak if at_pace else phone.say)(tones(text))
+        await phone.stop()
+        await self.transcripts.wait_for(phone.call_sid, "call_ended")
+        return self.transcripts.utterances(phone.call_sid)
 
 
 @contextlib.asynccontextmanager
@@ -373,6 +395,18 @@ class Phone:
         return self.socket.close_code, self.socket.close_reason
 
 
+@contextlib.asynccontextmanager
+async def phones(url: str, *stream_sids: str, name: str = "streams") -> AsyncIterator[list[Phone]]:
+    """A socket for each stream, by default for an old one and a new one; all are of one call."""
+    call_sid = CallIds.derive(name, 0).call_sid
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            # What is not read must not keep the close from being read.
+            await stack.enter_async_context(Phone(url, ids=CallIds(call_sid, sid), max_queue=None))
+            for sid in stream_sids or ("MZold", "MZnew")
+        ]
+
+
 def media_message_of(stream_sid: str, payload: str, timestamp_ms: int = 155) -> str:
     """A media message with any payload."""
     media = {"track": "inbound", "chunk": "1", "timestamp": str(timestamp_ms), "payload": payload}
@@ -432,6 +466,36 @@ def request(
 async def ask(port: int, target: str, **options: Any) -> Answer:
     """``request`` from this loop."""
     return await asyncio.to_thread(lambda: request(port, target, **options))
+
+
+@contextlib.asynccontextmanager
+async def reading(port: int, **headers: str) -> AsyncIterator[asyncio.StreamReader]:
+    """The body of /events, chunked."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **headers}.items()]
+    writer.write(f"GET /events HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+    async with asyncio.timeout(PATIENCE_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 200 " in head
+    assert b"application/x-ndjson" in head
+    yield reader
+    writer.close()
+
+
+async def next_record(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """The next line; None at the stream's end."""
+    async with asyncio.timeout(PATIENCE_S):
+        size = int(await reader.readline(), 16)
+        chunk = await reader.readexactly(size)
+        await reader.readline()
+    record: dict[str, Any] | None = json.loads(chunk) if size else None
+    return record
+
+
+def values_of(metrics: str) -> dict[str, float]:
+    """Each sample of a page of metrics."""
+    rows = (line.rpartition(" ") for line in metrics.splitlines() if line[:1] != "#")
+    return {name: float(value) for name, _, value in rows}
 
 
 # --- a recognizer by script --------------------------------------------------------------------------------------

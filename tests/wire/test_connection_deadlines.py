@@ -9,9 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from fastcall.server import watchdog
-from peers import Phone, serving, tones
-
-both_paths = pytest.mark.usefixtures("fast_path")
+from peers import Phone, both_paths, serving, tones
 
 
 @both_paths
@@ -47,20 +45,13 @@ async def test_a_call_that_says_nothing_gives_its_place_to_the_next(prompt_emula
         assert (await silent.closed())[0] == 1008
         await served.transcripts.wait_for(silent.call_sid, "call_ended")
         async with Phone(served.url, "next") as phone:
-            await phone.start()
-            await phone.say(tones("[200] apple [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple"]
+            assert await served.take_call(phone, "[200] apple [300]") == ["apple"]
 
 
 @both_paths
 async def test_a_call_that_is_only_quiet_is_not_closed(prompt_emulator: str) -> None:
     async with serving(prompt_emulator, call_silent_max_s=0.3) as served, Phone(served.url, "quiet") as phone:
-        await phone.start()
-        await phone.speak(tones("[900]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.take_call(phone, "[900]", at_pace=True)
         assert served.server.snapshot()["expired_connections"] == {}
 
 

@@ -18,9 +18,8 @@ from websockets.exceptions import InvalidStatus
 import fastcall
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
 from fastcall.twilio.stream_tokens import PARAMETER, TICKET, console_tickets, mint_token
-from peers import PATIENCE_S, Phone, ask, serving, tones
-from wire.test_routes import next_record
-from wire.test_supervisor import serving_workers
+from peers import PATIENCE_S, Phone, ask, next_record, serving, tones
+from workers import serving_workers
 
 FILES = Path(fastcall.__file__).parent / "data" / "console"
 NAMES = sorted(path.name for path in FILES.iterdir())

@@ -14,7 +14,7 @@ import pytest
 from forkserver import Popen
 from peers import PATIENCE_S, Phone, serve_environment, serve_process, tones
 from waiting import until_so
-from wire.test_supervisor import serving_workers
+from workers import serving_workers
 
 TESTS = str(Path(__file__).parent.parent)
 HANDLER = "talkers:break_the_process"

@@ -198,11 +198,7 @@ async def test_a_model_that_the_language_does_not_have_is_replaced_once_for_all_
         async with serving(emulator.ready[1], language="he-IL", model="phone_call") as served:
             for name in ("first", "second"):
                 async with Phone(served.url, name) as phone:
-                    await phone.start()
-                    await phone.speak(tones("[300] apple arrow [500]"))
-                    await phone.stop()
-                    await served.transcripts.wait_for(phone.call_sid, "call_ended")
-                assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+                    assert await served.take_call(phone, "[300] apple arrow [500]", at_pace=True) == ["apple arrow"]
     finally:
         await asyncio.to_thread(emulator.stop)
     (line,) = warnings_of(caplog)

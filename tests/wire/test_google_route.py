@@ -33,7 +33,6 @@ from peers import (
     both_uplinks,
     google_recognizer,
     serving,
-    tones,
 )
 from supervising import ScriptedWorker, supervising
 
@@ -264,11 +263,7 @@ async def test_a_server_behind_a_proxy_is_ready_and_takes_calls(
         monkeypatch.setenv("https_proxy", f"http://user:secret@{proxy.address}")
         async with serving(f"{HOST}:50051") as served, Phone(served.url, f"by {uplink}") as phone:
             assert (await ask(served.port, "/readyz")).status == 200
-            await phone.start()
-            await phone.speak(tones("[300] apple arrow [600]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-            assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+            assert await served.take_call(phone, "[300] apple arrow [600]", at_pace=True) == ["apple arrow"]
         assert len(proxy.heads) >= 2
 
 

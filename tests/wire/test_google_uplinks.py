@@ -40,7 +40,6 @@ from peers import (
     serve_process,
     serving,
     start_emulator,
-    tones,
     turns,
     way,
 )
@@ -368,10 +367,9 @@ async def test_a_call_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--stream-limit-s", "3")
     try:
         async with serving(emulator.ready[1], stt_rotate_by_s=300) as served, Phone(served.url, "tls") as phone:
-            await phone.start()
-            await phone.speak(tones("[300] apple arrow [900] autumn badge [900] bamboo basket [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.take_call(
+                phone, "[300] apple arrow [900] autumn badge [900] bamboo basket [900]", at_pace=True
+            )
             assert served.transcripts.of(phone.call_sid, "session_rotated")
             assert served.transcripts.of(phone.call_sid, "session_failed") == []
             assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge", "bamboo basket"]
@@ -436,11 +434,7 @@ async def test_without_the_library_grpcio_serves_and_one_line_says_so(
     monkeypatch.setattr(_http2, "load", missing)
     caplog.set_level(logging.INFO, "fastcall")
     async with serving(prompt_emulator, stt_uplink="auto") as served, Phone(served.url, "without") as phone:
-        await phone.start()
-        await phone.speak(tones("[300] apple arrow [900]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.take_call(phone, "[300] apple arrow [900]", at_pace=True) == ["apple arrow"]
     lines = [record.getMessage() for record in caplog.records if "it is not here" in record.getMessage()]
     assert lines == [
         "it is not here: streams go by grpcio, at several times the cost (--uplink grpcio says so silently)"

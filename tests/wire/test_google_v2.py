@@ -136,11 +136,7 @@ async def test_a_model_that_the_language_does_not_have_is_replaced(
     prompt_emulator: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(prompt_emulator, stt="google-v2", language="he-IL") as served, Phone(served.url, "he") as phone:
-        await phone.start()
-        await phone.speak(tones("[300] apple arrow [500]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.take_call(phone, "[300] apple arrow [500]", at_pace=True) == ["apple arrow"]
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and "fastcall" in r.name]
     assert len(warnings) == 1
     assert warnings[0].startswith("model phone_call does not serve language he-IL")

@@ -16,10 +16,8 @@ from websockets.exceptions import ConnectionClosed
 import talkers
 from fastcall._codec import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
 from fastcall.server import call_runner as runner
-from peers import Phone, serving, tones
+from peers import Phone, both_paths, serving, tones
 from waiting import until_so
-
-both_paths = pytest.mark.usefixtures("fast_path")
 
 WORDS = "[200] apple arrow [300]"
 

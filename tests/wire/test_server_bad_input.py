@@ -21,6 +21,7 @@ from peers import (
     PATIENCE_S,
     Phone,
     Served,
+    both_paths,
     client_frame,
     media_message_of,
     serving,
@@ -29,8 +30,6 @@ from peers import (
     upgrade_request,
     words_of_call,
 )
-
-both_paths = pytest.mark.usefixtures("fast_path")
 
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
 
@@ -164,11 +163,7 @@ async def test_media_before_start_is_ignored_and_the_call_can_still_start(
 ) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "early") as phone:
         await phone.say(tones("badge"))
-        await phone.start()
-        await phone.say(tones("[200] apple [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple"]
+        assert await served.take_call(phone, "[200] apple [300]") == ["apple"]
     (line,) = warnings.lines
     assert line.startswith("message ignored: before_start (media outside of start and stop)")
 

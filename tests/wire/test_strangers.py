@@ -15,7 +15,7 @@ from websockets.frames import Frame
 from fastcall.server import http
 from peers import PATIENCE_S, Phone, client_frame, serving, turns, upgrade_request
 from waiting import until_so
-from wire.test_supervisor import serving_workers
+from workers import serving_workers
 
 CONTINUATION, TEXT, PING, PONG = 0, 1, 9, 10
 NOWHERE = "127.0.0.1:9"  # no call is begun here: no recognizer is needed

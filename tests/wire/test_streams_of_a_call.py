@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from fastcall.server import comeback
-from fastcall.simulator.twilio_client import CallIds
 from fastcall.twilio.stream_tokens import PARAMETER, mint_token
-from peers import PATIENCE_S, Phone, Served, ask, serving, tones
-from wire.test_routes import next_record, reading
-from wire.test_supervisor import Records, on_the_line, serving_workers
-
-both_paths = pytest.mark.usefixtures("fast_path")
+from peers import PATIENCE_S, Phone, ask, both_paths, next_record, phones, reading, serving, tones
+from workers import Records, on_the_line, serving_workers
 
 SECRET = "a-stream-secret-of-some-length"
 BOTH = ("inbound", "outbound")
@@ -43,28 +37,11 @@ TWO_TRACKS = Kind(tracks=BOTH)
 others = pytest.mark.parametrize("other", [MONITOR, TWO_TRACKS], ids=["a fork with a name", "both tracks"])
 
 
-@contextlib.asynccontextmanager
-async def phones(url: str, *stream_sids: str, name: str = "streams") -> AsyncIterator[list[Phone]]:
-    """A socket for each stream; all are of one call."""
-    call_sid = CallIds.derive(name, 0).call_sid
-    async with contextlib.AsyncExitStack() as stack:
-        yield [
-            # What is not read must not keep the close from being read.
-            await stack.enter_async_context(Phone(url, ids=CallIds(call_sid, sid), max_queue=None))
-            for sid in stream_sids
-        ]
-
-
 async def say(phone: Phone, kind: Kind, text: str) -> None:
     """The caller says it; on the other track, if the stream has it, another word is said meanwhile."""
     other = tones("[300] bottle [700]") if kind.tracks == BOTH else b""
     for message in phone.media(tones(text), other):
         await phone.socket.send(message)
-
-
-def names_of(served: Served, stream_sid: str) -> list[str]:
-    kept = ("call_started", "session_started", "utterance_end", "session_closed", "call_ended")
-    return [record["event"] for record in served.transcripts.of(stream_sid, *kept)]
 
 
 # --- side by side -----------------------------------------------------------------------------------------------------
@@ -101,7 +78,7 @@ async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_
     for phone in both:
         assert served.transcripts.utterances(phone.stream_sid) == said[phone.stream_sid]
         ends = ["utterance_end"] * len(said[phone.stream_sid])
-        assert names_of(served, phone.stream_sid) == [
+        assert served.transcripts.milestones(phone.stream_sid) == [
             *("call_started", "session_started"),
             *ends,
             *("session_closed", "call_ended"),
@@ -134,7 +111,7 @@ async def test_each_stream_comes_back_to_its_own_call(other: Kind, prompt_emulat
             await served.transcripts.wait_for(phone.stream_sid, "call_ended")
     assert (numbers["calls_started"], numbers["calls_moved"], numbers["calls_live"]) == (2, 2, 2)
     assert numbers["calls_refused"] == {}
-    assert [names_of(served, sid).count("call_started") for sid in kinds] == [1, 1, 0, 0]
+    assert [served.transcripts.milestones(sid).count("call_started") for sid in kinds] == [1, 1, 0, 0]
     assert [served.transcripts.utterances(sid) for sid in kinds] == [["apple"], ["apple"], ["bottle"], ["arrow"]]
     # So that a reader of both knows which of the two goes on.
     for older, newer in ((main, main_again), (second, again)):

@@ -22,7 +22,7 @@ from fastcall.server.workers.worker import LINE_LIMIT_BYTES, Worker
 from fastcall.settings import Settings
 from peers import PATIENCE_S, Phone, tones
 from waiting import until_so
-from wire.test_supervisor import serving_workers
+from workers import serving_workers
 
 
 async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt_emulator: str) -> None:

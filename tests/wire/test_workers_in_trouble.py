@@ -17,10 +17,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from forkserver import Popen
-from peers import PATIENCE_S, Phone, ask, serve_process, tones
+from peers import PATIENCE_S, Phone, ask, reading, serve_process, tones
 from waiting import until_so
-from wire.test_routes import reading
-from wire.test_supervisor import Records, Workers, serving_workers
+from workers import Records, Workers, serving_workers
 
 HANDLER = ("--handler", "talkers:break_the_process")
 # For tests of what comes of a worker that hangs; the product's own is longer.
