@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import types
 from collections import Counter
+from pathlib import Path
 
-__all__ = ["footprint"]
+__all__ = ["footprint", "resident_bytes"]
 
 # What a thing refers to, but does not hold.
 SHARED = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.FrameType)
@@ -29,3 +31,8 @@ def footprint(thing: object, *around: type) -> tuple[int, Counter[str]]:
                 seen.add(id(other))
                 todo.append(other)
     return total, kinds
+
+
+def resident_bytes() -> int:
+    """Memory of this process. Linux only."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -154,6 +154,16 @@ def way() -> dict[str, Any]:
     }
 
 
+def peer_tls() -> ssl.SSLContext | None:
+    """What a peer needs that is reached in the way of this run."""
+    if not way()["stt_tls_roots"]:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 def google_recognizer(address: str, **options: Any) -> GoogleRecognizer:
     """One for the emulator at ``address``, on the uplink of this run. ``aclose`` is owed."""
     chosen = way()

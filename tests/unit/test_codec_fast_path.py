@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
+from detectors import LoudnessDetector
 from fastcall._codec import AudioTrack, EndpointRule, InboundTimeline, MediaFastPath, VadFramer, WebSocketFastPath
 
 SID = "MZ1"
@@ -21,23 +22,12 @@ CODES = bytes(range(96, 256))
 LOUD, QUIET = b"\x10" * 160, b"\xff" * 160
 
 
-class Loudness:
-    """A detector that hears whatever is not silence."""
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-
-    def is_speech(self, pcm: bytes) -> bool:
-        self.heard.append(pcm)
-        return any(pcm)
-
-
 class Call:
     """A call's end of the fast path, begun at 100 ms by one frame of the slow path."""
 
     def __init__(self, *, batch_samples: int = 10**6, limit_samples: int = 80_000, sid: str = SID) -> None:
         self.told: list[object] = []
-        self.detector = Loudness()
+        self.detector = LoudnessDetector()
         self.timeline, self.track, self.vad_framer = InboundTimeline(), AudioTrack(), VadFramer(self.detector)
         self.rule = EndpointRule(
             onset_frames=2,

@@ -30,6 +30,7 @@ from fastcall._http2 import (
     Http2Error,
 )
 from fastcall.google.grpc_status import header_block
+from footprint import resident_bytes
 from h2peer import ANSWER, grpc_message
 from h2peer import OK as TRAILERS
 from thoroughness import amount
@@ -433,11 +434,6 @@ def test_recorded_bytes_with_a_mistake(at, flip, length, cut):
     data = bytearray(RECORDED[: length or None])
     data[at % len(data)] ^= flip
     feed(bytes(data), cut)
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 def alive() -> int:

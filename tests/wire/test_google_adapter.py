@@ -20,11 +20,11 @@ from fastcall import mulaw_decode_fast
 from fastcall.errors import UsageError
 from fastcall.google.api_versions import Version1, Version2
 from fastcall.google.recognizer import GoogleRecognizer
-from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import StreamConfig
+from listeners import KeepingListener
 from peers import (
     CERTIFICATE,
     KEY,
-    PATIENCE_S,
     Phone,
     both_uplinks,
     google_recognizer,
@@ -274,31 +274,6 @@ def test_the_first_request_asks_for_interims_word_times_and_the_telephones_audio
     assert list(config.alternative_language_codes) == ["en-US", "ar-IL"]
 
 
-class Listener:
-    """Keeps what a stream tells."""
-
-    def __init__(self) -> None:
-        self.results: list[StreamResult] = []
-        self.ends: list[StreamEnd] = []
-        self.over = asyncio.Event()
-
-    def stream_results(self, results: Any) -> None:
-        assert not self.ends, "a result after the end"
-        self.results += results
-
-    def stream_writable(self) -> None:
-        pass
-
-    def stream_ended(self, end: StreamEnd) -> None:
-        self.ends.append(end)
-        self.over.set()
-
-    async def wait_over(self) -> StreamEnd:
-        async with asyncio.timeout(PATIENCE_S):
-            await self.over.wait()
-        return self.ends[0]
-
-
 @contextlib.asynccontextmanager
 async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
     recognizer = google_recognizer(address)
@@ -312,7 +287,7 @@ async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
 async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
-        listeners = [Listener() for _ in range(81)]
+        listeners = [KeepingListener() for _ in range(81)]
         streams = [recognizer.open(config, listener) for listener in listeners]
         assert (recognizer.open_streams, recognizer.connections) == (81, 2)
         for stream in streams:
@@ -327,7 +302,7 @@ async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) 
 async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
-        early, late = Listener(), Listener()
+        early, late = KeepingListener(), KeepingListener()
         recognizer.open(config, early).cancel()
         stream = recognizer.open(config, late)
         stream.write(bytes(3200))
@@ -344,7 +319,7 @@ async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulato
 @both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
-    listener = Listener()
+    listener = KeepingListener()
     async with recognizer_at(prompt_emulator) as recognizer:
         stream = recognizer.open(StreamConfig("en-US", "default"), listener)
         for at in range(0, len(pcm), 3200):

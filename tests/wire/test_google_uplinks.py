@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -36,12 +35,12 @@ from peers import (
     both_uplinks,
     control,
     google_recognizer,
+    peer_tls,
     serve_environment,
     serve_process,
     serving,
     start_emulator,
     turns,
-    way,
 )
 from waiting import until_called
 
@@ -297,16 +296,6 @@ _ERROR = bytes(
         speech.StreamingRecognizeResponse(error={"code": 3, "message": "no such model"})
     )
 )
-
-
-def peer_tls() -> ssl.SSLContext | None:
-    """What a peer needs that is reached in the way of this run."""
-    if not way()["stt_tls_roots"]:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE, KEY)
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 @both_uplinks

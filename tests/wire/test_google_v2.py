@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from google.cloud import speech_v2
-from test_google_adapter import Listener
 
 from fastcall import mulaw_decode_fast
 from fastcall.errors import UsageError
 from fastcall.google.api_versions import Version2
 from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamConfig
+from listeners import KeepingListener
 from peers import Phone, both_uplinks, google_recognizer, serving, start_emulator, tones
 
 
@@ -85,7 +85,7 @@ def test_without_a_project_it_says_what_to_set(tmp_path: Path, monkeypatch: pyte
 @both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
-    listener = Listener()
+    listener = KeepingListener()
     recognizer = google_recognizer(prompt_emulator, api_version=Version2(project="emulator"))
     try:
         stream = recognizer.open(StreamConfig("en-US", "default"), listener)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from detectors import LoudnessDetector
 from fastcall._codec import mulaw_decode
 from fastcall.agent.blocking import BlockingCall
 from fastcall.agent.call import Call
@@ -26,13 +27,6 @@ from handsets import Twilio
 from peers import ScriptedRecognizer, turns
 
 VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
-
-
-class LoudnessDetector:
-    """Voice is what is not silence."""
-
-    def is_speech(self, pcm: bytes) -> bool:
-        return any(pcm)
 
 
 class Stage:

@@ -9,6 +9,7 @@ import logging
 import pytest
 import uvloop
 
+from detectors import LoudnessDetector
 from fastcall.agent.call import Call
 from fastcall.events import TranscriptEvent
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
@@ -32,28 +33,16 @@ class Socket:
         self.closed.append((code, reason))
 
 
-class LoudnessDetector:
-    """Voice is what is not silence."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def is_speech(self, pcm: bytes) -> bool:
-        assert len(pcm) == 320
-        self.asked += 1
-        return any(pcm)
-
-
 class Stage:
     def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
-        self.messages, self.vad_framer = CallerMessages(CallIds("CA1", "MZ1"), 155), LoudnessDetector()
+        self.messages, self.detector = CallerMessages(CallIds("CA1", "MZ1"), 155), LoudnessDetector()
         self.runner = CallRunner(
             self.socket,
             settings=settings or Settings(),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=self.vad_framer,
+            voice=self.detector,
             sink=self.take,
             handler=handler,
         )
@@ -122,10 +111,10 @@ async def test_a_long_gap_costs_a_few_frames_and_ends_the_utterance(gap_s: int) 
     stage = Stage()
     stage.start()
     stage.say(SILENCE[:1600] + VOICE)
-    before = stage.vad_framer.asked
+    before = len(stage.detector.heard)
     stage.frame += 50 * gap_s
     stage.say(VOICE[:1600])
-    assert stage.vad_framer.asked == before + 25 + 10
+    assert len(stage.detector.heard) == before + 25 + 10
     begins = [event.start_sample for event in stage.events if event.event == "utterance_begin"]
     assert begins == [0, pytest.approx(1600 + len(VOICE) + 8000 * gap_s - 2400, abs=80)]
 
