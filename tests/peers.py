@@ -297,6 +297,10 @@ class Served:
         """
         await phone.start(parameters)
         await (phone.speak if at_pace else phone.say)(tones(text))
+        return await self.hang_up(phone)
+
+    async def hang_up(self, phone: Phone) -> list[str]:
+        """``phone`` hangs up; when the call's last event is there, the text of each of its utterances."""
         await phone.stop()
         await self.transcripts.wait_for(phone.call_sid, "call_ended")
         return self.transcripts.utterances(phone.call_sid)

@@ -8,7 +8,6 @@ import pytest
 
 from fastcall import events
 
-
 KINDS = {name for name in events.__all__ if isinstance(getattr(events, name), type)} - {"MediaFrame"}
 
 

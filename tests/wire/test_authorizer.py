@@ -38,9 +38,7 @@ async def says(served: Served, phone: Phone, text: str, parameters: dict[str, st
     """The call goes through, and the text is recognized."""
     await phone.start(parameters)
     await phone.say(tones(f"[300] {text} [300]"))
-    await phone.stop()
-    await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == [text]
+    assert await served.hang_up(phone) == [text]
 
 
 # --- the signature --------------------------------------------------------------------------------------------------
@@ -132,9 +130,7 @@ async def test_a_second_socket_of_a_living_call_is_closed_and_the_call_goes_on(
         assert (code, served.server.metrics.calls_refused) == (1008, {"second_socket": 1})
         assert "socket already" in (text or "")
         await phone.say(tones("arrow [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
         assert len(served.transcripts.of(phone.call_sid, "call_started")) == 1
         async with Phone(served.url, "call") as again:  # after its end the call may come again
             await again.start()
@@ -150,8 +146,7 @@ async def test_a_dead_socket_gives_its_call_to_the_next(prompt_emulator: str, mo
             await phone.start()
             assert (await dead.closed())[0] == 1000
             await phone.say(tones("[300] apple [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         assert len(served.transcripts.of(phone.call_sid, "call_started")) == 1
         assert "apple" in served.transcripts.utterances(phone.call_sid)
         assert served.server.snapshot()["calls_live"] == 0
@@ -201,9 +196,7 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
             else:
                 assert by_fast_path <= 1  # of the same audio the first is new
         await speaking
-        await good.stop()
-        await served.transcripts.wait_for(good.call_sid, "call_ended")
-        assert served.transcripts.utterances(good.call_sid) == ["apple arrow autumn badge"]
+        assert await served.hang_up(good) == ["apple arrow autumn badge"]
         assert served.server.snapshot()["rejected_messages"]["flood"] == 1
 
 

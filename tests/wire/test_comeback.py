@@ -97,8 +97,7 @@ async def test_a_newer_stream_is_refused_when_the_older_one_goes_on(
         assert reason is not None
         assert reason.startswith("this call has a socket already")
         await old.say(tones("arrow [700]"))
-        await old.stop()
-        await served.transcripts.wait_for(old.call_sid, "call_ended")
+        await served.hang_up(old)
         assert served.server.snapshot()["calls_refused"] == {"second_socket": 1}
     assert served.transcripts.utterances(old.call_sid) == ["apple arrow"]
     assert served.transcripts.milestones(old.call_sid).count("call_started") == 1
@@ -125,8 +124,7 @@ async def test_a_newer_stream_that_goes_before_its_turn_leaves_the_call_alone(pr
         await new.say(tones("[200] bottle"))
         await new.socket.close()
         await old.say(tones("arrow [700]"))
-        await old.stop()
-        await served.transcripts.wait_for(old.call_sid, "call_ended")
+        await served.hang_up(old)
         assert served.server.snapshot()["calls_moved"] == 0
     assert served.transcripts.utterances(old.call_sid) == ["apple arrow"]
 

@@ -72,8 +72,7 @@ async def test_a_peer_that_does_not_close_after_stop_is_closed(
     monkeypatch.setattr(watchdog, "STOPPED_S", 0.2)
     async with serving(prompt_emulator) as served, Phone(served.url, "stays") as phone:
         await phone.start()
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         assert (await phone.closed())[0] == 1000
         assert served.server.snapshot()["expired_connections"] == {"stop": 1}
     (ended,) = served.transcripts.of(phone.call_sid, "call_ended")

@@ -239,8 +239,7 @@ async def test_a_page_places_a_call_however_the_server_is_guarded(
             await phone.say(tones("[300] apple arrow [300]"))
             await served.transcripts.wait_for(phone.call_sid, "utterance_begin")
             live = json.loads((await ask(served.port, "/console/calls", headers=BEARER)).body)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         assert [(each["call_sid"], each["stream_sid"]) for each in live["live"]] == [
             (call["call_sid"], call["stream_sid"])
         ]
@@ -263,8 +262,7 @@ async def test_a_ticket_is_for_one_stream_of_one_call(prompt_emulator: str) -> N
         async with PagePhone(served.port, one) as phone:
             await phone.start(one["parameters"])
             await served.transcripts.wait_for(phone.call_sid, "call_started")
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         async with PagePhone(served.port, one) as phone:
             await phone.start(one["parameters"])
             code, text = await phone.closed()

@@ -80,8 +80,7 @@ async def test_utterances_of_an_outage_come_from_the_fallback_and_then_the_recog
                 if (await talk.say())["source"] == "emulator":
                     break
             last = await talk.say()
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
     finally:
         for process in filter(None, (first, second)):
             await asyncio.to_thread(process.stop)
@@ -136,8 +135,7 @@ async def test_an_answer_after_the_time_limit_amends() -> None:
         assert (await talk.say())["text"] == ""
         stub_engines.may_answer.set()
         amended = await served.transcripts.wait_for(phone.call_sid, "amended")
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
     assert (amended["utterance_id"], amended["text"], amended["source"]) == (1, talk.said[0], "fallback")
 
 
@@ -149,8 +147,7 @@ async def test_a_fallback_that_fails_is_told_and_the_utterance_is_committed_with
         talk = Talk(phone, served)
         await phone.start()
         end = await talk.say()
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
     assert end["text"] == ""
     asked, _again, failed = talk.of("fallback")
     assert asked["text"] == "off"

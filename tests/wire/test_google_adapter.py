@@ -98,8 +98,7 @@ async def test_words_that_were_said_while_the_recognizer_was_down_come_out_when_
         try:
             await served.transcripts.wait_for(phone.call_sid, "session_rotated")
             await phone.speak(tones("[200] basket [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         finally:
             await asyncio.to_thread(emulator.stop)
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
@@ -127,8 +126,7 @@ async def test_a_recognizer_that_dies_in_mid_call_is_replaced_and_no_word_is_los
         try:
             await served.transcripts.wait_for(phone.call_sid, "session_rotated")
             await phone.speak(tones("[200] beacon [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         finally:
             await asyncio.to_thread(second.stop)
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge basket", "beacon"]
@@ -153,8 +151,7 @@ async def test_a_refusal_that_no_retry_can_mend_is_told_once_and_the_call_goes_o
             failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
             assert failed["text"] == f"{code.name}: go away"
             await phone.speak(tones("arrow [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
     failures = [record["text"] for record in served.transcripts.of(phone.call_sid, "session_failed")]
     assert failures == [f"{code.name}: go away"]
@@ -181,8 +178,7 @@ async def test_a_language_that_no_model_has_is_told_once_and_names_the_setting(
             await phone.start()
             await phone.say(tones("[300] apple [900]"))
             assert (await served.transcripts.wait_for(phone.call_sid, "session_failed"))["text"].startswith(code.name)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
     assert len(served.transcripts.of(phone.call_sid, "session_failed")) == 1
     *changes, line = warnings_of(caplog)
     assert len(changes) == models - 1

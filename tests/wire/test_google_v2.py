@@ -107,8 +107,7 @@ async def test_at_the_limit_of_a_stream_the_next_goes_on_and_no_word_is_lost() -
         async with serving(emulator.ready[1], stt="google-v2") as served, Phone(served.url, "limit") as phone:
             await phone.start()
             await phone.speak(tones("[300] " + " [900] ".join(said) + " [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
             rotations = served.transcripts.of(phone.call_sid, "session_rotated")
             assert "limit" in [record["text"] for record in rotations]
             assert served.transcripts.of(phone.call_sid, "session_failed") == []
@@ -124,8 +123,7 @@ async def test_a_stream_that_is_ended_for_idleness_is_replaced_without_alarm() -
             await phone.start()
             assert (await served.transcripts.wait_for(phone.call_sid, "session_rotated"))["text"] == "limit"
             await phone.speak(tones("[300] apple arrow [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
             assert served.transcripts.of(phone.call_sid, "session_failed") == []
             assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     finally:

@@ -51,8 +51,7 @@ async def test_an_odd_field_that_nobody_needs_is_left_out_and_the_call_goes_on(
     async with serving(prompt_emulator) as served, Phone(served.url, "odd") as phone:
         await start(phone, ODD_STARTS[what])
         await phone.say(tones(WORDS))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         assert served.server.snapshot()["rejected_messages"] == {"dropped_field": 1}
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
@@ -149,9 +148,7 @@ async def test_the_format_that_start_names_is_obeyed_both_ways(name: str, prompt
             (message,) = phone.media(b"\xff" * 160)
             await phone.socket.send(message.replace(json.loads(message)["media"]["payload"], payload))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end")
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
     heard = decode(base64.b64decode(answer["media"]["payload"]))
     expected = talkers.SPEECH[: len(heard)]
     assert len(heard) > 800
@@ -182,8 +179,7 @@ async def test_whatever_the_clock_no_audio_is_lost_and_none_is_made(
         await start(phone)
         for number, message in enumerate(phone.media(tones("[200] apple arrow autumn bottle [700]"))):
             await phone.socket.send(clocked(message, number))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         numbers = served.server.snapshot()
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow autumn bottle"]
     assert (numbers["gaps"], numbers["duplicate_frames"], numbers["rejected_messages"]) == (0, 0, {})
@@ -200,8 +196,7 @@ async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, pro
         phone.frame += 50 * gap_s
         await phone.say(tones("[500] arrow [700]"))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end", 2)
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         numbers = served.server.snapshot()
     assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
     first, second = served.transcripts.of(phone.call_sid, "utterance_begin")
@@ -225,9 +220,7 @@ async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_uttera
         await until_so(is_told)  # at its commit or, on a slow machine, by an amendment
         phone.frame += 50
         await phone.say(tones("[100] arrow [700]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
+        assert await served.hang_up(phone) == ["apple", "arrow"]
 
 
 @both_paths

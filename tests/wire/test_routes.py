@@ -202,8 +202,7 @@ async def test_the_numbers_of_a_call(prompt_emulator: str) -> None:
             await phone.socket.send("no JSON")
             await asyncio.wait_for(phone.socket.recv(), PATIENCE_S)
             live = values_of((await ask(served.port, "/metrics")).body)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         answer = await ask(served.port, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert (live["fastcall_calls_live"], live["fastcall_calls_ended_total"]) == (1, 0)
@@ -252,9 +251,7 @@ async def test_a_reader_that_does_not_read_delays_nobody(prompt_emulator: str, m
             served.server.frontend.broadcast.write("x" * 100_000 + "\n")
             await asyncio.sleep(0)
         await phone.say(tones("[300] apple arrow [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
         assert served.server.snapshot()["events_dropped"] > 0
 
 
