@@ -639,25 +639,29 @@ async def test_calls_that_have_not_gone_out_when_the_peer_says_goodbye_end_at_on
         elif isinstance(event, h2.events.RequestReceived):
             peer.answer(event.stream_id, b"here")
         elif isinstance(event, h2.events.DataReceived):
-            peer.raw(frame(7, (2**31 - 1).to_bytes(4, "big") + bytes(4)))
+            peer.raw(goodbye)
 
+    goodbye = frame(7, (2**31 - 1).to_bytes(4, "big") + bytes(4))
     async with h2_server(one_at_a_time) as (port, connections), channel_to(port) as channel:
         first, heard = open_call(channel)
         await heard.until(lambda: heard.messages)
         second, waiting = open_call(channel)
         second.write(b"config")
-        late: list[Listener] = []
+        late: asyncio.Future[Listener] = asyncio.get_running_loop().create_future()
         receive = channel.data_received
 
         def at_goodbye(data: bytes) -> None:
-            late.append(open_call(channel)[1])
+            if goodbye in data:
+                late.set_result(open_call(channel)[1])
             receive(data)
 
         channel.data_received = at_goodbye  # type: ignore[method-assign]
         first.write(b"config")
-        for listener in (waiting, *late):
-            assert (await listener.end())[0] == "UNAVAILABLE"
-            assert listener.unprocessed
+        assert (await waiting.end())[0] == "UNAVAILABLE"
+        async with asyncio.timeout(PATIENCE_S):
+            assert await (await late).end() == ("UNAVAILABLE", f"127.0.0.1:{port} goes away")
+        assert waiting.unprocessed
+        assert late.result().unprocessed
         assert not heard.ends
         connections[0].h2.send_headers(1, OK, end_stream=True)
         connections[0].flush()

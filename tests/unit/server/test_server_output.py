@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import queue
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,15 +161,15 @@ def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeyp
             return False
 
     pipe = Pipe()
-    news_of_the_end, closed = threading.Event(), threading.Event()
+    news_of_the_end, is_written = threading.Event(), queue.SimpleQueue[bool]()
     of_the_writer = [News(), ClosedMeanwhile()]
     made = iter(of_the_writer)
     with monkeypatch.context() as patch:
         patch.setattr(module, "threading", SimpleNamespace(Event=lambda: next(made), Thread=threading.Thread))
         output = LogOutput(pipe)
-    closing = threading.Thread(target=lambda: (output.close(), closed.set()), daemon=True)
+    closing = threading.Thread(target=lambda: is_written.put(output.close()), daemon=True)
     log.info("last")
-    assert closed.wait(10)
+    assert is_written.get(timeout=10)
     assert pipe.getvalue() == "last\n"
 
 
