@@ -113,7 +113,7 @@ class _Side:
 
     @property
     def messages(self) -> int:
-        return sum(call._machine.timeline.frames for call in self.calls)
+        return sum(call.machine.timeline.frames for call in self.calls)
 
     @property
     def by_fast_path(self) -> int:

@@ -10,16 +10,16 @@ import sysconfig
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["load_ear"]
+__all__ = ["load_cheap_recognizer"]
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "benchmarks"
 
 
-def load_ear() -> ModuleType:
-    """The module ``_ear``. Linux only (epoll)."""
-    source = HERE / "_ear.pyx"
-    target = BUILD / f"_ear{sysconfig.get_config_var('EXT_SUFFIX')}"
+def load_cheap_recognizer() -> ModuleType:
+    """The module ``_cheap_recognizer``. Linux only (epoll)."""
+    source = HERE / "_cheap_recognizer.pyx"
+    target = BUILD / f"_cheap_recognizer{sysconfig.get_config_var('EXT_SUFFIX')}"
     BUILD.mkdir(parents=True, exist_ok=True)
     # Tests that run beside each other must not write the same files, nor load what is half written.
     with (BUILD / "lock").open("w") as lock:
@@ -29,7 +29,7 @@ def load_ear() -> ModuleType:
             copy.write_bytes(source.read_bytes())
             subprocess.run([sys.executable, "-m", "Cython.Build.Cythonize", "-q", "-i", str(copy)], check=True)
             target.touch()
-    spec = importlib.util.spec_from_file_location("_ear", target)
+    spec = importlib.util.spec_from_file_location("_cheap_recognizer", target)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

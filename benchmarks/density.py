@@ -1,6 +1,6 @@
 """How many live calls one core carries: `python benchmarks/density.py [options]`, or `make density`.
 
-The server runs on one core; the simulated calls (`callers.py`) and a cheap recognizer (`ear.py`) on another. Each frame
+The server runs on one core; the simulated calls (`callers.py`) and `cheap_recognizer.py` on another. Each frame
 carries the moment at which it was sent, so the recognizer knows how old the newest audio of each request is when it
 arrives, and whether each frame came exactly once. The number of calls grows until the p99 of that age passes 10 ms, a
 frame is lost, or the core is full; then the limit is narrowed down. fastcall goes through this with either uplink, and
@@ -63,7 +63,7 @@ class Step:
     """Of its core, CPU time of the server's process."""
     callers_share: float
     """Of the load's core: the simulated calls."""
-    ear_share: float
+    recognizer_share: float
     """Of the load's core: the recognizer."""
     interrupt_share: float
     """Of the load's core: the kernel's work for nobody in particular."""
@@ -81,7 +81,7 @@ class Step:
     @property
     def load_share(self) -> float:
         """Of the load's core."""
-        return self.callers_share + self.ear_share + self.interrupt_share
+        return self.callers_share + self.recognizer_share + self.interrupt_share
 
     @property
     def good(self) -> bool:
@@ -140,10 +140,10 @@ def judge(step: Step, errors: list[str]) -> str:
 
 def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
     """One number of calls, with processes of its own."""
-    ear = Child([str(HERE / "ear.py"), str(options.load_core)])
+    recognizer = Child([str(HERE / "cheap_recognizer.py"), str(options.load_core)])
     callers: Child | None = None
     try:
-        arguments, ready = DESIGNS[design](ear.line())
+        arguments, ready = DESIGNS[design](recognizer.line())
         # What the server prints goes into a file that nobody keeps.
         with (
             tempfile.NamedTemporaryFile() as output,
@@ -154,7 +154,7 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
             callers = Child([str(HERE / "callers.py"), str(options.load_core), url, str(calls), str(ramp_s)])
             callers.line()
             time.sleep(options.settle_s)
-            ear_before, load_before = ear.ask(), callers.ask()
+            recognizer_before, load_before = recognizer.ask(), callers.ask()
             cores = CoreTime.of(options.server_core), CoreTime.of(options.load_core)
             server_before, began = process_cpu_s(pid), time.monotonic()
             time.sleep(options.seconds)
@@ -163,18 +163,18 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
             server_core = CoreTime.of(options.server_core).since(cores[0])
             load_core = CoreTime.of(options.load_core).since(cores[1])
             full_bytes = resident_bytes(pid)
-            tally, load = ear.ask(), callers.ask()
+            tally, load = recognizer.ask(), callers.ask()
             last = json.loads(callers.finish())
-            after = settled(ear)
+            after = settled(recognizer)
     finally:
-        for child in (callers, ear):
+        for child in (callers, recognizer):
             if child is not None:
                 child.stop()
-    everything = (ear_before, tally, after)
-    ear_s, callers_s = tally["cpu_s"] - ear_before["cpu_s"], load["cpu_s"] - load_before["cpu_s"]
+    everything = (recognizer_before, tally, after)
+    recognizer_s, callers_s = tally["cpu_s"] - recognizer_before["cpu_s"], load["cpu_s"] - load_before["cpu_s"]
     foreign_s = max(
         server_core.busy_s - server_core.interrupts_s - server_s,
-        load_core.busy_s - load_core.interrupts_s - ear_s - callers_s,
+        load_core.busy_s - load_core.interrupts_s - recognizer_s - callers_s,
         0.0,
     )
     step = Step(
@@ -191,7 +191,7 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
         tally["responses"] / took_s,
         server_s / took_s,
         callers_s / took_s,
-        ear_s / took_s,
+        recognizer_s / took_s,
         load_core.interrupts_s / took_s,
         foreign_s / took_s,
         1e6 * server_s / took_s / calls,
@@ -206,14 +206,14 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
     return step
 
 
-def settled(ear: Child) -> dict[str, Any]:
+def settled(recognizer: Child) -> dict[str, Any]:
     """What came after the callers had hung up, when no stream is left (or after 10 s)."""
-    total = ear.ask()
+    total = recognizer.ask()
     for _ in range(100):
         if not total["live_streams"]:
             break
         time.sleep(0.1)
-        more = ear.ask()
+        more = recognizer.ask()
         for name in ("frames", "doubled", "again", "errors", "odd"):
             total[name] += more[name]
         total["live_streams"] = more["live_streams"]

@@ -18,7 +18,7 @@ COLUMNS = (
     ("req/s", 7, lambda s: f"{s.requests_a_second:.0f}"),
     ("core", 5, lambda s: f"{s.server_share:.0%}"),
     ("calls'", 6, lambda s: f"{s.callers_share:.0%}"),
-    ("ear's", 5, lambda s: f"{s.ear_share:.0%}"),
+    ("stt's", 5, lambda s: f"{s.recognizer_share:.0%}"),
     ("load", 5, lambda s: f"{s.load_share:.0%}"),
     ("others", 7, lambda s: f"{s.foreign_share:.0%}"),
     ("us/call-s", 10, lambda s: f"{s.call_us:.0f}"),

@@ -95,7 +95,9 @@ async def one_stream(channel: grpc.aio.Channel, script: Script, start: float, ou
 
     reader = asyncio.ensure_future(read())
     await asyncio.sleep(max(0.0, start - time.perf_counter()))
-    await call.write(speech.StreamingRecognizeRequest(streaming_config=config)._pb.SerializeToString())
+    await call.write(
+        speech.StreamingRecognizeRequest.serialize(speech.StreamingRecognizeRequest(streaming_config=config))
+    )
     for index, request in enumerate(script.requests):
         due = start + index * BATCH_S
         delay = due - time.perf_counter()

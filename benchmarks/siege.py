@@ -1,6 +1,6 @@
 """A stranger's hour, shortened: `python benchmarks/siege.py [options]`, or `make siege`.
 
-`fastcall serve --workers 2` with live calls (`callers.py`) and a cheap recognizer (`ear.py`), in processes of their
+`fastcall serve --workers 2` with live calls (`callers.py`) and `cheap_recognizer.py`, in processes of their
 own. After a quiet time, in which the age of the audio at the recognizer is measured, everything that a stranger or a
 broken peer can do is done at once, again and again (`attacks.py`). Judged:
 
@@ -114,13 +114,13 @@ def server(recognizer: str, workers: int, output: Path) -> Iterator[tuple[int, i
 def besiege(options: argparse.Namespace) -> Outcome:
     """The quiet time, the siege, and what is left of it."""
     core = str(sorted(os.sched_getaffinity(0))[-1])
-    ear = Child([str(HERE / "ear.py"), core])
+    recognizer = Child([str(HERE / "cheap_recognizer.py"), core])
     callers: Child | None = None
     attackers: Child | None = None
     try:
         with (
             tempfile.NamedTemporaryFile() as output,
-            server(ear.line(), options.workers, Path(output.name)) as (pid, port),
+            server(recognizer.line(), options.workers, Path(output.name)) as (pid, port),
         ):
             url = f"ws://127.0.0.1:{port}/media"
             callers = Child(
@@ -128,28 +128,28 @@ def besiege(options: argparse.Namespace) -> Outcome:
             )
             callers.line()
             time.sleep(SETTLE_S)
-            parts = [ear.ask()]
+            parts = [recognizer.ask()]
             pids = family(pid)
             cpu = [cpu_of(pids)]
             time.sleep(options.quiet_s)
-            parts.append(quiet := ear.ask())
+            parts.append(quiet := recognizer.ask())
             cpu.append(cpu_of(pids))
             before = memory_of(pids)
             attackers = Child(
                 [str(HERE / "attacks.py"), str(port), TOKEN, str(options.siege_s), str(options.mbit), options.only]
             )
             attacks = json.loads(attackers.line())
-            parts.append(siege := ear.ask())
+            parts.append(siege := recognizer.ask())
             cpu.append(cpu_of([each for each in pids if Path(f"/proc/{each}").exists()]))
             errors = callers.ask()["errors"]
             if set(pids) - set(family(pid)):
                 errors.append("a process of the server is gone")
             grown = memory_of(pids) - before if not errors else 0
             last = json.loads(callers.finish())
-            parts.append(settled(ear))
+            parts.append(settled(recognizer))
             lines = Path(output.name).read_text().splitlines()
     finally:
-        for child in (attackers, callers, ear):
+        for child in (attackers, callers, recognizer):
             if child is not None:
                 child.stop()
     heard = sum(part["frames"] - part["doubled"] - part["again"] for part in parts)

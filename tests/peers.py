@@ -136,6 +136,9 @@ class Process:
 CERTIFICATE, KEY = (str(Path(__file__).parent / "data" / name) for name in ("localhost.pem", "localhost-key.pem"))
 
 
+both_paths = pytest.mark.usefixtures("fast_path")
+"""A test whose servers have the fast path, and in another run of it have not."""
+
 both_uplinks = pytest.mark.parametrize("uplink", ["native", "grpcio"], indirect=True)
 """A test that is run on each; the others run on that of the run, by default native where libnghttp2 is."""
 
@@ -149,6 +152,16 @@ def way() -> dict[str, Any]:
         "stt_uplink": os.environ.get("STT_UPLINK", "auto"),
         "stt_tls_roots": os.environ.get("STT_TLS_ROOTS") or None,
     }
+
+
+def peer_tls() -> ssl.SSLContext | None:
+    """What a peer needs that is reached in the way of this run."""
+    if not way()["stt_tls_roots"]:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 def google_recognizer(address: str, **options: Any) -> GoogleRecognizer:
@@ -245,6 +258,11 @@ class Transcripts:
                 await self._news.wait()
         return found[count - 1]
 
+    def milestones(self, sid: str) -> list[str]:
+        """The events that each call, or stream, has in the same order."""
+        kept = ("call_started", "session_started", "utterance_end", "session_closed", "call_ended")
+        return [record["event"] for record in self.of(sid, *kept)]
+
     def utterances(self, sid: str) -> list[str]:
         """The text that each utterance of the call, or of the stream, has in the end, in order of time."""
         texts: dict[int, str] = {}
@@ -268,6 +286,24 @@ class Served:
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/media"
+
+    async def take_call(
+        self, phone: Phone, text: str, parameters: dict[str, str] | None = None, *, at_pace: bool = False
+    ) -> list[str]:
+        """A whole call, to its last event: ``phone`` says ``text``, in the tones language, and hangs up.
+
+        :param at_pace: at the pace of speech, not all at once
+        :return: the text of each utterance
+        """
+        await phone.start(parameters)
+        await (phone.speak if at_pace else phone.say)(tones(text))
+        return await self.hang_up(phone)
+
+    async def hang_up(self, phone: Phone) -> list[str]:
+        """``phone`` hangs up; when the call's last event is there, the text of each of its utterances."""
+        await phone.stop()
+        await self.transcripts.wait_for(phone.call_sid, "call_ended")
+        return self.transcripts.utterances(phone.call_sid)
 
 
 @contextlib.asynccontextmanager
@@ -317,7 +353,7 @@ class Phone:
         self._options = {"compression": None, "ping_interval": None, "max_size": None, "proxy": None, **connect_options}
         self.messages = CallerMessages(self.ids)
         self._url = url
-        self._frame = 0
+        self.frame = 0
         self.socket: ClientConnection
 
     async def __aenter__(self) -> Phone:
@@ -344,10 +380,10 @@ class Phone:
         audio, other = PhoneAudio(mulaw, tail_s=0.0), PhoneAudio(outbound, tail_s=0.0)
         made = []
         for frame in range(audio.frames or 0):
-            made.append(self.messages.media(self._frame, audio.payload(frame)))
+            made.append(self.messages.media(self.frame, audio.payload(frame)))
             if frame < (other.frames or 0):
-                made.append(self.messages.media(self._frame, other.payload(frame), "outbound"))
-            self._frame += 1
+                made.append(self.messages.media(self.frame, other.payload(frame), "outbound"))
+            self.frame += 1
         return made
 
     async def say(self, mulaw: bytes) -> None:
@@ -371,6 +407,18 @@ class Phone:
         async with asyncio.timeout(PATIENCE_S):
             await self.socket.wait_closed()
         return self.socket.close_code, self.socket.close_reason
+
+
+@contextlib.asynccontextmanager
+async def phones(url: str, *stream_sids: str, name: str = "streams") -> AsyncIterator[list[Phone]]:
+    """A socket for each stream, by default for an old one and a new one; all are of one call."""
+    call_sid = CallIds.derive(name, 0).call_sid
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            # What is not read must not keep the close from being read.
+            await stack.enter_async_context(Phone(url, ids=CallIds(call_sid, sid), max_queue=None))
+            for sid in stream_sids or ("MZold", "MZnew")
+        ]
 
 
 def media_message_of(stream_sid: str, payload: str, timestamp_ms: int = 155) -> str:
@@ -432,6 +480,36 @@ def request(
 async def ask(port: int, target: str, **options: Any) -> Answer:
     """``request`` from this loop."""
     return await asyncio.to_thread(lambda: request(port, target, **options))
+
+
+@contextlib.asynccontextmanager
+async def reading(port: int, **headers: str) -> AsyncIterator[asyncio.StreamReader]:
+    """The body of /events, chunked."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **headers}.items()]
+    writer.write(f"GET /events HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+    async with asyncio.timeout(PATIENCE_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 200 " in head
+    assert b"application/x-ndjson" in head
+    yield reader
+    writer.close()
+
+
+async def next_record(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """The next line; None at the stream's end."""
+    async with asyncio.timeout(PATIENCE_S):
+        size = int(await reader.readline(), 16)
+        chunk = await reader.readexactly(size)
+        await reader.readline()
+    record: dict[str, Any] | None = json.loads(chunk) if size else None
+    return record
+
+
+def values_of(metrics: str) -> dict[str, float]:
+    """Each sample of a page of metrics."""
+    rows = (line.rpartition(" ") for line in metrics.splitlines() if line[:1] != "#")
+    return {name: float(value) for name, _, value in rows}
 
 
 # --- a recognizer by script --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ target at a time) is guided by the coverage of the slow path's Python.
 from __future__ import annotations
 
 import argparse
+import inspect
 import random
 import sys
 import time
@@ -47,8 +48,9 @@ def run_atheris(target: Target, seconds: float, seed: int) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(target.seeds()):
         (corpus / f"seed-{number}").write_bytes(data)
-    for function in (twilio.parse_message, *twilio._READERS.values()):
-        atheris.instrument_func(function)
+    for function in vars(twilio).values():
+        if inspect.isfunction(function) and function.__module__ == twilio.__name__:
+            atheris.instrument_func(function)
 
     def check(data: bytes) -> None:
         target.check(data)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Hashable, Sequence
-from types import SimpleNamespace
 from unittest import mock
 
 import reference
 from fastcall import _codec, _http2
 from fastcall.events import MediaFrame, Rejected
 from fastcall.twilio import messages as twilio
+from fuzz.fast_path import FastPath
 from fuzz.harness import Target
-from fuzz.lane import Lane
 
 __all__ = ["TARGETS", "MediaScan"]
 
@@ -66,7 +65,7 @@ class MediaScan:
     def check(self, data: bytes) -> Hashable:
         scanned = _codec.scan_media(data)
         fast = twilio.parse_message(data)
-        with mock.patch.object(twilio, "_codec", SimpleNamespace(scan_media=lambda message: None)):
+        with mock.patch.object(_codec, "scan_media", return_value=None):
             slow = twilio.parse_message(data)
         assert fast == slow
         assert scanned is None or fast == MediaFrame(*scanned)
@@ -159,7 +158,7 @@ class Track:
 
 def _targets() -> Sequence[Target]:
     """Those of HTTP/2 only where libnghttp2 is."""
-    targets: list[Target] = [MediaScan(), Loops(), Track(), Lane()]
+    targets: list[Target] = [MediaScan(), Loops(), Track(), FastPath()]
     try:
         _http2.load()
     except OSError:

@@ -6,8 +6,8 @@ import pytest
 
 from fastcall import _codec
 from fastcall.server.websocket import MediaConnection
+from fuzz.fast_path import FastPath
 from fuzz.harness import Fuzzer
-from fuzz.lane import Lane
 from fuzz.targets import TARGETS, MediaScan
 from thoroughness import amount
 
@@ -15,7 +15,7 @@ ROUNDS = {
     "media": 20_000,
     "loops": 2_000,
     "track": 2_000,
-    "lane": amount(500, thorough=2_000),
+    "fast path": amount(500, thorough=2_000),
     "http2": 5_000,
     "uplink": amount(600, thorough=1_500),
 }
@@ -36,12 +36,12 @@ def test_the_fuzzer_of_messages_reaches_every_depth():
     assert reasons >= {"not_json", "not_utf8", "bad_field", "bad_payload", "unknown_event", "not_an_object"}
 
 
-def test_the_fuzzer_of_the_lane_reaches_both_ways_and_every_end():
+def test_the_fuzzer_of_the_fast_path_reaches_both_ways_and_every_end():
     """Within 2,000 inputs; it stops when all of that was seen."""
-    fuzzer, missing = Fuzzer(Lane(), seed=2), {None}
+    fuzzer, missing = Fuzzer(FastPath(), seed=2), {None}
     for rounds in range(100, 2_001, 100):
         seen = [signature for signature in fuzzer.run(rounds=rounds).signatures if signature != "nothing"]
-        missing = {0, 1, 2, 3, 4} - {by_lane for by_lane, *_ in seen}
+        missing = {0, 1, 2, 3, 4} - {by_fast_path for by_fast_path, *_ in seen}
         missing |= {1000, 1002, 1006, 1007} - {code for *_, code, _ in seen}
         missing |= {"not_json", "bad_payload", "wrong_stream"} - {
             reason for _, _, rejected, *_ in seen for reason in rejected
@@ -51,10 +51,16 @@ def test_the_fuzzer_of_the_lane_reaches_both_ways_and_every_end():
     assert missing == set()
 
 
-def test_a_lane_that_goes_on_after_a_close_frame_is_found(monkeypatch):
-    monkeypatch.setattr(MediaConnection, "_update_state", lambda self, lane: lane.bind(self._receiver.fast_path))
+def test_a_fast_path_that_goes_on_after_a_close_frame_is_found(monkeypatch):
+    close_soon = MediaConnection.close_soon
+
+    def go_on_after_a_close(connection: MediaConnection, code: int, reason: str) -> None:
+        if code != 1000 or not connection.fast_path:
+            close_soon(connection, code, reason)
+
+    monkeypatch.setattr(MediaConnection, "close_soon", go_on_after_a_close)
     with pytest.raises(AssertionError):
-        Fuzzer(Lane(), seed=5).run(rounds=2_000)
+        Fuzzer(FastPath(), seed=5).run(rounds=2_000)
 
 
 def test_all_follows_from_the_seed():

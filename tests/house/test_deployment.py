@@ -19,7 +19,7 @@ from fastcall.server import app, http, output
 from fastcall.server import sniffer as front
 from fastcall.server.call_manager import SHUTDOWN_S
 from fastcall.server.options import ServeOptions
-from fastcall.server.workers import handle as crew
+from fastcall.server.workers import handle
 from fastcall.settings import Settings
 from house import ROOT
 
@@ -103,14 +103,14 @@ AFTER_DRAIN_S = app.STOP_TIMEOUT_S + app.LEFTOVERS_TIMEOUT_S + 2 * output.CLOSE_
 
 def test_a_worker_may_end_before_it_is_killed() -> None:
     own_s = SHUTDOWN_S + app.LEFTOVERS_TIMEOUT_S + output.CLOSE_TIMEOUT_S
-    assert own_s < crew.STOP_TIMEOUT_S < app.STOP_TIMEOUT_S
+    assert own_s < handle.STOP_TIMEOUT_S < app.STOP_TIMEOUT_S
 
 
 def test_the_units_times_agree_with_the_servers() -> None:
     drain = re.search(r"--drain-timeout (\d+)", setting("ExecStart"))
     assert drain is not None
     assert float(setting("TimeoutStopSec")) > float(drain[1]) + AFTER_DRAIN_S
-    assert float(setting("TimeoutStartSec")) > crew.START_TIMEOUT_S
+    assert float(setting("TimeoutStartSec")) > handle.START_TIMEOUT_S
     assert setting("Type") == "notify"
     assert setting("OOMPolicy") == "continue"  # else one worker that is killed takes all with it
     assert setting("ExecReload").split()[1] == "-HUP"

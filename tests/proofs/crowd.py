@@ -171,9 +171,9 @@ async def _break(crowd: Crowd, address: str, at: float) -> float | None:
         return None
     await asyncio.sleep(at - loop.time())
 
-    struck_at = loop.time()
+    injected_at = loop.time()
     await asyncio.to_thread(control, address, "/faults/now", {"fault": "reset"})
-    return struck_at
+    return injected_at
 
 
 def _judge_texts(result: CrowdResult, calls: list[_Call], texts: list[list[str]]) -> None:

@@ -8,7 +8,7 @@ from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["SimulationStuckError", "VirtualLoop", "elapse", "in_virtual_time", "run_virtual"]
+__all__ = ["SimulationStuckError", "VirtualLoop", "cancel_all", "elapse", "in_virtual_time", "run_virtual"]
 
 T = TypeVar("T")
 
@@ -83,14 +83,14 @@ def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
         try:
             run_virtual(test(*args, **kwargs), loop)
         finally:
-            run_virtual(_cancel_all(), loop)
+            run_virtual(cancel_all(), loop)
             loop.close()
         assert loop.errors == []
 
     return run
 
 
-async def _cancel_all() -> None:
+async def cancel_all() -> None:
     """End what still runs, as ``asyncio.run`` does."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:

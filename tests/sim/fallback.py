@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from random import Random
 
 from fastcall.errors import RecognizerError
-from sim.ear import VadFramer
 from sim.scenario import FallbackTraits
 from sim.speech import SpokenWord
+from sim.word_spotter import WordSpotter
 
 __all__ = ["SimFallback"]
 
@@ -39,7 +39,7 @@ class SimFallback:
             timer.cancel()  # who does not want the answer any more leaves nothing behind
         if self._rng.random() < self._traits.fails:
             raise RecognizerError("INTERNAL", "the worker has ended")
-        return " ".join(word.text for word in VadFramer(self._words).hear(pcm) if word.number >= 0)
+        return " ".join(word.text for word in WordSpotter(self._words).hear(pcm) if word.number >= 0)
 
     async def aclose(self) -> None:
         """As the port says."""

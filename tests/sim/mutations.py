@@ -1,6 +1,7 @@
 """Rules broken on purpose, and how many seeds it takes until that shows; ``make simulate-faults MUTATIONS=1``.
 
 A judge that lets a broken rule pass is worth nothing. The breaks are made from outside: the product has no switches.
+They are bodies of its own methods, so they say ``self`` and know its private attributes.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ def _late_start(provider_stream: ProviderStream, *args: Any, start: int, **kwarg
 
 
 def _take_draining_finals(
-    session: RecognitionSession, provider_stream: ProviderStream, results: Sequence[StreamResult]
+    self: RecognitionSession, provider_stream: ProviderStream, results: Sequence[StreamResult]
 ) -> None:
     for result in results:
         if result.is_final:
-            session._take_final(provider_stream, result)
-    _draining_results(session, provider_stream, results)
+            self._take_final(provider_stream, result)
+    _draining_results(self, provider_stream, results)
 
 
-def _base_plus_offset(stream: TimeMap, point: int, piece: int) -> int:
-    base = stream._call_starts[0] - stream._stream_starts[0] if stream._call_starts else 0
+def _base_plus_offset(self: TimeMap, point: int, piece: int) -> int:
+    base = self._call_starts[0] - self._stream_starts[0] if self._call_starts else 0
     return base + point
 
 
@@ -55,14 +56,14 @@ def _forget_early(replay_buffer: ReplayBuffer, sample: int) -> None:
     _forget_before(replay_buffer, sample + SECOND // 2)
 
 
-def _drop_draining_words(hypothesis: Hypothesis) -> None:
-    hypothesis.text = ""
-    hypothesis.end_sample = hypothesis.settled_end
-    hypothesis._is_behind = False
+def _drop_draining_words(self: Hypothesis) -> None:
+    self.text = ""
+    self.end_sample = self.settled_end
+    self._is_behind = False
 
 
-def _all_to_the_newest(ledger: TranscriptLedger, event: Any, tokens: list[str]) -> list[Any]:
-    return [(ledger._utterances[-1], tokens)] if tokens and ledger._utterances else []
+def _all_to_the_newest(self: TranscriptLedger, event: Any, tokens: list[str]) -> list[Any]:
+    return [(self._utterances[-1], tokens)] if tokens and self._utterances else []
 
 
 def _nothing(*_: Any, **__: Any) -> None:

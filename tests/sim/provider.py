@@ -10,9 +10,9 @@ from random import Random
 
 from fastcall.ports import StreamConfig, StreamEnd, StreamListener, StreamResult, StreamWord
 from fastcall.retry import CircuitBreaker
-from sim.ear import HeardWord, VadFramer
 from sim.scenario import Outage, ProviderTraits
 from sim.speech import SpokenWord
+from sim.word_spotter import HeardWord, WordSpotter
 
 __all__ = ["SimRecognizer", "SimStream"]
 
@@ -120,7 +120,7 @@ class SimStream:
         self._loop = asyncio.get_running_loop()
         self.number = number
         self._timers: set[asyncio.TimerHandle] = set()
-        self._vad_framer = VadFramer(host.words)
+        self._spotter = WordSpotter(host.words)
         self._current: list[HeardWord] = []
         self._decided: deque[_Decided] = deque()
         self._before: list[HeardWord] = []
@@ -250,8 +250,8 @@ class SimStream:
     def _hear(self, pcm: bytes) -> None:
         now = self._loop.time()
         self._first_audio_at = now if self._first_audio_at is None else self._first_audio_at
-        words = self._vad_framer.hear(pcm)
-        heard_s = self._vad_framer.heard_samples / 8000
+        words = self._spotter.hear(pcm)
+        heard_s = self._spotter.heard_samples / 8000
         if heard_s > MAX_SPEED * (now - self._first_audio_at) + BURST_S:
             self._host.violations.append(f"{heard_s:.2f} s of audio within {now - self._first_audio_at:.2f} s")
         self._last_audio_at = now
@@ -278,14 +278,14 @@ class SimStream:
         """Whether the words so far are an utterance."""
         if not self._current:
             return
-        ear, traits = self._vad_framer, self._traits
-        silence = ear.heard_samples - ear.voice_end
+        spotter, traits = self._spotter, self._traits
+        silence = spotter.heard_samples - spotter.voice_end
         if silence >= traits.end_silence_s * 8000:
-            end = ear.heard_samples if traits.final_end_in_silence else self._round(self._current[-1].end)
-            if ear.voice_end == self._withheld_at:
+            end = spotter.heard_samples if traits.final_end_in_silence else self._round(self._current[-1].end)
+            if spotter.voice_end == self._withheld_at:
                 return
             if self._rng.random() < traits.withheld:
-                self._withheld_at = ear.voice_end
+                self._withheld_at = spotter.voice_end
                 self._host.counts["withheld"] += 1
                 return
         elif self._current[-1].end - self._current[0].start >= traits.max_utterance_s * 8000:
@@ -348,7 +348,7 @@ class SimStream:
         words = self._unsettled()
         if not words:
             return []
-        end = self._vad_framer.heard_samples if self._traits.interim_end_is_audio else words[-1].end
+        end = self._spotter.heard_samples if self._traits.interim_end_is_audio else words[-1].end
         lead = " " if self._any_final else ""
         texts = [word.text for word in words]
         if len(texts) < 3:
@@ -376,7 +376,7 @@ class SimStream:
     def _flush(self) -> None:
         """After the half-close: all that is left becomes final, then the end."""
         if self._current:
-            self._decided.append(_Decided(self._current, self._vad_framer.heard_samples))
+            self._decided.append(_Decided(self._current, self._spotter.heard_samples))
             self._current = []
         while self._decided:
             decided = self._decided.popleft()

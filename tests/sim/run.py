@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _replay(seed: int, *, verbose: bool) -> int:
-    _be_quiet()
+    be_quiet()
     if verbose:
         scenario = scenario_of(seed)
         print(scenario.settings, scenario.provider, scenario.voice, sep="\n")
@@ -63,7 +63,7 @@ def _replay(seed: int, *, verbose: bool) -> int:
     return 1 if verdict.problems else 0
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
     """The calls' own log lines are those of thousands of calls that go wrong on purpose."""
     logging.disable(logging.CRITICAL)
 
@@ -80,7 +80,7 @@ def _run(seeds: range, *, jobs: int, stop_after: int) -> int:
     counts: Counter[str] = Counter()
     failed: list[int] = []
     began = last = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(jobs, initializer=_be_quiet) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=be_quiet) as pool:
         for seed, verdict in pool.imap_unordered(_numbered, seeds, chunksize=10):
             counts.update(verdict.counts)
             if verdict.problems:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import sys
-import types
 from collections import Counter
 from dataclasses import replace
 from statistics import median
@@ -15,38 +12,19 @@ import pytest
 from fastcall.ports import StreamConfig
 from fastcall.server.call_runner import CallRunner
 from fastcall.settings import Settings
+from footprint import footprint
 from sim.clock import VirtualLoop
 from sim.judge import judge
 from sim.provider import SimRecognizer, SimStream
 from sim.scenario import ProviderTraits, long_call
-from sim.world import SimSocket, SimVoice, simulate
+from sim.world import SimSocket, SimVoice, SimWorld, simulate
 from thoroughness import amount
 
 SETTINGS = Settings(stt_rotate_after_s=24, stt_rotate_by_s=30)
 LONG_S = amount(900, thorough=3600)
 PROVIDER = ProviderTraits(stream_limit_s=40, faults_per_s=1 / 60, faults_until_s=LONG_S - 10, final_s=(0.3, 1.0))
 # What a call refers to, but does not hold: the world around it.
-AROUND = (
-    *(types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.FrameType),
-    *(VirtualLoop, SimRecognizer, SimStream, SimSocket, SimVoice, Settings, StreamConfig),
-)
-
-
-def held_by(runner: CallRunner) -> tuple[int, Counter[str]]:
-    """Bytes of all that can be reached from the call alone, and how many of each kind."""
-    kinds: Counter[str] = Counter()
-    total, seen, todo = 0, {id(runner)}, [runner]
-    world = runner._sink.__self__  # type: ignore[attr-defined]
-    seen |= {id(world), id(vars(world))}
-    while todo:
-        thing = todo.pop()
-        total += sys.getsizeof(thing)
-        kinds[type(thing).__name__] += 1
-        for other in gc.get_referents(thing):
-            if id(other) not in seen and not isinstance(other, AROUND):
-                seen.add(id(other))
-                todo.append(other)
-    return total, kinds
+AROUND = (VirtualLoop, SimWorld, SimRecognizer, SimStream, SimSocket, SimVoice, Settings, StreamConfig)
 
 
 def test_a_long_call_holds_no_more_than_a_minute() -> None:
@@ -59,7 +37,7 @@ def test_a_long_call_holds_no_more_than_a_minute() -> None:
         turns += 1
         window = "first" if 60 < at_s < 360 else "last" if LONG_S - 400 < at_s < LONG_S - 100 else None
         if window and turns % 97 == 0:
-            sizes[window].append(held_by(runner))
+            sizes[window].append(footprint(runner, *AROUND))
 
     logging.disable(logging.CRITICAL)
     try:
@@ -91,7 +69,7 @@ def test_the_measure_sees_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal turns
         turns += 1
         if at_s > 30 and turns % 1000 == 0:
-            sizes.append(held_by(runner)[0])
+            sizes.append(footprint(runner, *AROUND)[0])
 
     simulate(scenario, look=look)
     assert sizes[-1] > sizes[0] + 60 * 8000

@@ -46,7 +46,7 @@ def test_a_rule_broken_on_purpose_is_caught(name: str) -> None:
 def test_a_failing_seed_says_how_to_play_it_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sim.run._be_quiet", lambda: None)
+    monkeypatch.setattr("sim.run.be_quiet", lambda: None)
     owner, attribute, broken = MUTATIONS["a replay begins half a second late"]
     monkeypatch.setattr(owner, attribute, broken)
     seed, problems = next((seed, found) for seed in range(200) if (found := run_seed(seed).problems))

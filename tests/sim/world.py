@@ -1,4 +1,4 @@
-"""One simulated call: the real runner, machine, session, legs and ledger between a simulated caller and provider."""
+"""One simulated call: the real runner, machine, session, streams and ledger between a simulated caller and provider."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sim.fallback import SimFallback
 from sim.provider import SimRecognizer
 from sim.scenario import Delivery, Scenario, VoiceTraits
 
-__all__ = ["Observed", "simulate"]
+__all__ = ["Observed", "SimSocket", "SimVoice", "SimWorld", "simulate"]
 
 # A call that is not over so long after its socket closed never will be.
 OVER_WITHIN_S = 30.0
-# Legs that may live at once: the owner, the one that it replaces, and one whose end was asked for.
+# Streams that may live at once: the owner, the one that it replaces, and one whose end was asked for.
 MAX_LIVE_STREAMS = 2
 MAX_MAP_PIECES = 64
 
@@ -106,7 +106,7 @@ def simulate(
     :param look: is shown the call after each message, with the seconds since its begin
     """
     loop = VirtualLoop()
-    world = _World(scenario, loop, trace, look)
+    world = SimWorld(scenario, loop, trace, look)
     try:
         try:
             run_virtual(world.play(), loop)
@@ -118,7 +118,7 @@ def simulate(
     return world.seen
 
 
-class _World:
+class SimWorld:
     def __init__(
         self,
         scenario: Scenario,
@@ -202,14 +202,13 @@ class _World:
         if not self.seen.hung_up_at:
             self.seen.last_fault_at = self._loop.time()
             if self._session is not None:
-                known = self._session._hypothesis
-                self.seen.unsettled_at_last_fault = self._session.call_samples - known.settled_end
+                self.seen.unsettled_at_last_fault = self._session.call_samples - self._session.settled_samples
 
     def _note_hang_up(self) -> None:
         if not self.seen.hung_up_at:
             self.seen.hung_up_at = self._loop.time()
             if self._session is not None:
-                self.seen.unsettled_at_hang_up = self._session.call_samples - self._session._hypothesis.settled_end
+                self.seen.unsettled_at_hang_up = self._session.call_samples - self._session.settled_samples
 
     def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         self.seen.events.append((self._loop.time(), event))
@@ -220,13 +219,13 @@ class _World:
 
     def _in_call(self, sample: int) -> int:
         """The call time of a sample of the session's audio, in which long silence is cut short."""
-        return self._runner._machine.call_time.of(sample)
+        return self._runner.machine.call_time.of(sample)
 
     # --- what must never be -----------------------------------------------------------------------------
 
     @property
     def _session(self) -> RecognitionSession | None:
-        return self._runner._session
+        return self._runner.session
 
     def _look(self) -> None:
         """The bounds, after each thing that happens."""
@@ -239,12 +238,12 @@ class _World:
         if session is not self._watched:
             self._watched = session
             self._note_evicted(session)
-        replay_buffer, problems = session._replay_buffer, self.seen.problems
+        replay_buffer, problems = session.replay_buffer, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
             self._lost_samples = session.lost_samples
             self.seen.lost.append((self._in_call(replay_buffer.start - lost), self._in_call(replay_buffer.start)))
-            owner = session._stream_manager.active if session._stream_manager is not None else None
+            owner = session.active_stream
             if owner is not None and owner.map.length_samples:
                 self.seen.lost_in_reach.append(self.seen.lost[-1])
         if len(problems) > 5:
@@ -253,23 +252,23 @@ class _World:
             problems.append(f"the history holds {(replay_buffer.end - replay_buffer.start) / 8000:.1f} s")
         if len(self._provider.streams) > MAX_LIVE_STREAMS:
             problems.append(f"{len(self._provider.streams)} streams at once")
-        owner = session._stream_manager.active if session._stream_manager is not None else None
+        owner = session.active_stream
         if owner is not None and owner.map.pieces > MAX_MAP_PIECES:
             problems.append(f"a stream map of {owner.map.pieces} pieces")
 
     def _note_settled(self, session: RecognitionSession) -> None:
-        # Without an active stream the settled end moves only when the session commits what is left of an interim.
-        if session._stream_manager is not None and session._stream_manager.active is not None:
-            self.seen.settled_to = self._in_call(session._hypothesis.settled_end)
+        # Without an owner F moves only when the session commits what is left of an interim.
+        if session.active_stream is not None:
+            self.seen.settled_to = self._in_call(session.settled_samples)
 
     def _note_evicted(self, session: RecognitionSession) -> None:
         take = session.audio_evicted
 
         def note_and_take() -> None:
-            settled_to = session._hypothesis.settled_end
+            settled_to = session.settled_samples
             take()
             told = frozenset(self._provider.told)
-            span = (self._in_call(settled_to), self._in_call(session._hypothesis.settled_end))
+            span = (self._in_call(settled_to), self._in_call(session.settled_samples))
             self.seen.evicted.append((*span, told))
 
         session.audio_evicted = note_and_take  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
 """The fast path by itself: which bytes it takes, which it hands over and when, and what it does to a call.
 
-That a call does not notice is judged in ``adapters/test_websocket_fast_path.py``, against the way through websockets.
+That a call does not notice is judged in ``server/test_websocket_fast_path.py``, against the way through websockets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
+from detectors import LoudnessDetector
 from fastcall._codec import AudioTrack, EndpointRule, InboundTimeline, MediaFastPath, VadFramer, WebSocketFastPath
 
 SID = "MZ1"
@@ -21,23 +22,12 @@ CODES = bytes(range(96, 256))
 LOUD, QUIET = b"\x10" * 160, b"\xff" * 160
 
 
-class Loudness:
-    """A detector that hears whatever is not silence."""
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-
-    def is_speech(self, pcm: bytes) -> bool:
-        self.heard.append(pcm)
-        return any(pcm)
-
-
 class Call:
     """A call's end of the fast path, begun at 100 ms by one frame of the slow path."""
 
     def __init__(self, *, batch_samples: int = 10**6, limit_samples: int = 80_000, sid: str = SID) -> None:
         self.told: list[object] = []
-        self.detector = Loudness()
+        self.detector = LoudnessDetector()
         self.timeline, self.track, self.vad_framer = InboundTimeline(), AudioTrack(), VadFramer(self.detector)
         self.rule = EndpointRule(
             onset_frames=2,
@@ -147,7 +137,7 @@ def test_everything_else_is_handed_over_and_changes_nothing(text: bytes) -> None
 
 
 @pytest.mark.parametrize("has_two_tracks", [True, False])
-def test_of_two_tracks_that_are_counted_together_the_lane_takes_the_caller_s(has_two_tracks: bool) -> None:
+def test_of_two_tracks_that_are_counted_together_the_fast_path_takes_the_caller_s(has_two_tracks: bool) -> None:
     call = Call()
     call.timeline.has_two_tracks = has_two_tracks
     for number in range(4):
@@ -192,8 +182,8 @@ def test_no_message_is_of_a_stream_whose_id_cannot_stand_in_one() -> None:
         assert (call.media.messages, call.handed) == (0, [frame(text)])
 
 
-@pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.bind(None)])
-def test_a_lane_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> None:
+@pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.carry(None)])
+def test_a_fast_path_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> None:
     call = Call()
     call.receive(frame(media(100)))
     change(call)
@@ -298,7 +288,7 @@ def test_frames_of_any_size_reach_the_detector_in_20_ms(sizes: list[int]) -> Non
     assert call.vad_framer.pending == audio[taken:position]
 
 
-def test_a_detector_that_fails_says_so_from_the_lane() -> None:
+def test_a_detector_that_fails_says_so_from_the_fast_path() -> None:
     call = Call()
     call.detector.is_speech = lambda pcm: 1 / 0  # type: ignore[method-assign,return-value,assignment]
     with pytest.raises(ZeroDivisionError):

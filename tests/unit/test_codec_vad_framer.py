@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors import LoudnessDetector
 from fastcall._codec import EndpointRule, VadFramer, mulaw_decode
 from fastcall.audio.tones import synthesize
 from fastcall.audio.vad import WebRtcVoiceDetector
@@ -19,17 +20,6 @@ FRAME = 160
 SILENCE = b"\xff"
 GAP = 5 * 8000
 SPEECH = synthesize("[40] apple [140] arrow autumn [60] badge", encoding="mulaw")
-
-
-class Loudness:
-    """A detector that hears whatever is not silence."""
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-
-    def is_speech(self, pcm: bytes) -> bool:
-        self.heard.append(pcm)
-        return any(pcm)
 
 
 def rule(hangover_frames: int = 5, max_samples: int = 10**6) -> EndpointRule:
@@ -92,14 +82,14 @@ def test_silence_at_once_is_silence_frame_by_frame(
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=500)), max_size=8))
 def test_what_is_not_a_gap_is_all_asked_about(parts: list[tuple[int, bytes]]) -> None:
-    detector, twin = Loudness(), Loudness()
+    detector, twin = LoudnessDetector(), LoudnessDetector()
     assert at_once(parts, VadFramer(detector), rule()) == in_frames(parts, twin.is_speech, rule())
     assert detector.heard == twin.heard
 
 
 @pytest.mark.parametrize("silence", [GAP, 10 * GAP, 3600 * 8000])
 def test_the_detector_is_asked_about_the_beginning_of_silence_only(silence: int) -> None:
-    detector = Loudness()
+    detector = LoudnessDetector()
     vad_framer, endpoint = VadFramer(detector), rule(hangover_frames=250)
     changes = at_once([(0, b"\x00" * 1920), (silence, b"\x00" * 320)], vad_framer, endpoint)[0]
     assert [change for change, *_ in changes] == [1, 2, 1]
@@ -111,7 +101,7 @@ def test_what_failed_is_raised_where_it_happened() -> None:
     def fail(pcm: bytes) -> bool:
         raise ZeroDivisionError
 
-    detector, changes = Loudness(), list[int]()
+    detector, changes = LoudnessDetector(), list[int]()
     vad_framer, endpoint = VadFramer(detector), rule()
     vad_framer.process(endpoint, 0, b"\x00" * 1200, 7.0, changes.append)
     detector.is_speech = fail  # type: ignore[method-assign]
@@ -125,15 +115,15 @@ def test_what_the_callback_raises_is_raised() -> None:
         raise LookupError(change)
 
     with pytest.raises(LookupError, match="1"):
-        VadFramer(Loudness()).process(rule(), 0, b"\x00" * 3200, 7.0, refuse)
+        VadFramer(LoudnessDetector()).hear(rule(), 0, b"\x00" * 3200, 7.0, refuse)
 
 
 def test_silence_is_not_negative() -> None:
     with pytest.raises(ValueError, match="silence_samples=-1"):
-        VadFramer(Loudness()).process(rule(), -1, b"", 7.0, print)
+        VadFramer(LoudnessDetector()).hear(rule(), -1, b"", 7.0, print)
 
 
 @pytest.mark.parametrize("native", [(0, 1), (1, 0)])
 def test_no_address_is_0(native: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="address"):
-        VadFramer(Loudness(), native)
+        VadFramer(LoudnessDetector(), native)

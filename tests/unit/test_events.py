@@ -8,12 +8,12 @@ import pytest
 
 from fastcall import events
 
+KINDS = {name for name in events.__all__ if isinstance(getattr(events, name), type)} - {"MediaFrame"}
 
-@pytest.mark.parametrize("name", sorted(set(events.__all__) - {"CallEvent", "MediaFrame", "TranscriptEventName"}))
+
+@pytest.mark.parametrize("name", sorted(KINDS))
 def test_events_cannot_be_changed(name: str) -> None:
     kind = getattr(events, name)
-    if isinstance(kind, int):
-        return
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert "__slots__" in vars(kind)

@@ -38,9 +38,7 @@ async def says(served: Served, phone: Phone, text: str, parameters: dict[str, st
     """The call goes through, and the text is recognized."""
     await phone.start(parameters)
     await phone.say(tones(f"[300] {text} [300]"))
-    await phone.stop()
-    await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == [text]
+    assert await served.hang_up(phone) == [text]
 
 
 # --- the signature --------------------------------------------------------------------------------------------------
@@ -132,9 +130,7 @@ async def test_a_second_socket_of_a_living_call_is_closed_and_the_call_goes_on(
         assert (code, served.server.metrics.calls_refused) == (1008, {"second_socket": 1})
         assert "already has a socket" in (text or "")
         await phone.say(tones("arrow [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
         assert len(served.transcripts.of(phone.call_sid, "call_started")) == 1
         async with Phone(served.url, "call") as again:  # after its end the call may come again
             await again.start()
@@ -150,8 +146,7 @@ async def test_a_dead_socket_gives_its_call_to_the_next(prompt_emulator: str, mo
             await phone.start()
             assert (await dead.closed())[0] == 1000
             await phone.say(tones("[300] apple [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         assert len(served.transcripts.of(phone.call_sid, "call_started")) == 1
         assert "apple" in served.transcripts.utterances(phone.call_sid)
         assert served.server.snapshot()["calls_live"] == 0
@@ -163,9 +158,9 @@ async def test_a_dead_socket_gives_its_call_to_the_next(prompt_emulator: str, mo
 FRAME = PhoneAudio(b"\xff" * 160).payload(0)
 
 
-def messages_by_lane(served: Served, phone: Phone) -> int:
+def messages_by_fast_path(served: Served, phone: Phone) -> int:
     """How many of the phone's messages the fast path has taken."""
-    runners = [runner for runner in served.server._calls._calls if runner.key.call_sid == phone.call_sid]
+    runners = [runner for runner in served.server.calls.runners if runner.key.call_sid == phone.call_sid]
     return sum(runner.fast_path.messages for runner in runners if runner.fast_path is not None)
 
 
@@ -186,7 +181,7 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
         speaking = asyncio.create_task(good.speak(tones("[300] apple arrow autumn badge [500]")))
         async with Phone(served.url, "flood") as flood:
             await flood.start()
-            sent, by_lane, began_at = 0, 0, time.monotonic()
+            sent, by_fast_path, began_at = 0, 0, time.monotonic()
             # websockets may abort a transport that asyncio has let go of already.
             with contextlib.suppress(ConnectionClosed, AttributeError):
                 while sent < 20_000:
@@ -194,16 +189,14 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
                     sent += 1
                     if sent % 100 == 0:
                         await asyncio.sleep(0)
-                        by_lane = max(by_lane, messages_by_lane(served, flood))
-            assert await flood.closed() == (1008, "far more messages than a call sends")
+                        by_fast_path = max(by_fast_path, messages_by_fast_path(served, flood))
+            assert await flood.closed() == (1008, "far more messages than a call has")
             if request.node.name.endswith("-audio]") and fast_path == "on":
-                assert BURST / 2 < by_lane <= BURST + RATE_PER_S * (time.monotonic() - began_at)
+                assert BURST / 2 < by_fast_path <= BURST + RATE_PER_S * (time.monotonic() - began_at)
             else:
-                assert by_lane <= 1  # of the same audio the first is new
+                assert by_fast_path <= 1  # of the same audio the first is new
         await speaking
-        await good.stop()
-        await served.transcripts.wait_for(good.call_sid, "call_ended")
-        assert served.transcripts.utterances(good.call_sid) == ["apple arrow autumn badge"]
+        assert await served.hang_up(good) == ["apple arrow autumn badge"]
         assert served.server.snapshot()["rejected_messages"]["flood"] == 1
 
 

@@ -18,9 +18,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from accepting import accepting
+from fastcall.audio.tones import VOCABULARY
 from fastcall.simulator import check as checkup
 from fastcall.simulator import check_report
-from fastcall.simulator.check import CheckOptions, EventReader, run_check
+from fastcall.simulator.check import UTTERANCE_WORDS, CheckOptions, EventReader, run_check
 from fastcall.simulator.check_report import Row
 from fastcall.simulator.twilio_client import sign_url
 from peers import PATIENCE_S, serve_process
@@ -28,7 +29,7 @@ from peers import PATIENCE_S, serve_process
 SHORT_S = 1.0
 ADMIN_TOKEN = "for the operator only"
 PUBLIC_URL = "https://voice.example.com"
-WORDS = checkup._tones_audio(SHORT_S)[1][0]
+WORDS = " ".join(VOCABULARY[number * 7 % 100] for number in range(UTTERANCE_WORDS))
 SPEECH = range(20, 140)  # frames of 20 ms
 UTTERANCE_END = 170
 
@@ -169,12 +170,23 @@ async def test_fastcall_serve_with_slow_partials_is_no_go(emulator: str) -> None
     assert no_go({row.name: row for row in rows}) == {"partial cadence"}, rows
 
 
+class DecidedError(Exception):
+    """The check has said which audio it takes: no more of it is needed."""
+
+
 async def test_a_server_that_makes_other_words_of_tones_or_none_hears_speech(tmp_path: Path) -> None:
     for script in (Script(tmp_path / "other.ndjson"), Script(tmp_path / "none.ndjson", frames_a_partial=None)):
         async with script.running() as url:
-            options = CheckOptions(url, transcripts=str(script.transcripts))
-            with EventReader(options) as reader:
-                assert await checkup._probe(options, reader) == "speech"
+            said: list[str] = []
+
+            def end_when_decided(text: str, said: list[str] = said) -> None:
+                said.append(text)
+                if len(said) == 2:
+                    raise DecidedError
+
+            with pytest.raises(DecidedError):
+                await run_check(CheckOptions(url, transcripts=str(script.transcripts)), end_when_decided)
+            assert re.match(r"a call of \d+ s in speech", said[1])
 
 
 # --- the reader of /events ------------------------------------------------------------------------------------
@@ -218,7 +230,8 @@ async def test_events_are_read_as_they_come_and_reading_ends_with_the_check() ->
     assert came
     assert reader.error is None
     assert [one["event"] for one in reader.of("CA1")] == ["session_started"]
-    assert set(reader._records) == {"CA1"}, "what other calls say is not kept: there may be hundreds, for minutes"
+    with pytest.raises(KeyError):
+        reader.of("CA2")  # what other calls say is not kept: there may be hundreds, for minutes
     assert requests[0].startswith(b"GET /events HTTP/1.1\r\n")
     assert b"Authorization: Bearer secret\r\n" in requests[0]
 

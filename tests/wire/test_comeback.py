@@ -6,25 +6,12 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from fastcall.server import comeback
-from fastcall.simulator.twilio_client import CallerMessages, CallIds
-from peers import PATIENCE_S, Phone, Served, serving, tones
-
-both_lanes = pytest.mark.usefixtures("fast_path")
-
-
-@contextlib.asynccontextmanager
-async def two_streams(served: Served, name: str = "back") -> AsyncIterator[tuple[Phone, Phone]]:
-    """Two sockets, and the messages of two streams of one call."""
-    options = {"max_queue": None}  # what is not read must not keep the close from being read
-    async with Phone(served.url, name, **options) as old, Phone(served.url, name, **options) as new:
-        new.messages = CallerMessages(CallIds(old.call_sid, "MZnew"))
-        yield old, new
+from peers import PATIENCE_S, Phone, both_paths, phones, serving, tones
 
 
 async def end(old: Phone, how: str) -> None:
@@ -34,18 +21,13 @@ async def end(old: Phone, how: str) -> None:
         await old.socket.close()
 
 
-def names_of(served: Served, call_sid: str) -> list[str]:
-    kept = ("call_started", "session_started", "utterance_end", "session_closed", "call_ended")
-    return [record["event"] for record in served.transcripts.of(call_sid, *kept)]
-
-
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("how", ["stop", "close", "fall silent"])
 async def test_a_call_goes_on_over_a_newer_stream_as_one_call(
     how: str, prompt_emulator: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fastcall")
-    async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
+    async with serving(prompt_emulator) as served, phones(served.url) as (old, new):
         await old.start()
         await old.say(tones("[200] apple [700]"))
         await served.transcripts.wait_for(old.call_sid, "utterance_end")
@@ -61,7 +43,7 @@ async def test_a_call_goes_on_over_a_newer_stream_as_one_call(
         await served.transcripts.wait_for(old.call_sid, "call_ended")
         numbers = served.server.snapshot()
     assert served.transcripts.utterances(old.call_sid) == ["apple", "arrow autumn", "bottle"]
-    assert names_of(served, old.call_sid) == [
+    assert served.transcripts.milestones(old.call_sid) == [
         *("call_started", "session_started", "utterance_end", "utterance_end", "utterance_end"),
         *("session_closed", "call_ended"),
     ]
@@ -77,12 +59,12 @@ async def test_a_call_goes_on_over_a_newer_stream_as_one_call(
         assert (code, reason) == (1000, "the call continues on another stream")
 
 
-@both_lanes
+@both_paths
 async def test_the_time_in_which_no_stream_spoke_is_call_time(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comeback, "FALLEN_SILENT_S", 0.5)
-    async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
+    async with serving(prompt_emulator) as served, phones(served.url) as (old, new):
         await old.start()
         await old.say(tones("[500] apple [700]"))
         await served.transcripts.wait_for(old.call_sid, "utterance_end")
@@ -99,12 +81,12 @@ async def test_the_time_in_which_no_stream_spoke_is_call_time(
     assert abs(second["start_ms"] - first["start_ms"] - spoken_ms - gap_ms) <= 60
 
 
-@both_lanes
+@both_paths
 async def test_a_newer_stream_is_refused_when_the_older_one_goes_on(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comeback, "HOLD_S", 0.3)
-    async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
+    async with serving(prompt_emulator) as served, phones(served.url) as (old, new):
         await old.start()
         await old.say(tones("[200] apple"))
         await served.transcripts.wait_for(old.call_sid, "session_started")
@@ -115,11 +97,10 @@ async def test_a_newer_stream_is_refused_when_the_older_one_goes_on(
         assert reason is not None
         assert reason.startswith("this call already has a socket")
         await old.say(tones("arrow [700]"))
-        await old.stop()
-        await served.transcripts.wait_for(old.call_sid, "call_ended")
+        await served.hang_up(old)
         assert served.server.snapshot()["calls_refused"] == {"second_socket": 1}
     assert served.transcripts.utterances(old.call_sid) == ["apple arrow"]
-    assert names_of(served, old.call_sid).count("call_started") == 1
+    assert served.transcripts.milestones(old.call_sid).count("call_started") == 1
 
 
 async def test_a_crowd_that_waits_for_one_call_is_refused_at_once(prompt_emulator: str) -> None:
@@ -133,9 +114,9 @@ async def test_a_crowd_that_waits_for_one_call_is_refused_at_once(prompt_emulato
         assert (await phones[6].closed())[0] == 1008
 
 
-@both_lanes
+@both_paths
 async def test_a_newer_stream_that_goes_before_its_turn_leaves_the_call_alone(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
+    async with serving(prompt_emulator) as served, phones(served.url) as (old, new):
         await old.start()
         await old.say(tones("[200] apple"))
         await served.transcripts.wait_for(old.call_sid, "session_started")
@@ -143,19 +124,15 @@ async def test_a_newer_stream_that_goes_before_its_turn_leaves_the_call_alone(pr
         await new.say(tones("[200] bottle"))
         await new.socket.close()
         await old.say(tones("arrow [700]"))
-        await old.stop()
-        await served.transcripts.wait_for(old.call_sid, "call_ended")
+        await served.hang_up(old)
         assert served.server.snapshot()["calls_moved"] == 0
     assert served.transcripts.utterances(old.call_sid) == ["apple arrow"]
 
 
-@both_lanes
+@both_paths
 async def test_a_stream_that_begins_after_the_stop_is_a_call_of_its_own(prompt_emulator: str) -> None:
-    async with serving(prompt_emulator) as served, two_streams(served) as (old, new):
-        await old.start()
-        await old.say(tones("[200] apple [700]"))
-        await old.stop()
-        await served.transcripts.wait_for(old.call_sid, "call_ended")
+    async with serving(prompt_emulator) as served, phones(served.url) as (old, new):
+        await served.take_call(old, "[200] apple [700]")
         await new.start()
         await new.say(tones("[200] arrow [700]"))
         await new.stop()
@@ -176,11 +153,11 @@ async def receive(phone: Phone, event: str) -> dict[str, Any]:
     return message
 
 
-@both_lanes
+@both_paths
 async def test_the_handler_goes_on_speaking_on_the_newer_stream(prompt_emulator: str) -> None:
     async with (
         serving(prompt_emulator, handler="talkers:speak_then_tell", barge_in=False) as served,
-        two_streams(served) as (old, new),
+        phones(served.url) as (old, new),
     ):
         await old.start()
         assert (await receive(old, "media"))["streamSid"] == old.ids.stream_sid

@@ -9,12 +9,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from fastcall.server import watchdog
-from peers import Phone, serving, tones
-
-both_lanes = pytest.mark.usefixtures("fast_path")
+from peers import Phone, both_paths, serving, tones
 
 
-@both_lanes
+@both_paths
 async def test_a_live_call_that_says_nothing_is_closed_and_told(
     prompt_emulator: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -47,20 +45,13 @@ async def test_a_call_that_says_nothing_gives_its_place_to_the_next(prompt_emula
         assert (await silent.closed())[0] == 1008
         await served.transcripts.wait_for(silent.call_sid, "call_ended")
         async with Phone(served.url, "next") as phone:
-            await phone.start()
-            await phone.say(tones("[200] apple [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple"]
+            assert await served.take_call(phone, "[200] apple [300]") == ["apple"]
 
 
-@both_lanes
+@both_paths
 async def test_a_call_that_is_only_quiet_is_not_closed(prompt_emulator: str) -> None:
     async with serving(prompt_emulator, call_silent_max_s=0.3) as served, Phone(served.url, "quiet") as phone:
-        await phone.start()
-        await phone.speak(tones("[900]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.take_call(phone, "[900]", at_pace=True)
         assert served.server.snapshot()["expired_connections"] == {}
 
 
@@ -81,8 +72,7 @@ async def test_a_peer_that_does_not_close_after_stop_is_closed(
     monkeypatch.setattr(watchdog, "STOPPED_S", 0.2)
     async with serving(prompt_emulator) as served, Phone(served.url, "stays") as phone:
         await phone.start()
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         assert (await phone.closed())[0] == 1000
         assert served.server.snapshot()["expired_connections"] == {"stop": 1}
     (ended,) = served.transcripts.of(phone.call_sid, "call_ended")

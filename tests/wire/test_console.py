@@ -17,10 +17,9 @@ from websockets.exceptions import InvalidStatus
 
 import fastcall
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
-from fastcall.twilio.stream_tokens import PARAMETER, TICKET, mint_token
-from peers import PATIENCE_S, Phone, ask, serving, tones
-from wire.test_routes import next_record
-from wire.test_supervisor import crew
+from fastcall.twilio.stream_tokens import PARAMETER, TICKET, console_tickets, mint_token
+from peers import PATIENCE_S, Phone, ask, next_record, serving, tones
+from workers import serving_workers
 
 FILES = Path(fastcall.__file__).parent / "data" / "console"
 NAMES = sorted(path.name for path in FILES.iterdir())
@@ -240,8 +239,7 @@ async def test_a_page_places_a_call_however_the_server_is_guarded(
             await phone.say(tones("[300] apple arrow [300]"))
             await served.transcripts.wait_for(phone.call_sid, "utterance_begin")
             live = json.loads((await ask(served.port, "/console/calls", headers=BEARER)).body)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         assert [(each["call_sid"], each["stream_sid"]) for each in live["live"]] == [
             (call["call_sid"], call["stream_sid"])
         ]
@@ -264,8 +262,7 @@ async def test_a_ticket_is_for_one_stream_of_one_call(prompt_emulator: str) -> N
         async with PagePhone(served.port, one) as phone:
             await phone.start(one["parameters"])
             await served.transcripts.wait_for(phone.call_sid, "call_started")
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         async with PagePhone(served.port, one) as phone:
             await phone.start(one["parameters"])
             code, text = await phone.closed()
@@ -284,7 +281,8 @@ async def test_a_stream_token_is_no_ticket_and_an_old_ticket_is_none(prompt_emul
         call = await ask_for_call(served.port, **BEARER)
         token = mint_token(SECRET, call["call_sid"], now=time.time(), nonce="0" * 32)
         assert await is_refused(served.port, {**call, "parameters": {TICKET: token, PARAMETER: token}})
-        tickets = served.server._frontend.gate._tickets
+        tickets = console_tickets(SECRET, GUARDED["admin_token"])
+        assert tickets is not None
         old = tickets.mint(call["call_sid"], now=time.time() - 60, nonce="1" * 32, lifetime_s=30)
         assert await is_refused(served.port, {**call, "parameters": {TICKET: old}})
 
@@ -383,7 +381,7 @@ async def test_a_reader_without_a_call_is_told_so(prompt_emulator: str) -> None:
 
 
 async def test_with_workers_a_page_places_calls_watches_them_and_uses_a_ticket_once(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it:
+    async with serving_workers(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it:
         port = int(re.search(r":(\d+)/", it.url)[1])  # type: ignore[index]
         call = await ask_for_call(port)
         async with PagePhone(port, call) as phone:

@@ -22,7 +22,7 @@ from google.cloud import speech_v1p1beta1 as speech
 
 import compiled
 import forkserver
-from compiled import load_ear
+from compiled import load_cheap_recognizer
 from fastcall import g711
 from peers import PATIENCE_S
 
@@ -72,28 +72,28 @@ def test_calls_come_and_go_and_leave_nothing() -> None:
 
 
 @contextlib.contextmanager
-def listening_ear() -> Iterator[tuple[str, Any]]:
+def listening_recognizer() -> Iterator[tuple[str, Any]]:
     """The recognizer in a thread; its tally belongs to who has stopped it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        ear = load_ear().VadFramer(listener.fileno())
+        recognizer = load_cheap_recognizer().CheapRecognizer(listener.fileno())
         stopping = threading.Event()
 
         def serve() -> None:
             while not stopping.is_set():
-                ear.run(0.01)
+                recognizer.run(0.01)
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}", ear
+            yield f"127.0.0.1:{listener.getsockname()[1]}", recognizer
         finally:
             stopping.set()
             thread.join(PATIENCE_S)
 
 
 def test_it_is_compiled_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = Path(load_ear().__file__)
+    ready = Path(load_cheap_recognizer().__file__)
     monkeypatch.setattr(compiled, "BUILD", tmp_path)
     compilations: list[int] = []
 
@@ -104,8 +104,8 @@ def test_it_is_compiled_by_one_process_at_a_time(tmp_path: Path, monkeypatch: py
         shutil.copy(ready, tmp_path / ready.name)
 
     monkeypatch.setattr(subprocess, "run", compile_it)
-    load_ear()
-    load_ear()
+    load_cheap_recognizer()
+    load_cheap_recognizer()
     assert compilations == [1]
 
 
@@ -138,10 +138,10 @@ CONFIG = bytes(
 
 
 def test_the_recognizer_counts_each_frame_and_its_age() -> None:
-    with listening_ear() as (address, ear):
+    with listening_recognizer() as (address, recognizer):
         old_us = int(time.monotonic() * 1e6) - 300_000
         converse(address, [CONFIG, audio(frame(0) + frame(1, at_us=old_us))])
-    tally = ear.take_tally()
+    tally = recognizer.take_tally()
     assert (tally["requests"], tally["frames"], tally["lost"], tally["doubled"]) == (1, 2, 0, 0)
     assert (tally["unstamped"], tally["odd"], tally["errors"]) == (0, 0, 0)
     assert 300 <= tally["age_max_ms"] < 20_000
@@ -150,16 +150,16 @@ def test_the_recognizer_counts_each_frame_and_its_age() -> None:
 
 
 def test_the_recognizer_sees_what_is_lost_doubled_and_not_stamped() -> None:
-    with listening_ear() as (address, ear):
+    with listening_recognizer() as (address, recognizer):
         converse(address, [CONFIG, audio(frame(0) + frame(3)), audio(frame(3)), audio(bytes(320)), audio(bytes(100))])
-    tally = ear.take_tally()
+    tally = recognizer.take_tally()
     assert (tally["frames"], tally["lost"], tally["doubled"], tally["unstamped"], tally["odd"]) == (3, 2, 1, 1, 1)
 
 
 def test_the_recognizer_answers_as_one_does() -> None:
     loud = [audio(b"".join(frame(8 * turn + part) for part in range(8))) for turn in range(6)]
     quiet = [audio(b"".join(frame(48 + 8 * turn + part, loud=False) for part in range(8))) for turn in range(4)]
-    with listening_ear() as (address, _):
+    with listening_recognizer() as (address, _):
         responses = converse(address, [CONFIG, *loud, *quiet, *loud])
     results = [response.results[0] for response in responses]
     texts = [(result.alternatives[0].transcript, result.is_final) for result in results]
@@ -173,11 +173,11 @@ def test_the_recognizer_answers_as_one_does() -> None:
 
 
 def test_the_recognizer_outlives_what_is_not_http2() -> None:
-    with listening_ear() as (address, ear):
+    with listening_recognizer() as (address, recognizer):
         host, _, port = address.partition(":")
         with socket.create_connection((host, int(port)), PATIENCE_S) as stranger:
             stranger.sendall(b"\xff" * 100)
             while stranger.recv(1 << 16):
                 pass
         converse(address, [CONFIG, audio(frame(0))])
-    assert ear.take_tally()["frames"] == 1
+    assert recognizer.take_tally()["frames"] == 1

@@ -71,7 +71,11 @@ def judge(responses: list[Any], *, version: str) -> None:
     results = [result for response in responses for result in response.results]
     finals = [result for result in results if result.is_final]
     assert [final.alternatives[0].transcript.strip() for final in finals] == [TEXT]
-    interims = ["".join(r.alternatives[0].transcript for r in x.results) for x in responses if not x.results[:0]]
+    interims = [
+        "".join(r.alternatives[0].transcript for r in x.results)
+        for x in responses
+        if not any(r.is_final for r in x.results)
+    ]
     assert any(text.strip() == "apple arrow" for text in interims)
     words = finals[0].alternatives[0].words
     assert [word.word for word in words] == TEXT.split()

@@ -14,7 +14,7 @@ import pytest
 from forkserver import Popen
 from peers import PATIENCE_S, Phone, serve_environment, serve_process, tones
 from waiting import until_so
-from wire.test_supervisor import crew
+from workers import serving_workers
 
 TESTS = str(Path(__file__).parent.parent)
 HANDLER = "talkers:break_the_process"
@@ -77,7 +77,7 @@ def test_sigterm_ends_it_though_nobody_reads_its_log(prompt_emulator: str) -> No
 
 async def test_orphans_end_though_a_handler_will_not_be_cancelled(prompt_emulator: str) -> None:
     options = ("--handler", f"impatient:{HANDLER.partition(':')[2]}")
-    orphans = crew(prompt_emulator, *options, popen=subprocess.Popen, PYTHONPATH=TESTS)
+    orphans = serving_workers(prompt_emulator, *options, popen=subprocess.Popen, PYTHONPATH=TESTS)
     async with orphans as it, Phone(it.url, "orphan") as phone:
         await phone.start({"kind": "swallow"})
         await asyncio.to_thread(it.process.wait_for, "handler begins")

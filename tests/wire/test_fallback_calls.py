@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -79,8 +80,7 @@ async def test_utterances_of_an_outage_come_from_the_fallback_and_then_the_recog
                 if (await talk.say())["source"] == "emulator":
                     break
             last = await talk.say()
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
     finally:
         for process in filter(None, (first, second)):
             await asyncio.to_thread(process.stop)
@@ -135,8 +135,7 @@ async def test_an_answer_after_the_time_limit_amends() -> None:
         assert (await talk.say())["text"] == ""
         stub_engines.may_answer.set()
         amended = await served.transcripts.wait_for(phone.call_sid, "amended")
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
     assert (amended["utterance_id"], amended["text"], amended["source"]) == (1, talk.said[0], "fallback")
 
 
@@ -148,8 +147,7 @@ async def test_a_fallback_that_fails_is_told_and_the_utterance_is_committed_with
         talk = Talk(phone, served)
         await phone.start()
         end = await talk.say()
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
     assert end["text"] == ""
     asked, _again, failed = talk.of("fallback")
     assert asked["text"] == "off"
@@ -206,3 +204,16 @@ async def test_the_server_with_a_real_model(tmp_path: Path) -> None:
     assert process.lines[0].endswith("[CFG] ENABLE_STREAMING_STT=False")
     assert any(re.search(r"the Whisper model \S+ is ready", line) for line in process.lines)
     assert '"source": "whisper"' in (tmp_path / "t.ndjson").read_text()
+
+
+async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastcall")
+    async with serving("127.0.0.1:1") as served:
+        for name in ("first", "second"):
+            async with Phone(served.url, name) as phone:
+                await phone.start()
+                await served.transcripts.wait_for(phone.call_sid, "session_failed")
+    assert [record.message for record in caplog.records if "WHISPER_MODEL" in record.message] == [
+        "there is no fallback for what the recognizer cannot serve: set WHISPER_MODEL to a Whisper model "
+        "(pip install 'fastcall[whisper]'), or name a function of your own with --fallback module:callable"
+    ]

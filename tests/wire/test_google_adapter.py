@@ -20,11 +20,11 @@ from fastcall import mulaw_decode_fast
 from fastcall.errors import UsageError
 from fastcall.google.api_versions import Version1, Version2
 from fastcall.google.recognizer import GoogleRecognizer
-from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import StreamConfig
+from listeners import KeepingListener
 from peers import (
     CERTIFICATE,
     KEY,
-    PATIENCE_S,
     Phone,
     both_uplinks,
     google_recognizer,
@@ -98,8 +98,7 @@ async def test_words_that_were_said_while_the_recognizer_was_down_come_out_when_
         try:
             await served.transcripts.wait_for(phone.call_sid, "session_rotated")
             await phone.speak(tones("[200] basket [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         finally:
             await asyncio.to_thread(emulator.stop)
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
@@ -127,8 +126,7 @@ async def test_a_recognizer_that_dies_in_mid_call_is_replaced_and_no_word_is_los
         try:
             await served.transcripts.wait_for(phone.call_sid, "session_rotated")
             await phone.speak(tones("[200] beacon [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         finally:
             await asyncio.to_thread(second.stop)
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge basket", "beacon"]
@@ -153,8 +151,7 @@ async def test_a_refusal_that_no_retry_can_mend_is_told_once_and_the_call_goes_o
             failed = await served.transcripts.wait_for(phone.call_sid, "session_failed")
             assert failed["text"] == f"{code.name}: go away"
             await phone.speak(tones("arrow [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
     failures = [record["text"] for record in served.transcripts.of(phone.call_sid, "session_failed")]
     assert failures == [f"{code.name}: go away"]
@@ -181,8 +178,7 @@ async def test_a_language_that_no_model_has_is_told_once_and_names_the_setting(
             await phone.start()
             await phone.say(tones("[300] apple [900]"))
             assert (await served.transcripts.wait_for(phone.call_sid, "session_failed"))["text"].startswith(code.name)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
     assert len(served.transcripts.of(phone.call_sid, "session_failed")) == 1
     *changes, line = warnings_of(caplog)
     assert len(changes) == models - 1
@@ -198,11 +194,7 @@ async def test_a_model_that_the_language_does_not_have_is_replaced_once_for_all_
         async with serving(emulator.ready[1], language="he-IL", model="phone_call") as served:
             for name in ("first", "second"):
                 async with Phone(served.url, name) as phone:
-                    await phone.start()
-                    await phone.speak(tones("[300] apple arrow [500]"))
-                    await phone.stop()
-                    await served.transcripts.wait_for(phone.call_sid, "call_ended")
-                assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+                    assert await served.take_call(phone, "[300] apple arrow [500]", at_pace=True) == ["apple arrow"]
     finally:
         await asyncio.to_thread(emulator.stop)
     (line,) = warnings_of(caplog)
@@ -278,31 +270,6 @@ def test_the_first_request_asks_for_interims_word_times_and_the_telephones_audio
     assert list(config.alternative_language_codes) == ["en-US", "ar-IL"]
 
 
-class Listener:
-    """Keeps what a stream tells."""
-
-    def __init__(self) -> None:
-        self.results: list[StreamResult] = []
-        self.ends: list[StreamEnd] = []
-        self.over = asyncio.Event()
-
-    def stream_results(self, results: Any) -> None:
-        assert not self.ends, "a result after the end"
-        self.results += results
-
-    def stream_writable(self) -> None:
-        pass
-
-    def stream_ended(self, end: StreamEnd) -> None:
-        self.ends.append(end)
-        self.over.set()
-
-    async def wait_over(self) -> StreamEnd:
-        async with asyncio.timeout(PATIENCE_S):
-            await self.over.wait()
-        return self.ends[0]
-
-
 @contextlib.asynccontextmanager
 async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
     recognizer = google_recognizer(address)
@@ -316,7 +283,7 @@ async def recognizer_at(address: str) -> AsyncIterator[GoogleRecognizer]:
 async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
-        listeners = [Listener() for _ in range(81)]
+        listeners = [KeepingListener() for _ in range(81)]
         streams = [recognizer.open(config, listener) for listener in listeners]
         assert (recognizer.open_streams, recognizer.connections) == (81, 2)
         for stream in streams:
@@ -331,7 +298,7 @@ async def test_each_connection_carries_at_most_80_streams(prompt_emulator: str) 
 async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulator: str) -> None:
     config = StreamConfig("en-US", "default")
     async with recognizer_at(prompt_emulator) as recognizer:
-        early, late = Listener(), Listener()
+        early, late = KeepingListener(), KeepingListener()
         recognizer.open(config, early).cancel()
         stream = recognizer.open(config, late)
         stream.write(bytes(3200))
@@ -348,7 +315,7 @@ async def test_a_stream_that_is_given_up_ends_once_with_cancelled(prompt_emulato
 @both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
-    listener = Listener()
+    listener = KeepingListener()
     async with recognizer_at(prompt_emulator) as recognizer:
         stream = recognizer.open(StreamConfig("en-US", "default"), listener)
         for at in range(0, len(pcm), 3200):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator
 
 from fastcall.google.pool import PoolRule
 from fastcall.google.recognizer import GoogleRecognizer
-from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import RecognizerStream, StreamConfig
+from listeners import KeepingListener
 from peers import PATIENCE_S, both_uplinks, control, google_recognizer, start_emulator
 from relay import Between
 from waiting import until_so
@@ -18,24 +18,6 @@ from waiting import until_so
 CONFIG = StreamConfig("en-US", "default")
 
 pytestmark = both_uplinks
-
-
-class Listener:
-    """Keeps how a stream ended."""
-
-    def __init__(self) -> None:
-        self.end: StreamEnd | None = None
-        self.over = asyncio.Event()
-
-    def stream_results(self, results: Sequence[StreamResult]) -> None:
-        pass
-
-    def stream_writable(self) -> None:
-        pass
-
-    def stream_ended(self, end: StreamEnd) -> None:
-        self.end = end
-        self.over.set()
 
 
 @contextlib.asynccontextmanager
@@ -59,8 +41,8 @@ class Streams:
     """Streams that were opened and have sent a little."""
 
     def __init__(self, recognizer: GoogleRecognizer, count: int) -> None:
-        self.listeners = [Listener() for _ in range(count)]
-        self.streams: list[Any] = [recognizer.open(CONFIG, listener) for listener in self.listeners]
+        self.listeners = [KeepingListener() for _ in range(count)]
+        self.streams: list[RecognizerStream] = [recognizer.open(CONFIG, listener) for listener in self.listeners]
         for stream in self.streams:
             stream.write(bytes(3200))
 
@@ -73,8 +55,8 @@ class Streams:
     async def ends(self) -> set[str]:
         async with asyncio.timeout(PATIENCE_S):
             for listener in self.listeners:
-                await listener.over.wait()
-        return {listener.end.code for listener in self.listeners if listener.end is not None}
+                await listener.wait_over()
+        return {end.code for listener in self.listeners for end in listener.ends}
 
 
 async def begun(count: int, *opened: Streams) -> None:
@@ -153,7 +135,7 @@ async def test_a_stream_that_meets_a_goodbye_on_its_way_is_begun_elsewhere() -> 
         between.detach()
         await between.until(lambda: len(between.clients) == 2)
         assert await new.finish() == {"OK", "CANCELLED"}
-        assert [listener.end.code for listener in new.listeners if listener.end] == ["OK", "CANCELLED", "OK"]
+        assert [end.code for listener in new.listeners for end in listener.ends] == ["OK", "CANCELLED", "OK"]
         assert await old.finish() == {"OK"}
         assert recognizer.open_streams == 0
 

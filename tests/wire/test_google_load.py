@@ -20,6 +20,7 @@ from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.settings import Settings
+from footprint import resident_bytes
 from peers import PATIENCE_S, google_recognizer, start_emulator, tones, words_of_call
 from relay import Between
 from thoroughness import amount
@@ -67,10 +68,6 @@ async def come_and_go(recognizer: GoogleRecognizer, count: int, at_once: int = 2
             streams = [OneStream(recognizer, number) for number in range(first, first + at_once)]
             codes.update(await asyncio.gather(*(stream.over for stream in streams)))
     return codes
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def held() -> Counter[str]:

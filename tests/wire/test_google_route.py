@@ -24,9 +24,6 @@ from fastcall.google.route import Route
 from fastcall.google.tls import client_tls, read_roots
 from fastcall.ports import StreamEnd
 from fastcall.recognition.probe import Probe
-from fastcall.server.options import ServeOptions
-from fastcall.server.workers.supervisor import Supervisor
-from fastcall.settings import Settings
 from h2peer import OK, H2Peer, h2_server
 from peers import (
     CERTIFICATE,
@@ -36,8 +33,8 @@ from peers import (
     both_uplinks,
     google_recognizer,
     serving,
-    tones,
 )
+from supervising import ScriptedWorker, supervising
 
 HOST = "speech.test"
 
@@ -266,20 +263,16 @@ async def test_a_server_behind_a_proxy_is_ready_and_takes_calls(
         monkeypatch.setenv("https_proxy", f"http://user:secret@{proxy.address}")
         async with serving(f"{HOST}:50051") as served, Phone(served.url, f"by {uplink}") as phone:
             assert (await ask(served.port, "/readyz")).status == 200
-            await phone.start()
-            await phone.speak(tones("[300] apple arrow [600]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-            assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+            assert await served.take_call(phone, "[300] apple arrow [600]", at_pace=True) == ["apple arrow"]
         assert len(proxy.heads) >= 2
 
 
 async def test_a_supervisor_asks_by_the_proxy_too(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STT_TLS_ROOTS", raising=False)
     async with proxy_to(prompt_emulator) as proxy:
-        settings = Settings(speech_emulator_host=f"{HOST}:50051")
         monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
-        assert await Supervisor(settings, ServeOptions(port=0, workers=2))._probe.is_reachable()
+        async with supervising(ScriptedWorker(), ScriptedWorker(), speech_emulator_host=f"{HOST}:50051") as supervisor:
+            assert await supervisor.trouble() == []
         assert len(proxy.heads) == 1
 
 

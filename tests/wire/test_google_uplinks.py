@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -36,13 +35,12 @@ from peers import (
     both_uplinks,
     control,
     google_recognizer,
+    peer_tls,
     serve_environment,
     serve_process,
     serving,
     start_emulator,
-    tones,
     turns,
-    way,
 )
 from waiting import until_called
 
@@ -108,7 +106,7 @@ class Talk:
 
 async def gone(emulator: Emulator) -> None:
     """Wait until the emulator has no connection any more; TLS says goodbye in both directions first."""
-    service = emulator._service
+    service = emulator.service
     await until_called(service, "disconnected", lambda: not service.connections)
     await turns(5)
 
@@ -300,16 +298,6 @@ _ERROR = bytes(
 )
 
 
-def peer_tls() -> ssl.SSLContext | None:
-    """What a peer needs that is reached in the way of this run."""
-    if not way()["stt_tls_roots"]:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE, KEY)
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
 @both_uplinks
 @pytest.mark.parametrize(
     ("body", "code", "words"), [(b"\xff\xff", "INTERNAL", ""), (_ERROR, "INVALID_ARGUMENT", "no such model")]
@@ -368,10 +356,9 @@ async def test_a_call_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     emulator = await asyncio.to_thread(start_emulator, "--final-delay-s", "0", "--stream-limit-s", "3")
     try:
         async with serving(emulator.ready[1], stt_rotate_by_s=300) as served, Phone(served.url, "tls") as phone:
-            await phone.start()
-            await phone.speak(tones("[300] apple arrow [900] autumn badge [900] bamboo basket [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.take_call(
+                phone, "[300] apple arrow [900] autumn badge [900] bamboo basket [900]", at_pace=True
+            )
             assert served.transcripts.of(phone.call_sid, "session_rotated")
             assert served.transcripts.of(phone.call_sid, "session_failed") == []
             assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge", "bamboo basket"]
@@ -436,11 +423,7 @@ async def test_without_the_library_grpcio_serves_and_one_line_says_so(
     monkeypatch.setattr(_http2, "load", missing)
     caplog.set_level(logging.INFO, "fastcall")
     async with serving(prompt_emulator, stt_uplink="auto") as served, Phone(served.url, "without") as phone:
-        await phone.start()
-        await phone.speak(tones("[300] apple arrow [900]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.take_call(phone, "[300] apple arrow [900]", at_pace=True) == ["apple arrow"]
     lines = [record.getMessage() for record in caplog.records if "it is not here" in record.getMessage()]
     assert lines == ["it is not here: using grpcio, at several times the cost (--uplink grpcio silences this)"]
     with pytest.raises(UsageError, match=r"^the native uplink: it is not here; install it"):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from google.cloud import speech_v2
-from test_google_adapter import Listener
 
 from fastcall import mulaw_decode_fast
 from fastcall.errors import UsageError
 from fastcall.google.api_versions import Version2
 from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.ports import StreamConfig
+from listeners import KeepingListener
 from peers import Phone, both_uplinks, google_recognizer, serving, start_emulator, tones
 
 
@@ -85,7 +85,7 @@ def test_without_a_project_it_says_what_to_set(tmp_path: Path, monkeypatch: pyte
 @both_uplinks
 async def test_words_have_times_in_samples_of_the_stream(prompt_emulator: str) -> None:
     pcm = mulaw_decode_fast(tones("[1000] apple [200] arrow [300]"))
-    listener = Listener()
+    listener = KeepingListener()
     recognizer = google_recognizer(prompt_emulator, api_version=Version2(project="emulator"))
     try:
         stream = recognizer.open(StreamConfig("en-US", "default"), listener)
@@ -107,8 +107,7 @@ async def test_at_the_limit_of_a_stream_the_next_goes_on_and_no_word_is_lost() -
         async with serving(emulator.ready[1], stt="google-v2") as served, Phone(served.url, "limit") as phone:
             await phone.start()
             await phone.speak(tones("[300] " + " [900] ".join(said) + " [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
             rotations = served.transcripts.of(phone.call_sid, "session_rotated")
             assert "limit" in [record["text"] for record in rotations]
             assert served.transcripts.of(phone.call_sid, "session_failed") == []
@@ -124,8 +123,7 @@ async def test_a_stream_that_is_ended_for_idleness_is_replaced_without_alarm() -
             await phone.start()
             assert (await served.transcripts.wait_for(phone.call_sid, "session_rotated"))["text"] == "limit"
             await phone.speak(tones("[300] apple arrow [900]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
             assert served.transcripts.of(phone.call_sid, "session_failed") == []
             assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     finally:
@@ -136,11 +134,7 @@ async def test_a_model_that_the_language_does_not_have_is_replaced(
     prompt_emulator: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(prompt_emulator, stt="google-v2", language="he-IL") as served, Phone(served.url, "he") as phone:
-        await phone.start()
-        await phone.speak(tones("[300] apple arrow [500]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.take_call(phone, "[300] apple arrow [500]", at_pace=True) == ["apple arrow"]
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and "fastcall" in r.name]
     assert len(warnings) == 1
     assert warnings[0].startswith("model phone_call does not support language he-IL")

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -159,36 +159,43 @@ async def echo(requests: Any, context: Any) -> AsyncIterator[bytes]:
     context.set_trailing_metadata((("bye", "now"),))
 
 
-class Outlet:
-    """In the place of a channel's transport: counts its writes."""
+class CountingSocket(socket.socket):
+    """Counts what is written to it."""
 
-    def __init__(self, channel: GrpcChannel) -> None:
-        self._transport: Any = channel._transport
-        self.writes = 0
-        channel._transport = cast(asyncio.Transport, self)
+    writes = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
+    def send(self, *arguments: Any) -> int:
         self.writes += 1
-        self._transport.write(data)
+        return super().send(*arguments)
+
+
+class CountingRoute(Route):
+    """Keeps the socket of its connection."""
+
+    socket: CountingSocket
+
+    async def connect(self) -> socket.socket:
+        self.socket = CountingSocket(fileno=(await super().connect()).detach())
+        return self.socket
 
 
 async def test_messages_that_follow_a_write_soon_go_out_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(http2, "WRITE_EVERY_S", 0.1)
-    async with grpcio_server(echo) as port, channel_to(port) as channel:
+    async with grpcio_server(echo) as port:
+        route = CountingRoute("127.0.0.1", port)
+        channel = GrpcChannel(route)
         call, listener = open_call(channel)
         call.write(b"0")
         await listener.until(lambda: listener.messages)
-        outlet = Outlet(channel)
+        before = route.socket.writes
         for number in range(1, 6):
             call.write(b"%d" % number)
             await turns(3)
         await listener.until(lambda: len(listener.messages) == 6)
         assert listener.messages == [b"%d" % number for number in range(6)]
-        assert outlet.writes == 1
+        assert route.socket.writes == before + 1
         call.cancel()
+        await channel.aclose()
 
 
 async def test_what_waits_for_its_write_goes_out_when_the_channel_is_closed(monkeypatch: pytest.MonkeyPatch):
@@ -206,9 +213,6 @@ async def test_what_waits_for_its_write_goes_out_when_the_channel_is_closed(monk
         monkeypatch.setattr(http2, "WRITE_EVERY_S", 60.0)
         call.cancel()
         await channel.aclose()
-        outlet = Outlet(channel)
-        channel._flush()
-        assert outlet.writes == 0
         await connections[0].lost
     assert [type(event) for event in seen[-2:]] == [h2.events.StreamReset, h2.events.ConnectionTerminated]
 
@@ -635,25 +639,29 @@ async def test_calls_that_have_not_gone_out_when_the_peer_says_goodbye_end_at_on
         elif isinstance(event, h2.events.RequestReceived):
             peer.answer(event.stream_id, b"here")
         elif isinstance(event, h2.events.DataReceived):
-            peer.raw(frame(7, (2**31 - 1).to_bytes(4, "big") + bytes(4)))
+            peer.raw(goodbye)
 
+    goodbye = frame(7, (2**31 - 1).to_bytes(4, "big") + bytes(4))
     async with h2_server(one_at_a_time) as (port, connections), channel_to(port) as channel:
         first, heard = open_call(channel)
         await heard.until(lambda: heard.messages)
         second, waiting = open_call(channel)
         second.write(b"config")
-        late: list[Listener] = []
-        draining = channel._connection_event
+        late: asyncio.Future[Listener] = asyncio.get_running_loop().create_future()
+        receive = channel.data_received
 
-        def at_goodbye(kind: int, value: Any) -> None:
-            late.append(open_call(channel)[1])
-            draining(kind, value)
+        def at_goodbye(data: bytes) -> None:
+            if goodbye in data:
+                late.set_result(open_call(channel)[1])
+            receive(data)
 
-        channel._connection_event = at_goodbye  # type: ignore[method-assign]
+        channel.data_received = at_goodbye  # type: ignore[method-assign]
         first.write(b"config")
-        for listener in (waiting, *late):
-            assert (await listener.end())[0] == "UNAVAILABLE"
-            assert listener.unprocessed
+        assert (await waiting.end())[0] == "UNAVAILABLE"
+        async with asyncio.timeout(PATIENCE_S):
+            assert await (await late).end() == ("UNAVAILABLE", f"127.0.0.1:{port} goes away")
+        assert waiting.unprocessed
+        assert late.result().unprocessed
         assert not heard.ends
         connections[0].h2.send_headers(1, OK, end_stream=True)
         connections[0].flush()
@@ -838,28 +846,39 @@ def a_crowd_of_messages(peer: H2Peer, stream: int) -> None:
     peer.h2.send_headers(stream, OK, end_stream=True)
 
 
-async def test_what_one_connection_brings_is_told_in_shares(monkeypatch: pytest.MonkeyPatch):
-    """So many events in a turn of the loop; nothing is lost, and the end comes last."""
-    shares: list[int] = []
-    dispatch = GrpcChannel._dispatch
+class TurnListener(Listener):
+    """Counts the messages of each turn of the loop."""
 
-    def counting(self: GrpcChannel, limit: int) -> None:
-        before = len(self._events)
-        dispatch(self, limit)
-        shares.append(before - len(self._events))
+    def __init__(self) -> None:
+        super().__init__()
+        self.shares: list[int] = []
+        self._share = 0
+
+    def call_message(self, message: bytes) -> None:
+        super().call_message(message)
+        if not self._share:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._share += 1
+
+    def _end_turn(self) -> None:
+        self.shares.append(self._share)
+        self._share = 0
+
+
+async def test_what_one_connection_brings_is_told_in_shares():
+    """So many events in a turn of the loop; nothing is lost, and the end comes last."""
 
     def script(peer: H2Peer, event: Any) -> None:
         if isinstance(event, h2.events.RequestReceived):
             a_crowd_of_messages(peer, event.stream_id)
 
-    monkeypatch.setattr(GrpcChannel, "_dispatch", counting)
     async with h2_server(script) as (port, _), channel_to(port) as channel:
-        call, listener = open_call(channel)
+        listener = TurnListener()
+        call = channel.open(METHOD, listener)
         call.write(b"config")
         assert await listener.end() == ("OK", "")
         assert listener.messages == [b""] * 3000
-    assert max(shares) <= http2.SHARE_EVENTS
-    assert sum(shares) >= 3000
+    assert max(listener.shares) <= http2.SHARE_EVENTS
 
 
 async def test_what_waits_for_its_turn_is_told_before_a_lost_connection():

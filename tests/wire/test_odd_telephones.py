@@ -16,10 +16,8 @@ from websockets.exceptions import ConnectionClosed
 import talkers
 from fastcall._codec import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
 from fastcall.server import call_runner as runner
-from peers import Phone, serving, tones
+from peers import Phone, both_paths, serving, tones
 from waiting import until_so
-
-both_lanes = pytest.mark.usefixtures("fast_path")
 
 WORDS = "[200] apple arrow [300]"
 
@@ -53,8 +51,7 @@ async def test_an_odd_field_that_nobody_needs_is_left_out_and_the_call_goes_on(
     async with serving(prompt_emulator) as served, Phone(served.url, "odd") as phone:
         await start(phone, ODD_STARTS[what])
         await phone.say(tones(WORDS))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         assert served.server.snapshot()["rejected_messages"] == {"dropped_field": 1}
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
@@ -93,7 +90,7 @@ async def test_a_start_that_cannot_be_served_is_closed_at_once_with_the_reason(w
     assert found.startswith(reason[:120])
 
 
-@both_lanes
+@both_paths
 async def test_messages_need_not_name_their_stream_once_start_has(prompt_emulator: str) -> None:
     def unnamed(message: str) -> str:
         return changed(message, lambda fields: fields.pop("streamSid"))
@@ -151,9 +148,7 @@ async def test_the_format_that_start_names_is_obeyed_both_ways(name: str, prompt
             (message,) = phone.media(b"\xff" * 160)
             await phone.socket.send(message.replace(json.loads(message)["media"]["payload"], payload))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end")
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
     heard = decode(base64.b64decode(answer["media"]["payload"]))
     expected = talkers.SPEECH[: len(heard)]
     assert len(heard) > 800
@@ -170,7 +165,7 @@ CLOCKS: dict[str, Callable[[int, int], int | None]] = {
 }
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("name", CLOCKS)
 async def test_whatever_the_clock_no_audio_is_lost_and_none_is_made(
     name: str, prompt_emulator: str, caplog: pytest.LogCaptureFixture
@@ -184,8 +179,7 @@ async def test_whatever_the_clock_no_audio_is_lost_and_none_is_made(
         await start(phone)
         for number, message in enumerate(phone.media(tones("[200] apple arrow autumn bottle [700]"))):
             await phone.socket.send(clocked(message, number))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         numbers = served.server.snapshot()
     assert served.transcripts.utterances(phone.call_sid) == ["apple arrow autumn bottle"]
     assert (numbers["gaps"], numbers["duplicate_frames"], numbers["rejected_messages"]) == (0, 0, {})
@@ -193,17 +187,16 @@ async def test_whatever_the_clock_no_audio_is_lost_and_none_is_made(
     assert len(warnings) == (0 if name.startswith("jitter") else 1)
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("gap_s", [3, 8, 90])
 async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "gap") as phone:
         await start(phone)
         await phone.say(tones("[500] apple [700]"))
-        phone._frame += 50 * gap_s
+        phone.frame += 50 * gap_s
         await phone.say(tones("[500] arrow [700]"))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end", 2)
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         numbers = served.server.snapshot()
     assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
     first, second = served.transcripts.of(phone.call_sid, "utterance_begin")
@@ -214,7 +207,7 @@ async def test_words_after_a_long_gap_are_reported_at_their_time(gap_s: int, pro
     assert abs(numbers["gap_samples"] - 8000 * gap_s) <= 40 * 8
 
 
-@both_lanes
+@both_paths
 async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_utterance(prompt_emulator: str) -> None:
     """The word is far shorter than a batch, and no audio comes that would fill it."""
     async with serving(prompt_emulator, stt_batch_ms=900) as served, Phone(served.url, "stops") as phone:
@@ -225,21 +218,19 @@ async def test_when_audio_stops_right_after_a_word_the_word_is_of_its_own_uttera
         await start(phone)
         await phone.say(tones("[300] apple [60]"))
         await until_so(is_told)  # at its commit or, on a slow machine, by an amendment
-        phone._frame += 50
+        phone.frame += 50
         await phone.say(tones("[100] arrow [700]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
+        assert await served.hang_up(phone) == ["apple", "arrow"]
 
 
-@both_lanes
+@both_paths
 async def test_gaps_without_end_are_a_flood(prompt_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "CLOSE_TIMEOUT_S", 0.1)  # nobody waits for words in two minutes of silence
     async with serving(prompt_emulator) as served, Phone(served.url, "gaps") as phone:
         await start(phone)
         with contextlib.suppress(ConnectionClosed):
             for _ in range(200):
-                phone._frame += 250
+                phone.frame += 250
                 await phone.say(b"\xff" * 160)
         code, reason = await phone.closed()
         assert (code, reason) == (1008, "far more messages than a call sends")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from both_paths import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, media, prelude, speech
 from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.ports import StreamConfig, StreamEnd
 from fastcall.server.call_runner import CallRunner
@@ -22,7 +23,6 @@ from fastcall.server.websocket import MAX_MESSAGE_BYTES, MediaConnection, MediaS
 from fastcall.server.workers import fd_forwarder as handover
 from fastcall.server.workers.fd_forwarder import Sender, Upgrade, handover_pair
 from fastcall.settings import Settings
-from lanes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, media, prelude, speech
 from peers import PATIENCE_S, ScriptedRecognizer, ScriptedStream, upgrade_request
 
 
@@ -303,7 +303,7 @@ async def test_case(name: str, fast_path: bool) -> None:
         line.send(frame(media(120, speech(1))) + frame(b"at work?", PING))
         assert await line.next_frame() == (PONG, b"at work?")
         line.send(frame(media(140, speech(2))) + case.sent + frame(media(160, speech(3))), case.chop)
-        frames = call._machine.timeline
+        frames = call.machine.timeline
         for pong in case.pongs:
             assert await line.next_frame() == (PONG, pong)
         if case.code is None:
@@ -339,7 +339,7 @@ async def test_a_connection_that_was_handed_over_has_the_fast_path_too(fast_path
         assert await line.next_frame() == (PONG, b"at work?")
         line.send(b"".join(frame(media(120 + 20 * index, speech(index))) for index in range(50)) + frame(b"?", PING))
         assert await line.next_frame() == (PONG, b"?")
-        assert line.call._machine.timeline.frames == 51
+        assert line.call.machine.timeline.frames == 51
         assert line.call.fast_path is not None
         assert line.call.fast_path.messages == (50 if fast_path else 0)
         line.send(close(1000))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 from xml.etree import ElementTree
@@ -16,7 +13,7 @@ import pytest
 
 from fastcall.twilio.signature import signature_of
 from fastcall.twilio.stream_tokens import PARAMETER
-from peers import PATIENCE_S, Answer, Phone, Served, ask, serving, tones
+from peers import PATIENCE_S, Answer, Phone, Served, ask, next_record, reading, serving, tones, values_of
 
 TOKEN, SECRET = "auth-token-of-the-account", "a-stream-secret-of-some-length"
 PUBLIC = "https://voice.example.com/calls"
@@ -53,11 +50,7 @@ async def test_a_number_needs_one_url_and_nothing_else(prompt_emulator: str) -> 
         assert parameters["From"] == "+1 & <x>"
         headers = {"X-Twilio-Signature": signature_of(TOKEN, url)}
         async with Phone(f"ws://127.0.0.1:{served.port}/media", "number", additional_headers=headers) as phone:
-            await phone.start(parameters)
-            await phone.say(tones("[300] apple arrow [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+            assert await served.take_call(phone, "[300] apple arrow [300]", parameters) == ["apple arrow"]
         assert not served.server.metrics.auth_refusals
 
 
@@ -193,21 +186,12 @@ async def test_who_drains_is_not_ready_and_lets_calls_end(prompt_emulator: str) 
             pass
         assert "busy" in (await webhook(served, [("CallSid", "CA9")])).body
         async with Phone(f"ws://127.0.0.1:{served.port}/media", "promised", additional_headers=headers) as phone:
-            await phone.start(parameters)
-            await phone.say(tones("[300] apple [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.take_call(phone, "[300] apple [300]", parameters)
         await draining
         assert served.transcripts.utterances(phone.call_sid) == ["apple"]
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
-
-
-def values_of(metrics: str) -> dict[str, float]:
-    """Each sample of a page of metrics."""
-    rows = (line.rpartition(" ") for line in metrics.splitlines() if line[:1] != "#")
-    return {name: float(value) for name, _, value in rows}
 
 
 async def test_the_numbers_of_a_call(prompt_emulator: str) -> None:
@@ -218,8 +202,7 @@ async def test_the_numbers_of_a_call(prompt_emulator: str) -> None:
             await phone.socket.send("no JSON")
             await asyncio.wait_for(phone.socket.recv(), PATIENCE_S)
             live = values_of((await ask(served.port, "/metrics")).body)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         answer = await ask(served.port, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert (live["fastcall_calls_live"], live["fastcall_calls_ended_total"]) == (1, 0)
@@ -244,37 +227,10 @@ async def test_the_numbers_of_a_call(prompt_emulator: str) -> None:
 # --- the live stream ------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def reading(port: int, **headers: str) -> AsyncIterator[asyncio.StreamReader]:
-    """The body of /events, chunked."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    lines = [f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **headers}.items()]
-    writer.write(f"GET /events HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
-    async with asyncio.timeout(PATIENCE_S):
-        head = await reader.readuntil(b"\r\n\r\n")
-    assert b" 200 " in head
-    assert b"application/x-ndjson" in head
-    yield reader
-    writer.close()
-
-
-async def next_record(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """The next line; None at the stream's end."""
-    async with asyncio.timeout(PATIENCE_S):
-        size = int(await reader.readline(), 16)
-        chunk = await reader.readexactly(size)
-        await reader.readline()
-    record: dict[str, Any] | None = json.loads(chunk) if size else None
-    return record
-
-
 async def test_the_live_stream_is_the_transcript_stream(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, reading(served.port) as reader:
         async with Phone(served.url, "live") as phone:
-            await phone.start()
-            await phone.say(tones("[300] apple arrow [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.take_call(phone, "[300] apple arrow [300]")
         records: list[Any] = []
         while not records or records[-1]["event"] != "call_ended":
             records.append(await next_record(reader))
@@ -292,12 +248,10 @@ async def test_a_reader_that_does_not_read_delays_nobody(prompt_emulator: str, m
         await served.transcripts.wait_for(phone.call_sid, "session_started")
         # More than sockets keep: the reader's own 64 KiB, and what the kernel holds for both sides.
         for _ in range(200):
-            served.server._frontend.broadcast.write("x" * 100_000 + "\n")
+            served.server.frontend.broadcast.write("x" * 100_000 + "\n")
             await asyncio.sleep(0)
         await phone.say(tones("[300] apple arrow [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
         assert served.server.snapshot()["events_dropped"] > 0
 
 
@@ -310,7 +264,7 @@ async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_tak
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 writer.transport.abort()
         async with asyncio.timeout(PATIENCE_S):
-            while (broadcast := served.server._frontend.broadcast).is_read or broadcast.watched:
+            while served.server.frontend.broadcast.readers:
                 await ask(served.port, "/healthz")
         assert served.server.metrics.watched == {}
 

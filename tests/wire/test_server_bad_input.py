@@ -21,6 +21,7 @@ from peers import (
     PATIENCE_S,
     Phone,
     Served,
+    both_paths,
     client_frame,
     media_message_of,
     serving,
@@ -29,8 +30,6 @@ from peers import (
     upgrade_request,
     words_of_call,
 )
-
-both_lanes = pytest.mark.usefixtures("fast_path")
 
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
 
@@ -66,9 +65,7 @@ async def beside_a_good_call(served: Served) -> AsyncIterator[None]:
         yield
         assert served.server.live_calls >= 1
         await phone.speak(tones([*after, "[700]"]))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == [" ".join(before), " ".join(after)]
+        assert await served.hang_up(phone) == [" ".join(before), " ".join(after)]
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
     assert names.count("session_started") == names.count("session_closed") == 1
     assert "session_failed" not in names
@@ -124,7 +121,7 @@ IGNORED: dict[str, tuple[Callable[[Phone], str | bytes], str]] = {
 }
 
 
-@both_lanes
+@both_paths
 @pytest.mark.parametrize("what", IGNORED)
 async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
     what: str, prompt_emulator: str, warnings: Warnings
@@ -136,26 +133,20 @@ async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
         for _ in range(3):
             await phone.socket.send(make(phone))
         await phone.say(tones("arrow [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    # Where the machine is busy the odd messages may take so long that the utterance ends before them.
-    assert " ".join(served.transcripts.utterances(phone.call_sid)) == "apple arrow"
+        assert await served.hang_up(phone) == ["apple arrow"]
     (line,) = warnings.lines
     assert line.startswith(f"message ignored: {reason}")
     assert line.endswith(f"more like it are only counted call={phone.call_sid}")
 
 
-@both_lanes
+@both_paths
 async def test_all_of_it_in_one_call_beside_a_good_one(prompt_emulator: str, warnings: Warnings) -> None:
-    async with serving(prompt_emulator) as served, Phone(served.url, "odd") as phone:
-        async with beside_a_good_call(served):
-            await phone.start()
-            for make, _ in IGNORED.values():
-                await phone.socket.send(make(phone))
-            await phone.say(tones("[200] apple arrow [300]"))
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+    async with serving(prompt_emulator) as served, Phone(served.url, "odd") as phone, beside_a_good_call(served):
+        await phone.start()
+        for make, _ in IGNORED.values():
+            await phone.socket.send(make(phone))
+        await phone.say(tones("[200] apple arrow [300]"))
+        assert await served.hang_up(phone) == ["apple arrow"]
     reasons = [line.split(": ")[1].split(" ")[0].rstrip(";") for line in warnings.lines]
     assert sorted(reasons) == sorted({reason for _, reason in IGNORED.values()})
 
@@ -165,11 +156,7 @@ async def test_media_before_start_is_ignored_and_the_call_can_still_start(
 ) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "early") as phone:
         await phone.say(tones("badge"))
-        await phone.start()
-        await phone.say(tones("[200] apple [300]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple"]
+        assert await served.take_call(phone, "[200] apple [300]") == ["apple"]
     (line,) = warnings.lines
     assert line.startswith("message ignored: before_start (media outside of start and stop)")
 
@@ -386,8 +373,7 @@ async def beside_a_good_call_that_listens(served: Served) -> AsyncIterator[None]
         await phone.speak(tones("[300] apple [700]"))
         yield
         await phone.speak(tones("arrow [700]"))
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
+        await served.hang_up(phone)
         await phone.socket.close()
         await listening
     assert served.transcripts.utterances(phone.call_sid) == ["apple", "arrow"]
@@ -425,18 +411,16 @@ async def test_a_flood_before_the_handshake_is_done_is_closed(prompt_emulator: s
     assert any("far more messages than a call sends" in line for line in warnings.lines)
 
 
-@both_lanes
+@both_paths
 async def test_fragmented_messages_are_put_together(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, Phone(served.url, "pieces") as phone:
         await phone.start()
         for message in phone.media(tones("[200] apple arrow [300]")):
             await phone.socket.send([message[:100], message[100:101], "", message[101:]])
-        await phone.stop()
-        await served.transcripts.wait_for(phone.call_sid, "call_ended")
-    assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
+        assert await served.hang_up(phone) == ["apple arrow"]
 
 
-@both_lanes
+@both_paths
 async def test_a_ping_between_fragments_is_answered(prompt_emulator: str) -> None:
     async with serving(prompt_emulator) as served, raw_socket(served) as (reader, writer):
         phone = Phone(served.url, "ping")

@@ -22,7 +22,8 @@ from fastcall import (
     threaded,
 )
 from fastcall.audio.tones import synthesize
-from peers import PATIENCE_S, ScriptedFallback, way
+from fastcall.ports import StreamConfig, StreamEnd
+from peers import PATIENCE_S, ScriptedFallback, ScriptedRecognizer, ScriptedStream, way
 
 WORDS = "[200] apple arrow autumn [900]"
 
@@ -102,13 +103,13 @@ async def test_on_an_event_loop_a_session_is_made_at_once_and_says_later_what_is
 async def test_what_is_said_before_the_recognizer_is_there_is_recognized(
     prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, make = threading.Event(), threaded._make_recognizer
+    go_on, make = threading.Event(), GoogleRecognizer.create
 
-    def make_slowly(*arguments: Any) -> Any:
+    def make_slowly(version: str, **options: Any) -> GoogleRecognizer:
         go_on.wait(PATIENCE_S)
-        return make(*arguments)
+        return make(version, **options)
 
-    monkeypatch.setattr(threaded, "_make_recognizer", make_slowly)
+    monkeypatch.setattr(GoogleRecognizer, "create", make_slowly)
     # Another name of the same place: no session before this one has made a recognizer for it.
     settings = settings_for(prompt_emulator.replace("127.0.0.1", "localhost"))
     session = StreamingSTTSession(settings=settings)
@@ -155,7 +156,6 @@ def test_words_settings_and_the_environment_say_what_is_recognized(
     with StreamingSTTSession(settings=settings, language="en-US") as session:
         found = session.settings
         assert (found.language, found.model, found.utterance_commit_ms) == ("en-US", "default", 450)
-        assert session._config.language == "en-US"
 
 
 @pytest.mark.parametrize("given", [{"model": "chirp_3", "location": "eu"}, {"version": "v2"}, {"model": "telephony"}])
@@ -214,12 +214,21 @@ def test_google_is_asked_with_what_the_session_was_given(monkeypatch: pytest.Mon
         assert last["credentials"] is credentials
 
 
-def test_phrases_and_other_languages_come_from_the_settings(prompt_emulator: str) -> None:
-    settings = settings_for(prompt_emulator, phrases=("a",), alternative_language_codes=("de-DE",))
-    with StreamingSTTSession(settings=settings) as session:
-        assert (session._config.phrases, session._config.alternative_languages) == (("a",), ("de-DE",))
-    with StreamingSTTSession(settings=settings, phrases=["b", "c"]) as session:
-        assert session._config.phrases == ("b", "c")
+def test_what_is_recognized_comes_from_the_settings_and_the_words_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: queue.SimpleQueue[StreamConfig] = queue.SimpleQueue()
+
+    def refuse(stream: ScriptedStream) -> None:
+        asked.put(stream.config)
+        stream.end(StreamEnd("PERMISSION_DENIED"))
+
+    recognizer = ScriptedRecognizer(refuse)
+    monkeypatch.setattr(GoogleRecognizer, "create", lambda *_, **options: recognizer)
+    settings = settings_for("of-scripts:1", phrases=("a",), alternative_language_codes=("de-DE",))
+    given: dict[str, Any]
+    for given, language, phrases in (({}, "en-US", ("a",)), ({"language": "he-IL", "phrases": ["b"]}, "he-IL", ("b",))):
+        with StreamingSTTSession(settings=settings, **given):
+            config = asked.get(timeout=PATIENCE_S)
+            assert (config.language, config.phrases, config.alternative_languages) == (language, phrases, ("de-DE",))
 
 
 def test_a_close_that_does_not_come_about_says_so() -> None:
@@ -259,10 +268,10 @@ def test_a_recognizer_by_credentials_of_their_own_goes_with_the_last_session_tha
 ) -> None:
     gone: queue.SimpleQueue[int] = queue.SimpleQueue()
     made: list[GoogleRecognizer] = []
-    make = threaded._make_recognizer
+    make = GoogleRecognizer.create
 
-    def make_one(*arguments: Any) -> Any:
-        recognizer: Any = make(*arguments)
+    def make_one(version: str, **options: Any) -> Any:
+        recognizer: Any = make(version, **options)
         number, aclose = len(made), recognizer.aclose
         made.append(recognizer)
 
@@ -273,7 +282,7 @@ def test_a_recognizer_by_credentials_of_their_own_goes_with_the_last_session_tha
         recognizer.aclose = aclose_and_tell
         return recognizer
 
-    monkeypatch.setattr(threaded, "_make_recognizer", make_one)
+    monkeypatch.setattr(GoogleRecognizer, "create", make_one)
     mine, others = OwnCredentials(), OwnCredentials()
     settings = settings_for(prompt_emulator, google_cloud_project="of-its-own")
     first, second = (StreamingSTTSession(settings=settings, credentials=mine) for _ in range(2))

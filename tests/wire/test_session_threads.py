@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import cast
 
 import pytest
 
@@ -21,6 +20,7 @@ from fastcall.aio.callbacks import MAX_THREADS
 from fastcall.audio.tones import synthesize
 from fastcall.errors import ClosedError
 from fastcall.events import SessionFailed
+from fastcall.recognition import partials
 from fastcall.settings import Settings
 from pacing import PacedDebouncer
 from peers import PATIENCE_S, start_emulator, way, words_of_call
@@ -34,14 +34,6 @@ def settings_for(address: str) -> Settings:
 
 def threads_by_name() -> Counter[str]:
     return Counter(thread.name if thread.name.startswith("fastcall-") else "other" for thread in threading.enumerate())
-
-
-def paced(session: StreamingSTTSession) -> PacedDebouncer:
-    """The session's debouncer, which keeps from now on when it lets a text out."""
-    partials = session._session._partials
-    made = PacedDebouncer(partials._debouncer)
-    partials._debouncer = cast(Debouncer, made)
-    return made
 
 
 class Callbacks:
@@ -101,10 +93,17 @@ def speak(session: StreamingSTTSession, pcm: bytes) -> None:
     speak_together([session], [frames(pcm)])
 
 
-def test_partials_and_finals_come_one_at_a_time_and_not_on_the_callers_thread(prompt_emulator: str) -> None:
-    heard = Callbacks()
+def test_partials_and_finals_come_one_at_a_time_and_not_on_the_callers_thread(
+    prompt_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, paces = Callbacks(), list[PacedDebouncer]()
+
+    def paced(interval_s: float) -> PacedDebouncer:
+        paces.append(PacedDebouncer(Debouncer(interval_s)))
+        return paces[-1]
+
+    monkeypatch.setattr(partials, "Debouncer", paced)
     with StreamingSTTSession(heard.on_partial, heard.on_final, settings=settings_for(prompt_emulator)) as session:
-        pace = paced(session)
         speak(session, synthesize("[200] apple arrow autumn badge bamboo [900] basket beacon [900]"))
         assert [heard.final(), heard.final()] == ["apple arrow autumn badge bamboo", "basket beacon"]
         assert session.failure is None
@@ -118,6 +117,7 @@ def test_partials_and_finals_come_one_at_a_time_and_not_on_the_callers_thread(pr
     assert all(later != earlier for earlier, later in pairwise(texts))
     # The text since the last final, not the call's.
     assert texts[-1] == "basket beacon"
+    (pace,) = paces
     assert len(pace.told_at) == len(texts)
     assert pace.shortest_gap_s >= 0.18
 

@@ -396,6 +396,7 @@ async def test_stamps_say_when_a_frame_was_sent_which_it_was_and_whose() -> None
     async with listening(recorder) as url:
         await TwilioCaller(url, audio(4), call_number=1234).run()
     after = time.monotonic()
+    assert len(recorder.of("media")) == 4
     for number, message in enumerate(recorder.of("media")):
         mulaw = base64.b64decode(message["media"]["payload"])
         assert mulaw[:138] == bytes([number]) * 138

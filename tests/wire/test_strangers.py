@@ -9,12 +9,13 @@ import socket
 from typing import Any
 
 import pytest
+from aiohttp.web_protocol import RequestHandler
 from websockets.frames import Frame
 
 from fastcall.server import http
 from peers import PATIENCE_S, Phone, client_frame, serving, turns, upgrade_request
 from waiting import until_so
-from wire.test_supervisor import crew
+from workers import serving_workers
 
 CONTINUATION, TEXT, PING, PONG = 0, 1, 9, 10
 NOWHERE = "127.0.0.1:9"  # no call is begun here: no recognizer is needed
@@ -80,7 +81,7 @@ async def test_a_refused_peer_that_goes_on_sending_is_reset() -> None:
                 assert (await loop.sock_recv(ours, 4096)).startswith(b"HTTP/1.1 403 ")
                 with pytest.raises((ConnectionResetError, BrokenPipeError)):
                     await loop.sock_sendall(ours, client_frame(CONTINUATION, b"") * 1_000_000)
-            assert served.server._calls.open_sockets == 0  # though the peer has closed nothing
+            assert served.server.calls.open_sockets == 0  # though the peer has closed nothing
 
 
 async def test_floods_on_sockets_that_workers_have_are_charged_and_closed(prompt_emulator: str) -> None:
@@ -90,7 +91,7 @@ async def test_floods_on_sockets_that_workers_have_are_charged_and_closed(prompt
         "fragments": client_frame(TEXT, b"", fin=False) + client_frame(CONTINUATION, b"", fin=False) * 30_000,
         "messages": client_frame(TEXT, b"{}"),
     }
-    async with crew(prompt_emulator) as it:
+    async with serving_workers(prompt_emulator) as it:
         for name, flood in floods.items():
             for is_live in (False, True):
                 phone = Phone(it.url, f"{name} {is_live}")
@@ -151,7 +152,7 @@ async def test_refused_upgrades_that_keep_their_sockets_say_nothing(
             async with asyncio.timeout(PATIENCE_S):
                 assert (await reader.read()).startswith(b"HTTP/1.1 403 ")  # to the end of what it sends
         async with asyncio.timeout(PATIENCE_S):
-            while served.server._calls.open_sockets:
+            while served.server.calls.open_sockets:
                 await turns(1)
         for writer in writers:
             writer.close()
@@ -187,16 +188,17 @@ class Shares:
         self.sizes: list[int] = []
         self.are_two_in_a_turn = False
         self._is_one_in_this_turn = False
-        take = http._Shared._take
+        take = RequestHandler.data_received
 
-        def counting(shared: Any, data: bytes) -> bool:
-            self.sizes.append(len(data))
-            self.are_two_in_a_turn |= self._is_one_in_this_turn
-            self._is_one_in_this_turn = True
-            asyncio.get_running_loop().call_soon(self._end_turn)
-            return take(shared, data)
+        def counting(handler: RequestHandler, data: bytes) -> None:
+            if data:  # aiohttp also calls it itself, without any
+                self.sizes.append(len(data))
+                self.are_two_in_a_turn |= self._is_one_in_this_turn
+                self._is_one_in_this_turn = True
+                asyncio.get_running_loop().call_soon(self._end_turn)
+            take(handler, data)
 
-        monkeypatch.setattr(http._Shared, "_take", counting)
+        monkeypatch.setattr(RequestHandler, "data_received", counting)
 
     def _end_turn(self) -> None:
         self._is_one_in_this_turn = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -17,7 +16,7 @@ from google.cloud import speech_v1p1beta1 as speech
 from fastcall.google.grpc_status import STATUS_NAMES
 from fastcall.recognition import stream_manager
 from h2peer import ANSWER, OK, H2Peer, grpc_message, h2_server
-from peers import CERTIFICATE, KEY, Phone, Served, ask, both_uplinks, serving, tones, way
+from peers import Phone, Served, ask, both_uplinks, peer_tls, serving, tones
 
 RESULT = bytes(
     speech.StreamingRecognizeResponse.serialize(
@@ -162,15 +161,6 @@ class Recognizer:
                 peer.answer(event.stream_id, RESULT)
         elif isinstance(event, h2.events.StreamEnded) and (id(peer), event.stream_id) in self._served:
             peer.h2.send_headers(event.stream_id, OK, end_stream=True)
-
-
-def peer_tls() -> ssl.SSLContext | None:
-    if not way()["stt_tls_roots"]:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE, KEY)
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 def advice_in(caplog: pytest.LogCaptureFixture, beginning: str) -> str:

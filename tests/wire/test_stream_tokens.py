@@ -9,7 +9,7 @@ import logging
 import ssl
 import threading
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,6 +36,20 @@ BAD_GATEWAY = (502, "<html>Bad Gateway</html>")
 UNAVAILABLE = (503, '{"error": "temporarily_unavailable"}')
 REFUSAL = (400, '{"error": "invalid_grant", "error_description": "Account not found"}')
 HANG_UP = (0, "")
+
+
+def kept_timers(delay_s: float) -> list[Callable[[], None]]:
+    """What the running loop, of this test alone, is asked to call after so long."""
+    loop: Any = asyncio.get_running_loop()
+    call_later, kept = loop.call_later, []
+
+    def keep(delay: float, callback: Callable[..., None], *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        if delay == delay_s:
+            kept.append(lambda: callback(*arguments))
+        return call_later(delay, callback, *arguments, **options)
+
+    loop.call_later = keep
+    return kept
 
 
 @pytest.fixture(autouse=True)
@@ -217,14 +231,16 @@ async def test_fifty_that_need_one_at_the_same_moment_make_one_request_and_none_
         assert server.given == 1
 
 
-async def test_a_token_that_is_valid_is_used_while_another_cannot_be_had(monkeypatch: pytest.MonkeyPatch):
+async def test_a_token_that_is_valid_is_used_while_another_cannot_be_had():
     """Also in its last minutes, in which google-auth calls it expired."""
+    timers = kept_timers(tokens.MAX_RETRY_S)
     async with token_server() as server, source_of(server) as source:
         server.lifetime_s = 120
         await source.ready()
         server.troubles, server.troubled = [UNAVAILABLE], True
         asked = server.asked
-        source._renew_unasked()
+        renew_unasked = timers[-1]
+        renew_unasked()
         async with asyncio.timeout(PATIENCE_S):
             while server.asked < asked + 5:
                 assert source.is_ready
@@ -270,9 +286,8 @@ async def test_a_token_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch)
 # --- credentials that are refused ---------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_told_at_once_and_tried_again_later(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+async def test_a_refusal_is_told_at_once_and_tried_again_later(caplog: pytest.LogCaptureFixture):
+    timers = kept_timers(tokens.REFUSED_S)
     async with token_server(REFUSAL) as server, source_of(server) as source:
         server.troubled = True
         for answer in await asyncio.gather(*(source.ready() for _ in range(50)), return_exceptions=True):
@@ -281,7 +296,8 @@ async def test_a_refusal_is_told_at_once_and_tried_again_later(
             assert answer.message == "127.0.0.1/token: HTTP 400: invalid_grant Account not found"
         assert server.asked == 1
         server.troubles.clear()
-        source._renew_unasked()  # as the timer does, after a while
+        renew_unasked = timers[-1]
+        renew_unasked()  # as the timer does, after a while
         await source.ready()
         assert source.is_ready
     assert "not so secret" not in caplog.text

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from fastcall.server import comeback
-from fastcall.simulator.twilio_client import CallIds
 from fastcall.twilio.stream_tokens import PARAMETER, mint_token
-from peers import PATIENCE_S, Phone, Served, ask, serving, tones
-from wire.test_routes import next_record, reading
-from wire.test_supervisor import Records, crew, on_the_line
-
-both_lanes = pytest.mark.usefixtures("fast_path")
+from peers import PATIENCE_S, Phone, ask, both_paths, next_record, phones, reading, serving, tones
+from workers import Records, on_the_line, serving_workers
 
 SECRET = "a-stream-secret-of-some-length"
 BOTH = ("inbound", "outbound")
@@ -43,18 +37,6 @@ TWO_TRACKS = Kind(tracks=BOTH)
 others = pytest.mark.parametrize("other", [MONITOR, TWO_TRACKS], ids=["a fork with a name", "both tracks"])
 
 
-@contextlib.asynccontextmanager
-async def phones(url: str, *stream_sids: str, name: str = "streams") -> AsyncIterator[list[Phone]]:
-    """A socket for each stream; all are of one call."""
-    call_sid = CallIds.derive(name, 0).call_sid
-    async with contextlib.AsyncExitStack() as stack:
-        yield [
-            # What is not read must not keep the close from being read.
-            await stack.enter_async_context(Phone(url, ids=CallIds(call_sid, sid), max_queue=None))
-            for sid in stream_sids
-        ]
-
-
 async def say(phone: Phone, kind: Kind, text: str) -> None:
     """The caller says it; on the other track, if the stream has it, another word is said meanwhile."""
     other = tones("[300] bottle [700]") if kind.tracks == BOTH else b""
@@ -62,15 +44,10 @@ async def say(phone: Phone, kind: Kind, text: str) -> None:
         await phone.socket.send(message)
 
 
-def names_of(served: Served, stream_sid: str) -> list[str]:
-    kept = ("call_started", "session_started", "utterance_end", "session_closed", "call_ended")
-    return [record["event"] for record in served.transcripts.of(stream_sid, *kept)]
-
-
 # --- side by side -----------------------------------------------------------------------------------------------------
 
 
-@both_lanes
+@both_paths
 @others
 @pytest.mark.parametrize("is_main_first", [True, False], ids=["the main one ends first", "the other ends first"])
 async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_other(
@@ -101,7 +78,7 @@ async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_
     for phone in both:
         assert served.transcripts.utterances(phone.stream_sid) == said[phone.stream_sid]
         ends = ["utterance_end"] * len(said[phone.stream_sid])
-        assert names_of(served, phone.stream_sid) == [
+        assert served.transcripts.milestones(phone.stream_sid) == [
             *("call_started", "session_started"),
             *ends,
             *("session_closed", "call_ended"),
@@ -112,7 +89,7 @@ async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_
     assert set(numbers["rejected_messages"]) == ({"other_track"} if other.tracks == BOTH else set())
 
 
-@both_lanes
+@both_paths
 @others
 async def test_each_stream_comes_back_to_its_own_call(other: Kind, prompt_emulator: str) -> None:
     kinds = {"MZ1": MAIN, "MZ2": other, "MZ3": MAIN, "MZ4": other}
@@ -134,7 +111,7 @@ async def test_each_stream_comes_back_to_its_own_call(other: Kind, prompt_emulat
             await served.transcripts.wait_for(phone.stream_sid, "call_ended")
     assert (numbers["calls_started"], numbers["calls_moved"], numbers["calls_live"]) == (2, 2, 2)
     assert numbers["calls_refused"] == {}
-    assert [names_of(served, sid).count("call_started") for sid in kinds] == [1, 1, 0, 0]
+    assert [served.transcripts.milestones(sid).count("call_started") for sid in kinds] == [1, 1, 0, 0]
     assert [served.transcripts.utterances(sid) for sid in kinds] == [["apple"], ["apple"], ["bottle"], ["arrow"]]
     # So that a reader of both knows which of the two goes on.
     for older, newer in ((main, main_again), (second, again)):
@@ -273,7 +250,7 @@ async def test_who_watches_a_call_can_tell_the_batches_of_its_streams_apart(prom
 
 async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulator: str) -> None:
     async with (
-        crew(prompt_emulator) as it,
+        serving_workers(prompt_emulator) as it,
         reading(it.port) as reader,
         phones(it.url, "MZ1") as (main,),
         phones(it.url, "MZ2") as (monitor,),
@@ -313,7 +290,7 @@ async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulat
 
 async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prompt_emulator: str) -> None:
     async with (
-        crew(prompt_emulator) as it,
+        serving_workers(prompt_emulator) as it,
         reading(it.port) as reader,
         phones(it.url, "MZ1") as (main,),
         phones(it.url, "MZ2") as (monitor,),
@@ -336,7 +313,7 @@ async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prom
 
 async def test_a_worker_that_is_killed_takes_one_stream_of_a_call_and_not_the_other(prompt_emulator: str) -> None:
     async with (
-        crew(prompt_emulator) as it,
+        serving_workers(prompt_emulator) as it,
         reading(it.port) as reader,
         phones(it.url, "MZ1") as (main,),
         phones(it.url, "MZ2") as (monitor,),

@@ -11,119 +11,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import forkserver
-from fastcall.simulator.twilio_client import CallIds
 from fastcall.twilio.stream_tokens import PARAMETER, mint_token
-from peers import PATIENCE_S, Phone, Process, ask, serve_environment, serve_process, tones, words_of_call
+from peers import (
+    PATIENCE_S,
+    Phone,
+    ask,
+    phones,
+    reading,
+    serve_environment,
+    tones,
+    words_of_call,
+)
 from waiting import until_so
-from wire.test_routes import next_record, reading, values_of
+from workers import Records, on_the_line, serving_workers
 
 SECRET = "a-stream-secret-of-some-length"
-
-
-class Crew:
-    """A server with workers, as seen from outside."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.url = process.ready[1]
-        self.port = int(self.url.rpartition(":")[2].partition("/")[0])
-
-    @property
-    def pids(self) -> dict[int, int]:
-        """Of each worker the process that it last was."""
-        found = (re.search(r"worker (\d+) ready, pid (\d+)", line) for line in tuple(self.process.lines))
-        # In their own order, whoever of them was there first.
-        return dict(sorted((int(each[1]), int(each[2])) for each in found if each))
-
-    async def has_sockets(self, counts: list[int]) -> bool:
-        """Whether each worker has so many connections."""
-        return await asyncio.to_thread(lambda: [sockets_of(pid, self.port) for pid in self.pids.values()]) == counts
-
-    async def is_gone(self) -> bool:
-        """Whether no worker runs."""
-        return not await asyncio.to_thread(lambda: any(map(is_alive, self.pids.values())))
-
-    async def numbers(self) -> dict[str, float]:
-        return values_of((await ask(self.port, "/metrics")).body)
-
-    async def number(self, name: str, at_least: float) -> float:
-        """The number, once it is so large."""
-        value = 0.0
-
-        async def is_reached() -> bool:
-            nonlocal value
-            value = (await self.numbers()).get(name, 0.0)
-            return value >= at_least
-
-        await until_so(is_reached)
-        return value
-
-
-@contextlib.asynccontextmanager
-async def crew(
-    recognizer: str, *arguments: str, popen: type[subprocess.Popen[Any]] = forkserver.Popen, **variables: str
-) -> AsyncIterator[Crew]:
-    options = ("--workers", "2", "--drain-timeout", "0", *arguments)
-    async with serve_process(*options, popen=popen, SPEECH_EMULATOR_HOST=recognizer, **variables) as process:
-        yield Crew(process)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs (and is no zombie)."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-class Records:
-    """What /events says."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self._records: list[dict[str, Any]] = []
-
-    async def wait_for(self, stream_sid: str, event: str) -> dict[str, Any]:
-        """The first such event of the stream, now or later."""
-
-        def is_it(record: dict[str, Any]) -> bool:
-            return bool((record["stream_sid"], record["event"]) == (stream_sid, event))
-
-        while not (found := [record for record in self._records if is_it(record)]):
-            record = await next_record(self._reader)
-            assert record is not None
-            self._records.append(record)
-        return found[0]
-
-    def events(self, stream_sid: str) -> list[str]:
-        return [record["event"] for record in self._records if record["stream_sid"] == stream_sid]
-
-    def texts(self, stream_sid: str) -> list[str]:
-        ends = (each for each in self._records if each["event"] == "utterance_end")
-        return [record["text"] for record in ends if record["stream_sid"] == stream_sid]
-
-
-def sockets_of(pid: int, port: int) -> int:
-    """Connections at the port that the process has."""
-    inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" and row[9] in inodes for row in rows)
 
 
 async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator: str, tmp_path: Path) -> None:
     path = tmp_path / "transcripts.ndjson"
     async with (
-        crew(prompt_emulator, "--transcripts", str(path)) as it,
+        serving_workers(prompt_emulator, "--transcripts", str(path)) as it,
         reading(it.port) as live,
         contextlib.AsyncExitStack() as stack,
     ):
@@ -159,7 +73,7 @@ async def test_calls_go_evenly_and_what_is_asked_speaks_for_all(prompt_emulator:
 
 
 async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
+    async with serving_workers(prompt_emulator) as it, contextlib.AsyncExitStack() as stack:
         phones = [await stack.enter_async_context(Phone(it.url, f"kill {n}")) for n in range(20)]
         for phone in phones:
             await phone.start()
@@ -195,7 +109,7 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
 
 
 async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, Phone(it.url, "call") as phone:
+    async with serving_workers(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, Phone(it.url, "call") as phone:
         now = time.time()
         token = mint_token(SECRET, phone.call_sid, now=now, nonce="0" * 32)
         other = mint_token(SECRET, phone.call_sid, now=now, nonce="1" * 32)
@@ -212,28 +126,13 @@ async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None
         await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): apple call={phone.call_sid}")
 
 
-@contextlib.asynccontextmanager
-async def on_the_line(*phones: Phone) -> AsyncIterator[None]:
-    """They send silence meanwhile, as Twilio does."""
-    lines = [asyncio.create_task(phone.speak(bytes([0xFF]) * int(8000 * PATIENCE_S))) for phone in phones]
-    try:
-        yield
-    finally:
-        for line in lines:
-            line.cancel()
-
-
-@contextlib.asynccontextmanager
-async def two_streams(url: str) -> AsyncIterator[tuple[Phone, Phone]]:
-    """Sockets for two streams of one call."""
-    ids = [CallIds("CA" + "b" * 32, sid) for sid in ("MZold", "MZnew")]
-    async with Phone(url, ids=ids[0], max_queue=None) as old, Phone(url, ids=ids[1], max_queue=None) as new:
-        yield old, new
-
-
 @pytest.mark.parametrize("how", ["stop", "close"])
 async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how: str, prompt_emulator: str) -> None:
-    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+    async with (
+        serving_workers(prompt_emulator) as it,
+        reading(it.port) as reader,
+        phones(it.url) as (old, new),
+    ):
         records = Records(reader)
         await old.start()
         await old.say(tones("[300] apple [700]"))
@@ -269,7 +168,11 @@ async def test_a_call_that_comes_back_to_another_worker_goes_on_as_one_call(how:
 async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_older_stream_goes_on(
     prompt_emulator: str,
 ) -> None:
-    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+    async with (
+        serving_workers(prompt_emulator) as it,
+        reading(it.port) as reader,
+        phones(it.url) as (old, new),
+    ):
         records = Records(reader)
         await old.start()
         await records.wait_for("MZold", "session_started")
@@ -289,7 +192,11 @@ async def test_a_call_that_comes_back_to_another_worker_is_refused_while_the_old
 async def test_a_stream_that_was_too_loud_before_its_start_is_a_call_of_its_own_at_another_worker(
     prompt_emulator: str,
 ) -> None:
-    async with crew(prompt_emulator) as it, reading(it.port) as reader, two_streams(it.url) as (old, new):
+    async with (
+        serving_workers(prompt_emulator) as it,
+        reading(it.port) as reader,
+        phones(it.url) as (old, new),
+    ):
         records = Records(reader)
         await old.start()
         await records.wait_for("MZold", "session_started")
@@ -308,7 +215,10 @@ async def test_a_stream_that_was_too_loud_before_its_start_is_a_call_of_its_own_
 
 
 async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it, two_streams(it.url) as (phone, thief):
+    async with (
+        serving_workers(prompt_emulator, FASTCALL_STREAM_SECRET=SECRET) as it,
+        phones(it.url) as (phone, thief),
+    ):
         token = mint_token(SECRET, phone.call_sid, now=time.time(), nonce="0" * 32)
         await phone.start({PARAMETER: token})
         assert await it.number("fastcall_calls_live", 1) == 1
@@ -321,7 +231,7 @@ async def test_a_call_that_was_revoked_is_forgotten(prompt_emulator: str) -> Non
 
 
 async def test_places_are_counted_together(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, "--max-calls", "2") as it, contextlib.AsyncExitStack() as stack:
+    async with serving_workers(prompt_emulator, "--max-calls", "2") as it, contextlib.AsyncExitStack() as stack:
         for number in range(2):
             phone = await stack.enter_async_context(Phone(it.url, f"place {number}"))
             await phone.start()
@@ -333,7 +243,7 @@ async def test_places_are_counted_together(prompt_emulator: str) -> None:
 
 
 async def test_sigterm_to_all_closes_the_calls_of_all_with_their_last_words(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, popen=subprocess.Popen) as it, contextlib.AsyncExitStack() as stack:
+    async with serving_workers(prompt_emulator, popen=subprocess.Popen) as it, contextlib.AsyncExitStack() as stack:
         phones = [await stack.enter_async_context(Phone(it.url, f"last {n}")) for n in range(6)]
         for phone in phones:
             await phone.start()

@@ -25,8 +25,7 @@ async def utterances(script: Script, audio: str = TWO) -> list[str]:
             await phone.start()
             await phone.say(tones(audio))
             await served.transcripts.wait_for(phone.call_sid, "utterance_end", 2)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
+            await served.hang_up(phone)
         return served.transcripts.utterances(phone.call_sid)
 
 
@@ -131,9 +130,7 @@ async def test_an_emulator_that_says_everything_twice_is_heard_once_in_a_call(tm
             await phone.start()
             await phone.say(tones(TWO))
             await served.transcripts.wait_for(phone.call_sid, "final", 2)
-            await phone.stop()
-            await served.transcripts.wait_for(phone.call_sid, "call_ended")
-        assert served.transcripts.utterances(phone.call_sid) == ["apple arrow", "autumn badge"]
+            assert await served.hang_up(phone) == ["apple arrow", "autumn badge"]
         finals = [record["text"] for record in served.transcripts.of(phone.call_sid, "final")]
         assert finals == ["apple arrow", "autumn badge"]
 

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from peers import PATIENCE_S, Phone, Process, ask, serve_process, tones
+from peers import PATIENCE_S, Phone, Process, ask, serve_process, tones, values_of
 from waiting import until_so
-from wire.test_routes import values_of
 
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 

@@ -15,17 +15,18 @@ from dataclasses import asdict
 import pytest
 import uvloop
 
+from fastcall.server.call_manager import CallManager
 from fastcall.server.options import ServeOptions
 from fastcall.server.workers.fd_forwarder import handover_pair
 from fastcall.server.workers.worker import LINE_LIMIT_BYTES, Worker
 from fastcall.settings import Settings
 from peers import PATIENCE_S, Phone, tones
 from waiting import until_so
-from wire.test_supervisor import crew
+from workers import serving_workers
 
 
 async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, popen=subprocess.Popen) as it, Phone(it.url, "orphan") as phone:
+    async with serving_workers(prompt_emulator, popen=subprocess.Popen) as it, Phone(it.url, "orphan") as phone:
         await phone.start()
         await phone.say(tones("[300] apple arrow [400]"))
         await asyncio.to_thread(it.process.wait_for, "Streaming session started")
@@ -39,7 +40,7 @@ async def test_a_worker_whose_parent_was_killed_closes_its_calls_and_ends(prompt
 
 
 async def test_workers_write_the_log_in_the_same_form(prompt_emulator: str) -> None:
-    async with crew(prompt_emulator, "--log-format", "json") as it, Phone(it.url, "json") as phone:
+    async with serving_workers(prompt_emulator, "--log-format", "json") as it, Phone(it.url, "json") as phone:
         await phone.start()
         await asyncio.to_thread(it.process.wait_for, "Streaming session started")
         lines = [json.loads(line) for line in tuple(it.process.lines)]
@@ -54,7 +55,7 @@ def test_a_worker_ends_no_sooner_than_its_last_word_is_out(
     ours.settimeout(PATIENCE_S)
     connections, their_connections = handover_pair()
     worker = Worker(Settings(speech_emulator_host=prompt_emulator), control, their_connections)
-    monkeypatch.setattr(worker, "_snapshot", lambda: last_word)
+    monkeypatch.setattr(CallManager, "snapshot", lambda _: last_word)
 
     def parent() -> list[bytes]:
         ours.sendall(json.dumps(asdict(ServeOptions())).encode() + b'\n{"do": "stop"}\n')

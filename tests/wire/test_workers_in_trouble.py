@@ -17,10 +17,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from forkserver import Popen
-from peers import PATIENCE_S, Phone, ask, serve_process, tones
+from peers import PATIENCE_S, Phone, ask, reading, serve_process, tones
 from waiting import until_so
-from wire.test_routes import reading
-from wire.test_supervisor import Crew, Records, crew
+from workers import Records, Workers, serving_workers
 
 HANDLER = ("--handler", "talkers:break_the_process")
 # For tests of what comes of a worker that hangs; the product's own is longer.
@@ -30,19 +29,19 @@ TESTS = str(Path(__file__).parent.parent)
 
 def broken(
     recognizer: str, *arguments: str, popen: type[subprocess.Popen[Any]] = Popen
-) -> contextlib.AbstractAsyncContextManager[Crew]:
+) -> contextlib.AbstractAsyncContextManager[Workers]:
     """A server with two workers, whose calls may break the worker that they are in."""
-    return crew(recognizer, *HANDLER, *arguments, popen=popen, PYTHONPATH=TESTS, WORKER_TIMEOUT_S=TIMEOUT_S)
+    return serving_workers(recognizer, *HANDLER, *arguments, popen=popen, PYTHONPATH=TESTS, WORKER_TIMEOUT_S=TIMEOUT_S)
 
 
-async def hears(it: Crew, phone: Phone) -> None:
+async def hears(it: Workers, phone: Phone) -> None:
     """The call is served."""
     await phone.say(tones("[300] apple [300]"))
     await phone.stop()
     await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): apple call={phone.call_sid}")
 
 
-async def replaced(it: Crew, pid: int, calls: str) -> None:
+async def replaced(it: Workers, pid: int, calls: str) -> None:
     """Worker 1 has died with its calls, and another is there."""
     await asyncio.to_thread(it.process.wait_for, f"worker 1 was killed by signal 9; {calls}")
     await asyncio.to_thread(it.process.wait_for, f"worker 1 ready, pid (?!{pid}$)")
@@ -163,7 +162,7 @@ async def test_a_server_out_of_descriptors_says_so_and_takes_calls_when_it_has_s
         serve_process(SPEECH_EMULATOR_HOST=prompt_emulator) as process,
         Phone(process.ready[1], "before") as before,
     ):
-        it = Crew(process)
+        it = Workers(process)
         await before.start()
         await asyncio.to_thread(process.wait_for, f"Streaming session started call={before.call_sid}")
         with out_of_descriptors(process.pid, but=8):

@@ -48,7 +48,7 @@ class Emulator:
         self._engine = engine if engine is not None else make_engine(options)
         self.state = ServerState(options, self._engine, faults=faults, recorder=recorder)
         self._control = Control(self.state, self._refuse_connections)
-        self._service = SpeechService(self.state, lambda: HttpConnection(self._control))
+        self.service = SpeechService(self.state, lambda: HttpConnection(self._control))
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -78,13 +78,13 @@ class Emulator:
         for task in list(self._tasks):
             task.cancel()
         self._close_listener()
-        for connection in list(self._service.connections):
+        for connection in list(self.service.connections):
             connection.close()
         await self._engine.stop()
 
     async def _listen(self, port: int) -> None:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._service), self.options.host, port, backlog=1024, ssl=self._tls
+            lambda: Connection(self.service), self.options.host, port, backlog=1024, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -150,6 +150,16 @@ class RecognitionSession:
         return self._replay_buffer.lost_samples
 
     @property
+    def settled_samples(self) -> int:
+        """The settled end: no later result changes what was said before it."""
+        return self._hypothesis.settled_end
+
+    @property
+    def active_stream(self) -> ProviderStream | None:
+        """The stream whose finals are accepted; None while there is none."""
+        return self._stream_manager.active if self._stream_manager is not None else None
+
+    @property
     def failure(self) -> SessionFailed | None:
         """Why the session has no results (for now, or for good), or None. Any thread."""
         return (

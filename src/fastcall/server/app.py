@@ -84,6 +84,17 @@ class Server:
         """Sockets that are open or whose last words are still coming."""
         return self._calls.live_calls
 
+    @property
+    def calls(self) -> CallManager:
+        """All of this process. For those who look on."""
+        return self._calls
+
+    @property
+    def frontend(self) -> HttpFrontend:
+        """What listens, once started. For those who look on."""
+        assert self._frontend is not None
+        return self._frontend
+
     async def start(self) -> int:
         """Bring the recognizer and the listening socket up.
 

@@ -92,6 +92,11 @@ class CallManager:
         return len(self._calls)
 
     @property
+    def runners(self) -> frozenset[CallRunner]:
+        """The runners of these sockets."""
+        return frozenset(self._calls)
+
+    @property
     def open_sockets(self) -> int:
         """Sockets that are not finished, from their first byte to their calls' last words."""
         return self._media.open_connections
@@ -245,9 +250,9 @@ class CallManager:
     def _update_watched(self) -> None:
         """Done here only, so that a batch of an unwatched call costs nothing more."""
         self.metrics.watched = {
-            runner.clock: partial(self._report_batch, runner)
+            runner.session.clock: partial(self._report_batch, runner)
             for runner in (self._calls if self._watched else ())
-            if runner.clock is not None and runner.key.call_sid in self._watched
+            if runner.session is not None and runner.key.call_sid in self._watched
         }
 
     def _report_batch(self, runner: CallRunner, start: int, end: int) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from fastcall._codec import MediaFastPath, VadFramer
 from fastcall.agent.controller import AgentController, Handler
-from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import PayloadDecoder
 from fastcall.call_logger import CallLogger, call_logger
 from fastcall.events import (
@@ -61,14 +60,12 @@ POLICY_VIOLATION = 1008
 
 FLOOD = Rejected("flood", "far more messages than a call sends")
 
-# Length limit of log lines about input from outside.
-MAX_LOG_CHARS = 400
+MAX_LOG_CHARS = 400  # of a line about input from outside
 
 VAD_FRAME_SAMPLES = 160
 CLOSE_TIMEOUT_S = 5.0
 
-# Of a socket that has had no start.
-NOBODY = StreamKey("-")
+NOBODY = StreamKey("-")  # of a socket that has had no start
 
 
 class CallRunner:
@@ -353,9 +350,14 @@ class CallRunner:
         self._call_metrics.count(self._vad_framer.processed_samples, self._session)
 
     @property
-    def clock(self) -> CallClock | None:
-        """The call's clock; None until its session is opened."""
-        return self._session.clock if self._session is not None else None
+    def machine(self) -> CallMachine:
+        """The rules of the call. Read-only for others: only the runner feeds it."""
+        return self._machine
+
+    @property
+    def session(self) -> RecognitionSession | None:
+        """The recognition session; None until it is opened."""
+        return self._session
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when everything of the call has ended."""
@@ -377,8 +379,7 @@ class CallRunner:
         self._carry_out()
 
     def _carry_out(self) -> None:
-        """Execute the machine's commands. A command's effects (a voice frame, a session's event) may append
-        commands, which run after those queued before."""
+        """Do what the machine wants. What a command brings about may add commands, which are done after it."""
         if self._running:
             return
         self._running = True
@@ -490,8 +491,7 @@ class CallRunner:
             self._open_fast_path(call.stream_sid, session)
 
     def _open_fast_path(self, stream_sid: str, session: RecognitionSession) -> None:
-        """From now on the fast path may take ordinary media: the same timeline, track, ear and endpointing, without
-        an event and a command per frame."""
+        """From now on ordinary media may come in by the fast path: without an event and a command for each frame."""
         self._fast_path = MediaFastPath(
             stream_sid,
             self._machine.timeline,

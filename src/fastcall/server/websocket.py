@@ -318,6 +318,16 @@ class MediaConnection(ServerConnection):
                 receiver.binary_received()
 
     @property
+    def turns(self) -> ReadTurns:
+        """The rest of what was read, which waits for later turns of the loop."""
+        return self._turns
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether this side has begun to close the connection."""
+        return self._closing is not None
+
+    @property
     def target(self) -> str:
         """Path and query of the upgrade, as sent; empty before the handshake."""
         return self.request.path if self.request is not None else ""

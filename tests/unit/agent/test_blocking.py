@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastcall.agent import blocking
-from fastcall.agent.blocking import BlockingCall, run_in_thread
+from fastcall.agent.blocking import MAX_THREADS, BlockingCall, run_in_thread
 from fastcall.agent.call import Call
 from fastcall.events import CallStarted, DtmfPressed, Partial, Utterance
 from handsets import Twilio
@@ -116,12 +115,12 @@ async def test_an_iterator_that_fails_does_not_keep_what_is_said_after_it() -> N
 
 
 async def test_a_thread_that_cannot_begin_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "_running", threading.BoundedSemaphore(1))
     call, _ = make()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _fail_to_start)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            await run_in_thread(lambda blocking_call: None, call)
+        for _ in range(MAX_THREADS):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await run_in_thread(lambda blocking_call: None, call)
     await run_in_thread(lambda blocking_call: None, call)
 
 
@@ -139,11 +138,11 @@ async def test_what_it_raises_is_raised_and_what_it_asks_wrongly_too() -> None:
         await run_in_thread(fail, call)
 
 
-async def test_threads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "_running", threading.BoundedSemaphore(1))
+async def test_threads_are_bounded() -> None:
     call, _ = make()
     go_on = threading.Event()
-    running = asyncio.ensure_future(run_in_thread(lambda blocking_call: go_on.wait(5) and None, call))
+    handlers = (run_in_thread(lambda blocking_call: go_on.wait(5) and None, call) for _ in range(MAX_THREADS))
+    running = asyncio.gather(*handlers)
     await asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="threads already"):
         await run_in_thread(lambda blocking_call: None, call)

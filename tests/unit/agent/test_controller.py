@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from detectors import LoudnessDetector
 from fastcall._codec import mulaw_decode
 from fastcall.agent.blocking import BlockingCall
 from fastcall.agent.call import Call
@@ -28,13 +29,6 @@ from peers import ScriptedRecognizer, turns
 VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
 
 
-class VadFramer:
-    """Voice is what is not silence."""
-
-    def is_speech(self, pcm: bytes) -> bool:
-        return any(pcm)
-
-
 class Stage:
     """A call whose every frame the test decides."""
 
@@ -47,7 +41,7 @@ class Stage:
             settings=Settings(**settings),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=VadFramer(),
+            voice=LoudnessDetector(),
             sink=lambda event, key, stream_sid: self.events.append(event),
             handler=handler,
             prompt=prompt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import pytest
 
@@ -18,7 +18,7 @@ from fastcall.errors import BacklogError
 from fastcall.events import AudioFormat
 from handsets import Twilio
 from peers import turns
-from sim.clock import in_virtual_time
+from sim.clock import elapse, in_virtual_time
 
 
 def speech_of(mulaw: bytes, text: str = "") -> Speech:
@@ -31,6 +31,27 @@ def speech_of(mulaw: bytes, text: str = "") -> Speech:
 def make() -> tuple[AudioPlayer, Twilio]:
     twilio = Twilio()
     return AudioPlayer(twilio, "MZ1", twilio), twilio
+
+
+async def drawn(
+    player: AudioPlayer, pieces: Iterable[bytes], text: str = "", audio: OutboundAudio | None = None
+) -> Speech:
+    """A speech whose source yields these, when all of them were taken."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    speech = Speech(audio or OutboundAudio(), text)
+    player.say(speech, source())
+    assert speech.source is not None
+    async with asyncio.timeout(5):
+        await speech.source
+    return speech
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 @in_virtual_time
@@ -80,8 +101,7 @@ async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> 
     assert len(twilio.audio) == 16_000
     for name in twilio.marks[:5]:
         player.echoed(name)
-    player._playout._ends_at -= 1.0
-    player._go_on()
+    await elapse(1.0)
     assert len(twilio.audio) == 24_000
     player.finish()
 
@@ -101,7 +121,6 @@ async def test_the_timer_sends_on_without_any_echo(monkeypatch: pytest.MonkeyPat
     assert len(twilio.audio) == 480
     # No mark came back: that much at least is known of the first chunk.
     assert (heard.ms, heard.is_whole) == (10, False)
-    assert not player._playout._waiting
     assert player.echoed(twilio.marks[-1])
 
 
@@ -114,12 +133,7 @@ async def test_what_a_filter_has_kept_back_is_sent_without_any_echo(monkeypatch:
     monkeypatch.setattr(player_module, "ECHO_GRACE_S", 0.01)
     monkeypatch.setattr("fastcall.agent.playout.ECHO_GRACE_S", 0.01)
     player, twilio = make()
-
-    async def source() -> AsyncIterator[bytes]:
-        yield bytes(4 * 160)
-
-    speech = Speech(OutboundAudio("pcm", 16_000))
-    player.say(speech, source())
+    speech = await drawn(player, [bytes(4 * 160)], audio=OutboundAudio("pcm", 16_000))
     async with asyncio.timeout(5):
         await speech
     assert len(twilio.audio) == 160
@@ -212,16 +226,7 @@ async def test_a_source_is_read_no_further_ahead_than_it_may_be_and_closed_when_
 @in_virtual_time
 async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
     player, twilio = make()
-
-    async def source() -> AsyncIterator[bytes]:
-        for _ in range(90):
-            yield bytes(160)
-
-    speech = Speech(OutboundAudio())
-    player.say(speech, source())
-    async with asyncio.timeout(5):
-        assert speech.source is not None
-        await speech.source
+    await drawn(player, [bytes(160)] * 90)
     assert len(twilio.audio) == 90 * 160
     sizes = [len(base64.b64decode(m["media"]["payload"])) for m in twilio.sent if m["event"] == "media"]
     assert sizes[0] == 160
@@ -235,17 +240,12 @@ async def test_small_pieces_are_gathered_while_the_peer_has_enough() -> None:
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
 @in_virtual_time
 async def test_a_source_that_fails_is_told_and_what_there_was_is_played(kind: type[BaseException]) -> None:
-    player, twilio = make()
-
-    async def source() -> AsyncIterator[bytes]:
+    def failing() -> Iterator[bytes]:
         yield bytes(800)
         raise kind("no voice")
 
-    speech = Speech(OutboundAudio(), "some long sentence of which nobody heard the end")
-    player.say(speech, source())
-    async with asyncio.timeout(5):
-        assert speech.source is not None
-        await speech.source
+    player, twilio = make()
+    speech = await drawn(player, failing(), "some long sentence of which nobody heard the end")
     assert [str(error) for what, error in twilio.told if what == "failed"] == ["no voice"]
     player.echoed(twilio.marks[0])
     assert await speech == Heard("", 100, False)
@@ -281,16 +281,7 @@ def wav_of(audio: bytes, *, rate_hz: int = 8000, size: int | None = None) -> byt
 async def test_a_wav_file_in_pieces_is_played_without_its_header(piece_bytes: int, size: int | None) -> None:
     player, twilio = make()
     pcm = struct.pack("<400h", *range(0, 16_000, 40))
-    data = wav_of(pcm, size=size)
-
-    async def source() -> AsyncIterator[bytes]:
-        for at in range(0, len(data), piece_bytes):
-            yield data[at : at + piece_bytes]
-
-    speech = Speech(OutboundAudio(), "hello")
-    player.say(speech, source())
-    assert speech.source is not None
-    await speech.source
+    speech = await drawn(player, cut(wav_of(pcm, size=size), piece_bytes), "hello")
     for mark in twilio.marks:
         player.echoed(mark)
     assert await speech == Heard("hello", 50, True)
@@ -300,16 +291,7 @@ async def test_a_wav_file_in_pieces_is_played_without_its_header(piece_bytes: in
 @in_virtual_time
 async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
     player, twilio = make()
-    data = wav_of(bytes(2 * 2400), rate_hz=24_000)
-
-    async def source() -> AsyncIterator[bytes]:
-        yield data[:50]
-        yield data[50:]
-
-    speech = Speech(OutboundAudio("pcm", 16_000))
-    player.say(speech, source())
-    assert speech.source is not None
-    await speech.source
+    speech = await drawn(player, cut(wav_of(bytes(2 * 2400), rate_hz=24_000), 50), audio=OutboundAudio("pcm", 16_000))
     for mark in twilio.marks:
         player.echoed(mark)
     assert await speech == Heard("", 100, True)
@@ -329,15 +311,7 @@ async def test_the_rate_of_a_wav_file_in_pieces_is_its_own() -> None:
 @in_virtual_time
 async def test_a_source_of_something_else_is_told_and_not_played(data: bytes, says: str) -> None:
     player, twilio = make()
-
-    async def source() -> AsyncIterator[bytes]:
-        for at in range(0, len(data), 10):
-            yield data[at : at + 10]
-
-    speech = Speech(OutboundAudio(), "hello")
-    player.say(speech, source())
-    assert speech.source is not None
-    await speech.source
+    speech = await drawn(player, cut(data, 10), "hello")
     (error,) = [error for what, error in twilio.told if what == "failed"]
     assert says in str(error)
     for mark in twilio.marks:
@@ -349,14 +323,7 @@ async def test_a_source_of_something_else_is_told_and_not_played(data: bytes, sa
 @in_virtual_time
 async def test_a_source_without_any_audio_was_not_heard() -> None:
     player, _ = make()
-
-    async def source() -> AsyncIterator[bytes]:
-        return
-        yield b""
-
-    speech = Speech(OutboundAudio(), "not said")
-    player.say(speech, source())
-    assert await speech == Heard("", 0, False)
+    assert await (await drawn(player, [], "not said")) == Heard("", 0, False)
 
 
 @in_virtual_time

@@ -34,7 +34,7 @@ class Story:
                     fate[other] = "cleared"
                     if number == 0:
                         (chunk,) = [each for each in chunks if each[0] == other]
-                        partly[other] = self._in_the_vad_framer(chunk, last_echo_at, at)
+                        partly[other] = self._heard_of(chunk, last_echo_at, at)
         total = 0
         open_ones = [chunk[0] for chunk in chunks if chunk[0] not in fate]
         for chunk in chunks:
@@ -44,11 +44,11 @@ class Story:
             elif who == speech and name in partly:
                 total += partly[name]
             elif who == speech and open_ones and name == open_ones[0]:
-                total += self._in_the_vad_framer(chunk, last_echo_at, now)
+                total += self._heard_of(chunk, last_echo_at, now)
         return total
 
     @staticmethod
-    def _in_the_vad_framer(chunk: tuple[str, int, int, float], last_echo_at: float, at: float) -> int:
+    def _heard_of(chunk: tuple[str, int, int, float], last_echo_at: float, at: float) -> int:
         return min(chunk[2], max(0, int((at - max(last_echo_at, chunk[3])) * 8000)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastcall.aio.log_throttle import LineLimits, LogThrottle, kind_of
+from footprint import footprint
 
 
 def test_one_line_in_a_while_and_the_rest_counted() -> None:
@@ -32,11 +33,15 @@ def test_all_calls_have_one_together() -> None:
 
 
 def test_what_it_remembers_is_bounded() -> None:
-    limits = LineLimits()
-    for number in range(20_000):
-        limits.passes(f"kind {number}", f"CA{number}", now=float(number))
-    assert len(limits._whole_at) <= 4096
-    assert len(limits._held_back) <= 4096
+    """Allowances, and counts of lines that were held back."""
+    limits, sizes, held_back = LineLimits(), [], 0
+    for number in range(30_000):
+        for _ in range(12 if number % 3 else 1):
+            held_back += limits.passes(f"kind {number}", f"CA{number}", now=float(number)) is None
+        if number % 10_000 == 9_999:
+            sizes.append(footprint(limits)[0])
+    assert held_back == limits.held_back_in_all > 2 * 4096
+    assert sizes[2] < 1.1 * sizes[1] < 1.2 * sizes[0]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import types
+
 import pytest
 
 from fastcall._codec import EndpointRule, VadFramer, mulaw_encode
-from fastcall.audio import vad
 from fastcall.audio.tones import synthesize
 from fastcall.audio.vad import WebRtcVoiceDetector
 
@@ -57,5 +60,14 @@ def test_the_c_function_says_what_the_method_says(mode: int) -> None:
     assert {change for change, _ in heard[0]} == {1, 2}
 
 
-def test_a_function_that_answers_otherwise_is_not_believed() -> None:
-    assert vad._answers_alike(lambda state, rate, pcm, samples: 0) is False
+def test_a_function_that_answers_otherwise_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+    library = types.SimpleNamespace(WebRtcVad_Process=prototype(lambda state, rate, pcm, samples: 0))
+    monkeypatch.setattr(ctypes, "CDLL", lambda path: library)
+    # It is looked for once in a process: a module of its own looks again.
+    spec = importlib.util.find_spec("fastcall.audio.vad")
+    assert spec is not None
+    assert spec.loader is not None
+    vad = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(vad)
+    assert vad.WebRtcVoiceDetector().native is None

@@ -1,4 +1,4 @@
-"""The clerk: what is understood, what is asked next, and that there is a voice for all of it."""
+"""The booking agent: what is understood, what is asked next, and that there is a voice for all of it."""
 
 from __future__ import annotations
 
@@ -69,9 +69,10 @@ WORDS = st.lists(
 ).map(" ".join)
 
 
-@given(st.lists(WORDS, max_size=6))
+@given(st.lists(WORDS, min_size=1, max_size=6))
 def test_there_is_a_voice_for_whatever_is_said(lines: list[str]) -> None:
     _, said = talk(*lines)
+    assert said
     for names in said:
         prompt = join(load_prompts(), names)
         assert prompt.mulaw

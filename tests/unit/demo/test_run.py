@@ -95,7 +95,7 @@ def test_an_answer_that_is_late_or_missing_is_named() -> None:
         (1800, "", False),
     ],
 )
-def test_what_the_clerk_was_told_is_held_against_the_telephone(played_ms: int, heard_text: str, right: bool) -> None:
+def test_what_the_agent_was_told_is_held_against_the_telephone(played_ms: int, heard_text: str, right: bool) -> None:
     found = Interruption(90.0, played_ms, heard_text, join(load_prompts(), ("when",)))
     assert found.right is right
     (line,) = render_interruptions([found])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 from fastcall._http2 import Http2Stream
@@ -10,7 +9,7 @@ from fastcall.google.api_versions import Version1
 from fastcall.google.grpc_call import GrpcCall, GrpcListener
 from fastcall.google.native import NativeConnection, NativeStream
 from fastcall.google.uplink import StreamRequest
-from fastcall.ports import StreamEnd, StreamResult
+from listeners import KeepingListener
 
 
 class Connection(NativeConnection):
@@ -33,23 +32,9 @@ class Connection(NativeConnection):
         raise NotImplementedError
 
 
-class Listener:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def stream_results(self, results: Sequence[StreamResult]) -> None:
-        raise NotImplementedError
-
-    def stream_writable(self) -> None:
-        self.told.append("writable")
-
-    def stream_ended(self, end: StreamEnd) -> None:
-        self.told.append(end.code)
-
-
 async def test_one_that_was_full_and_is_not_elsewhere_says_so() -> None:
     """Whoever waits for room would wait for ever: each call counts for itself what it holds."""
-    full, other, listener = Connection(), Connection(), Listener()
+    full, other, listener = Connection(), Connection(), KeepingListener()
     request = StreamRequest(
         Version1(), b"config", listener, on_begin=lambda: None, on_end=lambda *_: None, elsewhere=lambda: other
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fastcall.errors import UsageError
-from fastcall.events import FallbackAsked, FallbackSilent, RecognitionEvent, SessionClosed, Word
+from fastcall.events import FallbackAsked, FallbackSilent, RecognitionEvent, SessionRotated, Word
 from fastcall.recognition.dispatcher import UtteranceDispatcher
 from fastcall.settings import Settings
 
@@ -103,10 +103,16 @@ async def test_a_sessions_callbacks_are_enough() -> None:
 
 
 async def test_other_events_are_of_no_matter() -> None:
-    source = Source()
-    UtteranceDispatcher(source)
-    source.tell(SessionClosed())
+    source, errors = Source(), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    dispatcher = UtteranceDispatcher(source)
+    dispatcher.begin()
+    source.tell(RecognitionEvent("interim", "yes", 8000, "emulator"))
+    source.tell(SessionRotated("age"))
+    source.tell(RecognitionEvent("final", "yes please", 8000, "emulator"))
     await turn()
+    assert await asyncio.wait_for(dispatcher.end(), 5) == "yes please"
+    assert errors == []
 
 
 class SourceWithFallback(Source):

@@ -61,6 +61,12 @@ class Stage:
     def stream(self) -> ScriptedStream:
         return self.recognizer.streams[-1]
 
+    async def recover(self) -> None:
+        """The provider serves, and has the session's next stream."""
+        self.serves = True
+        opened = len(self.recognizer.streams)
+        await wait_for(lambda: len(self.recognizer.streams) > opened)
+
     async def hear(self, seconds: float, frame: bytes = FRAME) -> None:
         for _ in range(round(seconds * 50)):
             self.session.push_audio(frame)
@@ -120,9 +126,7 @@ async def test_the_recognizer_that_is_back_hears_only_what_the_fallback_has_not_
     stage = Stage()
     await stage.utterance(2.0)
     await stage.answer("one")
-    stage.serves = True
-    opened = len(stage.recognizer.streams)
-    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.recover()
     await stage.hear(1.0)
     assert 0 <= stage.session.call_samples - 2 * S - stage.stream.samples < BATCH
     stage.stream.results(StreamResult("two", True, S))
@@ -144,9 +148,7 @@ async def close_served(stage: Stage) -> None:
 async def test_a_stream_that_heard_the_span_is_replaced_when_the_fallback_settles_it() -> None:
     stage = Stage()
     await stage.utterance(2.0)
-    stage.serves = True
-    opened = len(stage.recognizer.streams)
-    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.recover()
     old = stage.stream
     await stage.hear(1.0)
     assert old.samples > 2 * S  # everything again
@@ -163,9 +165,7 @@ async def test_a_stream_that_heard_the_span_is_replaced_when_the_fallback_settle
 async def test_a_final_that_comes_first_discards_the_fallbacks_answer() -> None:
     stage = Stage()
     await stage.utterance(2.0)
-    stage.serves = True
-    opened = len(stage.recognizer.streams)
-    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.recover()
     await stage.hear(1.0)
     stage.stream.results(StreamResult("one", True, 2 * S))
     await elapse(0)
@@ -178,9 +178,7 @@ async def test_a_final_that_comes_first_discards_the_fallbacks_answer() -> None:
 async def test_an_interim_that_has_the_words_keeps_the_fallbacks_answer_out() -> None:
     stage = Stage()
     await stage.utterance(2.0)
-    stage.serves = True
-    opened = len(stage.recognizer.streams)
-    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.recover()
     await stage.hear(1.0)
     stage.stream.results(StreamResult("one", False, 2 * S))
     await stage.answer("won")
@@ -215,7 +213,7 @@ async def test_without_streaming_no_stream_is_opened_and_silence_is_not_kept() -
     stage = Stage(enable_streaming_stt=False)
     assert stage.events == [SessionStarted("whisper")]
     await stage.hear(30.0)
-    assert stage.session._replay_buffer.track.memory_bytes <= 6 * S
+    assert stage.session.replay_buffer.track.memory_bytes <= 6 * S
     await stage.utterance(2.0)
     assert stage.fallback.requests[0].seconds == pytest.approx(2.3)
     await stage.answer("one")
@@ -366,9 +364,7 @@ async def test_a_text_that_is_handed_out_at_the_beginning_of_an_outage_opens_no_
     await stage.utterance(1.0)
     await stage.utterance(1.0)
     await stage.answer("two")
-    stage.serves = True
-    opened = len(stage.recognizer.streams)
-    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.recover()
     await stage.hear(0.5)
     stage.stream.results(StreamResult("one", True, S))
     assert stage.finals() == [("one", "emulator", 1.0)]
@@ -420,9 +416,7 @@ async def test_a_word_that_a_cut_went_through_stays_said(by_fallback: bool) -> N
         await elapse(0)
         await stage.answer("four five")
     else:
-        stage.serves = True
-        opened = len(stage.recognizer.streams)
-        await wait_for(lambda: len(stage.recognizer.streams) > opened)
+        await stage.recover()
         await stage.hear(1.0)
         stage.stream.results(StreamResult("four", False, S // 2))
         stage.stream.results(StreamResult("four five", True, S))
@@ -455,9 +449,7 @@ async def test_a_text_whose_words_were_committed_meanwhile_is_not_given_as_well(
     stage.stream.end(GONE)
     await stage.hear(1.9)
     assert [start for start, _, _ in stage.asked()] == [0.0]
-    stage.serves = True
-    opened = len(stage.recognizer.streams)
-    await wait_for(lambda: len(stage.recognizer.streams) > opened)
+    await stage.recover()
     await stage.hear(1.2)
     assert stage.session.lost_samples > S
     await stage.answer("one two three", 0)

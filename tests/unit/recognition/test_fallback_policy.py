@@ -353,10 +353,6 @@ def test_the_number_of_spans_is_bounded() -> None:
     assert len(call.asks(now=call.now + 10)) <= 64
 
 
-def test_values() -> None:
-    assert SettledSpan(1, 2, "x") == SettledSpan(1, 2, "x")
-
-
 def test_a_text_says_whether_it_ends_where_there_was_no_pause() -> None:
     call = Call("outage")
     call.note(True, 1.0, call_end_s=1.3)

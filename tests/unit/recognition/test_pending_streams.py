@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
 from fastcall.errors import RecognizerError, UsageError
 from fastcall.ports import Fallback, Recognizer, StreamConfig, StreamEnd, StreamResult
 from fastcall.recognition.pending_streams import PendingFallback, PendingRecognizer
+from listeners import KeepingListener
 from peers import ScriptedFallback, ScriptedRecognizer, turns
 
 CONFIG = StreamConfig("en-US", "default")
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.heard: list[object] = []
-
-    def stream_results(self, results: Sequence[StreamResult]) -> None:
-        self.heard.append(list(results))
-
-    def stream_writable(self) -> None:
-        self.heard.append("writable")
-
-    def stream_ended(self, end: StreamEnd) -> None:
-        self.heard.append(end)
 
 
 def future() -> asyncio.Future[Recognizer]:
@@ -34,7 +20,7 @@ def future() -> asyncio.Future[Recognizer]:
 
 
 async def test_a_stream_begins_when_the_recognizer_is_there() -> None:
-    making, listener, made = future(), Listener(), ScriptedRecognizer()
+    making, listener, made = future(), KeepingListener(), ScriptedRecognizer()
     pending = PendingRecognizer(making, "google")
     stream = pending.open(CONFIG, listener)
     assert (pending.source, stream.writable, pending.model_for(CONFIG)) == ("google", False, CONFIG)
@@ -42,21 +28,21 @@ async def test_a_stream_begins_when_the_recognizer_is_there() -> None:
     making.set_result(made)
     await turns(2)
     assert stream.writable
-    assert listener.heard == ["writable"]
+    assert listener.told == ["writable"]
     stream.write(b"\1\2")
     result = StreamResult("apple", True, 800)
     made.streams[0].listener.stream_results([result])
     stream.half_close()
     made.streams[0].end(StreamEnd("OK"))
     await turns(2)
-    assert listener.heard == ["writable", [result], StreamEnd("OK")]
+    assert listener.told == ["writable", [result], StreamEnd("OK")]
     assert pending.breaker is made.breaker is not own
     pending.open(CONFIG, listener)
     assert made.streams[1].listener is listener, "nothing stands in between any more"
 
 
 async def test_a_stream_that_was_closed_meanwhile_is_closed_when_it_begins() -> None:
-    making, listener, made = future(), Listener(), ScriptedRecognizer()
+    making, listener, made = future(), KeepingListener(), ScriptedRecognizer()
     stream = PendingRecognizer(making, "google").open(CONFIG, listener)
     stream.half_close()
     making.set_result(made)
@@ -65,25 +51,25 @@ async def test_a_stream_that_was_closed_meanwhile_is_closed_when_it_begins() -> 
 
 
 async def test_a_stream_that_was_given_up_meanwhile_never_begins() -> None:
-    making, listener, made = future(), Listener(), ScriptedRecognizer()
+    making, listener, made = future(), KeepingListener(), ScriptedRecognizer()
     stream = PendingRecognizer(making, "google").open(CONFIG, listener)
     stream.cancel()
-    assert listener.heard == []
+    assert listener.told == []
     await turns(1)
     making.set_result(made)
     await turns(2)
-    assert listener.heard == [StreamEnd("CANCELLED")]
+    assert listener.told == [StreamEnd("CANCELLED")]
     assert made.streams == []
 
 
 async def test_a_stream_that_is_given_up_just_when_the_recognizer_comes_never_begins() -> None:
-    making, listener, made = future(), Listener(), ScriptedRecognizer()
+    making, listener, made = future(), KeepingListener(), ScriptedRecognizer()
     stream = PendingRecognizer(making, "google").open(CONFIG, listener)
     making.set_result(made)
     stream.cancel()
     stream.cancel()
     await turns(3)
-    assert listener.heard == [StreamEnd("CANCELLED")]
+    assert listener.told == [StreamEnd("CANCELLED")]
     assert made.streams == []
 
 
@@ -91,11 +77,11 @@ async def test_a_stream_that_is_given_up_just_when_the_recognizer_comes_never_be
     ("error", "message"), [(UsageError("no credentials"), "no credentials"), (OSError("no"), "OSError: no")]
 )
 async def test_a_stream_ends_with_what_is_wrong_with_the_recognizer(error: Exception, message: str) -> None:
-    making, listener = future(), Listener()
+    making, listener = future(), KeepingListener()
     PendingRecognizer(making, "google").open(CONFIG, listener)
     making.set_exception(error)
     await turns(2)
-    assert listener.heard == [StreamEnd("UNAUTHENTICATED", message)]
+    assert listener.told == [StreamEnd("UNAUTHENTICATED", message)]
 
 
 async def test_a_fallback_is_asked_when_it_is_there() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.recognition.rotation import PauseRule, RotationPlan
+from fastcall.recognition.rotation import WORD_SAMPLES, PauseRule, RotationPlan
 
 SHARE = st.floats(0, 0.999)
 
@@ -55,3 +55,13 @@ def test_a_pause_needs_a_recognizer_that_has_had_all_audio_long_enough_to_tell()
     assert pause(rule, 30.0, final_s=2, end_s=30, abreast=27.1) is None
     assert pause(rule, 30.0, final_s=2, end_s=30, abreast=26.9) == 2  # heard again, not taken for silence
     assert pause(rule, 30.0, final_s=2, end_s=30, abreast=19.9) == 28
+
+
+def test_somebody_spoke_for_certain_once_the_detector_said_where_that_ended() -> None:
+    rule = PauseRule()
+    assert not rule.heard_speech(0)  # nobody told
+    rule.note_speech(True, 0, now=0.0)
+    assert not rule.heard_speech(0)
+    for end, is_certain in ((WORD_SAMPLES, False), (WORD_SAMPLES + 1, True)):
+        rule.note_speech(False, end, now=1.0)
+        assert rule.heard_speech(0) is is_certain

@@ -73,12 +73,13 @@ class Stage:
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    """Turn the loop until it is true; a test that waits for what never comes fails after 10 s."""
-    async with asyncio.timeout(10):
-        while not is_true():  # noqa: ASYNC110 - what is waited for are the timers of the session itself
-            await asyncio.sleep(0)
+    """Let virtual time pass until it is true."""
+    async with asyncio.timeout(30):
+        while not is_true():
+            await elapse(0.02)
 
 
+@in_virtual_time
 async def test_a_batch_goes_out_with_the_frame_that_completes_it_decoded() -> None:
     stage = Stage()
     stage.say(7)
@@ -88,6 +89,7 @@ async def test_a_batch_goes_out_with_the_frame_that_completes_it_decoded() -> No
     await stage.close()
 
 
+@in_virtual_time
 async def test_when_an_utterance_ends_what_is_less_than_a_batch_goes_out_too() -> None:
     stage = Stage()
     stage.say(11)
@@ -101,6 +103,7 @@ async def test_when_an_utterance_ends_what_is_less_than_a_batch_goes_out_too() -
     await stage.close()
 
 
+@in_virtual_time
 async def test_the_rest_of_an_utterance_goes_out_when_back_pressure_is_over() -> None:
     stage = Stage()
     stage.say(11)
@@ -112,6 +115,7 @@ async def test_the_rest_of_an_utterance_goes_out_when_back_pressure_is_over() ->
     await stage.close()
 
 
+@in_virtual_time
 async def test_back_pressure_leaves_audio_and_it_goes_out_in_pieces_under_15000_bytes() -> None:
     stage = Stage()
     stage.stream.writable = False
@@ -124,6 +128,7 @@ async def test_back_pressure_leaves_audio_and_it_goes_out_in_pieces_under_15000_
     await stage.close()
 
 
+@in_virtual_time
 async def test_the_hypothesis_is_all_results_together_and_finals_are_stripped() -> None:
     stage = Stage()
     stage.say(80)
@@ -135,6 +140,7 @@ async def test_the_hypothesis_is_all_results_together_and_finals_are_stripped() 
     await stage.close()
 
 
+@in_virtual_time
 async def test_close_flushes_the_rest_half_closes_and_takes_the_last_final() -> None:
     stage = Stage()
     stage.say(3)
@@ -148,6 +154,7 @@ async def test_close_flushes_the_rest_half_closes_and_takes_the_last_final() -> 
     assert sum(isinstance(e, SessionClosed) for e in stage.events) == 1
 
 
+@in_virtual_time
 async def test_an_interim_that_no_final_came_for_is_committed_at_the_end() -> None:
     stage = Stage()
     stage.say(16)
@@ -156,6 +163,7 @@ async def test_an_interim_that_no_final_came_for_is_committed_at_the_end() -> No
     assert stage.finals == ["good bye"]
 
 
+@in_virtual_time
 async def test_a_provider_that_never_ends_is_given_up_in_time() -> None:
     stage = Stage()
     stage.say(8)
@@ -164,6 +172,7 @@ async def test_a_provider_that_never_ends_is_given_up_in_time() -> None:
     assert stage.finals == ["hm"]
 
 
+@in_virtual_time
 async def test_a_limit_opens_the_next_stream_with_everything_after_the_last_final() -> None:
     stage = Stage(Settings(stt_rotate_after_s=2, stt_rotate_by_s=2))
     loop = asyncio.get_running_loop()
@@ -203,6 +212,7 @@ async def _next_stream(stage: Stage, count: int) -> None:
     await asyncio.sleep(0)
 
 
+@in_virtual_time
 async def test_a_broken_stream_is_told_once_and_replayed_into_the_next() -> None:
     stage = Stage()
     stage.say(16)
@@ -221,6 +231,7 @@ async def test_a_broken_stream_is_told_once_and_replayed_into_the_next() -> None
     await stage.close()
 
 
+@in_virtual_time
 async def test_a_refused_model_is_replaced_and_nothing_of_the_audio_is_missing() -> None:
     stage = Stage(config=StreamConfig("he-IL", "phone_call"))
     refused: list[StreamConfig] = []
@@ -234,6 +245,7 @@ async def test_a_refused_model_is_replaced_and_nothing_of_the_audio_is_missing()
     await stage.close()
 
 
+@in_virtual_time
 async def test_what_cannot_be_mended_fails_loudly_and_keeps_the_words() -> None:
     stage = Stage()
     stage.say(16)
@@ -251,12 +263,14 @@ async def test_what_cannot_be_mended_fails_loudly_and_keeps_the_words() -> None:
     assert len(stage.recognizer.streams) == 2
 
 
+@in_virtual_time
 async def test_the_first_event_is_the_start() -> None:
     stage = Stage()
     assert stage.events == [SessionStarted("emulator")]
     await stage.close()
 
 
+@in_virtual_time
 async def test_nothing_is_left_on_the_loop_after_many_sessions() -> None:
     before = asyncio.all_tasks()
     for _ in range(200):
@@ -276,6 +290,7 @@ def timed(text: str, start_s: float) -> tuple[StreamWord, ...]:
 
 
 @pytest.mark.parametrize("has_times", [True, False])
+@in_virtual_time
 async def test_a_final_that_comes_again_and_goes_on_settles_only_what_is_new(has_times: bool) -> None:
     stage = Stage()
     stage.say(200)
@@ -308,6 +323,7 @@ async def test_the_stream_that_is_replaced_repeats_itself_as_well() -> None:
     await stage.session.close(0.5)
 
 
+@in_virtual_time
 async def test_finals_without_ends_settle_what_was_heard_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(log=CallLogger(LOG, "call=CA1"))
     stage.say(48)
@@ -334,6 +350,7 @@ async def test_finals_without_ends_settle_what_was_heard_and_it_is_said_once(cap
     await stage.close()
 
 
+@in_virtual_time
 async def test_ends_beyond_the_audio_do_not_settle_what_was_not_said() -> None:
     stage = Stage()
     stage.say(48)

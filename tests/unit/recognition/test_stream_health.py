@@ -16,7 +16,7 @@ S = 8000
 
 
 @dataclass
-class Leg:
+class Stream:
     """A stream, as far as its health goes."""
 
     caught_up_since: float | None = 0.0
@@ -38,39 +38,39 @@ def health(call_s: float, *, spoke_from_s: float | None = None) -> Any:
 
 
 def test_a_stream_that_takes_nothing() -> None:
-    assert health(5).trouble_with(Leg(stuck=True), now=5.0) == "the recognizer accepts no audio"
-    assert health(5).trouble_with(Leg(), now=5.0) == ""
+    assert health(5).trouble_with(Stream(stuck=True), now=5.0) == "the recognizer takes no audio"
+    assert health(5).trouble_with(Stream(), now=5.0) == ""
 
 
 def test_speech_without_a_result_is_told_once_and_then_with_more_patience() -> None:
     made = health(20, spoke_from_s=1.0)
-    assert made.trouble_with(Leg(), now=1.0 + STALL_S - 0.1) == ""
-    assert made.trouble_with(Leg(), now=1.0 + STALL_S) == "there was speech but no result"
-    assert made.trouble_with(Leg(), now=1.0 + STALL_S) == ""
+    assert made.trouble_with(Stream(), now=1.0 + STALL_S - 0.1) == ""
+    assert made.trouble_with(Stream(), now=1.0 + STALL_S) == "speech was heard and no result came"
+    assert made.trouble_with(Stream(), now=1.0 + STALL_S) == ""
     made.answered(now=10.0)
-    assert made.trouble_with(Leg(), now=10.0 + STALL_S) == "there was speech but no result"
+    assert made.trouble_with(Stream(), now=10.0 + STALL_S) == "speech was heard and no result came"
 
 
 def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -> None:
     made = health(30, spoke_from_s=1.0)
     made.note_speech(False, int(1.5 * S), now=2.0)
-    assert not made.is_in_doubt(Leg(), now=1.0 + STALL_S - 0.1)
-    assert made.is_in_doubt(Leg(), now=1.0 + STALL_S)
-    assert not made.is_in_doubt(Leg(), now=1.0 + STALL_S)
-    assert made.trouble_with(Leg(), now=1.0 + 2 * STALL_S) == ""
+    assert not made.is_in_doubt(Stream(), now=1.0 + STALL_S - 0.1)
+    assert made.is_in_doubt(Stream(), now=1.0 + STALL_S)
+    assert not made.is_in_doubt(Stream(), now=1.0 + STALL_S)
+    assert made.trouble_with(Stream(), now=1.0 + 2 * STALL_S) == ""
 
 
 @pytest.mark.parametrize(
     ("provider_stream", "spoke_from_s", "now", "is_proven"),
     [
-        (Leg(has_answered=True), None, 0.1, True),
-        (Leg(), None, PROVEN_S + 0.1, True),
-        (Leg(), None, PROVEN_S - 0.1, False),
-        (Leg(), 1.0, 9.0, False),  # it has something to tell, and has not
-        (Leg(caught_up_since=None), None, 9.0, False),
+        (Stream(has_answered=True), None, 0.1, True),
+        (Stream(), None, PROVEN_S + 0.1, True),
+        (Stream(), None, PROVEN_S - 0.1, False),
+        (Stream(), 1.0, 9.0, False),  # it has something to tell, and has not
+        (Stream(caught_up_since=None), None, 9.0, False),
     ],
 )
 def test_a_stream_that_has_worked(
-    provider_stream: Leg, spoke_from_s: float | None, now: float, is_proven: bool
+    provider_stream: Stream, spoke_from_s: float | None, now: float, is_proven: bool
 ) -> None:
     assert health(9, spoke_from_s=spoke_from_s).is_proven(provider_stream, now=now) is is_proven

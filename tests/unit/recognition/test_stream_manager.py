@@ -35,9 +35,23 @@ class Call:
         self.session.note_speech(False, 0)
         self.said = b""
 
+    @classmethod
+    async def speaking(cls, seconds: float, **settings: float) -> Call:
+        """One in which somebody has spoken from the beginning, for so long."""
+        call = cls(**settings)
+        call.session.note_speech(True, 0)
+        await call.go_on(seconds)
+        return call
+
     @property
     def streams(self) -> list[ScriptedStream]:
         return self.recognizer.streams
+
+    async def closing(self) -> asyncio.Task[None]:
+        """It has just begun to close."""
+        task = asyncio.create_task(self.session.close(5))
+        await elapse(0)
+        return task
 
     async def go_on(self, seconds: float) -> None:
         """Audio in real time."""
@@ -72,15 +86,16 @@ def interim(text: str, end_s: float) -> StreamResult:
     return StreamResult(text, False, int(end_s * 8000))
 
 
-def final(text: str, end_s: float) -> StreamResult:
-    return StreamResult(text, True, int(end_s * 8000))
+def final(text: str, end_s: float, *words_s: tuple[float, float]) -> StreamResult:
+    """With the times of its words, if it has them."""
+    spans = zip(text.split(), words_s, strict=False)
+    words = tuple(StreamWord(word, int(start_s * 8000), int(end_s * 8000)) for word, (start_s, end_s) in spans)
+    return StreamResult(text, True, int(end_s * 8000), words)
 
 
 @in_virtual_time
 async def test_mid_speech_the_old_stream_serves_until_the_new_one_knows_as_much() -> None:
-    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
-    call.session.note_speech(True, 0)
-    await call.go_on(5)
+    call = await Call.speaking(5, stt_rotate_after_s=10, stt_rotate_by_s=10)
     call.streams[0].results(final("a", 4.0), interim(" b", 5.0))
     await call.go_on(5.2)
     assert call.news() == ["age"]
@@ -104,9 +119,7 @@ async def test_mid_speech_the_old_stream_serves_until_the_new_one_knows_as_much(
 
 @in_virtual_time
 async def test_a_new_stream_that_fails_costs_nothing_while_the_old_one_lives() -> None:
-    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
-    call.session.note_speech(True, 0)
-    await call.go_on(5)
+    call = await Call.speaking(5, stt_rotate_after_s=10, stt_rotate_by_s=10)
     call.streams[0].results(final("a", 4.0), interim(" b", 5.0))
     await call.go_on(5.2)
     call.streams[1].end(GONE)
@@ -135,9 +148,7 @@ async def test_a_silent_call_is_rotated_too_and_kept_alive() -> None:
 
 @in_virtual_time
 async def test_nothing_is_forgotten_before_the_recognizer_had_time_to_tell_of_it() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(3)
+    call = await Call.speaking(3)
     call.streams[0].end(GONE)
     call.session.note_speech(False, 3 * 8000)
     for _ in range(15):  # quiet for long, and nobody heard what was said before
@@ -165,9 +176,7 @@ async def test_a_stream_that_takes_no_audio_is_given_up() -> None:
 
 @in_virtual_time
 async def test_a_stream_that_says_nothing_about_speech_is_given_up_and_then_with_more_patience() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(STALL_S + 1.5)
+    call = await Call.speaking(STALL_S + 1.5)
     assert call.news() == ["DEADLINE_EXCEEDED"]
     await call.go_on(STALL_S + 2)
     assert len(call.streams) == 2
@@ -178,9 +187,7 @@ async def test_a_stream_that_says_nothing_about_speech_is_given_up_and_then_with
 @in_virtual_time
 async def test_a_word_that_a_stream_says_nothing_of_is_heard_by_another_before_it_is_forgotten() -> None:
     """It is too short to call it a failure."""
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(0.5)
+    call = await Call.speaking(0.5)
     call.session.note_speech(False, 4000)
     await call.go_on(12)
     assert call.news() == ["unanswered"]
@@ -192,9 +199,7 @@ async def test_a_word_that_a_stream_says_nothing_of_is_heard_by_another_before_i
 
 @in_virtual_time
 async def test_in_an_outage_another_stream_is_no_news() -> None:
-    call = Call(stt_rotate_after_s=2, stt_rotate_by_s=2)
-    call.session.note_speech(True, 0)
-    await call.go_on(1)
+    call = await Call.speaking(1, stt_rotate_after_s=2, stt_rotate_by_s=2)
     call.streams[0].end(GONE)
     await call.go_on(6)
     assert len(call.streams) > 2
@@ -203,12 +208,9 @@ async def test_in_an_outage_another_stream_is_no_news() -> None:
 
 @in_virtual_time
 async def test_close_in_an_outage_tries_at_once_and_the_last_words_come() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(2)
+    call = await Call.speaking(2)
     call.streams[0].end(GONE)
-    closing = asyncio.create_task(call.session.close(5))
-    await elapse(0)
+    closing = await call.closing()
     call.streams[1].end(GONE)
     await elapse(1)
     assert call.heard_by(2) == call.pcm(0)
@@ -225,8 +227,7 @@ async def test_an_end_without_the_last_final_is_asked_again_once() -> None:
     call = Call()
     await call.go_on(2)
     call.streams[0].results(interim("good", 1.0))
-    closing = asyncio.create_task(call.session.close(5))
-    await elapse(0)
+    closing = await call.closing()
     call.streams[0].end(StreamEnd("OK"))
     await elapse(1)
     assert call.heard_by(1) == call.pcm(0)
@@ -239,12 +240,9 @@ async def test_an_end_without_the_last_final_is_asked_again_once() -> None:
 
 @in_virtual_time
 async def test_an_end_without_a_word_of_the_last_speech_is_asked_again_once() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(2)
+    call = await Call.speaking(2)
     call.session.note_speech(False, 2 * 8000)
-    closing = asyncio.create_task(call.session.close(5))
-    await elapse(0)
+    closing = await call.closing()
     call.streams[0].end(StreamEnd("OK"))  # as if it had heard nothing
     await elapse(1)
     assert call.heard_by(1) == call.pcm(0)
@@ -255,13 +253,10 @@ async def test_an_end_without_a_word_of_the_last_speech_is_asked_again_once() ->
 
 @in_virtual_time
 async def test_an_end_after_all_is_settled_is_the_end() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(2)
+    call = await Call.speaking(2)
     call.session.note_speech(False, 2 * 8000)
     call.streams[0].results(final("good bye", 1.8))
-    closing = asyncio.create_task(call.session.close(5))
-    await elapse(0)
+    closing = await call.closing()
     call.streams[0].end(StreamEnd("OK"))
     await closing
     assert len(call.streams) == 1
@@ -298,36 +293,29 @@ async def test_nothing_is_left_on_the_loop_whenever_it_is_closed() -> None:
 
 @in_virtual_time
 async def test_words_that_the_stream_told_of_and_goes_on_without_are_asked_of_another() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(4)
+    call = await Call.speaking(4)
     first = call.streams[0]
     first.results(interim("a b c", 1.0))
     first.results(interim("d", 3.0))
-    first.results(
-        StreamResult("d e", True, 4 * 8000, (StreamWord("d", 22_000, 24_000), StreamWord("e", 24_000, 26_000)))
-    )
+    first.results(final("d e", 4.0, (2.75, 3.0), (3.0, 3.25)))
     assert call.finals() == []
     assert call.news() == ["words without a final"]
     assert call.interims()[-1] == "a b c d e"  # what was told stays known while another is asked
     second = call.streams[1]
     await call.go_on(3)
     assert call.heard_by(1) == call.pcm(0)[: len(call.heard_by(1))]
-    words = tuple(StreamWord(text, 2000 * at, 2000 * at + 2000) for at, text in enumerate("abcde"))
-    second.results(StreamResult("a b c d e", True, 4 * 8000, words))
+    second.results(final("a b c d e", 4.0, *((at / 4, at / 4 + 0.25) for at in range(5))))
     assert call.finals() == ["a b c d e"]
 
 
 @in_virtual_time
 async def test_words_that_no_stream_settles_count_as_they_were_told() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(4)
+    call = await Call.speaking(4)
     for _ in range(3):
         stream = call.streams[-1]
         stream.results(interim("a b c", 1.0))
         stream.results(interim("d", 3.0))
-        stream.results(StreamResult("d", True, 4 * 8000, (StreamWord("d", 22_000, 24_000),)))
+        stream.results(final("d", 4.0, (2.75, 3.0)))
         await call.go_on(1)
     assert len(call.streams) == 3
     assert call.finals() == ["a b c", "d"]
@@ -335,9 +323,7 @@ async def test_words_that_no_stream_settles_count_as_they_were_told() -> None:
 
 @in_virtual_time
 async def test_at_the_end_of_the_call_another_stream_is_asked_when_the_owner_tells_nothing() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(4)
+    call = await Call.speaking(4)
     call.streams[0].results(interim("a b", 1.0))
     closing = asyncio.create_task(call.session.close(5))
     await elapse(1.4)
@@ -355,9 +341,7 @@ async def test_at_the_end_of_the_call_another_stream_is_asked_when_the_owner_tel
 
 @in_virtual_time
 async def test_words_whose_audio_outgrew_the_bound_stay_said() -> None:
-    call = Call(stt_replay_s=5)
-    call.session.note_speech(True, 0)
-    await call.go_on(3)
+    call = await Call.speaking(3, stt_replay_s=5)
     call.streams[0].results(final("a", 1.0), interim(" b c", 3.0))
     while call.session.lost_samples == 0 or not call.streams[-1].ended:
         call.streams[-1].end(GONE)
@@ -373,9 +357,7 @@ async def test_words_whose_audio_outgrew_the_bound_stay_said() -> None:
 
 @in_virtual_time
 async def test_words_whose_audio_outgrew_the_bound_while_a_stream_connects_stay_said() -> None:
-    call = Call(stt_replay_s=5)
-    call.session.note_speech(True, 0)
-    await call.go_on(3)
+    call = await Call.speaking(3, stt_replay_s=5)
     call.streams[0].results(final("a", 1.0), interim(" b c", 2.88))
     open_now = call.recognizer.open
 
@@ -399,9 +381,7 @@ async def test_words_whose_audio_outgrew_the_bound_while_a_stream_connects_stay_
 
 @in_virtual_time
 async def test_a_pause_that_was_forgotten_is_no_loss() -> None:
-    call = Call(stt_rotate_after_s=15, stt_rotate_by_s=15)
-    call.session.note_speech(True, 0)
-    await call.go_on(1)
+    call = await Call.speaking(1, stt_rotate_after_s=15, stt_rotate_by_s=15)
     call.streams[0].results(final("a", 1.0))
     call.session.note_speech(False, 8000)
     await call.go_on(12)
@@ -414,9 +394,7 @@ async def test_a_pause_that_was_forgotten_is_no_loss() -> None:
 
 @in_virtual_time
 async def test_what_the_draining_stream_told_just_now_outlives_an_owner_that_falls_silent() -> None:
-    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
-    call.session.note_speech(True, 0)
-    await call.go_on(5)
+    call = await Call.speaking(5, stt_rotate_after_s=10, stt_rotate_by_s=10)
     call.streams[0].results(final("a", 5.0), interim(" b", 5.0))
     await call.go_on(5.2)
     old, new = call.streams
@@ -437,15 +415,12 @@ async def test_what_the_draining_stream_told_just_now_outlives_an_owner_that_fal
 @in_virtual_time
 async def test_words_whose_audio_is_not_kept_are_not_asked_of_another() -> None:
     """It could not hear them; and what is known would be committed as if it could not be settled any more."""
-    call = Call(stt_replay_s=5)
-    call.session.note_speech(True, 0)
-    await call.go_on(3)
+    call = await Call.speaking(3, stt_replay_s=5)
     call.streams[0].results(interim("a b", 2.5))
     await call.go_on(5)
     assert call.session.lost_samples > 0
     call.streams[0].results(interim("c d", 8.0))
-    timed = (StreamWord("c", 52_000, 56_000), StreamWord("d", 56_000, 63_000))
-    call.streams[0].results(StreamResult("c d", True, 64_000, timed))
+    call.streams[0].results(final("c d", 8.0, (6.5, 7.0), (7.0, 7.875)))
     assert call.finals() == ["a b", "c d"]
     assert len(call.streams) == 1
     await end_of(call)
@@ -453,27 +428,21 @@ async def test_words_whose_audio_is_not_kept_are_not_asked_of_another() -> None:
 
 @in_virtual_time
 async def test_a_word_that_a_final_left_out_is_not_missed_when_nobody_spoke_after_it() -> None:
-    call = Call()
-    call.session.note_speech(True, 0)
-    await call.go_on(3)
+    call = await Call.speaking(3)
     call.streams[0].results(interim("a b uh", 3.0))
     call.session.note_speech(False, 16_000)
-    call.streams[0].results(
-        StreamResult("a b", True, 16_000, (StreamWord("a", 0, 8_000), StreamWord("b", 8_000, 16_000)))
-    )
+    call.streams[0].results(final("a b", 2.0, (0.0, 1.0), (1.0, 2.0)))
     await call.go_on(5)
     call.session.note_speech(True, 48_000)
     call.streams[0].results(interim("c d", 8.0))
-    timed = (StreamWord("c", 48_000, 56_000), StreamWord("d", 56_000, 63_000))
-    call.streams[0].results(StreamResult("c d", True, 64_000, timed))
+    call.streams[0].results(final("c d", 8.0, (6.0, 7.0), (7.0, 7.875)))
     assert call.finals() == ["a b", "c d"]
     assert len(call.streams) == 1
     await end_of(call)
 
 
 async def end_of(call: Call) -> None:
-    closing = asyncio.create_task(call.session.close(5))
-    await elapse(0)
+    closing = await call.closing()
     call.streams[-1].end(StreamEnd("OK"))
     await closing
 
@@ -481,9 +450,7 @@ async def end_of(call: Call) -> None:
 @in_virtual_time
 async def test_a_word_that_the_draining_stream_told_where_nobody_spoke_is_given_up() -> None:
     """The owner, which has had the audio, says nothing of it, as there is nothing to say."""
-    call = Call(stt_rotate_after_s=10, stt_rotate_by_s=10)
-    call.session.note_speech(True, 0)
-    await call.go_on(5)
+    call = await Call.speaking(5, stt_rotate_after_s=10, stt_rotate_by_s=10)
     call.streams[0].results(interim("a", 5.0))
     await call.go_on(5.2)
     old, new = call.streams

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
 
 from fastcall.errors import UsageError
-from fastcall.events import TranscriptEvent
 from fastcall.server.app import ServeOptions, Server
 from fastcall.settings import Settings
-from fastcall.twilio.stream_key import StreamKey
 
 
 def test_streaming_cannot_be_off_without_a_fallback() -> None:
@@ -19,19 +16,6 @@ def test_streaming_cannot_be_off_without_a_fallback() -> None:
         UsageError, match=r"ENABLE_STREAMING_STT=false needs a fallback: set WHISPER_MODEL .*--fallback"
     ):
         Server(Settings(enable_streaming_stt=False), ServeOptions())
-
-
-async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "fastcall")
-    server = Server(Settings(speech_emulator_host="h:1"), ServeOptions())
-    for _ in range(2):
-        server._calls._sink(
-            TranscriptEvent("session_failed", text="UNAVAILABLE: gone"), key=StreamKey("CA1"), stream_sid="MZ1"
-        )
-    assert [record.message for record in caplog.records if "WHISPER_MODEL" in record.message] == [
-        "no fallback for utterances that the recognizer cannot serve: set WHISPER_MODEL to a Whisper model "
-        "(pip install 'fastcall[whisper]'), or name your own function with --fallback module:callable"
-    ]
 
 
 @pytest.mark.parametrize("content", [None, "this is no JSON", "{}"])

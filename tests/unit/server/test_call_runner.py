@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 
 import pytest
 import uvloop
 
+from detectors import LoudnessDetector
 from fastcall.agent.call import Call
 from fastcall.events import TranscriptEvent
+from fastcall.g711 import ulaw2lin
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.server.call_runner import CallRunner, Handler
 from fastcall.server.rate_limit import BURST, RATE_PER_S
 from fastcall.settings import Settings
 from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 from fastcall.twilio.stream_key import StreamKey
-from peers import ScriptedRecognizer, turns
+from peers import ScriptedRecognizer, media_message_of, turns
 
 
 class Socket:
@@ -32,28 +35,16 @@ class Socket:
         self.closed.append((code, reason))
 
 
-class VadFramer:
-    """Voice is what is not silence."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def is_speech(self, pcm: bytes) -> bool:
-        assert len(pcm) == 320
-        self.asked += 1
-        return any(pcm)
-
-
 class Stage:
     def __init__(self, handler: Handler | None = None, settings: Settings | None = None) -> None:
         self.recognizer, self.socket, self.events = ScriptedRecognizer(), Socket(), list[TranscriptEvent]()
-        self.messages, self.vad_framer = CallerMessages(CallIds("CA1", "MZ1"), 155), VadFramer()
+        self.messages, self.detector = CallerMessages(CallIds("CA1", "MZ1"), 155), LoudnessDetector()
         self.runner = CallRunner(
             self.socket,
             settings=settings or Settings(),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
-            voice=self.vad_framer,
+            voice=self.detector,
             sink=self.take,
             handler=handler,
         )
@@ -122,10 +113,10 @@ async def test_a_long_gap_costs_a_few_frames_and_ends_the_utterance(gap_s: int) 
     stage = Stage()
     stage.start()
     stage.say(SILENCE[:1600] + VOICE)
-    before = stage.vad_framer.asked
+    before = len(stage.detector.heard)
     stage.frame += 50 * gap_s
     stage.say(VOICE[:1600])
-    assert stage.vad_framer.asked == before + 25 + 10
+    assert len(stage.detector.heard) == before + 25 + 10
     begins = [event.start_sample for event in stage.events if event.event == "utterance_begin"]
     assert begins == [0, pytest.approx(1600 + len(VOICE) + 8000 * gap_s - 2400, abs=80)]
 
@@ -135,19 +126,12 @@ async def test_frames_of_any_size_reach_the_vad_framer_in_20_ms() -> None:
     stage.start()
     data = SILENCE[:1600] + VOICE[:4000]
     position = 0
-    for index, size in enumerate((1, 159, 161, 80, 320, 1000, 3879)):
-        payload = PhoneAudio(data[position : position + size], tail_s=0)
-        del payload
-        import base64
-        import json
-
-        message = json.loads(stage.messages.media(0, ""))
-        message["media"]["payload"] = base64.b64encode(data[position : position + size]).decode()
-        message["media"]["timestamp"] = str(155 + position // 8)
-        stage.runner.message_received(json.dumps(message).encode())
+    for size in (8, 152, 168, 80, 320, 1000, 3872):  # whole milliseconds, as their timestamps are
+        payload = base64.b64encode(data[position : position + size]).decode()
+        stage.runner.message_received(media_message_of("MZ1", payload, 155 + position // 8).encode())
         position += size
-        assert index < 7
     await stage.hang_up()
+    assert b"".join(stage.detector.heard) == ulaw2lin(data, 2)
     assert "utterance_begin" in stage.names()
 
 
@@ -208,10 +192,10 @@ def test_a_deadline_that_has_come_already_on_uvloop() -> None:
         stage = Stage()
         stage.start()
         due_at = asyncio.get_running_loop().time() - 1.0
-        stage.runner._machine.next_deadline = lambda: due_at  # type: ignore[method-assign]
-        stage.runner._arm()
-        stage.runner._arm()
-        del stage.runner._machine.next_deadline  # type: ignore[misc]
+        stage.runner.machine.next_deadline = lambda: due_at  # type: ignore[method-assign]
+        for _ in range(2):  # it looks at its timer after each message
+            stage.runner.message_received(b"{}")
+        del stage.runner.machine.next_deadline  # type: ignore[misc]
         stage.runner.socket_closed(1000, "")
         await asyncio.sleep(0)
         stage.recognizer.streams[0].end(StreamEnd("OK"))

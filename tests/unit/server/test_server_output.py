@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import os
+import queue
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,6 +148,12 @@ def test_no_write_is_so_long_that_another_process_may_break_it() -> None:
 
 
 def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    class News(threading.Event):
+        def set(self) -> None:
+            super().set()
+            if of_the_writer[1].is_set():
+                news_of_the_end.set()
+
     class ClosedMeanwhile(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             closing.start()
@@ -153,21 +161,15 @@ def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeyp
             return False
 
     pipe = Pipe()
-    output = LogOutput(pipe)
-    writer = output._writer
-    news_of_the_end, closed = threading.Event(), threading.Event()
-    closing = threading.Thread(target=lambda: (output.close(), closed.set()), daemon=True)
-    tell = writer._news.set
-
-    def note() -> None:
-        tell()
-        if writer._closing.is_set():
-            news_of_the_end.set()
-
-    monkeypatch.setattr(writer, "_closing", ClosedMeanwhile())
-    monkeypatch.setattr(writer._news, "set", note)
+    news_of_the_end, is_written = threading.Event(), queue.SimpleQueue[bool]()
+    of_the_writer = [News(), ClosedMeanwhile()]
+    made = iter(of_the_writer)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "threading", SimpleNamespace(Event=lambda: next(made), Thread=threading.Thread))
+        output = LogOutput(pipe)
+    closing = threading.Thread(target=lambda: is_written.put(output.close()), daemon=True)
     log.info("last")
-    assert closed.wait(10)
+    assert is_written.get(timeout=10)
     assert pipe.getvalue() == "last\n"
 
 

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame
 
-from fastcall.server.websocket import MediaConnection, PlainMediaConnection
-from lanes import (
+from both_paths import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -38,6 +37,8 @@ from lanes import (
     start_text,
     stop_text,
 )
+from fastcall.recognition.session import RecognitionSession
+from fastcall.server.websocket import MediaConnection, PlainMediaConnection
 from peers import turns, upgrade_request
 from sim.clock import elapse, in_virtual_time
 from thoroughness import THOROUGH, amount
@@ -142,7 +143,7 @@ CORPUS: dict[str, bytes] = {
     "1024 bytes": b" " * (1024 - len(ORDINARY)) + ORDINARY,
 }  # fmt: skip
 # What the fast path is there for, or may as well take.
-BY_LANE = {
+BY_FAST_PATH = {
     "ordinary", "spaces", "indented", "space around", "a stream that is not named", "one sample", "half a frame",
     "a sample more", "10 ms late", "40 ms late", "one short of two frames", "1023 bytes",
 }  # fmt: skip
@@ -226,7 +227,7 @@ async def test_whole(name: str) -> None:
         # closes.
         alone = Pair()
         alone.receive(prelude(1), frame(media(AT_MS - 20, speech(1))), PLACES[name])
-        assert alone.hot.by_lane == (2 if name in BY_LANE else 1)
+        assert alone.hot.by_fast_path == (2 if name in BY_FAST_PATH else 1)
         await alone.drop()
 
 
@@ -276,7 +277,7 @@ async def test_every_order_of_keys() -> None:
         moved = text.replace(b'"140"', f'"{at_ms}"'.encode())
         pair.receive(frame(moved.replace(b'"chunk":"6"', f'"chunk":"{number}"'.encode())))
     pair.check()
-    assert pair.hot.by_lane == len(texts)
+    assert pair.hot.by_fast_path == len(texts)
     await pair.drop()
 
 
@@ -324,28 +325,25 @@ async def test_an_hour_of_a_call_in_a_minute() -> None:
     pair.check()
     kinds = [event[0].event for event in pair.hot.events]
     assert kinds.count("utterance_begin") > 5
-    assert pair.hot.by_lane > 900
+    assert pair.hot.by_fast_path > 900
     await pair.end()
     pair.check()
     await pair.drop()
 
 
 @in_virtual_time
-async def test_a_track_that_is_full_is_the_slow_ways() -> None:
+async def test_a_track_that_is_full_is_the_slow_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecognitionSession, "pump", lambda session: None)
     pair = Pair()
     pair.receive(prelude(2))
     for side in (pair.hot, pair.plain):
-        audio_input = side.runner._session.audio_input
-        side.runner._session.pump = lambda: None  # type: ignore[method-assign]
-        if side.runner._fast_path is not None:  # what it has counted is charged
-            side.runner._close_fast_path()
-        side.runner._open_fast_path(SID, side.runner._session)
+        audio_input = side.runner.session.audio_input
         audio_input.feed_silence(audio_input.limit_samples - audio_input.waiting_samples - 250)
     pair.receive(frame(b"{}"))
     pair.receive(*(frame(media(AT_MS + 20 * index, speech(index))) for index in range(3)))
-    assert pair.hot.by_lane == 1
+    assert pair.hot.by_fast_path == 1
     pair.check()
-    assert pair.hot.runner._session.dropped_samples == 230
+    assert pair.hot.runner.session.dropped_samples == 230
     await pair.drop()
 
 
@@ -356,7 +354,7 @@ async def test_both_ways_know_since_when_there_is_no_audio(codes: bytes) -> None
     pair.receive(prelude(2))
     await elapse(3.0)
     pair.receive(frame(media(AT_MS, codes)))
-    assert pair.hot.by_lane == 1
+    assert pair.hot.by_fast_path == 1
     await elapse(2.0)
     pair.check()
     assert pair.hot.runner.silent_s() == 2.0
@@ -374,7 +372,7 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
     """Messages of every kind count, those of the fast path too, and time counts: a pause allows more."""
     pair, random, at_ms, sent = Pair(), Random(3), AT_MS, 0
     pair.receive(prelude(2))
-    while not pair.plain.connection._closing:
+    while not pair.plain.connection.is_closing:
         data = []
         for _ in range(random.randint(1, 150)):
             sent += 1
@@ -387,7 +385,7 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
         pair.check()
         await elapse(random.choice((0.0, 0.1)))
     assert sent > 4000
-    assert pair.hot.by_lane > 0.4 * sent * (1 - others)
+    assert pair.hot.by_fast_path > 0.4 * sent * (1 - others)
     assert pair.hot.seen()["rejected"]["flood"] == 1
     await pair.end()
     pair.check()
@@ -395,21 +393,16 @@ async def test_a_flood_is_refused_at_the_same_message(others: float) -> None:
 
 
 @in_virtual_time
-async def test_an_error_of_ours_in_the_fast_path_ends_this_call_only() -> None:
-    pair = Pair()
-    pair.receive(prelude(2))
-
-    def fail() -> None:
+async def test_an_error_of_ours_in_the_fast_path_ends_this_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(session: RecognitionSession) -> None:
         raise RuntimeError("no batch today")
 
-    for side in (pair.hot, pair.plain):
-        side.runner._session.pump = fail  # type: ignore[method-assign]
-        if side.runner._fast_path is not None:  # what it has counted is charged
-            side.runner._close_fast_path()
-        side.runner._open_fast_path(SID, side.runner._session)
+    monkeypatch.setattr(RecognitionSession, "pump", fail)
+    pair = Pair()
+    pair.receive(prelude(2))
     pair.receive(frame(b"{}"))
     pair.receive(b"".join(frame(media(AT_MS + 20 * index, speech(index))) for index in range(6)))
-    assert pair.hot.by_lane > 0
+    assert pair.hot.by_fast_path > 0
     await pair.settle()
     for side in (pair.hot, pair.plain):
         assert side.transport.did[-1] == b"\x88\x10\x03\xf3internal error"  # 1011
@@ -456,7 +449,7 @@ async def test_what_is_sent_before_the_handshake_is_done_waits_for_it(reads: lis
     inside, outside = len(PLAIN_LENGTH), frame(media(AT_MS, CODES))
     pair.receive(TRAP[HEAD : HEAD + inside], TRAP[HEAD + inside :], outside, frame(b"{}"), frame(stop_text()))
     pair.check()
-    assert pair.hot.by_lane > 0
+    assert pair.hot.by_fast_path > 0
     await pair.settle()
     await pair.end()
     pair.check()
@@ -646,14 +639,14 @@ async def test_a_share_is_16_kb_or_16_messages_that_python_takes(kind: type[Medi
     side = Side(kind)
     side.connection.data_received(prelude(2))
     await turns(2)
-    before = side.runner._machine.timeline.frames
+    before = side.runner.machine.timeline.frames
     backlog = [frame(media(AT_MS + 20 * index, speech(index))) for index in range(200)]
     side.connection.data_received(b"".join(backlog))
     share = 16 if kind is PlainMediaConnection else 16 * 1024 // len(backlog[0])
-    assert share <= side.runner._machine.timeline.frames - before <= share + 1
+    assert share <= side.runner.machine.timeline.frames - before <= share + 1
     assert side.transport.is_paused
     await turns(200 // share + 1)
-    assert side.runner._machine.timeline.frames - before == 200
+    assert side.runner.machine.timeline.frames - before == 200
     assert not side.transport.is_paused
 
 
@@ -678,7 +671,7 @@ async def test_every_frame_is_charged(
     frames, side = Frames(monkeypatch), Side(kind)
     side.connection.data_received(first)
     sent = 0
-    while side.connection._closing is None:
+    while not side.connection.is_closing:
         assert sent < 1_000_000
         side.receive(flood * (1 + 20_000 // len(flood)))
         sent += 20_000
@@ -697,7 +690,7 @@ async def test_pongs_that_the_peer_does_not_read_are_bounded(kind: type[MediaCon
     side = Side(kind)
     side.transport.unread_bytes = 2 * 1024 * 1024
     side.connection.data_received(frame(b"x" * 125, PING))
-    assert side.connection._closing is None
+    assert not side.connection.is_closing
     side.transport.unread_bytes += 1
     side.connection.data_received(frame(b"x" * 125, PING))
     await turns(4)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from faster_whisper import WhisperModel
 
 from fastcall.errors import UsageError
 from fastcall.whisper.engine import Engine, EngineOptions, check_model
@@ -58,9 +59,9 @@ def test_a_model_is_loaded_and_decodes(tiny: str) -> None:
 def test_silence_is_not_recognized_at_all(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(EngineOptions(tiny, threads=1))
     asked: list[int] = []
-    transcribe = engine._model.transcribe
+    transcribe = WhisperModel.transcribe
     monkeypatch.setattr(
-        engine._model, "transcribe", lambda piece, **o: asked.append(len(piece)) or transcribe(piece, **o)
+        WhisperModel, "transcribe", lambda model, piece, **o: asked.append(len(piece)) or transcribe(model, piece, **o)
     )
     hiss = np.random.default_rng(1).normal(0, 8, 16_000).astype("<i2").tobytes()
     assert engine.recognize(bytes(32_000), "en-US") == engine.recognize(hiss, "en-US") == ""

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from fastcall.errors import RecognizerError, UsageError
 from fastcall.whisper.engine import EngineOptions
 from fastcall.whisper.pool import MAX_WAITING, WhisperFallback
+from peers import PATIENCE_S
 
 TESTS = str(Path(__file__).resolve().parents[2])
 
@@ -152,3 +155,23 @@ async def test_a_worker_that_cannot_start_says_why(engine: str, language: str, m
     with pytest.raises(UsageError, match=message):
         async with running(engine, language=language):
             pass
+
+
+LEFT_BEHIND = """
+import asyncio, os
+from fastcall.whisper.engine import EngineOptions
+from fastcall.whisper.pool import WhisperFallback
+
+async def main():
+    whisper = WhisperFallback(EngineOptions("stub"), language="en-US", workers=1, engine="stub_engines:Stub")
+    await whisper.start()
+    os._exit(7)
+
+asyncio.run(main())
+"""
+
+
+def test_a_worker_ends_with_the_server() -> None:
+    """However that ends: a worker reads a pipe that only the server holds. As long as there is one, so is its log."""
+    ended = subprocess.run([sys.executable, "-c", LEFT_BEHIND], check=False, stderr=subprocess.PIPE, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stderr) == (7, b"")

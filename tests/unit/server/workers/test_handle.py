@@ -12,7 +12,7 @@ from fastcall.events import CallStarted
 from fastcall.metrics import Metrics
 from fastcall.server.admission import CallAdmission
 from fastcall.server.options import ServeOptions
-from fastcall.server.workers import handle as crew
+from fastcall.server.workers import handle
 from fastcall.server.workers.handle import RemoteCall, WorkerHandle
 from fastcall.twilio.stream_key import StreamKey
 
@@ -116,7 +116,7 @@ async def test_a_worker_that_could_not_be_started_is_told_of_and_tried_again(
         owner.is_stopping = len(attempts) == 3
         raise OSError(errno.EAGAIN, "no more processes")
 
-    monkeypatch.setattr(crew, "ChildProcess", refuse)
+    monkeypatch.setattr(handle, "ChildProcess", refuse)
     monkeypatch.setattr("fastcall.aio.restarts.FIRST_PAUSE_S", 0.0)
     await WorkerHandle(1, owner).stop()
     assert len(attempts) == 3

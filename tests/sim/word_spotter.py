@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastcall._codec import mulaw_encode
 from sim.speech import EDGE_SAMPLES, MARK, MARK_SAMPLES, SILENCE, SpokenWord, number_at
 
-__all__ = ["HeardWord", "VadFramer"]
+__all__ = ["HeardWord", "WordSpotter"]
 
 KEEP_SAMPLES = 8000
 _SILENCE = bytes([SILENCE])
@@ -24,7 +24,7 @@ class HeardWord:
     end: int
 
 
-class VadFramer:
+class WordSpotter:
     """One stream's audio. A word is found once all that it takes to hear it has come."""
 
     def __init__(self, words: Mapping[int, SpokenWord]) -> None:

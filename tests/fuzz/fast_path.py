@@ -1,4 +1,4 @@
-"""What a client sends in a live call: to a connection with the fast path, and to one without (``lanes.Pair``)."""
+"""What a client sends in a live call: to a connection with the fast path, and to one without (``both_paths.Pair``)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ import logging
 from collections.abc import Hashable, Sequence
 from random import Random
 
-from lanes import BINARY, CLOSE, CONTINUATION, PING, SID, TEXT, Pair, frame, media, prelude, speech, splits, stop_text
-from sim.clock import VirtualLoop, run_virtual
+from both_paths import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    SID,
+    TEXT,
+    Pair,
+    frame,
+    media,
+    prelude,
+    speech,
+    splits,
+    stop_text,
+)
+from sim.clock import VirtualLoop, cancel_all, run_virtual
 
-__all__ = ["Lane"]
+__all__ = ["FastPath"]
 
 SEPARATOR = b"\n--\n"
 WIRE = 0x80
@@ -34,10 +48,10 @@ def sent(data: bytes) -> bytes:
     return b"".join(frames)
 
 
-class Lane:
+class FastPath:
     """The bytes of a client after the first frames of its call, cut into reads by the first byte."""
 
-    name = "lane"
+    name = "fast path"
     tokens: Sequence[bytes] = (
         *(
             SEPARATOR,
@@ -77,6 +91,7 @@ class Lane:
         try:
             seen = run_virtual(self._play(splits(wire, cuts)), loop)
         finally:
+            run_virtual(cancel_all(), loop)
             loop.close()
         assert loop.errors == []
         return seen
@@ -89,11 +104,11 @@ class Lane:
             pair.check()
         await pair.settle()
         pair.check()
-        rejected = tuple(sorted(pair.hot.runner._machine.rejected))
+        rejected = tuple(sorted(pair.hot.runner.machine.rejected))
         await pair.end()
         pair.check()
         code, _ = pair.ended()
-        timeline = pair.hot.runner._machine.timeline
+        timeline = pair.hot.runner.machine.timeline
         await pair.drop()
         special = timeline.gaps > 0, timeline.duplicate_frames > 0, timeline.rebases > 0
-        return min(pair.hot.by_lane, 4), min(timeline.frames - pair.hot.by_lane, 4), rejected, code, special
+        return min(pair.hot.by_fast_path, 4), min(timeline.frames - pair.hot.by_fast_path, 4), rejected, code, special

@@ -24,6 +24,7 @@ from websockets.server import ServerProtocol
 from fastcall.audio.tones import synthesize
 from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.events import TranscriptEvent
+from fastcall.metrics import Metrics
 from fastcall.ports import StreamConfig
 from fastcall.server.call_runner import CallRunner
 from fastcall.server.websocket import MAX_MESSAGE_BYTES, MediaConnection, PlainMediaConnection
@@ -166,6 +167,7 @@ class Side:
     def __init__(self, kind: type[MediaConnection], *, is_open: bool = True) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.recognizer = ScriptedRecognizer()
+        self.metrics = Metrics()
         self.transport = _Transport()
         protocol = ServerProtocol(state=State.OPEN if is_open else State.CONNECTING, max_size=MAX_MESSAGE_BYTES)
         self.connection = kind(protocol, _Server(), ping_interval=None, ping_timeout=None)
@@ -179,12 +181,13 @@ class Side:
             voice=WebRtcVoiceDetector(2),
             sink=self._sink,
             rand=lambda: 0.5,
+            metrics=self.metrics,
         )
         if is_open:
             self.connection.attach(self.runner)
             # A transport remembers the method that it calls, and is to know of the fast path's.
             assert self.transport.protocol is self.connection
-        self.by_lane = 0
+        self.by_fast_path = 0
         self._eof = False
 
     @classmethod
@@ -201,13 +204,13 @@ class Side:
         self.events.append((event, key.call_sid, stream_sid))
 
     def receive(self, data: bytes) -> None:
-        lane = self.runner.fast_path
-        taken = lane.messages if lane is not None else 0
+        fast_path = self.runner.fast_path
+        taken = fast_path.messages if fast_path is not None else 0
         self.connection.data_received(data)
-        while self.connection._turns.are_due:  # at once, for comparison: the two ways' turns end at other frames
-            self.connection._turns.take()
-        if lane is not None:
-            self.by_lane += lane.messages - taken
+        while self.connection.turns.are_due:  # at once, for comparison: the two ways' turns end at other frames
+            self.connection.turns.take()
+        if fast_path is not None:
+            self.by_fast_path += fast_path.messages - taken
 
     def end(self) -> None:
         """The peer goes."""
@@ -217,28 +220,24 @@ class Side:
 
     async def drop(self) -> None:
         """Let go of what the call still has."""
-        self.runner._finish()
-        for task in (self.runner._close_task, self.connection._closing):
-            if task is not None:
-                task.cancel()
+        self.runner.socket_closed(None, "")
+        await turns(1)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
         for stream in self.recognizer.streams:
             stream.ended = True
         await turns(4)
 
-    def budget_left(self) -> float:
-        """What the connection may still send, with what the fast path has taken brought over."""
-        lane, left = self.runner.fast_path, self.runner._budget._left
-        return left - (lane.messages - self.runner._fast_path_counted) if lane is not None else left
-
     def seen(self) -> dict[str, Any]:
         """All that can be seen of it from outside, and the counters."""
-        machine, timeline = self.runner._machine, self.runner._machine.timeline
-        session, protocol = self.runner._session, self.connection.protocol
+        machine, timeline = self.runner.machine, self.runner.machine.timeline
+        session, protocol = self.runner.session, self.connection.protocol
+        self.runner.count()
         return {
             "events": tuple(self.events),
             "sent": tuple(self.transport.did),
             "written": tuple(tuple(stream.written) for stream in self.recognizer.streams),
-            "state": (machine.state, protocol.state, self.connection._closing is not None, len(machine._commands)),
+            "state": (machine.state, protocol.state, self.connection.is_closing),
             "rejected": dict(machine.rejected),
             "frames": (
                 timeline.frames,
@@ -248,11 +247,9 @@ class Side:
                 timeline.rebases,
             ),
             "session": session and (session.call_samples, session.dropped_samples, session.audio_input.waiting_samples),
-            "ear": (self.runner._vad_framer.processed_samples, self.runner._vad_framer.pending),
-            "flood": self.budget_left(),
+            "heard": self.metrics.frames,
             "silent": self.runner.silent_s(),
             "deadline": machine.next_deadline(),
-            "timer": self.runner._timer and self.runner._timer_at,
         }
 
 
@@ -288,14 +285,14 @@ class Pair:
 
     def check(self) -> None:
         hot, plain = self.hot.seen(), self.plain.seen()
-        if self.hot.connection._closing and self.plain.connection._closing:
+        if self.hot.connection.is_closing and self.plain.connection.is_closing:
             # What lies behind the message for which it is closed, in the same read, websockets may have parsed already,
             # and may have found an error that closes it, too.
             for seen in (hot, plain):
                 seen["sent"], seen["state"] = (), seen["state"][:1]
         assert hot == plain, {name: (hot[name], plain[name]) for name in hot if hot[name] != plain[name]}
         assert self._log.lines.get(self.hot) == self._log.lines.get(self.plain)
-        assert self.plain.by_lane == 0
+        assert self.plain.by_fast_path == 0
 
     def ended(self) -> tuple[int | None, str]:
         """Code and reason, alike on both sides."""

@@ -23,45 +23,45 @@ cdef extern from * nogil:
     #include <sys/socket.h>
     #include <netinet/in.h>
     #include <netinet/tcp.h>
-    static uint64_t ear_us(void) {
+    static uint64_t monotonic_us(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
     }
-    static int ear_watch(int epoll, int fd, int op, uint32_t events, void* what) {
+    static int epoll_watch(int epoll, int fd, int op, uint32_t events, void* what) {
         struct epoll_event event;
         event.events = events;
         event.data.ptr = what;
         return epoll_ctl(epoll, op, fd, &event);
     }
-    static struct epoll_event ear_events[256];
-    static int ear_wait(int epoll, int ms) { return epoll_wait(epoll, ear_events, 256, ms); }
-    static void* ear_what(int at) { return ear_events[at].data.ptr; }
-    static uint32_t ear_why(int at) { return ear_events[at].events; }
-    static int ear_accept(int fd) {
+    static struct epoll_event epoll_events[256];
+    static int next_events(int epoll, int ms) { return epoll_wait(epoll, epoll_events, 256, ms); }
+    static void* epoll_what(int at) { return epoll_events[at].data.ptr; }
+    static uint32_t epoll_why(int at) { return epoll_events[at].events; }
+    static int accept_one(int fd) {
         int one = 1, got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (got >= 0) setsockopt(got, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         return got;
     }
-    static ssize_t ear_recv(int fd, void* to, size_t size) {
+    static ssize_t receive_some(int fd, void* to, size_t size) {
         ssize_t got = recv(fd, to, size, MSG_DONTWAIT);
         if (got < 0) return errno == EAGAIN || errno == EINTR ? -2 : -1;
         return got;
     }
-    static ssize_t ear_send(int fd, const void* from, size_t size) {
+    static ssize_t send_some(int fd, const void* from, size_t size) {
         ssize_t done = send(fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (done < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
         return done;
     }
     """
-    uint64_t ear_us()
-    int ear_watch(int epoll, int fd, int op, uint32_t events, void* what)
-    int ear_wait(int epoll, int ms)
-    void* ear_what(int at)
-    uint32_t ear_why(int at)
-    int ear_accept(int fd)
-    ssize_t ear_recv(int fd, void* to, size_t size)
-    ssize_t ear_send(int fd, const void* data, size_t size)
+    uint64_t monotonic_us()
+    int epoll_watch(int epoll, int fd, int op, uint32_t events, void* what)
+    int next_events(int epoll, int ms)
+    void* epoll_what(int at)
+    uint32_t epoll_why(int at)
+    int accept_one(int fd)
+    ssize_t receive_some(int fd, void* to, size_t size)
+    ssize_t send_some(int fd, const void* data, size_t size)
     int epoll_create1(int flags)
     int close(int fd)
     int EPOLLIN
@@ -312,7 +312,7 @@ cdef void hear(State* state, Conn* conn, Stream* stream, const uint8_t* data, ui
             level += pcm[at] if pcm[at] >= 0 else -pcm[at]
         pcm += FRAME_SAMPLES
     if stamp >= 0:
-        age = <uint32_t>(<uint32_t>ear_us() - <uint32_t>stamp)
+        age = <uint32_t>(<uint32_t>monotonic_us() - <uint32_t>stamp)
         tally.age_max_us = max(tally.age_max_us, age)
         tally.ages[min(age // 100, <uint64_t>(AGES - 1))] += 1
     stream.samples += frames * FRAME_SAMPLES
@@ -522,7 +522,7 @@ cdef void take_bytes(State* state, Conn* conn) noexcept nogil:
 cdef void flush(State* state, Conn* conn) noexcept nogil:
     cdef ssize_t done
     if conn.out_size and not conn.dead:
-        done = ear_send(conn.fd, conn.out, conn.out_size)
+        done = send_some(conn.fd, conn.out, conn.out_size)
         if done < 0:
             conn.dead = 1
             return
@@ -530,13 +530,13 @@ cdef void flush(State* state, Conn* conn) noexcept nogil:
         memmove(conn.out, conn.out + done, conn.out_size)
     if (conn.out_size != 0) != conn.polls_out:
         conn.polls_out = conn.out_size != 0
-        ear_watch(state.epoll, conn.fd, EPOLL_CTL_MOD, EPOLLIN | (EPOLLOUT if conn.polls_out else 0), conn)
+        epoll_watch(state.epoll, conn.fd, EPOLL_CTL_MOD, EPOLLIN | (EPOLLOUT if conn.polls_out else 0), conn)
 
 
 cdef void serve(State* state, Conn* conn, uint32_t why) noexcept nogil:
     cdef ssize_t got
     if why & ~<uint32_t>EPOLLOUT:
-        got = ear_recv(conn.fd, conn.data + conn.size, IN_ROOM - conn.size)
+        got = receive_some(conn.fd, conn.data + conn.size, IN_ROOM - conn.size)
         if got == 0 or got == -1:
             conn.dead = 1
         elif got > 0:
@@ -565,7 +565,7 @@ cdef void accept_all(State* state) noexcept nogil:
     cdef Conn* conn
     cdef int fd
     while True:
-        fd = ear_accept(state.listener)
+        fd = accept_one(state.listener)
         if fd < 0:
             return
         conn = <Conn*>calloc(1, sizeof(Conn))
@@ -576,24 +576,24 @@ cdef void accept_all(State* state) noexcept nogil:
         conn.data = <uint8_t*>malloc(IN_ROOM)
         conn.next, state.conns = state.conns, conn
         state.connections += 1
-        if conn.data == NULL or ear_watch(state.epoll, fd, EPOLL_CTL_ADD, EPOLLIN, conn):
+        if conn.data == NULL or epoll_watch(state.epoll, fd, EPOLL_CTL_ADD, EPOLLIN, conn):
             drop(state, conn)
 
 
 cdef void run_until(State* state, uint64_t until_us) noexcept nogil:
     cdef int count, at
-    cdef uint64_t now = ear_us()
+    cdef uint64_t now = monotonic_us()
     while now < until_us:
-        count = ear_wait(state.epoll, <int>((until_us - now) // 1000 + 1))
+        count = next_events(state.epoll, <int>((until_us - now) // 1000 + 1))
         for at in range(count):
-            if ear_what(at) == NULL:
+            if epoll_what(at) == NULL:
                 accept_all(state)
             else:
-                serve(state, <Conn*>ear_what(at), ear_why(at))
-        now = ear_us()
+                serve(state, <Conn*>epoll_what(at), epoll_why(at))
+        now = monotonic_us()
 
 
-cdef class VadFramer:
+cdef class CheapRecognizer:
     """The recognizer on a listening socket, which stays the caller's.
 
     :raises OSError: epoll is not to be had
@@ -605,7 +605,7 @@ cdef class VadFramer:
         memset(&self.state, 0, sizeof(State))
         self.state.listener = listener
         self.state.epoll = epoll_create1(0)
-        if self.state.epoll < 0 or ear_watch(self.state.epoll, listener, EPOLL_CTL_ADD, EPOLLIN, NULL):
+        if self.state.epoll < 0 or epoll_watch(self.state.epoll, listener, EPOLL_CTL_ADD, EPOLLIN, NULL):
             raise OSError("epoll does not take the socket")
 
     def __dealloc__(self):
@@ -615,7 +615,7 @@ cdef class VadFramer:
 
     def run(self, double seconds):
         """Serve for so long; the GIL is let go."""
-        cdef uint64_t until = ear_us() + <uint64_t>(1e6 * seconds)
+        cdef uint64_t until = monotonic_us() + <uint64_t>(1e6 * seconds)
         with nogil:
             run_until(&self.state, until)
 
