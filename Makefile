@@ -6,7 +6,7 @@
 PYTHON ?= python3
 FASTCALL_BUILD ?= release
 export FASTCALL_BUILD
-
+unexport PYTHONDONTWRITEBYTECODE  # many tests start servers: they load what is compiled
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORE := $(wildcard src/fastcall/_*.pyx)
