@@ -74,7 +74,7 @@ async def test_nothing_a_wav_file_in_pieces_and_compressed_audio(
     async with serving(prompt_emulator, handler="talkers:say_files") as served, Phone(served.url, "files") as phone:
         await phone.start()
         told, _, audio = await played(phone)
-    refusal = "the audio is an MP3 file, which is not decoded here: ask your voice for WAV, PCM or mu-law"
+    refusal = "the audio is an MP3 file, which is not supported: configure your voice for WAV, PCM or mu-law"
     assert told.startswith(f"whole, whole, cut, {refusal}")
     assert audio == talkers.SPEECH[:5001]
     assert refusal in caplog.text  # where what came of an iterator is told

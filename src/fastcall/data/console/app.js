@@ -69,7 +69,7 @@ model.onchange = (call) => {
 };
 
 function showLink(state) {
-  const texts = { live: "live", lost: "no connection, trying again", full: "too many readers, trying again" };
+  const texts = { live: "live", lost: "no connection, retrying", full: "too many readers, retrying" };
   document.getElementById("link").dataset.state = state;
   setText(document.getElementById("link-text"), texts[state]);
 }

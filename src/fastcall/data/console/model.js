@@ -226,16 +226,16 @@ const TAKERS = {
     call.zeroAt = Math.min(call.zeroAt, at);
   },
   call_moved(call, event, at) {
-    note(call, event, at, "rotation", "The call goes on over another stream of the telephone's");
+    note(call, event, at, "rotation", "The call continues on another telephone stream");
   },
   session_started(call, event) {
     call.source = event.source ?? call.source;
   },
   session_rotated(call, event, at) {
-    note(call, event, at, "rotation", `The session goes on in another stream (${event.text})`);
+    note(call, event, at, "rotation", `The session continues on another recognizer stream (${event.text})`);
   },
   session_failed(call, event, at) {
-    note(call, event, at, "failure", `The recognizer fails: ${event.text ?? "no reason given"}`);
+    note(call, event, at, "failure", `The recognizer failed: ${event.text ?? "no reason given"}`);
   },
   no_words(call, event, at) {
     note(call, event, at, "failure", "Speech is heard, and the recognizer returns no words");
@@ -300,7 +300,7 @@ const TAKERS = {
       entry.heard = event.text;
       entry.version++;
     }
-    const after = Number.isFinite(event.after_ms) ? ` The answer stopped ${Math.round(event.after_ms)} ms later.` : "";
+    const after = Number.isFinite(event.after_ms) ? ` The reply stopped ${Math.round(event.after_ms)} ms later.` : "";
     note(call, event, at, "barge", `The caller interrupts.${after}`);
   },
   first_response(call, event, at) {

@@ -30,7 +30,7 @@ export class Phone {
       if (this.state === "over") return this._closeAudio(); // hung up while it was asked for
       this._set("connecting", "Connecting…");
       const answer = await request("console/calls", { method: "POST" });
-      if (!answer.ok) throw new Error(`The server takes no call: ${await reasonOf(answer)}`);
+      if (!answer.ok) throw new Error(`The server refused the call: ${await reasonOf(answer)}`);
       const call = await answer.json();
       if (this.state === "over") return;
       this._connect(call);
