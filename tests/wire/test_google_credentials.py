@@ -50,7 +50,7 @@ async def test_streams_go_where_the_settings_say(
     ("version", "settings", "words"),
     [
         ("v1", {"location": "europe-west4"}, "^GCP_STT_LOCATION=europe-west4: version 1"),
-        ("v1", {"location": "eu", "endpoint": "x:443"}, "^GCP_STT_LOCATION=eu and the endpoint x:443: say one"),
+        ("v1", {"location": "eu", "endpoint": "x:443"}, "^GCP_STT_LOCATION=eu and the endpoint x:443: set only one"),
         ("v1", {"location": "a/b"}, "^GCP_STT_LOCATION='a/b'"),
         ("v2", {}, "set GOOGLE_CLOUD_PROJECT$"),
     ],

@@ -406,7 +406,7 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
     path = tmp_path / "roots.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"^STT_TLS_ROOTS=.*roots\.pem: no PEM certificates can be read from it"):
+    with pytest.raises(UsageError, match=r"^STT_TLS_ROOTS=.*roots\.pem: cannot read PEM certificates from it"):
         GoogleRecognizer(emulator_host="127.0.0.1:1", uplink=uplink, tls_roots=str(path))
 
 
@@ -416,10 +416,10 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
 @pytest.mark.parametrize(
     ("uplink", "address", "words"),
     [
-        ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': say auto, native, grpcio"),
-        ("grpcio", "localhost", "the recognizer's endpoint 'localhost' has no port: say HOST:PORT"),
-        ("grpcio", "localhost:http", "the recognizer's endpoint 'localhost:http' has no port: say HOST:PORT"),
-        ("native", "localhost:²", "the recognizer's endpoint 'localhost:²' has no port: say HOST:PORT"),
+        ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': use auto, native, grpcio"),
+        ("grpcio", "localhost", "the recognizer's endpoint 'localhost' has no port: use HOST:PORT"),
+        ("grpcio", "localhost:http", "the recognizer's endpoint 'localhost:http' has no port: use HOST:PORT"),
+        ("native", "localhost:²", "the recognizer's endpoint 'localhost:²' has no port: use HOST:PORT"),
     ],
 )
 def test_what_cannot_be_is_named(uplink: str, address: str, words: str) -> None:
@@ -442,9 +442,7 @@ async def test_without_the_library_grpcio_serves_and_one_line_says_so(
         await served.transcripts.wait_for(phone.call_sid, "call_ended")
         assert served.transcripts.utterances(phone.call_sid) == ["apple arrow"]
     lines = [record.getMessage() for record in caplog.records if "it is not here" in record.getMessage()]
-    assert lines == [
-        "it is not here: streams go by grpcio, at several times the cost (--uplink grpcio says so silently)"
-    ]
+    assert lines == ["it is not here: streams use grpcio, at several times the cost (--uplink grpcio silences this)"]
     with pytest.raises(UsageError, match=r"^the native uplink: it is not here; install it"):
         GoogleRecognizer(emulator_host=prompt_emulator, uplink="native")
 
@@ -471,12 +469,12 @@ async def test_a_machine_without_the_library(uplink: str, prompt_emulator: str, 
         assert "--uplink grpcio" in done.stderr
         return
     async with serve_process("--stt-endpoint", prompt_emulator, **hidden) as server:
-        server.wait_for(r"listening on .* by the grpcio uplink")
-        told = [line for line in server.lines if "streams go by grpcio" in line]
+        server.wait_for(r"listening on .* over the grpcio uplink")
+        told = [line for line in server.lines if "streams use grpcio" in line]
         assert len(told) == (1 if uplink == "auto" else 0)
 
 
 async def test_the_option_overrides_the_setting_in_workers_too(prompt_emulator: str) -> None:
     arguments = ("--stt-endpoint", prompt_emulator, "--uplink", "grpcio", "--workers", "2")
     async with serve_process(*arguments, STT_UPLINK="native") as server:
-        server.wait_for(r"listening on .* by the grpcio uplink")
+        server.wait_for(r"listening on .* over the grpcio uplink")

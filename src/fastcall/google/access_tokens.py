@@ -1,9 +1,9 @@
-"""Access tokens for Google's services, got and renewed by google-auth in a thread, never on the event loop's.
+"""Access tokens for Google's services, fetched and renewed by google-auth in a worker thread, never on the event loop.
 
-One token serves all streams of a recognizer. It is renewed long before it ends; while that fails, it is used as long as
-it is valid. An endpoint that does not answer well is asked again, by one request at a time and with back-off, however
-many streams wait. Only a refusal of the credentials themselves ends the streams that wait: an OAuth error (RFC 6749
-section 5.2). All else may pass.
+All streams of a recognizer share one token. It is renewed long before it expires; if renewal fails, it is used as long
+as it is valid. Failed requests to the token endpoint are retried with back-off, one at a time, however many streams
+wait. Waiting streams fail only if the credentials themselves are refused with an OAuth error (RFC 6749 section 5.2);
+all other failures may be temporary.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ __all__ = ["TokenSource"]
 
 log = logging.getLogger("fastcall.google")
 
-# Google's tokens live for an hour. One is renewed before the libraries hold it for too old (3 min 45 s).
+# Google's tokens are valid for an hour. Renewal starts before google-auth considers one stale (3 min 45 s).
 RENEW_BEFORE_S = 600.0
-# A token that ends sooner is not begun with.
+# A token that expires sooner is not used for new streams.
 MARGIN_S = 10.0
 # How long a stream waits for a token.
 WAIT_S = 10.0
-# Between attempts at an endpoint that fails, doubled each time.
+# Between attempts while the endpoint fails, doubled each time.
 FIRST_RETRY_S, MAX_RETRY_S = 0.25, 30.0
-# A refusal of the credentials is believed for so long; then they are tried again, for the next calls.
+# How long a refusal of the credentials is cached; then they are tried again, for the next calls.
 REFUSED_S = 30.0
-# Of one request; google-auth's own bound is 120 s.
+# Per request; google-auth's own limit is 120 s.
 REQUEST_TIMEOUT_S = 10.0
-# A token that the peer does not accept is replaced at most so often.
+# Minimum time between replacements of tokens that the peer did not accept.
 REPLACE_EVERY_S = 60.0
 MAX_CAUSE_LETTERS = 300
 
 
 class TokenSource:
-    """One for all connections of a recognizer. Loop thread only; ``aclose`` is owed.
+    """One for all connections of a recognizer. Loop thread only; call ``aclose`` in the end.
 
     :param credentials: google-auth's
-    :param now: seconds since the epoch, which the tokens' ends are given in
+    :param now: clock, in seconds since the epoch, as the tokens' expiry times are
     """
 
     def __init__(self, credentials: Any, *, now: Callable[[], float] = time.time) -> None:
@@ -59,20 +59,20 @@ class TokenSource:
         self._timer: asyncio.TimerHandle | None = None
         self._cause = ""
         self._believed_until = 0.0
-        # The token that the peer did not accept, and when the last such one was replaced.
+        # The token that the peer did not accept, and when one was last replaced for that reason.
         self._unwanted: str | None = None
         self._replaced_at: float | None = None
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a token that is valid."""
+        """Whether there is a valid token."""
         credentials = self._credentials
         return bool(credentials.token) and self._left_s() > MARGIN_S and self._unwanted is None
 
     async def ready(self) -> None:
-        """Return when there is a token that is valid.
+        """Return when there is a valid token.
 
-        :raises RecognizerError: UNAUTHENTICATED: the credentials were refused; UNAVAILABLE: none came within 10 s
+        :raises RecognizerError: UNAUTHENTICATED: the credentials were refused; UNAVAILABLE: no token within 10 s
         """
         if self.is_ready:
             return
@@ -84,7 +84,7 @@ class TokenSource:
             raise RecognizerError("UNAVAILABLE", f"no access token within {WAIT_S:g} s: {cause}") from None
 
     def headers(self) -> Metadata:
-        """The headers of a stream that begins now."""
+        """The headers for a stream that starts now."""
         headers: dict[str, str] = {}
         self._credentials.apply(headers)
         return tuple((name.lower(), value) for name, value in headers.items())
@@ -92,8 +92,7 @@ class TokenSource:
     def not_accepted(self, sent: Metadata) -> bool:
         """The peer answered UNAUTHENTICATED to a stream with these headers.
 
-        :return: whether it may accept another that begins now, since its token is a newer one. Otherwise the peer is to
-            be believed
+        :return: whether a retry may succeed, because it would use a newer token; otherwise the error is final
         """
         loop = asyncio.get_running_loop()
         if self._unwanted is not None or sent != self.headers():
@@ -107,7 +106,7 @@ class TokenSource:
         return True
 
     async def aclose(self) -> None:
-        """No more renewals."""
+        """Stop renewing."""
         if self._timer is not None:
             self._timer.cancel()
         if self._renewal is not None:
@@ -115,13 +114,13 @@ class TokenSource:
             await asyncio.gather(self._renewal, return_exceptions=True)
 
     def _left_s(self) -> float:
-        """How long the token is valid."""
+        """How long the token remains valid."""
         expiry = getattr(self._credentials, "expiry", None)
-        # google-auth's times are UTC and do not say so.
+        # google-auth's times are UTC, without a time zone.
         return float("inf") if expiry is None else expiry.replace(tzinfo=datetime.UTC).timestamp() - self._now()
 
     def _renew(self) -> asyncio.Task[None]:
-        """The renewal that runs, or a refusal that is still believed, or a new one."""
+        """The running renewal, or a refusal that is still cached, or a new renewal."""
         loop = asyncio.get_running_loop()
         if self._renewal is None or (self._renewal.done() and loop.time() >= self._believed_until):
             self._renewal = loop.create_task(self._get())
@@ -129,7 +128,7 @@ class TokenSource:
         return self._renewal
 
     async def _get(self) -> None:
-        """Ask until there is a token, or the credentials are refused."""
+        """Retry until there is a token, or the credentials are refused."""
         wait_s = FIRST_RETRY_S
         while True:
             request = _Request()
@@ -137,7 +136,7 @@ class TokenSource:
                 await asyncio.to_thread(self._credentials.refresh, request)
                 break
             except Exception as error:
-                # Not google-auth's own alone: what a token server answers may make a ValueError of it.
+                # Not only google-auth's errors: a malformed response may raise a ValueError.
                 self._cause = request.cause(error)
                 if request.is_refusal(error):
                     log.warning("the credentials were refused: %s", self._cause)
@@ -163,7 +162,7 @@ class TokenSource:
 
 
 class _Request(google.auth.transport.requests.Request):
-    """What google-auth asks with; keeps the last answer, to tell what went wrong."""
+    """google-auth's HTTP transport; keeps the last response, for error messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +187,7 @@ class _Request(google.auth.transport.requests.Request):
         return answer
 
     def is_refusal(self, error: Exception) -> bool:
-        """Whether the credentials themselves were refused, so that to ask again is of no use."""
+        """Whether the credentials themselves were refused, so that a retry is useless."""
         if not isinstance(error, google.auth.exceptions.GoogleAuthError) or error.retryable:
             return False
         if isinstance(error, google.auth.exceptions.TransportError) or isinstance(
@@ -196,11 +195,11 @@ class _Request(google.auth.transport.requests.Request):
         ):
             return False
         if not self._where:
-            return True  # nobody was asked: they lack something
+            return True  # no request was sent: the credentials are incomplete
         return self._status in (400, 401, 403) and bool(self._oauth_error())
 
     def cause(self, error: Exception) -> str:
-        """What went wrong, in one line, without a secret."""
+        """What went wrong, in one line, without secrets."""
         if self._status is None or self._status == 200:
             words = str(error)
         else:
@@ -217,6 +216,6 @@ class _Request(google.auth.transport.requests.Request):
 
 
 def _retrieve(renewal: asyncio.Task[None]) -> None:
-    """A renewal that nobody awaits fails in the log, where it has been told."""
+    """Mark the exception of a renewal that nobody awaits as retrieved; it has been logged."""
     if not renewal.cancelled():
         renewal.exception()

@@ -1,4 +1,4 @@
-"""The connections that streams share: ``PoolRule``'s numbers, as connections."""
+"""The pool of connections that streams share; ``PoolRule`` decides by numbers, this holds the connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Channels"]
 
 
 class Channels:
-    """The pool. Loop thread only; ``aclose`` is owed.
+    """The pool. Loop thread only; call ``aclose`` in the end.
 
     :param connect: makes a connection
     """
@@ -30,7 +30,7 @@ class Channels:
         return len(self._connections)
 
     def take(self, *, but: int | None = None) -> tuple[int, Connection]:
-        """A stream begins: on which connection, and its number; not on number ``but``, which has refused it."""
+        """The connection for a new stream, and its number; not number ``but``, which has refused the stream."""
         for number in self._rule.numbers:
             connection = self._connections[number]
             if connection.is_gone(has_worked=self._rule.has_worked(number)):
@@ -42,19 +42,19 @@ class Channels:
         return number, self._connections[number]
 
     def began(self, number: int) -> None:
-        """A stream of this connection was answered."""
+        """A stream of this connection began."""
         if number in self._connections:
             self._rule.began(number)
 
     def give_back(self, number: int, *, never_began: bool) -> None:
-        """A stream of this connection is over."""
+        """A stream of this connection has ended."""
         if number not in self._connections:
-            return  # closed altogether meanwhile
+            return  # the pool was closed meanwhile
         self._rule.give_back(number, never_began=never_began, now=asyncio.get_running_loop().time())
         self._tidy()
 
     async def aclose(self) -> None:
-        """Close all connections; streams that are open end with ``CANCELLED``."""
+        """Close all connections; open streams end with ``CANCELLED``."""
         if self._timer is not None:
             self._timer.cancel()
         for connection in self._connections.values():

@@ -1,4 +1,4 @@
-"""One gRPC call, and who hears of it: what ``GrpcChannel`` carries."""
+"""One gRPC call of a ``GrpcChannel``, and its listener."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastcall._http2 import Http2Stream
 
 __all__ = ["Authorization", "CallCarrier", "GrpcCall", "GrpcListener", "Metadata"]
 
-# What a call may hold while its connection is being made: as much as one that stands holds when it is writable.
+# Limit of what a call buffers while connecting: as much as an open stream buffers while it is writable.
 EARLY_BYTES = 16 * 1024
 
 
@@ -18,25 +18,25 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class Authorization(Protocol):
-    """What calls are authorised with."""
+    """Provides the headers that authorise calls."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether ``headers`` authorise a call now; else ``ready`` has work to do."""
+        """Whether ``headers`` can be used now; otherwise await ``ready`` first."""
 
     async def ready(self) -> None:
-        """Return when they do; within some seconds.
+        """Return when they can; within some seconds.
 
-        :raises RecognizerError: they will not, or not soon
+        :raises RecognizerError: authorisation failed or timed out
         """
 
     def headers(self) -> Metadata:
-        """The headers of a call that begins now."""
+        """The headers for a call that starts now."""
 
     def not_accepted(self, sent: Metadata) -> bool:
         """The peer answered UNAUTHENTICATED to a call with these headers.
 
-        :return: whether it may accept another call, so that its word is not yet to be believed
+        :return: whether a retry may succeed; otherwise the error is final
         """
 
 
@@ -50,17 +50,17 @@ class CallCarrier(Protocol):
         """No more messages follow."""
 
     def cancel(self, call: GrpcCall) -> None:
-        """Give it up; its end is told in a turn of its own."""
+        """Cancel the call; its end is reported in a later turn of the loop."""
 
 
 class GrpcListener(Protocol):
-    """Who hears of a call; on the loop's thread, never from inside ``GrpcChannel.open`` or a method of the call."""
+    """Receives a call's events; on the loop's thread, never inside ``GrpcChannel.open`` or a method of the call."""
 
     def call_begun(self) -> None:
-        """The request has gone out; until then it waited for the connection, or for a place in it."""
+        """The request was sent; until then it waited for the connection, or for a free stream in it."""
 
     def call_answered(self) -> None:
-        """The peer has sent headers: it processes the call."""
+        """The peer has sent headers: it is processing the call."""
 
     def call_message(self, message: bytes) -> None:
         """One message, protobuf."""
@@ -69,29 +69,29 @@ class GrpcListener(Protocol):
         """``GrpcCall.writable`` has become true again."""
 
     def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
-        """The call is over: the gRPC status by name. Exactly once, and nothing comes after it.
+        """The call has ended, with this gRPC status by name. Called exactly once, and last.
 
-        :param unprocessed: the peer has done nothing for it, and says so: it may be made again elsewhere
+        :param unprocessed: the peer guarantees that it did not process the call: it may be retried elsewhere
         """
 
 
 class _Nobody:
-    """Who hears of a call that has ended. Fulfils ``GrpcListener``."""
+    """The listener of a call that has ended. Implements ``GrpcListener``."""
 
     def call_begun(self) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_answered(self) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_message(self, message: bytes) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_writable(self) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
-        """Cannot come."""
+        """Never called."""
 
 
 _NOBODY = _Nobody()
@@ -117,19 +117,19 @@ class GrpcCall:
     def __init__(self, channel: CallCarrier, path: str, listener: GrpcListener) -> None:
         self._channel = channel
         self._stream: Http2Stream | None = None
-        # Until the connection stands: what was written, each with its field; None afterwards.
+        # Until the connection is open: what was written, each with its field; None afterwards.
         self._early: list[tuple[bytes, int]] | None = []
         self._over = False
         self.listener = listener
         self.path = path
         self.half_closed = False
         self.authorized_by: Metadata = ()
-        """The headers that authorise it, once it has been sent."""
+        """The headers that authorised it, once it was sent."""
         self.deadline: asyncio.TimerHandle | None = None
         self.has_begun = False
-        """Whether the request has gone out."""
+        """Whether the request was sent."""
         self.writable = True
-        """Whether a message goes out now, or nearly: false under back-pressure and while connecting."""
+        """Whether a message is sent now, or soon: false under back-pressure and while connecting."""
 
     def write(self, message: bytes, field: int = 0) -> None:
         """Send a message; with ``field``, the one whose only field has this tag and these bytes."""
@@ -151,7 +151,7 @@ class GrpcCall:
                 self._channel.half_close(self._stream)
 
     def cancel(self) -> None:
-        """Give the call up; it ends with ``CANCELLED``."""
+        """Cancel the call; it ends with ``CANCELLED``."""
         if not self._over:
             self._channel.cancel(self)
 
@@ -159,11 +159,11 @@ class GrpcCall:
 
     @property
     def stream(self) -> Http2Stream | None:
-        """The stream that carries it, once the connection stands."""
+        """Its HTTP/2 stream, once the connection is open."""
         return self._stream
 
     def connected(self, stream: Http2Stream) -> None:
-        """The connection stands: what was written meanwhile goes out."""
+        """The connection is open: send what was written meanwhile."""
         early, self._early = self._early or [], None
         self._stream = stream
         was_writable, self.writable = self.writable, True
@@ -176,14 +176,14 @@ class GrpcCall:
             self.listener.call_writable()
 
     def ended(self, code: str, message: str, *, unprocessed: bool = False) -> None:
-        """It is over; tells the listener, once."""
+        """The call has ended; notify the listener, once."""
         if not self._over:
             self._over = True
             self.writable = False
-            # Whoever still knows the call keeps nothing of what it had queued.
+            # References to the call must not keep its queued data alive.
             self._stream, self._early = None, None
             if self.deadline is not None:
                 self.deadline.cancel()
-            # The two know each other, and each is to be freed without the other.
+            # Break the reference cycle between call and listener.
             listener, self.listener = self.listener, _NOBODY
             listener.call_ended(code, message, unprocessed=unprocessed)

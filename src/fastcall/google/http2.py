@@ -1,12 +1,11 @@
-"""gRPC calls over HTTP/2 on the event loop's own transport, by libnghttp2: no thread, no task a call.
+"""gRPC calls over HTTP/2 on the event loop's transport, by libnghttp2: no thread, and no task per call.
 
-What the calls of one connection write in a turn of the loop goes out in one write at the end of that turn, or 3 ms
-after the write before; what the socket has is read at once and handed on in the same turn. So the cost of the kernel
-is shared by all calls of a connection, and falls with load.
+All messages that the calls of a connection write in one turn of the loop are sent with one system call, at the end of
+that turn, or 3 ms after the previous write; received data is dispatched in the turn that reads it. So the kernel's cost
+is shared by all calls of a connection, and the cost per call falls with load.
 
-A connection is made with its first call and serves until the peer says goodbye (GOAWAY), breaks, or is closed: its
-owner then makes another. Calls that it could not serve end with a gRPC status like all others. It makes no attempt of
-its own a second time; what to do about an end is its owner's matter.
+A connection serves until the peer sends GOAWAY, it breaks, or it is closed; its owner then creates another. Calls that
+it could not serve end with a gRPC status like all others. It never retries: that is up to the owner.
 """
 
 from __future__ import annotations
@@ -42,15 +41,15 @@ __all__ = ["GrpcChannel"]
 log = logging.getLogger("fastcall.http2")
 
 CONNECT_TIMEOUT_S = 10.0
-# While calls are open and nothing was heard for so long, the peer is asked whether it is there, and given so long to
-# answer. Servers take pings amiss that come more often than once in some minutes *without data*; these never do.
+# While calls are open and nothing was received for this long, a ping is sent, and the peer has this long to respond.
+# Servers penalise pings more frequent than every few minutes *without data*; these never are.
 KEEPALIVE_AFTER_S = 20.0
 KEEPALIVE_TIMEOUT_S = 10.0
 GOODBYE_S = 0.5
-# At least so long lies between two writes: with many calls one carries several requests, and the kernel's part is most
-# of what a request costs. With a few calls hardly one waits.
+# Minimum time between two writes: with many calls, one write carries several requests, and most of a request's cost is
+# the kernel's. With a few calls, hardly any request waits.
 WRITE_EVERY_S = 0.003
-# Of what came, so much is read, and of so many events calls are told, in one turn of the loop: the rest has the next.
+# Limits of what one turn of the loop processes: bytes received, and events dispatched; the rest follows in the next.
 SHARE_BYTES = 16 * 1024
 SHARE_EVENTS = 256
 # gRPC writes a timeout with 8 digits at most.
@@ -58,13 +57,13 @@ TIMEOUT_DIGITS = 100_000_000
 
 
 class GrpcChannel(asyncio.Protocol):
-    """One connection and its calls. Loop thread only; made on the running loop, which connects at once.
+    """One connection and its calls. Loop thread only; starts to connect on the running loop at once.
 
     :param route: where to, and how
-    :param tls: see ``trust.client_tls``; None for plaintext
-    :param server_name: the name that the certificate must bear, and the ``:authority``; by default the route's host
+    :param tls: see ``tls.client_tls``; None for plaintext
+    :param server_name: the name that the certificate must have, and the ``:authority``; by default the route's host
     :param headers: sent with every call, after gRPC's own
-    :param authorization: what authorises the calls; by default nothing
+    :param authorization: authorises the calls; by default none
     """
 
     def __init__(
@@ -87,8 +86,8 @@ class GrpcChannel(asyncio.Protocol):
         self._reader = SharedReader(self._take, share_bytes=SHARE_BYTES)
         self._events: deque[tuple[int, Http2Stream | None, Any]] = deque()
         self._transport: asyncio.Transport | None = None
-        self._settled = asyncio.Event()  # the peer has sent its settings; or nothing will come of it
-        # In the order in which they were opened: so they go out.
+        self._settled = asyncio.Event()  # the peer has sent its settings, or the connection failed
+        # In the order in which they were opened: requests are sent in this order.
         self._calls: dict[GrpcCall, None] = {}
         self._flush_due = False
         self._written_at = 0.0
@@ -112,13 +111,13 @@ class GrpcChannel(asyncio.Protocol):
 
     @property
     def max_calls(self) -> int | None:
-        """How many calls the peer takes at once, once it has said so; further ones end, unprocessed."""
+        """The peer's limit of concurrent calls, once known; further ones end, unprocessed."""
         return max(1, self._http2.max_streams) if self._settled.is_set() else None
 
     def open(self, path: str, listener: GrpcListener, *, timeout_s: float | None = None) -> GrpcCall:
-        """Begin a call; that it cannot be had comes as its end.
+        """Start a call; failures are reported as its end.
 
-        :param timeout_s: after so long it ends with ``DEADLINE_EXCEEDED``; the peer is told, too
+        :param timeout_s: after this time it ends with ``DEADLINE_EXCEEDED``; also sent to the peer
         """
         call = GrpcCall(self, path, listener)
         self._calls[call] = None
@@ -131,7 +130,7 @@ class GrpcChannel(asyncio.Protocol):
         return call
 
     async def aclose(self) -> None:
-        """End all calls, say goodbye, and close the connection."""
+        """End all calls, send GOAWAY, and close the connection."""
         self._draining = True
         for call in tuple(self._calls):
             self.cancel(call)
@@ -150,12 +149,12 @@ class GrpcChannel(asyncio.Protocol):
             except TimeoutError:
                 self._transport.abort()
                 await self._closed
-        await asyncio.sleep(0)  # the ends of the calls are on their way
+        await asyncio.sleep(0)  # lets the calls' ends be delivered
 
     # --- for the calls ----------------------------------------------------------------------------------
 
     def write(self, stream: Http2Stream, message: bytes, field: int) -> bool:
-        """Queue a message; it goes out with the connection's next write. Returns whether more may follow."""
+        """Queue a message; it is sent with the connection's next write. Returns whether more may follow."""
         writable = self._http2.write(stream, message, field)
         self._flush_soon()
         return writable
@@ -166,15 +165,15 @@ class GrpcChannel(asyncio.Protocol):
         self._flush_soon()
 
     def cancel(self, call: GrpcCall) -> None:
-        """Reset its stream; its end is told in a turn of its own."""
+        """Reset its stream; its end is reported in a later turn of the loop."""
         if self._calls.pop(call, call) is None:
             self._reset(call)
-            self._loop.call_soon(call.ended, "CANCELLED", "given up")
+            self._loop.call_soon(call.ended, "CANCELLED", "cancelled")
 
     def _too_late(self, call: GrpcCall) -> None:
         if call in self._calls:
             self._reset(call)
-            self._end(call, "DEADLINE_EXCEEDED", "the call's time is over")
+            self._end(call, "DEADLINE_EXCEEDED", "the call's deadline has passed")
 
     def _reset(self, call: GrpcCall) -> None:
         if call.stream is not None and not self._over:
@@ -199,7 +198,7 @@ class GrpcChannel(asyncio.Protocol):
 
     def _send_request(self, call: GrpcCall) -> None:
         if call not in self._calls:
-            return  # it was given up meanwhile
+            return  # it was cancelled meanwhile
         if not self.is_usable:
             self._end(call, "UNAVAILABLE", f"{self._address} goes away", unprocessed=True)
             return
@@ -228,9 +227,9 @@ class GrpcChannel(asyncio.Protocol):
         self._flush_soon()
 
     def _no_room(self, call: GrpcCall) -> None:
-        """It would wait in silence until others end: its owner has a better place for it."""
+        """Not queued until others end: its owner can use another connection."""
         self._reset(call)
-        message = f"{self._address} takes no more than {self._http2.max_streams} calls at once on a connection"
+        message = f"{self._address} allows at most {self._http2.max_streams} concurrent calls per connection"
         self._end(call, "UNAVAILABLE", message, unprocessed=True)
 
     def _timeout(self, call: GrpcCall) -> Metadata:
@@ -244,7 +243,7 @@ class GrpcChannel(asyncio.Protocol):
         call.ended(code, message, unprocessed=unprocessed)
 
     def _ended(self, call: GrpcCall, code: str, message: str, *, unprocessed: bool) -> None:
-        """By the peer. A token that it does not accept may be an old one: a newer is tried before it is believed."""
+        """The peer ended the call. If its token was not accepted, a newer one may be: the call may be retried."""
         authorization = self._authorization
         if code == "UNAUTHENTICATED" and authorization is not None and authorization.not_accepted(call.authorized_by):
             code, message, unprocessed = "UNAVAILABLE", f"the access token was not accepted: {message}", True
@@ -266,7 +265,7 @@ class GrpcChannel(asyncio.Protocol):
             self._abort("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
         except RecognizerError as error:
             self._finish(error.code, error.message)
-        except (OSError, UnicodeError, OverflowError) as error:  # the latter two: a host, a port that cannot be one
+        except (OSError, UnicodeError, OverflowError) as error:  # the latter two: a malformed host or port
             self._finish("UNAVAILABLE", f"no connection to {self._address}: {getattr(error, 'strerror', 0) or error}")
 
     async def _attach(self, sock: socket.socket, options: dict[str, Any]) -> None:
@@ -277,7 +276,7 @@ class GrpcChannel(asyncio.Protocol):
             raise
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's; calls wait for the peer's settings, which say how many it takes: those beyond it would refuse."""
+        """asyncio's; calls wait for the peer's settings with its limit of streams, because it would refuse others."""
         self._transport = cast(asyncio.Transport, transport)
         agreed = transport.get_extra_info("ssl_object")
         if agreed is not None and agreed.selected_alpn_protocol() != "h2":
@@ -286,13 +285,13 @@ class GrpcChannel(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """asyncio's; tells the calls what came, in the turn in which it came."""
+        """asyncio's; dispatches the data to the calls in the same turn."""
         self._silence.heard(now=self._loop.time())
         if self._transport is not None:
             self._reader.received(self._transport, data)
 
     def _take(self, data: bytes) -> bool:
-        """A share of what came; returns whether calls have still to be told of something."""
+        """Process a share of the received data; returns whether events remain to be dispatched."""
         if self._over:
             return False
         try:
@@ -306,7 +305,7 @@ class GrpcChannel(asyncio.Protocol):
         return bool(self._events)
 
     def pause_writing(self) -> None:
-        """asyncio's: the socket takes no more. Queues fill, and their calls become unwritable."""
+        """asyncio's: the socket's buffer is full. Queues fill, and their calls become unwritable."""
         self._paused = True
 
     def resume_writing(self) -> None:
@@ -315,7 +314,7 @@ class GrpcChannel(asyncio.Protocol):
         self._flush_soon()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """asyncio's; comes once and last."""
+        """asyncio's; called once and last."""
         self._reader.finish()
         self._finish("UNAVAILABLE", f"the connection to {self._address} was lost: {error or 'closed by the peer'}")
         self._closed.set_result(None)
@@ -326,7 +325,7 @@ class GrpcChannel(asyncio.Protocol):
             self._transport.abort()
 
     def _finish(self, code: str, message: str) -> None:
-        """No call can go on."""
+        """End all calls."""
         self._dispatch(len(self._events))
         self._over = True
         self._settled.set()
@@ -338,7 +337,7 @@ class GrpcChannel(asyncio.Protocol):
             self._end(call, code, message)
 
     def _close(self) -> None:
-        # asyncio's TLS transports forget what they were doing if they are closed twice.
+        # asyncio's TLS transports abandon a shutdown in progress if they are closed twice.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
@@ -366,17 +365,18 @@ class GrpcChannel(asyncio.Protocol):
             if not data:
                 break
         if transport is not None and not self._over and not self._http2.wants_more:
-            if not self._draining:  # the library ended it: the peer broke HTTP/2's rules
-                self._finish("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: the peer erred")
-            self._close()  # both sides have said all; connection_lost follows
+            if not self._draining:  # the library ended it: the peer violated the protocol
+                message = f"the HTTP/2 connection to {self._address} broke: protocol violation by the peer"
+                self._finish("UNAVAILABLE", message)
+            self._close()  # both sides have finished; connection_lost follows
 
     def _queue(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:
-        # A goodbye comes with the ends of the calls that it refuses: they are made again, and not here.
+        # GOAWAY arrives together with the ends of calls that it refuses: handle it first, so that none is retried here.
         self._events.extend(event for event in events if event[1] is None)
         self._events.extend(event for event in events if event[1] is not None)
 
     def _dispatch(self, limit: int) -> None:
-        """Tell of so many events."""
+        """Dispatch up to ``limit`` events."""
         calls = self._calls
         for _ in range(min(limit, len(self._events))):
             kind, stream, value = self._events.popleft()
@@ -385,14 +385,14 @@ class GrpcChannel(asyncio.Protocol):
                 continue
             call: GrpcCall = stream.owner
             if call not in calls:
-                continue  # it was given up
+                continue  # it was cancelled
             try:
                 if kind == MESSAGE:
                     call.listener.call_message(value)
                 else:
                     self._call_event(call, kind, value)
             except Exception:
-                # Of one call; the others of this connection hear the rest.
+                # Affects one call; the others of this connection continue.
                 log.exception("a call's listener failed")
                 self.cancel(call)
 
@@ -415,8 +415,8 @@ class GrpcChannel(asyncio.Protocol):
             log.debug("%s goes away: code %d %r", self._address, code, words)
             self._draining = True
             for call in tuple(self._calls):
-                # Those above the last that went out were ended by the library; these wait for a place, and would
-                # for ever.
+                # The library ended the calls above the last stream that were sent; those still queued would wait
+                # forever.
                 if call.stream is not None and (not call.has_begun or call.stream.id > last_stream):
                     self._http2.reset(call.stream)
                     self._end(call, "UNAVAILABLE", f"{self._address} goes away", unprocessed=True)
@@ -435,7 +435,7 @@ class GrpcChannel(asyncio.Protocol):
         now = self._loop.time()
         todo = self._silence.look(is_used=bool(self._calls), now=now)
         if todo == "gone":
-            self._abort("UNAVAILABLE", f"{self._address} does not answer any more")
+            self._abort("UNAVAILABLE", f"{self._address} stopped responding")
             return
         if todo == "ask":
             self._http2.ping()

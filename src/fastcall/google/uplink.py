@@ -1,4 +1,4 @@
-"""The two ways to the recognizer, as the pool sees them: connections that carry streams."""
+"""The interface of the two uplinks to the pool: connections that carry streams."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from fastcall.ports import RecognizerStream, StreamEnd, StreamListener
 
 __all__ = ["STREAM_TIMEOUT_S", "Connection", "OpenStream", "StreamRequest"]
 
-# The session replaces a stream after 300 s at most, and Google ends it at 305 s: one that is older was forgotten.
+# The session replaces a stream after 300 s at most, and Google ends it at 305 s: an older one has leaked.
 STREAM_TIMEOUT_S = 600.0
 
 
 class OpenStream(RecognizerStream, Protocol):
-    """A stream, and what the pool must know of it."""
+    """A stream, and what the pool needs to know about it."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether its first request has gone out to the peer."""
+        """Whether its first request was sent."""
 
 
 class StreamRequest:
-    """What a stream is opened with.
+    """The parameters of a new stream.
 
     :param first: the serialised first request
-    :param listener: who hears of it
-    :param on_begin: called when the first request has gone out
+    :param listener: receives its events
+    :param on_begin: called when the first request was sent
     :param on_end: called at the end, before the listener
-    :param elsewhere: called when the connection has refused the stream unprocessed: another one, which carries it from
-        then on
+    :param elsewhere: called when the connection has refused the stream unprocessed; returns another connection to
+        retry on
     """
 
     __slots__ = ("api_version", "elsewhere", "first", "listener", "on_begin", "on_end")
@@ -54,19 +54,19 @@ class StreamRequest:
 
 
 class Connection(Protocol):
-    """One connection to the peer. Loop thread only; ``aclose`` is owed."""
+    """One connection to the peer. Loop thread only; call ``aclose`` in the end."""
 
     @property
     def max_streams(self) -> int | None:
-        """How many streams the peer takes at once here, where that is known."""
+        """The peer's limit of concurrent streams on this connection, where known."""
 
     def open(self, request: StreamRequest) -> OpenStream:
-        """Begin a stream; that it cannot be had comes as its end."""
+        """Begin a stream; failures are reported as its end."""
 
     def is_gone(self, *, has_worked: bool) -> bool:
-        """Whether new streams had better go elsewhere.
+        """Whether new streams should use another connection.
 
-        :param has_worked: a stream of it was answered
+        :param has_worked: a stream of it has begun
         """
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Which of the two ways to the recognizer is taken, and what each is made with."""
+"""Chooses one of the two uplinks and creates it."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ log = logging.getLogger("fastcall.google")
 
 
 class Uplink(Protocol):
-    """Makes connections to one address. Loop thread only; ``aclose`` is owed, after the connections'."""
+    """Creates connections to one address. Loop thread only; call ``aclose`` after closing the connections."""
 
     name: str
     """``native`` or ``grpcio``."""
     route: Route
-    """The way that its connections go."""
+    """The route of its connections."""
 
     def connect(self) -> Connection:
-        """A connection of its own."""
+        """A new connection."""
 
     async def aclose(self) -> None:
-        """Release what the connections shared."""
+        """Release what the connections share."""
 
 
 def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roots: str | None = None) -> Uplink:
     """The uplink of this name (``native``, ``grpcio`` or ``auto``) to ``address`` (``host:port``).
 
-    :param credentials: google-auth's; None where none are asked for
+    :param credentials: google-auth's; None: none are needed
     :param tls_roots: a file of PEM certificates to trust in place of the system's
-    :raises UsageError: there is none of this name, ``native`` was asked for and libnghttp2 is not there, the address
-        is none, or the environment names a proxy that cannot be one
+    :raises UsageError: the name is unknown, ``native`` was requested without libnghttp2, the address has no port, or
+        the environment's proxy is malformed
     """
     if name not in UPLINKS:
-        raise UsageError(f"the uplink {name!r}: say {', '.join(UPLINKS)}")
+        raise UsageError(f"the uplink {name!r}: use {', '.join(UPLINKS)}")
     if not address.rpartition(":")[2].isdecimal():
-        raise UsageError(f"the recognizer's endpoint {address!r} has no port: say HOST:PORT")
+        raise UsageError(f"the recognizer's endpoint {address!r} has no port: use HOST:PORT")
     trusted = read_roots(tls_roots)
     route = Route.to(address)
     tokens = TokenSource(credentials) if credentials is not None else None
@@ -55,9 +55,9 @@ def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roo
         except OSError as missing:
             if name == "native":
                 raise UsageError(
-                    f"the native uplink: {missing}; install it (Debian: libnghttp2-14), or say --uplink grpcio"
+                    f"the native uplink: {missing}; install it (Debian: libnghttp2-14), or use --uplink grpcio"
                 ) from missing
-            log.info("%s: streams go by grpcio, at several times the cost (--uplink grpcio says so silently)", missing)
+            log.info("%s: streams use grpcio, at several times the cost (--uplink grpcio silences this)", missing)
         else:
             return _Native(route, tokens=tokens, tls=tls, roots=trusted)
     return _Grpcio(route, tokens=tokens, tls=tls, roots=trusted)
@@ -100,10 +100,10 @@ class _Grpcio:
 
         proxy = self.route.proxy
         options: list[tuple[str, Any]] = [
-            # Channels with equal arguments would share one connection, and with it one limit of streams.
+            # Channels with equal arguments would share one connection, and its limit of streams.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.primary_user_agent", f"fastcall/{__version__}"),
-            # It would look at the environment itself, and see other variables than the native uplink.
+            # It would read the environment itself, and other variables than the native uplink.
             ("grpc.enable_http_proxy", 0) if proxy is None else ("grpc.http_proxy", proxy.url),
         ]
         if self._tls:
