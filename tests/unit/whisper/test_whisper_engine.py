@@ -173,7 +173,7 @@ def test_a_name_that_is_not_on_this_machine_is_not_downloaded_offline(
     pytest.importorskip("faster_whisper")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="HF_HUB_OFFLINE forbids to download it"):
+    with pytest.raises(UsageError, match="HF_HUB_OFFLINE forbids downloading it"):
         Engine(EngineOptions("tiny"))
 
 
