@@ -1,22 +1,22 @@
-"""What fastcall raises.
+"""The exceptions of fastcall.
 
 ::
 
     FastcallError                  the base; never raised itself
-    ├── UsageError                 started or called wrongly: the message says what to do; a command exits with 2
+    ├── UsageError                 incorrect usage: the message says what to do; commands exit with status 2
     ├── RecognizerError            the recognizer cannot be reached or refused, with its status
-    ├── BacklogError               more waits already than is kept
-    └── ClosedError                a call on something that was closed before
+    ├── BacklogError               a bounded queue is full
+    └── ClosedError                a method of a closed object was called
 
-Nothing from the wire raises out of fastcall: a peer's mistakes are counted, logged and answered
-(``fastcall.twilio.messages.Rejected``), because one caller's bad message must never touch another call.
+Input from the network never raises out of fastcall: errors of a peer are counted, logged and answered
+(``fastcall.events.Rejected``), because a caller's bad message must never affect another call.
 """
 
 from __future__ import annotations
 
 __all__ = ["BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError", "missing_extra"]
 
-# The extra that brings each package.
+# The extra that installs each package.
 EXTRAS = {
     "aiohappyeyeballs": "server",
     "aiohttp": "server",
@@ -33,7 +33,7 @@ EXTRAS = {
 
 
 def missing_extra(error: ImportError) -> str | None:
-    """What to install for a package that is not there; None if no extra of ours brings it."""
+    """What to install for a missing package; None if none of our extras contains it."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return None
@@ -41,7 +41,7 @@ def missing_extra(error: ImportError) -> str | None:
 
 
 class FastcallError(Exception):
-    """Base of all errors of fastcall. Catch it; it is not raised itself."""
+    """Base of all errors of fastcall. It is never raised itself."""
 
     def __init__(self, message: str) -> None:
         if type(self) is FastcallError:
@@ -52,15 +52,15 @@ class FastcallError(Exception):
 class UsageError(FastcallError):
     """The program was started or a function was called in a way that cannot work.
 
-    The message is one sentence that says what to do about it. Commands print it and exit with status 2.
+    The message is one sentence that says what to do. Commands print it and exit with status 2.
     """
 
 
 class RecognizerError(FastcallError):
-    """The recognizer could not serve.
+    """The recognizer failed or cannot be reached.
 
     :param code: name of the gRPC status, such as ``"UNAVAILABLE"``
-    :param message: what the recognizer said
+    :param message: the recognizer's message
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -70,8 +70,8 @@ class RecognizerError(FastcallError):
 
 
 class BacklogError(FastcallError):
-    """What was given is not taken: so much waits already that it would come too late to be of use."""
+    """The input was refused: the queue is so long that it would be processed too late to be useful."""
 
 
 class ClosedError(FastcallError):
-    """The object was closed; it takes nothing more."""
+    """The object is closed and accepts no more input."""

@@ -1,7 +1,7 @@
-"""What happens in a call, as plain values.
+"""The events of a call, as plain values.
 
-Times of a call are *call time*: samples at 8 kHz since the first inbound frame (= 0). They become
-milliseconds only where they leave the process. The frozen classes may be shared between threads.
+Times of a call are *call time*: samples at 8 kHz since the first inbound frame (= 0). They are
+converted to milliseconds only at the process's boundaries. The frozen classes may be shared between threads.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Connected:
 
 @dataclass(slots=True, frozen=True)
 class AudioFormat:
-    """How a stream's payloads are encoded, both ways. Mono."""
+    """How a stream's payloads are encoded, in both directions. Mono."""
 
     encoding: Literal["mulaw", "alaw", "l16"] = "mulaw"
     """G.711 mu-law or A-law, or LINEAR16: signed, 16 bit, little-endian."""
@@ -68,7 +68,7 @@ class AudioFormat:
 
 @dataclass(slots=True, frozen=True)
 class CallStarted:
-    """``start``: which call this socket carries."""
+    """``start``: the call of this socket."""
 
     stream_sid: str
     call_sid: str
@@ -77,28 +77,28 @@ class CallStarted:
     custom_parameters: dict[str, str] = field(default_factory=dict)
     audio_format: AudioFormat = AudioFormat()
     dropped_fields: tuple[str, ...] = ()
-    """What was left out because it is not what Twilio documents, for people."""
+    """Descriptions of fields that were ignored because they do not match Twilio's documentation."""
 
 
 @dataclass(slots=True)
 class MediaFrame:
-    """``media``: audio, as a rule 20 ms. Not frozen, because one is made 50 times a second a call."""
+    """``media``: audio, usually 20 ms. Not frozen, because 50 are created per second and call."""
 
     stream_sid: str
-    """Empty if the message does not say."""
+    """Empty if missing."""
     timestamp_ms: int
-    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact. -1: there is none."""
+    """Presentation time in ms from the start of the stream; does not start at 0, and is not exact. -1: missing."""
     payload: bytes
-    """Audio as the stream's ``AudioFormat`` says; as a rule G.711 mu-law, 8 kHz mono, one byte a sample."""
+    """Audio in the stream's ``AudioFormat``; usually G.711 mu-law, 8 kHz mono, one byte per sample."""
     chunk: int = -1
-    """Number among the track's media messages, from 1; -1: there is none."""
+    """Number among the track's media messages, from 1; -1: missing."""
     sequence: int = -1
-    """Number among the stream's messages; -1: there is none."""
+    """Number among the stream's messages; -1: missing."""
 
 
 @dataclass(slots=True, frozen=True)
 class DtmfPressed:
-    """``dtmf``: a key of the telephone."""
+    """``dtmf``: a key was pressed."""
 
     digit: str
     """0 to 9, ``*``, ``#``, or A to D."""
@@ -109,7 +109,7 @@ class MarkPlayed:
     """``mark``: the audio before our mark of this name was played, or cleared."""
 
     name: str
-    """As it was given to ``Call.mark``."""
+    """As passed to ``Call.mark``."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -119,7 +119,7 @@ class CallStopped:
 
 @dataclass(slots=True, frozen=True)
 class SocketClosed:
-    """The WebSocket is gone; with or without ``stop`` before."""
+    """The WebSocket was closed, with or without a previous ``stop``."""
 
     code: int | None = None
     reason: str = ""
@@ -127,9 +127,9 @@ class SocketClosed:
 
 @dataclass(slots=True, frozen=True)
 class Rejected:
-    """A message that is not taken.
+    """A message that was rejected.
 
-    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is for people.
+    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is a description.
     """
 
     reason: str
@@ -138,7 +138,7 @@ class Rejected:
 
 @dataclass(slots=True, frozen=True)
 class Refused:
-    """The call may not begin, or not go on: close the socket with ``code``; ``text`` is logged and sent."""
+    """The call must not begin or continue: close the socket with ``code``; ``text`` is logged and sent."""
 
     code: int
     text: str
@@ -149,10 +149,10 @@ class Refused:
 
 @dataclass(slots=True, frozen=True)
 class Word:
-    """One recognized word and where in the call it was said."""
+    """One recognized word, and its position in the call."""
 
     text: str
-    """As the recognizer wrote it, with its punctuation."""
+    """As returned by the recognizer, with punctuation."""
     start_sample: int
     """Where it begins, in call time."""
     end_sample: int
@@ -163,8 +163,8 @@ class Word:
 class RecognitionEvent:
     """A result of any recognizer, in call time.
 
-    An ``interim`` replaces the interim before it and covers all speech since the last final; its text
-    may be empty (nothing is un-finalised). A ``final`` is settled text of the span
+    An ``interim`` replaces the previous interim and covers all speech since the last final; its text
+    may be empty (nothing is un-finalised). A ``final`` is the settled text of the span
     (end of the previous final, ``end_sample``], or of (``start_sample``, ``end_sample``] if that begins later.
     """
 
@@ -173,20 +173,20 @@ class RecognitionEvent:
     text: str
     """What was recognized."""
     end_sample: int
-    """Up to where it is about the audio, in call time, exclusive."""
+    """End of the audio that it covers, in call time, exclusive."""
     source: str
     """``google``, ``emulator``, ``whisper`` or ``fallback``."""
     words: tuple[Word, ...] = ()
-    """With times, where the recognizer gives them; else empty."""
+    """With times, if the recognizer returns them; else empty."""
     start_sample: int | None = None
-    """Where the span of a final begins that was recognized by itself; None: at the end of the final before."""
+    """Start of the span, for a final that was recognized separately; None: at the end of the previous final."""
 
 
 @dataclass(slots=True, frozen=True)
 class FallbackAsked:
-    """The recognizer cannot serve (``reason`` says why): the fallback hears (``start_sample``, ``end_sample``].
+    """The fallback recognizes (``start_sample``, ``end_sample``] because the recognizer did not (see ``reason``).
 
-    Its answer comes as a final, or as ``FallbackSilent``, or not at all if the recognizer is first.
+    The result is a final, or ``FallbackSilent``, or nothing if the recognizer is first.
     """
 
     start_sample: int
@@ -196,70 +196,70 @@ class FallbackAsked:
     reason: str
     """``outage``, ``failed``, ``off`` or ``bound``."""
     source: str
-    """Who is asked: ``whisper`` or ``fallback``."""
+    """``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
 class FallbackSilent:
-    """The fallback has no words for a span that it was asked for: nobody need wait for them."""
+    """The fallback returned no words for a requested span: do not wait for any."""
 
     start_sample: int
     """Where the span begins, in call time."""
     end_sample: int
     """Where it ends."""
     source: str
-    """Who was asked: ``whisper`` or ``fallback``."""
+    """``whisper`` or ``fallback``."""
     error: str = ""
-    """Why; empty if it heard none."""
+    """Why; empty if it recognized none."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionStarted:
-    """The call's recognition session was opened. Once a call."""
+    """The call's recognition session was opened. Once per call."""
 
     source: str
-    """Who recognizes: ``google``, ``emulator``, ``whisper`` or ``fallback``."""
+    """The recognizer: ``google``, ``emulator``, ``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionFailed:
-    """The recognizer does not serve this call; ``advice`` says what a person should do.
+    """The recognizer does not serve this call; ``advice`` says what to do.
 
-    Once an outage: while ``retrying``, a ``SessionRotated`` tells of its end; else the session is over.
+    Once per outage. If ``retrying``, a ``SessionRotated`` reports its end; otherwise the session is over.
     """
 
     code: str
     """The name of the status, such as ``UNAVAILABLE``."""
     message: str
-    """What the recognizer, or the way to it, says."""
+    """The error message of the recognizer, or of the connection to it."""
     advice: str
-    """What a person should do."""
+    """What an operator should do."""
     retrying: bool = False
-    """Whether it is tried again; if not, the session is over."""
+    """Whether it is retried; if not, the session is over."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionRotated:
-    """Another stream of the provider's carries the session on."""
+    """The session continues on another stream of the provider."""
 
     reason: str
     """``pause``, ``age``, ``limit``, ``model``, ``reconnect``, ``words without a final`` or ``unanswered`` (a word may
-    have been said, and no result came)."""
+    have been said, but no result was received)."""
 
 
 @dataclass(slots=True, frozen=True)
 class NoWords:
-    """Speech was heard for 5 s in all, and the recognizer, which has had it, returned no words: a wrong language looks
-    like this, or sound that is no speech. Once, until words come again."""
+    """The recognizer received 5 s of speech in total and returned no words. The language may be wrong, or the sound no
+    speech. Reported once, until words are returned again."""
 
     start_sample: int
-    """Since when."""
+    """Start of the speech without words."""
     end_sample: int
 
 
 @dataclass(slots=True, frozen=True)
 class SessionClosed:
-    """The session has ended and will give no more results. Once a call."""
+    """The session has ended; no more results follow. Once per call."""
 
 
 # --- to a handler ------------------------------------------------------------------------------
@@ -267,12 +267,12 @@ class SessionClosed:
 
 @dataclass(slots=True, frozen=True)
 class Partial:
-    """Somebody speaks: the utterance's text so far."""
+    """The text so far of an utterance in progress."""
 
     id: int
     """Of the utterance; from 1 in each call."""
     text: str
-    """All of the utterance so far; it may still change."""
+    """The whole utterance so far; may still change."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -282,7 +282,7 @@ class Utterance:
     id: int
     """From 1 in each call."""
     text: str
-    """What was said; empty if no words came in time."""
+    """What was said; empty if no words were received in time."""
     start_ms: int
     """When the speech began, in call time."""
     end_ms: int
@@ -291,24 +291,24 @@ class Utterance:
 
 @dataclass(slots=True, frozen=True)
 class Amendment:
-    """The whole new text of an utterance that was committed before: a late final differs."""
+    """The new text of a committed utterance, because a late final differs."""
 
     id: int
-    """Of the utterance that is amended."""
+    """Of the amended utterance."""
     text: str
-    """All of it, not the difference."""
+    """The whole text, not the difference."""
 
 
 @dataclass(slots=True, frozen=True)
 class BargeIn:
-    """The caller spoke while the handler did, and was listened to: what was said has been cleared."""
+    """The caller interrupted the handler's speech, and the queued audio was cleared."""
 
     id: int
     """Of the caller's utterance."""
     heard_text: str
-    """What of the answer the caller had heard by then, if it was said with its text."""
+    """The part of the reply that the caller had heard by then, if its text was given."""
     heard_ms: int
-    """Of its audio, heard."""
+    """How much of its audio the caller had heard."""
 
 
 CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed
@@ -334,13 +334,13 @@ TranscriptEventName = Literal[
     "first_response",
     "session_closed",
     "call_ended",
-    "batch",  # not of the transcript: audio that went to the recognizer, for who watches the call
+    "batch",  # not in the transcript: audio sent to the recognizer, for viewers of the call
 ]
 
 
 @dataclass(slots=True, frozen=True)
 class TranscriptEvent:
-    """One event of a call's transcript; the runner adds the call's ids and the time of day."""
+    """One event of a call's transcript; the runner adds the call's ids and Unix time."""
 
     event: TranscriptEventName
     utterance_id: int | None = None
@@ -349,4 +349,4 @@ class TranscriptEvent:
     end_sample: int | None = None
     source: str | None = None
     details: Mapping[str, Any] | None = None
-    """What only this kind of event has; goes into its record beside the members that all have."""
+    """Members that only this kind of event has, in addition to the common ones."""

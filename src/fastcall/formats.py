@@ -1,4 +1,4 @@
-"""How a transcript event looks outside: one JSON object a line, and the log lines that people grep for."""
+"""The external formats of transcript events: JSON lines, and log lines to grep for."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _LOG_LINES = {
 
 
 def one_line(text: str) -> str:
-    """``text`` with control and line-breaking characters replaced: what was said or sent cannot forge a log line."""
+    """``text`` with control and line-breaking characters replaced, so that external text cannot forge log lines."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def escaped(text: str, keep: str = "") -> str:
-    """``text`` with what a terminal would obey, or a reader would take for another line, as escapes: ``\\x1b``.
+    """``text`` with control and line-breaking characters escaped, as in ``\\x1b``: safe for terminals and log readers.
 
-    :param keep: characters that stay all the same
+    :param keep: characters to keep unescaped
     """
     if text.isprintable():
         return text
@@ -46,8 +46,8 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def field_value(text: str) -> str:
-    """``text`` as the value of a field in a log line: as it is, unless it could be taken for more fields; at most 64
-    characters of it."""
+    """``text`` as the value of a field in a log line: quoted if it could be mistaken for several fields; cut to 64
+    characters."""
     if len(text) <= MAX_FIELD_CHARS and text.isprintable() and _PLAIN_FIELD.fullmatch(text):
         return text
     cut = text if len(text) <= MAX_FIELD_CHARS else text[: MAX_FIELD_CHARS - 1] + "…"
@@ -55,7 +55,7 @@ def field_value(text: str) -> str:
 
 
 def call_fields(key: StreamKey) -> str:
-    """Which call it is, as fields of a log line; a stream that is not like that of most calls says how it differs."""
+    """The call, as fields of a log line; with the stream's name and tracks if they are not the default."""
     fields = f"call={field_value(key.call_sid)}"
     if key.name:
         fields += f" stream={field_value(key.name)}"
@@ -65,12 +65,12 @@ def call_fields(key: StreamKey) -> str:
 
 
 def log_marks(key: StreamKey) -> dict[str, str]:
-    """A log record's ``extra``: which call it is about, and which stream of it, since lines are limited by stream."""
+    """A log record's ``extra``: the call, and its stream, because log lines are rate-limited per stream."""
     return {"call": one_line(key.call_sid), "stream": call_fields(key)}
 
 
 def log_line(event: TranscriptEvent, *, key: StreamKey) -> str | None:
-    """The log line of an event, fields after it; None for events that have none."""
+    """The log line of an event, followed by fields; None for events without one."""
     form = _LOG_LINES.get(event.event)
     if form is None:
         return None
@@ -81,7 +81,7 @@ def log_line(event: TranscriptEvent, *, key: StreamKey) -> str | None:
 
 
 def record(event: TranscriptEvent, *, call_sid: str, stream_sid: str, at: float) -> dict[str, Any]:
-    """The object of the transcript stream. These keys are always there, an event's own details follow them.
+    """The transcript stream's JSON object. These keys are always present, followed by the event's own details.
     ``start_ms`` and ``end_ms`` are call time, ``at`` Unix time."""
     return {
         "event": event.event,

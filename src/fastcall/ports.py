@@ -1,7 +1,7 @@
-"""The ports: what the drivers need of the world, as protocols. Adapters fulfil them.
+"""The ports: the drivers' interfaces to the outside, as protocols that adapters implement.
 
-Every method that a driver calls returns at once; what takes time is answered by a callback on the event loop's
-thread.
+All methods that a driver calls return at once, except coroutines; results that take time are delivered by callbacks on
+the event loop's thread.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ __all__ = [
 
 @dataclass(slots=True, frozen=True)
 class StreamConfig:
-    """What a recognizer stream is asked for. Audio is LINEAR16, 8 kHz, mono."""
+    """The configuration of a recognizer stream. Audio is LINEAR16, 8 kHz, mono."""
 
     language: str
     """BCP 47, such as ``he-IL``."""
     model: str
-    """The provider's name of it, such as ``phone_call`` or ``chirp_3``."""
+    """The provider's name of the model, such as ``phone_call`` or ``chirp_3``."""
     phrases: tuple[str, ...] = ()
     """Words and phrases to expect."""
     alternative_languages: tuple[str, ...] = ()
-    """BCP 47: what else may be spoken."""
+    """BCP 47: other languages that may be spoken."""
 
 
 @dataclass(slots=True, frozen=True)
 class StreamWord:
-    """A word and its time in samples since the start of the stream; ``end_sample`` is 0 if it was not told."""
+    """A word and its time in samples since the start of the stream; ``end_sample`` is 0 if unknown."""
 
     text: str
     start_sample: int
@@ -56,25 +56,25 @@ class StreamWord:
 
 @dataclass(slots=True, frozen=True)
 class StreamResult:
-    """One result of a response, as the recognizer gave it: in stream time, spaces not stripped."""
+    """One result of a response, as returned by the recognizer: in stream time, spaces not stripped."""
 
     text: str
     is_final: bool
     end_sample: int
-    """Samples since the start of the stream; 0 if it was not told."""
+    """Samples since the start of the stream; 0 if unknown."""
     words: tuple[StreamWord, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
 class StreamEnd:
-    """How a stream ended: the gRPC status by name (``OK``, ``UNAVAILABLE`` …) and what the peer said."""
+    """How a stream ended: the gRPC status by name (``OK``, ``UNAVAILABLE`` …) and the peer's message."""
 
     code: str
     message: str = ""
 
 
 class StreamListener(Protocol):
-    """Who hears of a stream. Called on the event loop's thread, never from inside ``open`` or ``write``."""
+    """Receives a stream's events. Called on the event loop's thread, never inside ``open`` or ``write``."""
 
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """One response: settled results first, then the interim ones for consecutive portions."""
@@ -83,7 +83,7 @@ class StreamListener(Protocol):
         """``RecognizerStream.writable`` has become true again."""
 
     def stream_ended(self, end: StreamEnd) -> None:
-        """The stream is over, by whichever side. Exactly once, and nothing comes after it."""
+        """The stream was ended by either side. Called exactly once, and last."""
 
 
 class RecognizerStream(Protocol):
@@ -91,16 +91,16 @@ class RecognizerStream(Protocol):
 
     @property
     def writable(self) -> bool:
-        """Whether a ``write`` goes out now; false under back-pressure and while connecting for too long."""
+        """Whether a ``write`` is sent now; false under back-pressure and while connecting for too long."""
 
     def write(self, pcm: bytes) -> None:
         """Send LINEAR16 audio, at most 15,000 bytes. Ignored after the stream has ended."""
 
     def half_close(self) -> None:
-        """No more audio will come; remaining finals arrive, then the end."""
+        """End the audio; the remaining finals follow, then the end."""
 
     def cancel(self) -> None:
-        """Give the stream up; ``stream_ended`` comes with ``CANCELLED``."""
+        """Cancel the stream; ``stream_ended`` is called with ``CANCELLED``."""
 
 
 class Recognizer(Protocol):
@@ -108,98 +108,99 @@ class Recognizer(Protocol):
 
     @property
     def source(self) -> str:
-        """``google`` or ``emulator``: where results say that they come from."""
+        """``google`` or ``emulator``: the ``source`` of its results."""
 
     def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
-        """Begin a stream; connecting goes on in the background, and failing comes as ``stream_ended``."""
+        """Begin a stream; it connects in the background, and failures are reported as ``stream_ended``."""
 
     @property
     def breaker(self) -> CircuitBreaker:
-        """Shared by all calls: what one learns of the provider's health serves the others."""
+        """Shared by all calls, so that they all know of the provider's failures."""
 
     def model_for(self, config: StreamConfig) -> StreamConfig:
-        """``config``, with the model ``default`` where its own was found not to serve its language."""
+        """``config``, with the model ``default`` if its own was refused for its language before."""
 
     def model_refused(self, config: StreamConfig) -> None:
-        """The provider does not have ``config``'s model for its language; remembered for the process."""
+        """The provider does not have ``config``'s model for its language; remembered by this recognizer."""
 
     async def aclose(self) -> None:
-        """Close all connections. No stream may be open any more; those that are end with ``CANCELLED``."""
+        """Close all connections. All streams should have ended; open ones end with ``CANCELLED``."""
 
 
 class Fallback(Protocol):
-    """Recognizes a piece of a call as a whole, when no stream can; shared by all calls of an event loop."""
+    """Recognizes a piece of a call at once, when no stream can; shared by all calls of an event loop."""
 
     @property
     def source(self) -> str:
-        """``whisper`` or ``fallback``: where results say that they come from."""
+        """``whisper`` or ``fallback``: the ``source`` of its results."""
 
     async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
-        """The words in ``pcm`` (LINEAR16, 8 kHz mono, an utterance as a rule); empty if there are none.
+        """The words in ``pcm`` (LINEAR16, 8 kHz mono, usually one utterance); empty if there are none.
 
-        May take seconds, and never keeps the loop; the caller cancels what it wants no more.
+        May take seconds, and never blocks the loop; the caller cancels it if the result is no longer needed.
 
         :param language: BCP 47, such as ``he-IL``
-        :param urgent: somebody waits for the text; what is not urgent gives way
-        :raises RecognizerError: it cannot be had, with a code such as ``RESOURCE_EXHAUSTED`` (too much waits),
+        :param urgent: the text is needed now; urgent requests are served first
+        :raises RecognizerError: recognition failed, with a code such as ``RESOURCE_EXHAUSTED`` (the queue is full),
             ``DEADLINE_EXCEEDED`` or ``INTERNAL``
         """
 
     async def aclose(self) -> None:
-        """End what it runs. Nothing is asked any more."""
+        """Release its resources. No requests follow."""
 
 
 class VoiceDetector(Protocol):
-    """Tells voice from other sound, frame by frame; it has a state, so each call has its own.
+    """Distinguishes voice from other sound, frame by frame. It is stateful, so each call has its own.
 
-    Of a gap in a call's audio, which counts as silence, it is asked about the first 500 ms; the rest is no voice.
+    Of a gap in a call's audio, which counts as silence, it receives only the first 500 ms; the rest counts as no voice.
 
-    A detector may also have ``native``: the addresses of a C function and of its state that say the same without a
+    A detector may also have ``native``: the addresses of an equivalent C function and of its state, which need no
     Python object (see ``_codec.VadFramer``), or None.
     """
 
     def is_speech(self, pcm: bytes) -> bool:
-        """``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""
+        """Whether the frame is voice. ``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""
 
 
 class MessageReceiver(Protocol):
-    """Who takes a connection's messages; called on the loop, in order."""
+    """Receives a connection's messages; called on the loop, in order."""
 
     @property
     def fast_path(self) -> MediaFastPath | None:
-        """What takes ordinary media messages instead of ``message_received``; None: nothing does at present."""
+        """Receives ordinary media messages instead of ``message_received``; None: not at present."""
 
     def message_received(self, message: bytes) -> None:
         """A whole text message."""
 
     def binary_received(self) -> None:
-        """A whole binary message, not kept."""
+        """A whole binary message; its content is discarded."""
 
     def frame_received(self) -> None:
-        """A frame that is no whole message: a ping, a pong, a fragment that others follow. It costs work, too."""
+        """A frame that does not complete a message: a ping, a pong, a fragment. Counts for rate limits, too."""
 
     def socket_closed(self, code: int | None, reason: str) -> None:
-        """The connection is gone; comes once and last."""
+        """The connection was closed; called once and last."""
 
     async def wait_over(self) -> None:
         """Return when the receiver has nothing left to do."""
 
 
 class CallSocket(Protocol):
-    """The way back to the telephone."""
+    """Sends to the phone."""
 
     def send_soon(self, message: str) -> None:
-        """Queue one text message; bounded, and a peer that does not read is closed, never waited for."""
+        """Queue one text message. Never waits: the queue is bounded, and the connection of a peer that does not read is
+        closed."""
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
 
     def deliver_to(self, receiver: MessageReceiver | None) -> None:
-        """From the next message on, what comes is this one's; None: nobody's, who is not told of its end either."""
+        """Deliver to this receiver from the next message on; None: discard everything, including the close."""
 
 
 class TranscriptSink(Protocol):
-    """Who is told of transcript events; must return at once."""
+    """Receives transcript events; must return at once."""
 
     def __call__(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
-        """Something happened in the call ``key``, which has the stream ``stream_sid`` now."""
+        """An event of the call ``key``, whose current stream is ``stream_sid``."""

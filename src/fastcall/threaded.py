@@ -1,8 +1,8 @@
-"""The session for plain threaded code.
+"""The session for threaded code.
 
-One loop thread and a few callback threads serve all sessions of the process, however many there are
-(``drivers.background``). Audio goes from the caller's thread straight into the session's ring; only a full batch wakes
-the loop. Recognizers and fallbacks are made once for all sessions with the same settings, and never on the loop's time.
+One loop thread and a few callback threads serve all sessions of the process (``fastcall.aio.background``). Audio is
+written directly into the session's ring by the caller's thread; only a full batch wakes the loop. Recognizers and
+fallbacks are created once for all sessions with the same settings, and never block the loop.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ __all__ = ["StreamingSTTSession"]
 LOG: Final = logging.getLogger("fastcall.session")
 
 CLOSE_TIMEOUT_S: Final = 2.0
-# A Whisper model is loaded by the first session that needs it.
+# The first session that needs a Whisper model loads it.
 OPEN_TIMEOUT_S: Final = 300.0
 NO_FALLBACK_HERE: Final = (
     "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or give the session a function of your "
     "own as fallback="
 )
-# Of the 2 s, what is kept for the callbacks that the last finals bring.
+# Part of the 2 s, reserved for the callbacks with the last finals.
 CALLBACK_TIMEOUT_S: Final = 0.2
 VERSIONS: Final = ("v1", "v2")
-# Models that only version 2 of Google's API has.
+# Models that exist only in version 2 of Google's API.
 MODELS_OF_V2: Final = ("chirp", "telephony", "long", "short")
 
 T = TypeVar("T")
 
 
 class _Shared:
-    """What the sessions of a process share: recognizers, fallbacks, and who is to be closed. Loop thread only.
+    """What the sessions of a process share: recognizers, fallbacks, and the list of open sessions. Loop thread only.
 
-    What was made with credentials of a user's own is closed with the last session that has it: a program may make
+    A recognizer with the user's own credentials is closed with its last session, because a program may create
     credentials for each call.
     """
 
@@ -67,9 +67,11 @@ class _Shared:
         background.at_exit(self._close_sessions)
 
     def take(self, key: Hashable, make: Callable[[], Awaitable[Any]], *, is_kept: bool) -> _Making:
-        """What ``make`` makes, once for all sessions that have ``key``; a failure is not kept. ``give_back`` is owed.
+        """The result of ``make``, shared by all sessions with ``key``; failures are not cached.
 
-        :param is_kept: whether it stays when no session has it
+        Call ``give_back`` in the end.
+
+        :param is_kept: whether to keep it when no session uses it
         """
         making = self._makings.get(key)
         if making is None:
@@ -79,7 +81,7 @@ class _Shared:
         return making
 
     def give_back(self, making: _Making) -> None:
-        """A session that took it is over."""
+        """A session that took it has ended."""
         making.users -= 1
         if not making.users and not making.is_kept:
             self._forget(making)
@@ -107,7 +109,7 @@ class _Shared:
 
 @dataclass(slots=True, eq=False)
 class _Making:
-    """A recognizer or a fallback, made or being made."""
+    """A recognizer or a fallback, ready or being created."""
 
     key: Hashable
     made: asyncio.Future[Any]
@@ -120,7 +122,7 @@ def _has_failed(made: asyncio.Future[Any]) -> bool:
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
-    """Run what blocks in a daemon thread: neither the loop nor the end of the interpreter waits for it."""
+    """Run a blocking function in a daemon thread: neither the loop nor the interpreter's exit waits for it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -137,8 +139,8 @@ async def _in_thread(function: Callable[[], T]) -> T:
             result = function()
         except BaseException as error:
             is_ordinary = isinstance(error, Exception)
-            told = error if is_ordinary else RuntimeError(f"{type(error).__name__}: {error}")
-            loop.call_soon_threadsafe(settle, None, told)
+            reported = error if is_ordinary else RuntimeError(f"{type(error).__name__}: {error}")
+            loop.call_soon_threadsafe(settle, None, reported)
         else:
             loop.call_soon_threadsafe(settle, result, None)
 
@@ -149,34 +151,34 @@ async def _in_thread(function: Callable[[], T]) -> T:
 class StreamingSTTSession:
     """One streaming recognition session for a whole call, for threaded code.
 
-    Callbacks of one session come one at a time and in order, on a thread that is not the caller's. They should return
-    at once: append, set an event, point. One that does not return delays its own session's alone, as long as fewer than
-    eight sessions do so. What a callback raises is logged, and changes nothing else. ``push_audio`` belongs to one
-    thread at a time; ``close`` may be called from any.
+    Callbacks of one session run one at a time and in order, never on the caller's thread. They should return at once:
+    append to a queue, set an event. A callback that blocks delays only its own session's callbacks, as long as fewer
+    than eight sessions do so. Exceptions of callbacks are logged, and have no other effect. Call ``push_audio`` from
+    one thread at a time; ``close`` may be called from any thread.
 
-    The constructor waits until the recognizer is there, and raises what is wrong with it. On a running event loop it
-    does not wait: audio is kept meanwhile, and what is wrong comes as a ``SessionFailed`` event, in the log, and as
+    The constructor waits until the recognizer is ready, and raises its errors. On a running event loop it does not
+    wait: audio is buffered meanwhile, and errors are reported as a ``SessionFailed`` event, in the log, and by
     :attr:`failure`.
 
-    A session belongs to the process that made it. In a fork of that process all methods raise ``UsageError``.
+    A session belongs to the process that created it. In a fork of that process all methods raise ``UsageError``.
 
-    :param on_partial: called with the text since the last final; never unchanged, never closer than
+    :param on_partial: called with the text since the last final, when it changes, at intervals of at least
         ``STT_PARTIAL_DEBOUNCE_MS``
     :param on_final: called with each final
-    :param settings: by default those of the environment
+    :param settings: by default from the environment
     :param fallback: your own, ``pcm, language -> text``; by default Whisper, if ``WHISPER_MODEL`` names a model. It
-        hears the utterances that a ``UtteranceDispatcher`` on this session, or ``note_utterance``, tells of
+        recognizes the utterances reported by a ``UtteranceDispatcher`` on this session, or by ``note_utterance``
     :param language: BCP 47, such as ``he-IL``; by default ``GCP_STT_LANGUAGE``
     :param model: by default ``GCP_STT_MODEL``
-    :param version: of Google's API, ``"v1"`` or ``"v2"``; by default v2 where the model or the location needs it
+    :param version: of Google's API, ``"v1"`` or ``"v2"``; by default v2 if the model or the location requires it
     :param location: such as ``eu``; by default ``GCP_STT_LOCATION``
-    :param credentials: of google-auth, in place of Application Default Credentials
+    :param credentials: google-auth's, instead of Application Default Credentials
     :param phrases: words and phrases to expect; by default ``GCP_STT_PHRASES``
-    :param call_id: stands in the session's log lines
-    :param encoding: of what is pushed: ``linear16`` (little-endian) or ``mulaw``; 8 kHz mono
-    :raises UsageError: what was given cannot work together, no credentials and no ``SPEECH_EMULATOR_HOST``,
-        ``ENABLE_STREAMING_STT=false`` without a fallback, or a package is missing
-    :raises TimeoutError: the recognizer, or the fallback, was not there after 300 s
+    :param call_id: shown in the session's log lines
+    :param encoding: of the pushed audio: ``linear16`` (little-endian) or ``mulaw``; 8 kHz mono
+    :raises UsageError: the arguments contradict each other, there are neither credentials nor
+        ``SPEECH_EMULATOR_HOST``, ``ENABLE_STREAMING_STT=false`` without a fallback, or a package is missing
+    :raises TimeoutError: the recognizer, or the fallback, was not ready after 300 s
     """
 
     def __init__(
@@ -202,7 +204,7 @@ class StreamingSTTSession:
         self._log = CallLogger(LOG, *((f"call={field_value(call_id)}", {"call": one_line(call_id)}) if call_id else ()))
         self._own_fallback = CallableFallback(fallback) if fallback is not None else None
         if encoding not in ("linear16", "mulaw"):
-            raise UsageError(f"encoding={encoding!r}: say linear16 or mulaw")
+            raise UsageError(f"encoding={encoding!r}: use linear16 or mulaw")
         _check_packages(settings, has_fallback=self._own_fallback is not None)
         self._config = _config_of(settings)
         self._encoding = encoding
@@ -228,26 +230,26 @@ class StreamingSTTSession:
 
     @property
     def settings(self) -> Settings:
-        """What the session was made with, its own language, model and location included."""
+        """The session's settings, including its own language, model and location."""
         return self._settings
 
     @property
     def call_samples(self) -> int:
-        """Audio that was pushed so far, in samples at 8 kHz. Any thread."""
+        """Audio pushed so far, in samples at 8 kHz. Any thread."""
         return self._session.call_samples
 
     @property
     def dropped_samples(self) -> int:
-        """Samples that did not fit into the ring (10 s) and are sent as silence. Any thread."""
+        """Samples that did not fit into the ring (10 s) and were sent as silence. Any thread."""
         return self._session.dropped_samples
 
     @property
     def failure(self) -> SessionFailed | None:
-        """Why the session gives no more results, or None. Any thread."""
+        """Why the session returns no more results, or None. Any thread."""
         return self._session.failure
 
     def push_audio(self, pcm: bytes | bytearray | memoryview) -> None:
-        """Hand audio to the recognizer. Never blocks.
+        """Send audio to the recognizer. Never blocks.
 
         :param pcm: in the session's encoding, by default LINEAR16; any length in whole samples, any bytes-like object
         :raises ClosedError: after ``close``
@@ -255,7 +257,7 @@ class StreamingSTTSession:
         :raises ValueError: an odd number of bytes of LINEAR16
         """
         if self._closed:
-            raise ClosedError("the session is closed; it takes no more audio")
+            raise ClosedError("the session is closed; it accepts no more audio")
         self._background.check()
         due = self._session.feed(pcm if isinstance(pcm, bytes) else bytes(memoryview(pcm)))
         if due and not self._pump_is_queued:
@@ -263,13 +265,13 @@ class StreamingSTTSession:
             self._background.call_soon(self._pump)
 
     def close(self) -> None:
-        """Send the rest, wait for the last finals and their callbacks (at most 2 s in all), end the session.
+        """Send the rest, wait for the last finals and their callbacks (at most 2 s in total), end the session.
 
-        The interim that no final came for is given to ``on_final``. Closing twice does nothing.
+        An interim without a final is passed to ``on_final``. Closing twice does nothing.
 
         :raises UsageError: this process is a fork of the session's, or this thread is the loop's (``attach``), which
             cannot wait for itself
-        :raises TimeoutError: the loop was kept busy for all that time; the session still closes
+        :raises TimeoutError: the loop was blocked for all that time; the session still closes
         """
         self._background.check()
         self._background.check_may_wait()
@@ -285,8 +287,8 @@ class StreamingSTTSession:
             delivered.wait(CALLBACK_TIMEOUT_S)
 
     def note_utterance(self, begins: bool, sample: int) -> None:
-        """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there: the fallback hears it
-        when the recognizer cannot serve. Any thread; returns at once.
+        """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there. The fallback recognizes
+        it if the recognizer cannot. Any thread; returns at once.
 
         :raises UsageError: this process is a fork of the session's
         """
@@ -294,12 +296,12 @@ class StreamingSTTSession:
         self._background.call_soon(self._session.note_utterance, begins, sample)
 
     def add_listener(self, listener: Callable[[SessionEvent], object]) -> None:
-        """Also tell ``listener`` every event of the session, in order, on a callback thread. Any thread."""
+        """Also pass every event of the session to ``listener``, in order, on a callback thread. Any thread."""
         queue, guarded = self._background.callbacks.queue(), UserCallback(listener, log=self._log)
         self.attach(lambda event: queue.put(lambda: guarded(event)))
 
     def attach(self, listener: Callable[[SessionEvent], None]) -> None:
-        """The same on the loop's thread, for what serves other sessions too: it must return at once."""
+        """As ``add_listener``, but on the loop's thread, which serves other sessions, too: it must return at once."""
         self._background.check()
         self._background.call_soon(self._session.add_listener, listener)
 
@@ -328,12 +330,12 @@ class StreamingSTTSession:
         return session
 
     async def _ready(self) -> None:
-        """Until what the session needs is there. :raises: what is wrong with it"""
+        """Return when what the session needs is ready. :raises: why it cannot be"""
         for making in self._makings:
             await asyncio.shield(making.made)
 
     def _abandon(self) -> None:
-        """Nobody has the session: its constructor raised."""
+        """Close the session, because its constructor raised."""
         self._closing = asyncio.ensure_future(self._close(0.0))
 
     async def _close(self, timeout_s: float) -> None:
@@ -378,7 +380,7 @@ class StreamingSTTSession:
             settings.whisper_threads,
             settings.whisper_workers,
             settings.stt_fallback_limit_s,
-            language_of(language),  # it looks whether it has the language; it is told again with each utterance
+            language_of(language),  # it checks this language at the start; each utterance has its own
         )
 
         async def load() -> Fallback:
@@ -416,7 +418,7 @@ def _is_on_event_loop() -> bool:
 def _settings_with(
     settings: Settings, language: str | None, model: str | None, location: str | None, phrases: Sequence[str] | None
 ) -> Settings:
-    """The settings, with those of a session's own. :raises UsageError: one is of another type"""
+    """The settings, with a session's own values. :raises UsageError: one has a wrong type"""
     if isinstance(phrases, str):
         raise UsageError(f"phrases={phrases!r}: give a list of phrases, not one text")
     given: dict[str, Any] = {
@@ -438,9 +440,9 @@ def _config_of(settings: Settings) -> StreamConfig:
 
 
 def _version_of(settings: Settings, version: str | None) -> str:
-    """Of Google's API. :raises UsageError: there is none such, or it is not where the settings say"""
+    """The version of Google's API. :raises UsageError: it does not exist, or not at the configured location"""
     if version not in (None, *VERSIONS):
-        raise UsageError(f"version={version!r}: say {' or '.join(VERSIONS)}")
+        raise UsageError(f"version={version!r}: use {' or '.join(VERSIONS)}")
     if version is None:
         is_regional = settings.stt_location not in (GLOBAL, *V1_REGIONS)
         version = "v2" if is_regional or settings.model.split("_")[0] in MODELS_OF_V2 else "v1"
@@ -450,7 +452,7 @@ def _version_of(settings: Settings, version: str | None) -> str:
 
 
 def _make_recognizer(settings: Settings, version: str, credentials: Any) -> Recognizer:
-    """Blocks: it looks for credentials and reads certificates."""
+    """Blocks: looks for credentials and reads certificates."""
     from fastcall.google.recognizer import GoogleRecognizer
 
     return GoogleRecognizer.create(
@@ -467,26 +469,26 @@ def _make_recognizer(settings: Settings, version: str, credentials: Any) -> Reco
 
 
 def _check_packages(settings: Settings, *, has_fallback: bool) -> None:
-    """What can be known at once to be missing.
+    """Check for missing packages.
 
-    :raises UsageError: what to do about it
+    :raises UsageError: what to install, or another way out
     """
     if not settings.enable_streaming_stt:
         if not has_fallback and settings.whisper_model is None:
             raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK_HERE}")
         return
-    for package in ("google.cloud.speech_v1p1beta1", "grpc"):  # the types of the first need the second
+    for package in ("google.cloud.speech_v1p1beta1", "grpc"):  # the first one's types need the second
         try:
-            is_there = importlib.util.find_spec(package) is not None
-        except ModuleNotFoundError:  # of the package that it is in
-            is_there = False
-        if not is_there:
+            is_installed = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:  # of its parent package
+            is_installed = False
+        if not is_installed:
             raise UsageError(f"StreamingSTTSession: {missing_extra(ModuleNotFoundError(name=package))}")
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading") and _is_by_grpcio(settings.stt_uplink):
         raise UsageError(
-            "gevent has patched this program's threads, under which grpcio never answers: use STT_UPLINK=native, which "
-            "needs libnghttp2 (Debian: libnghttp2-14), or make sessions in a process that gevent has not patched"
+            "gevent has patched this program's threads, with which grpcio hangs: use STT_UPLINK=native, which needs "
+            "libnghttp2 (Debian: libnghttp2-14), or create sessions in a process that gevent has not patched"
         )
 
 

@@ -176,7 +176,7 @@ def test_after_close_nothing_is_taken_and_closing_again_does_nothing(prompt_emul
     heard = Callbacks()
     session = StreamingSTTSession(heard.on_partial, heard.on_final, settings=settings_for(prompt_emulator))
     session.close()
-    with pytest.raises(ClosedError, match="takes no more audio"):
+    with pytest.raises(ClosedError, match="accepts no more audio"):
         session.push_audio(bytes(320))
     session.close()
     assert heard.finals.empty()

@@ -104,7 +104,7 @@ def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         ([], {"GCP_STT_LANG": "x"}, "did you mean GCP_STT_LANGUAGE?"),
         ([], {"VAD_HANG_OVER_MS": "x"}, "did you mean VAD_HANGOVER_MS?"),
         ([], {"GCP_STT_LANGUAGE": "hebrew"}, "he-IL"),
-        ([], {"GCP_STT_ALTERNATIVE_LANGUAGE_CODES": "en-US,arabic"}, "'arabic': say a code"),
+        ([], {"GCP_STT_ALTERNATIVE_LANGUAGE_CODES": "en-US,arabic"}, "'arabic': use a code"),
         (["--handler", "./my_agent:agent"], {}, "my_agent:agent, perhaps"),
         (["--handler", "agents/mine.py:agent"], {}, "agents.mine:agent, perhaps"),
         (["--handler", "talkers_broken:agent"], {}, "ZeroDivisionError: division by zero"),
