@@ -129,7 +129,7 @@ async def test_the_real_worker_from_end_to_end(tiny: str) -> None:
 
 async def test_the_real_worker_refuses_a_language_that_its_model_lacks(english: str) -> None:
     whisper = WhisperFallback(EngineOptions(english, threads=1), language="he-IL")
-    with pytest.raises(UsageError, match="does not have the language he-IL"):
+    with pytest.raises(UsageError, match="does not support the language he-IL"):
         await whisper.start()
 
 
