@@ -1,4 +1,4 @@
-"""The cheap recognizer as a process: `python benchmarks/ear.py CORE`; says where it listens, then obeys its stdin.
+"""The cheap recognizer as a process: `python benchmarks/ear.py CORE`; prints its address, then answers its stdin.
 
 Each line on stdin is answered by a line of JSON with what happened since the last (see ``VadFramer.take_tally``), and
 the CPU time of the process so far. It ends with its stdin.
