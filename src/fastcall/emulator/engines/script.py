@@ -114,16 +114,16 @@ class ScriptStream:
             if not self._began:
                 self._began = True
                 self._tell(SpeechBegan(words[0].start_s))
-            told = sum(word.end_s <= now_s for word in words)
-            if told > self._reported:
-                self._reported = told
-                self._tell(Heard(words[:told]))
+            reported = sum(word.end_s <= now_s for word in words)
+            if reported > self._reported:
+                self._reported = reported
+                self._tell(Heard(words[:reported]))
             end_s = words[-1].end_s + self._end_silence_s
             if now_s < end_s and not flush:
                 return
-            if told:
-                self._tell(SpeechEnded(words[told - 1].end_s))
-                self._tell(UtteranceEnded(words[:told], words[told - 1].end_s, min(end_s, now_s)))
+            if reported:
+                self._tell(SpeechEnded(words[reported - 1].end_s))
+                self._tell(UtteranceEnded(words[:reported], words[reported - 1].end_s, min(end_s, now_s)))
             self._utterance, self._reported, self._began = self._utterance + 1, 0, False
 
     def _tell(self, event: EngineEvent) -> None:
