@@ -72,7 +72,7 @@ def test_decode_with_the_gil_let_go(benchmark: Any) -> None:
     released, kept = CODES[:samples], CODES[: samples - 1]
     compare(
         benchmark,
-        "65,536 samples, GIL let go (ours) or kept",
+        "65,536 samples, GIL released (ours) or kept",
         lambda: _codec.mulaw_decode_into(released, target),
         lambda: _codec.mulaw_decode_into(kept, target),
         floor=0.8,

@@ -184,7 +184,7 @@ async def _ours(host: str, uplink: str) -> list[float]:
     sessions = [RecognitionSession(recognizer, StreamConfig("en-US", "default")) for _ in range(CALLS)]
     for session in sessions:
         session.start()
-        await asyncio.sleep(0)  # the streams' tasks begin in this order, as the stopwatches are dealt out
+        await asyncio.sleep(0)  # the streams' tasks begin in this order, as the stopwatches are assigned
     await asyncio.sleep(0.5)
     await _feed([((lambda s=s: s.push_audio(MULAW_FRAME)), w) for s, w in zip(sessions, watches, strict=True)])
     for session in sessions:

@@ -66,7 +66,7 @@ class Step:
     ear_share: float
     """Of the load's core: the recognizer."""
     interrupt_share: float
-    """Of the load's core: the kernel's work for nobody in particular."""
+    """Share of the load's core used by the kernel for no particular process."""
     foreign_share: float
     """Of either core, the greater: what is neither the server's nor the load's."""
     call_us: float
