@@ -1,9 +1,9 @@
 """What strangers and broken peers do, as a process: `python benchmarks/attacks.py PORT TOKEN SECONDS MBIT [NAME]`.
 
-Each attack is made again and again, one connection of each kind at a time with a pause between two; each sends at most
-MBIT megabits a second. A stranger has a line of some bandwidth and a machine of his own, so the process has the lowest
-priority: the siege is to be of the server and not of the cores that they share here. With NAME, only those in whose
-names it is. The last line says how often each came about, as JSON.
+Each attack is repeated, with one connection of each kind at a time and a pause in between; each sends at most MBIT
+megabits a second. Real attackers have limited bandwidth and separate machines, so the process has the lowest priority,
+to load the server and not the shared cores. With NAME, only attacks whose names contain it. The last line counts the
+runs of each, as JSON.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def start(call_sid: str) -> bytes:
 
 
 def gap(number: int) -> bytes:
-    """A frame 5 s after that before it."""
+    """A frame 5 s after the previous one."""
     media = {"track": "inbound", "chunk": "1", "timestamp": str(5000 * number), "payload": "/////w=="}
     return text(event="media", sequenceNumber="2", streamSid="MZ1", media=media)
 
@@ -76,7 +76,7 @@ class Attackers:
         self.done: Counter[str] = Counter()
 
     def all(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """Each by its name."""
+        """The attacks by name."""
         made: dict[str, Callable[[], Awaitable[None]]] = {
             f"flood of {name}": lambda data=data: self._flood(self._signed, data) for name, data in FLOODS.items()
         }

@@ -1,4 +1,4 @@
-"""G.711 against ``audioop`` (on Python 3.13 and later: ``audioop-lts``), and what letting the GIL go costs."""
+"""G.711 against ``audioop`` (on Python 3.13 and later: ``audioop-lts``), and the cost of releasing the GIL."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def test_encode_a_frame(benchmark: Any, law: str) -> None:
 
 
 def test_decode_with_the_gil_let_go(benchmark: Any) -> None:
-    """Nobody else wants the GIL here: this is the least that letting it go costs, on the 65,536 samples from which
-    it is done. The row should say 1.00."""
+    """No other thread wants the GIL here: this is the minimum cost of releasing it, at the threshold of 65,536 samples.
+    The row should show 1.00."""
     samples = 65_536
     target = bytearray(2 * samples)
     released, kept = CODES[:samples], CODES[: samples - 1]
     compare(
         benchmark,
-        "65,536 samples, GIL let go (ours) or kept",
+        "65,536 samples, GIL released (ours) or kept",
         lambda: _codec.mulaw_decode_into(released, target),
         lambda: _codec.mulaw_decode_into(kept, target),
         floor=0.8,

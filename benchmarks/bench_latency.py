@@ -1,7 +1,7 @@
 """From the arrival of the frame that completes a batch to the request written to gRPC, against the replaced design.
 
 Both sides serve the same calls, paced as Twilio paces them, against one real emulator process. The sides take turns,
-and the best round of each counts: a shared machine is slower at times, never faster than it is.
+and the best round of each counts: other load makes a machine slower, never faster.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.gate
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[str]:
-    """A tones emulator in a process of its own; on the last core, so that the measured side has the others."""
+    """A tones emulator in a separate process, on the last core, so that the measured side has the others."""
     arguments = ["--engine", "tones", "--port", "0", "--max-streams", "0", "--requests-per-minute", "0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fastcall", "emulator", *arguments, "--exit-with-parent"],
@@ -81,7 +81,7 @@ class _Stopwatch:
 
 
 async def _feed(calls: list[tuple[Callable[[], None], _Stopwatch]]) -> None:
-    """Frames for all calls, each call with a phase of its own, as N independent callers have."""
+    """Frames for all calls, each call with its own phase, as with independent callers."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     begin = loop.time() + 0.1
@@ -104,7 +104,7 @@ async def _feed(calls: list[tuple[Callable[[], None], _Stopwatch]]) -> None:
 
 
 class _TimedChannel:
-    """A channel whose calls tell when a request is handed to gRPC."""
+    """A channel whose calls report when a request is passed to gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel, next_watch: Callable[[], _Stopwatch]) -> None:
         self._channel = channel
@@ -123,7 +123,7 @@ class _TimedChannel:
 
 
 class _TimedCall:
-    """A call that tells when a request after the first is handed to gRPC."""
+    """A call that reports when a request after the first is passed to gRPC."""
 
     _cython_call = None  # so that requests go through `write`
 
@@ -143,7 +143,7 @@ class _TimedCall:
 
 
 class _TimedStream:
-    """A stream of the native uplink that tells when what was written has gone to the socket: at the end of the turn."""
+    """A stream of the native uplink that reports when written data was sent to the socket: at the end of the turn."""
 
     def __init__(self, stream: RecognizerStream, watch: _Stopwatch) -> None:
         self._stream = stream
@@ -184,7 +184,7 @@ async def _ours(host: str, uplink: str) -> list[float]:
     sessions = [RecognitionSession(recognizer, StreamConfig("en-US", "default")) for _ in range(CALLS)]
     for session in sessions:
         session.start()
-        await asyncio.sleep(0)  # the streams' tasks begin in this order, as the stopwatches are dealt out
+        await asyncio.sleep(0)  # the streams' tasks begin in this order, as the stopwatches are assigned
     await asyncio.sleep(0.5)
     await _feed([((lambda s=s: s.push_audio(MULAW_FRAME)), w) for s, w in zip(sessions, watches, strict=True)])
     for session in sessions:

@@ -1,4 +1,4 @@
-"""The audio ring and the call's history against what stands in for them in Python, as a batch of 8 frames goes
+"""The audio ring and the call's replay buffer against their equivalents in Python, as a batch of 8 frames goes
 through either."""
 
 from __future__ import annotations

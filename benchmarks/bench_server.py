@@ -2,9 +2,9 @@
 calls.
 
 Both servers run on one uvloop, each with its own calls: reading the socket, WebSocket, parsing, timeline, ring,
-webrtcvad, endpointing, batches decoded to LINEAR16. Only the recognizer is none: it takes the batches and says nothing.
-The sides take turns: a message is written to each call's socket, and then the time is taken until the loop has read
-them all, so what the callers cost is not in it. Of all turns of a side the cheapest counts.
+webrtcvad, endpointing, batches decoded to LINEAR16. The recognizer is a stub that returns nothing.
+The sides take turns: a message is written to each call's socket, and then the time is measured until the loop has read
+them all, so the callers' cost is not included. The cheapest turn of each side counts.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _SilentRecognizer:
 
 
 class _Side:
-    """A server, and the calls that it has."""
+    """A server, and its calls."""
 
     def __init__(self, fast_path: bool) -> None:
         self.fast_path = fast_path
@@ -121,7 +121,7 @@ class _Side:
 
 
 class _Caller:
-    """A call's other end: a blocking socket, written to while nobody measures."""
+    """A call's other end: a blocking socket, written to while nothing is measured."""
 
     def __init__(self, name: str, number: int, port: int, audio: PhoneAudio) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The processor time of a request and its response, by each uplink, on 300 streams.
+"""The processor time of a request and its response, with each uplink, on 300 streams.
 
 Both uplinks carry the same streams to a peer process that answers each request at once. They take turns in one run;
 what counts is the process's own processor time over a turn (grpcio's threads and the kernel's part included), and of
@@ -6,9 +6,9 @@ all turns of a side the best.
 
 - *as answers come*: each stream sends its next request when the last is answered. The loop is never idle, as in a
   server that is full: this is what decides how many calls a core carries.
-- *at the pace of calls*: each stream sends 6.25 requests a second, each at a moment of its own, on a loop that has
-  nothing else to do. Most of the time then goes into waking up, once for a request and once for its answer, whichever
-  uplink it is. What the same loop costs with nobody to send to is taken off both.
+- *at the pace of calls*: each stream sends 6.25 requests a second, each at its own phase, on an otherwise idle loop.
+  Most of the time is then spent waking up, once for a request and once for its response, with either uplink. The cost
+  of the same loop without requests is subtracted from both.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.gate
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[str]:
-    """In a process of its own, on the last core, so that the measured side has the others."""
+    """In a separate process, on the last core, so that the measured side has the others."""
     try:
         _http2.load()
     except OSError as missing:

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/call_memory.py --calls 500 --seconds 60
 
 Every call is fed 20 ms frames; each 150 ms a batch is taken and read, as a stream does; what is older than --kept-s is
-settled and forgotten. Memory is what the process grew by (its resident set), so Linux only.
+settled and forgotten. Memory is the growth of the process's resident set; Linux only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The simulated calls as a process: `python benchmarks/callers.py CORE URL CALLS RAMP_S`.
 
-Stamped audio (see ``fastcall._load``), a bundled conversation without end. Says `placed` when all calls are up; a
-line on stdin is answered with the state so far; with the end of stdin all calls hang up and the last line says what
-was sent.
+Stamped audio (see ``fastcall._load``), an endless bundled conversation. Prints `placed` when all calls are up; answers
+each line on stdin with the state so far; at the end of stdin all calls hang up and the last line reports what was
+sent.
 """
 
 from __future__ import annotations

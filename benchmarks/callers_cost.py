@@ -1,6 +1,6 @@
 """What simulated calls cost: `python benchmarks/callers_cost.py [calls] [seconds] [niceness]`.
 
-The calls of `callers.py` on one core, against a sink on another that shakes hands and throws the rest away. Prints the
+The calls of `callers.py` on one core, against a sink on another core that discards all messages. Prints the
 CPU time of the callers: their share of a core, and microseconds a message. The aim: 1,000 calls from half a core.
 """
 

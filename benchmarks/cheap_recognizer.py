@@ -1,4 +1,4 @@
-"""The cheap recognizer as a process: `python benchmarks/cheap_recognizer.py CORE`. Prints its address, reads stdin.
+"""The cheap recognizer as a process: `python benchmarks/ear.py CORE`; prints its address, then answers its stdin.
 
 Each line on stdin is answered by a line of JSON with what happened since the last (see ``CheapRecognizer.take_tally``),
 and the CPU time of the process so far. It ends with its stdin.

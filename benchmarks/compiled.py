@@ -1,4 +1,4 @@
-"""Compiles what only benchmarks need, when its source is newer than what is there."""
+"""Compiles the benchmarks' extension if its source is newer."""
 
 from __future__ import annotations
 

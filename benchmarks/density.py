@@ -1,15 +1,15 @@
-"""How many live calls one core carries: `python benchmarks/density.py [options]`, or `make density`.
+"""How many live calls one core can handle: `python benchmarks/density.py [options]`, or `make density`.
 
-The server runs on one core; the simulated calls (`callers.py`) and `cheap_recognizer.py` on another. Each frame
-carries the moment at which it was sent, so the recognizer knows how old the newest audio of each request is when it
-arrives, and whether each frame came exactly once. The number of calls grows until the p99 of that age passes 10 ms, a
-frame is lost, or the core is full; then the limit is narrowed down. fastcall goes through this with either uplink, and
-the design that it replaces goes through the same, in the same run.
+The server runs on one core; the simulated calls (`callers.py`) and a cheap recognizer (`cheap_recognizer.py`) on
+another. Each frame carries the time of sending, so the recognizer knows the age of the newest audio of each request
+on arrival, and whether each frame came exactly once. The number of calls grows until the p99 of that age passes 10
+ms, a frame is lost, or the core is full; then the limit is narrowed down. fastcall goes through this with either
+transport, and the design that it replaces and the least that a C program can do go through the same, in the same run.
 
 A step is *invalid* when load and recognizer kept their core over 90 % busy, or sent less than 98 % of what was due:
-then they, not the server, may be what is measured. It is *disturbed* when programs of others took more than 5 % of
-either core meanwhile; a disturbed step that fails is taken again, twice at most. On a machine that others use too,
-`--nice -15` (it needs the right) keeps their programs from standing in the way. Linux only. Bounded: about 20 s a step.
+then they may be measured instead of the server. It is *disturbed* when other programs used more than 5 % of
+either core; a disturbed step that fails is repeated, at most twice. On a shared machine, `--nice -15` (needs the
+privilege) gives it priority over other programs. Linux only. Bounded: about 20 s a step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 1750, 2000)
 
 @dataclass
 class Step:
-    """What one number of calls came to."""
+    """The results for one number of calls."""
 
     design: str
     calls: int
@@ -66,7 +66,7 @@ class Step:
     recognizer_share: float
     """Of the load's core: the recognizer."""
     interrupt_share: float
-    """Of the load's core: the kernel's work for nobody in particular."""
+    """Share of the load's core used by the kernel for no particular process."""
     foreign_share: float
     """Of either core, the greater: what is neither the server's nor the load's."""
     call_us: float
@@ -122,7 +122,7 @@ def percentile_ms(ages: list[int], percent: float) -> float:
 
 
 def judge(step: Step, errors: list[str]) -> str:
-    """The first thing that is wrong, or `good`."""
+    """The first failed criterion, or `good`."""
     if errors:
         return f"calls failed: {errors[0]}"
     if step.load_share > BUSY:
@@ -139,7 +139,7 @@ def judge(step: Step, errors: list[str]) -> str:
 
 
 def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
-    """One number of calls, with processes of its own."""
+    """Measure one number of calls, with new processes."""
     recognizer = Child([str(HERE / "cheap_recognizer.py"), str(options.load_core)])
     callers: Child | None = None
     try:
@@ -207,7 +207,7 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
 
 
 def settled(recognizer: Child) -> dict[str, Any]:
-    """What came after the callers had hung up, when no stream is left (or after 10 s)."""
+    """What arrived after the callers had hung up, once no stream is left (or after 10 s)."""
     total = recognizer.ask()
     for _ in range(100):
         if not total["live_streams"]:
@@ -221,7 +221,7 @@ def settled(recognizer: Child) -> dict[str, Any]:
 
 
 def attempt(design: str, calls: int, options: argparse.Namespace) -> list[Step]:
-    """A step, again if others disturbed it and it failed; the last one counts."""
+    """A step, repeated if it was disturbed and failed; the last one counts."""
     steps = []
     for _ in range(1 + RETRIES):
         steps.append(measure(design, calls, options))

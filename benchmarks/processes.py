@@ -1,4 +1,4 @@
-"""Processes of a benchmark's own: started, waited for, asked, measured, ended. What is read of them is Linux's."""
+"""A benchmark's child processes: start, wait, query, measure, stop. Measuring is for Linux only."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Child:
 def running(
     arguments: Sequence[str], ready: str, output: Path, *, core: int | None = None
 ) -> Iterator[tuple[int, str]]:
-    """A Python process that says when it is ready: its process id, and what the pattern finds in its output.
+    """Start a Python process and wait until it is ready; returns its process id and the pattern's match in its output.
 
-    :param output: the file that gets all it prints
+    :param output: the file for all its output
     :param core: where it and its threads are to run; None: anywhere
     """
     # taskset, not setaffinity afterwards: every thread is to be born there.

@@ -1,8 +1,8 @@
-"""How many times faster one function is than another, measured in one run on a machine that others use too.
+"""How many times faster one function is than another, measured in one run on a shared machine.
 
-Strategy: the two take turns, a few milliseconds each, so that a slow second hits both. Of all turns of a side only
-the fastest counts: a shared machine makes code slower at times, never faster than it is. If the ratio is below its
-floor, more turns are taken before that is believed, because more turns bring both minima nearer to the truth.
+Strategy: the two take turns, a few milliseconds each, so that a slow second affects both. Only the fastest turn of
+each side counts: other load makes code slower, never faster. If the ratio is below its floor, more turns are run before
+it fails, because that brings both minima closer to their true values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The design that fastcall replaces, its bugs mended, to be measured against.
+"""The design that fastcall replaces, with its bugs fixed, for comparison.
 
 A ``queue.Queue`` and two threads a call: one collects frames into batches, the other is inside the blocking client of
-google-cloud-speech, which takes requests from a generator. The bugs that are mended: the generator does not end the
+google-cloud-speech, which takes requests from a generator. The fixed bugs: the generator does not end the
 stream at the first 50 ms without audio, the session lasts for the whole call, and its last audio is sent.
 """
 

@@ -1,19 +1,19 @@
-"""A stranger's hour, shortened: `python benchmarks/siege.py [options]`, or `make siege`.
+"""The server under attack: `python benchmarks/siege.py [options]`, or `make siege`.
 
-`fastcall serve --workers 2` with live calls (`callers.py`) and `cheap_recognizer.py`, in processes of their
-own. After a quiet time, in which the age of the audio at the recognizer is measured, everything that a stranger or a
-broken peer can do is done at once, again and again (`attacks.py`). Judged:
+`fastcall serve --workers 2` with live calls (`callers.py`) and a cheap recognizer (`ear.py`), in processes of their
+own. After a quiet time, in which the age of the audio at the recognizer is measured, all attacks by strangers and
+broken peers are run at once, repeatedly (`attacks.py`). Criteria:
 
 * no call loses audio: each frame comes to the recognizer once, and all calls are live to the end;
 * no process is lost, and the server's memory is flat;
 * the log has under 1,000 lines that are not of transcripts;
 * with `--judge-ages`: the p99 of the age stays within twice that of the quiet time of the same run.
 
-The attackers share the machine with the server, as strangers would not: they run at the lowest priority, and each
-connection sends at most `--mbit` megabits a second. A hostile recognizer is not among them: a server has one, and here
+Unlike real attackers, these share the machine with the server: they run at the lowest priority, and each connection
+sends at most `--mbit` megabits a second. A hostile recognizer is not among them: a server has one, and here
 it is that which measures (tests/wire/test_http2_channel.py has its attacks).
 
-Loopback only. Bounded: the two times, and at most a minute. Linux only. Exit status 0: all of it holds.
+Loopback only. Bounded: the two times, and at most a minute. Linux only. Exit status 0: all criteria are met.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SETTLE_S = 2.0
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The results."""
 
     lost: int
     doubled: int
@@ -61,7 +61,7 @@ class Outcome:
     attacks: dict[str, int]
 
     def wrong(self, *, judge_ages: bool) -> Iterator[str]:
-        """What does not hold, as sentences."""
+        """The failed criteria, as sentences."""
         if self.lost or self.doubled:
             yield f"{self.lost} frames lost, {self.doubled} doubled"
         if self.errors:

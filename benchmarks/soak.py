@@ -1,14 +1,14 @@
-"""Calls that come and go for long: `python benchmarks/soak.py [minutes] [calls]`, or `make soak MINUTES=20`.
+"""Calls that start and end for a long time: `python benchmarks/soak.py [minutes] [calls]`, or `make soak MINUTES=20`.
 
-A server by `fastcall serve` with a recognizer that understands tones, both in processes of their own; so many callers,
-each of whom places calls of 6 to 20 s, one after the other. Judged at the end:
+A server by `fastcall serve` with a recognizer that understands tones, both in processes of their own; each
+caller places calls of 6 to 20 s, one after the other. Criteria at the end:
 
 * nothing is lost: each word of each call is in the server's transcript, in order;
 * the server's memory is flat: after the first quarter (5 of 20 minutes) its resident size does not grow by more than
   3 % or 4 MB (not judged in runs of less than 5 minutes, which see little but the beginning);
-* nothing stays: when all calls are over the server has as many descriptors, threads and sockets as before the first.
+* nothing leaks: when all calls are over the server has as many descriptors, threads and sockets as before the first.
 
-Bounded: minutes, and then at most 30 s. Exit status 0: all of it holds.
+Bounded: minutes, and then at most 30 s. Exit status 0: all criteria are met.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Said:
 
 @dataclass
 class Outcome:
-    """What the soak came to."""
+    """The results."""
 
     calls: int = 0
     words: int = 0

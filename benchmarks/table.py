@@ -1,7 +1,7 @@
-"""Writes the figures of benchmarks/README.md, and its plots, anew: what `make bench-table` runs.
+"""Updates the figures of benchmarks/README.md, and its plots: what `make bench-table` runs.
 
 The gates are measured once more, and the cost of the loops by size. The table goes between the markers in README.md
-with the machine and the date, the plots to benchmarks/plots. About two minutes; on a machine that does nothing else.
+with the machine and the date, the plots to benchmarks/plots. About two minutes; on an otherwise idle machine.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
     .venv/bin/python tools/core_coverage.py --floor 97
 
-Reads what a trace build of the core counted while it ran (gcov). The counts are of lines of C; Cython writes before
-each statement which line of which source it comes from, so a line of the sources ran if any of its C ran. Fails below
-the floor, of the whole, in percent.
+Reads the counts of a trace build of the core (gcov). They are of lines of C; Cython writes the source line before each
+statement, so a line of the sources was executed if any of its C was. Fails if the total is below the floor, in percent.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Writes deploy/*.lock: what the image is installed from, by hashes, as pyproject.toml wants it now."""
+"""Writes deploy/*.lock: the image's packages with hashes, resolved from the current pyproject.toml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
-# The image's Python; its libc is newer than this one's.
+# The image's Python; its libc is newer than this one.
 OPTIONS = (
     *("--quiet", "--upgrade", "--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28"),
     *("--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"),

@@ -3,14 +3,14 @@
     apt-get install flite                     # 2.2, needed to make the recording only
     .venv/bin/python tools/make_booking_audio.py
 
-A caller books a table in six turns, with pauses between them as people make them. The voice is flite's
+A caller books a table in six turns, with natural pauses between them. The voice is flite's
 ``rms`` (CMU Arctic, free of restrictions), a little slower than its default; it leaves the synthesiser at 16 kHz,
 is filtered and brought down to 8 kHz and encoded as G.711 mu-law over a faint, constant noise,
 because a real line is never digitally silent. Running it twice gives the same bytes.
 
 The wording was chosen by trial: each turn must be recognized word for word by PocketSphinx with booking.gram
 (8 kHz brought up to 16 kHz, decoder fresh or warm) at -6 to +3 dB, wherever the cut before and after it falls.
-tests/unit/demo/test_booking_data.py says so of the recording that is bundled.
+tests/unit/demo/test_booking_data.py checks the bundled recording.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Make the voice of the booking clerk: src/fastcall/data/clerk.wav and clerk.tsv.
+"""Make the voice of the booking agent: src/fastcall/data/clerk.wav and clerk.tsv.
 
     apt-get install flite                     # 2.2, needed to make the recording only
     .venv/bin/python tools/make_clerk_audio.py
 
-The sentences of a clerk who books tables, and the pieces of the one that says the booking back. The voice is flite's
-``slt`` (CMU Arctic, free of restrictions), brought down to 8 kHz and encoded as G.711 mu-law. Where each word ends is
-flite's own word: the ends of its segments. Running it twice gives the same bytes.
+The agent's sentences, and the pieces of the one that confirms the booking. The voice is flite's
+``slt`` (CMU Arctic, free of restrictions), brought down to 8 kHz and encoded as G.711 mu-law. The ends of words are
+those of flite's segments. Running it twice gives the same bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Says in one sentence what this machine lacks to build fastcall, before pip would say it in a page.
+"""Reports in one sentence what is missing to build fastcall, instead of a page of pip's output.
 
-Run by `make build` with the Python that will make the environment; standard library only. The syntax is kept old,
-so that a Python that is too old still gets as far as the sentence that says so.
+Run by `make build` with the Python for the environment; standard library only. It uses old syntax, so that a
+Python that is too old can still report that.
 """
 
 import os
@@ -68,7 +68,7 @@ def missing_headers(include):
 
 
 def failing_compile(environ, include):
-    """Compiles three lines, so that a compiler without a C library or C11 atomics is found out here."""
+    """Compiles three lines, to detect a compiler without a C library or C11 atomics."""
     folder = tempfile.mkdtemp()
     try:
         source = os.path.join(folder, "trial.c")

@@ -1,7 +1,7 @@
-"""Prints the other Pythons of this machine that fastcall supports, one a line: `make test-pythons`.
+"""Prints the other Pythons of this machine that fastcall supports, one per line: `make test-pythons`.
 
-Looked for on the PATH (``python3.11`` and so on) and among pyenv's versions. Of each minor version the first that
-starts counts, if it is released and has a GIL.
+Searches the PATH (``python3.11`` and so on) and pyenv's versions. Of each minor version, prints the first that starts,
+if it is a release and has a GIL.
 """
 
 import os

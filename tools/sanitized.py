@@ -2,10 +2,10 @@
 
     .venv/bin/python tools/sanitized.py -m pytest [ARGUMENTS]
 
-The sanitizers' runtime must be loaded before Python itself, so this program starts itself again with the runtime
-preloaded. Memory comes from malloc, so that the sanitizers see each piece of it. Leaks are looked for when the
-process ends, and in what the core allocates with malloc; tools/leaks.supp says what is not looked at. Processes that
-tests start run sanitized too, but their leaks are not looked for: compilers, for one, leak.
+The sanitizers' runtime must be loaded before Python itself, so this program restarts itself with the runtime
+preloaded. Python allocates with malloc, so that the sanitizers see each allocation. Leaks are checked when the process
+ends, in what the core allocates with malloc; tools/leaks.supp has the exclusions. Processes that tests start run
+sanitized, too, but without leak checks: compilers, for example, leak.
 """
 
 import os

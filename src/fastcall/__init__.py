@@ -1,6 +1,6 @@
 """fastcall answers phone calls: live audio in, one streaming speech-to-text session per call, utterances out.
 
-Names are imported on first use, so that ``import fastcall.g711`` loads the codec and nothing else.
+Names are imported on first use, so that ``import fastcall.g711`` imports only the codec.
 """
 
 from __future__ import annotations
@@ -115,10 +115,10 @@ _HOMES = {
     "tokens": ("make_stream_token",),
 }
 
-# Names that differ in their module.
+# Names that differ in their modules.
 _THERE = {"mulaw_decode_fast": "mulaw_decode"}
 
-if not TYPE_CHECKING:  # for type checkers, every misspelt name would be Any
+if not TYPE_CHECKING:  # type checkers would accept every misspelt name as Any
 
     def __getattr__(name: str) -> object:
         home = next((home for home, names in _HOMES.items() if name in names), None)

@@ -1,8 +1,8 @@
 """The core: G.711, the audio ring, the debouncer, the scan of Twilio's media messages and the fast path.
 
-Every loop is a ``noexcept nogil`` function over plain pointers, or C in the headers beside. Every public function
-takes the buffer, calls the loop and gives the buffer back. It holds the buffer as long as the loop runs, because an
-exporter may move or free its memory as soon as nobody holds it. Buffers are taken by hand: typed memoryviews would
+Every loop is a ``noexcept nogil`` function over plain pointers, or C in the headers in ``_core``. Every public function
+acquires the buffer, calls the loop and releases the buffer. It holds the buffer while the loop runs, because an
+exporter may move or free its memory once it is released. Buffers are acquired explicitly: typed memoryviews would
 double the generated C.
 
 LINEAR16 is signed 16-bit PCM in the byte order of the machine; the supported machines are little-endian.
@@ -30,8 +30,8 @@ cdef extern from *:
 BUILD = _BUILD.decode("ascii")
 
 cdef enum:
-    # Below this the GIL stays taken. Letting it go costs as much as decoding a few frames, and getting it
-    # back can take another thread's whole switch interval (5 ms); benchmarks/bench_codec.py measures both.
+    # Below this the GIL is kept. Releasing it costs as much as decoding a few frames, and reacquiring it
+    # can take another thread's whole switch interval (5 ms); benchmarks/bench_codec.py measures both.
     RELEASE_SAMPLES = 65_536
 
 include "_core/g711.pxi"
@@ -47,16 +47,16 @@ cdef int run(Kernel loop, const void* source, void* target, Py_ssize_t samples) 
 
 
 cdef int hold_any(Py_buffer* view, object data, int flags) except -1:
-    """Takes the buffer of ``data``, C-contiguous bytes. The caller releases it."""
+    """Acquires the buffer of ``data``, C-contiguous bytes. The caller releases it."""
     try:
         PyObject_GetBuffer(data, view, flags)
-    except ValueError as error:  # what numpy raises where the others raise BufferError
+    except ValueError as error:  # numpy raises it where others raise BufferError
         raise BufferError(str(error)) from None
     return 0
 
 
 cdef int hold(Py_buffer* view, object data, int flags, bint linear16) except -1:
-    """As :func:`hold_any`, but of bytes only, or for ``linear16`` of bytes or 16-bit integers."""
+    """As :func:`hold_any`, but only for bytes; with ``linear16`` also for 16-bit integers."""
     hold_any(view, data, PyBUF_ND | PyBUF_FORMAT | flags)
     if view.itemsize == 1:
         return 0
@@ -109,7 +109,7 @@ cdef Py_ssize_t convert_into(object data, object out, Kernel loop, Py_ssize_t wi
 
 
 def mulaw_decode(data, /):
-    """LINEAR16 of mu-law codes (G.711): 2 bytes for each of ``data``'s.
+    """Decode mu-law (G.711) to LINEAR16: 2 bytes for each byte of ``data``.
 
     ``data`` is any C-contiguous buffer of bytes. Bit for bit ``audioop.ulaw2lin(data, 2)``.
 
@@ -122,7 +122,7 @@ def mulaw_decode(data, /):
 
 
 def mulaw_encode(pcm, /):
-    """mu-law codes (G.711) of LINEAR16: one byte for each sample of ``pcm``.
+    """Encode LINEAR16 to mu-law (G.711): one byte for each sample of ``pcm``.
 
     ``pcm`` is any C-contiguous buffer of bytes or of 16-bit integers.
     Bit for bit ``audioop.lin2ulaw(pcm, 2)``.
@@ -137,9 +137,9 @@ def mulaw_encode(pcm, /):
 
 
 def mulaw_decode_into(data, out, /):
-    """As :func:`mulaw_decode`, into the writable buffer ``out``. Returns the bytes written, 2 a sample.
+    """As :func:`mulaw_decode`, into the writable buffer ``out``. Returns the bytes written, 2 per sample.
 
-    What ``out`` holds beyond that stays as it is.
+    The rest of ``out`` is unchanged.
 
     :raises ValueError: ``out`` is too small, or overlaps ``data``
     :raises BufferError: ``out`` is read-only
@@ -148,7 +148,7 @@ def mulaw_decode_into(data, out, /):
 
 
 def mulaw_encode_into(pcm, out, /):
-    """As :func:`mulaw_encode`, into the writable buffer ``out``. Returns the bytes written, 1 a sample.
+    """As :func:`mulaw_encode`, into the writable buffer ``out``. Returns the bytes written, 1 per sample.
 
     Raises as :func:`mulaw_decode_into`.
     """
@@ -156,12 +156,12 @@ def mulaw_encode_into(pcm, out, /):
 
 
 def alaw_decode(data, /):
-    """LINEAR16 of A-law codes; otherwise as :func:`mulaw_decode`. Bit for bit ``audioop.alaw2lin(data, 2)``."""
+    """Decode A-law to LINEAR16; otherwise as :func:`mulaw_decode`. Bit for bit ``audioop.alaw2lin(data, 2)``."""
     return convert(data, kernels.alaw_decode, 1, 2)
 
 
 def alaw_encode(pcm, /):
-    """A-law codes of LINEAR16; otherwise as :func:`mulaw_encode`. Bit for bit ``audioop.lin2alaw(pcm, 2)``."""
+    """Encode LINEAR16 to A-law; otherwise as :func:`mulaw_encode`. Bit for bit ``audioop.lin2alaw(pcm, 2)``."""
     return convert(pcm, kernels.alaw_encode, 2, 1)
 
 

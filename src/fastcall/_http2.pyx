@@ -1,12 +1,12 @@
 """The client side of HTTP/2 as gRPC uses it, on libnghttp2: bytes in, bytes and events out, no socket and no clock.
 
-libnghttp2 frames, compresses headers and keeps the windows; here are a stream's queue of outgoing gRPC messages, which
-the library reads into its DATA frames, and the cutting of what comes in into gRPC messages. What happens is told as a
-list of events; nothing of Python runs while the library works, but for the making of that list.
+libnghttp2 handles frames, header compression and flow control. This module adds a stream's queue of outgoing gRPC
+messages, which the library reads into its DATA frames, and splits incoming data into gRPC messages. It returns lists of
+events; no Python code runs inside the library's calls, except to build these lists.
 
 Sources: RFC 9113, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, https://nghttp2.org/documentation/
 
-One thread, the event loop's; the GIL is kept: the library is called for microseconds at a time.
+One thread, the event loop's; keeps the GIL, because calls of the library take microseconds.
 """
 
 cimport cython
@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memmove, strlen
 include "_core/nghttp2_abi.pxi"
 include "_core/http2_messages.pxi"
 
-# Events. What comes with each is said at Http2Connection.receive.
+# Events; Http2Connection.receive describes their values.
 MESSAGE = 1
 HEADERS = 2
 ENDED = 3
@@ -40,22 +40,22 @@ cdef enum:
     EVENT_BEGUN = 8
 
     MAX_REQUEST_HEADERS = 32
-    # RFC 9113 section 10.5.1: a bound of ours for what a peer may send as the headers of one stream.
+    # RFC 9113 section 10.5.1: our limit for the headers of one stream.
     MAX_HEADER_BYTES = 64 * 1024
     CONNECTION_WINDOW_BYTES = 1024 * 1024
-    # One flush makes at most about so much: the socket's buffer takes no more anyway.
+    # Approximate maximum of one flush: the socket's buffer is not larger anyway.
     FLUSH_BYTES = 1024 * 1024
 
 
 class Http2Error(ConnectionError):
-    """The connection cannot go on: the peer broke the protocol, or flooded us."""
+    """The connection cannot continue: the peer violated the protocol, or flooded us."""
 
 
 def load(path=None, /):
-    """Finds libnghttp2, once a process.
+    """Load libnghttp2, once per process.
 
-    :param path: a file, instead of the places where the system's libraries are
-    :raises OSError: it is not there, or too old; fastcall then uses grpcio
+    :param path: a file, instead of the system's library
+    :raises OSError: it is missing or too old; fastcall then uses grpcio
     """
     cdef bytes name = b"" if path is None else path.encode()
     cdef const char* missing = nghttp2_load(PyBytes_AS_STRING(name))
@@ -65,7 +65,7 @@ def load(path=None, /):
 
 @cython.final
 cdef class Http2Stream:
-    """One request of a connection. Made by ``Http2Connection.open``; ``owner`` is the caller's, for events.
+    """One request of a connection. Created by ``Http2Connection.open``. ``owner`` is the caller's object, for dispatch.
 
     ``id`` is the stream's number on the wire.
     """
@@ -77,9 +77,9 @@ cdef class Http2Stream:
     cdef list headers
     cdef size_t header_bytes
     cdef str fault
-    cdef bint ended  # ENDED was told
-    cdef bint gone  # the library knows it no more
-    cdef Http2Connection connection  # until it is gone
+    cdef bint ended  # ENDED was reported
+    cdef bint gone  # the library has closed it
+    cdef Http2Connection connection  # None once it is gone
 
     def __dealloc__(self):
         free(self.outgoing.data)
@@ -87,7 +87,7 @@ cdef class Http2Stream:
 
     @property
     def queued_bytes(self):
-        """What was written and has not gone into a frame yet: the peer's window, or its limit of streams."""
+        """Bytes written but not yet framed, because of the peer's window or its limit of streams."""
         return self.outgoing.end - self.outgoing.start
 
 
@@ -95,15 +95,15 @@ cdef class Http2Stream:
 cdef class Http2Connection:
     """One connection, from its preface on. Sans I/O.
 
-    :param max_message_bytes: a longer message from the peer ends its stream (gRPC's own bound is 4 MiB)
+    :param max_message_bytes: a longer message from the peer ends its stream (gRPC's default is 4 MiB)
     :param writable_bytes: a stream with less than this queued counts as writable
     :raises OSError: libnghttp2 is not loaded
     """
 
     cdef nghttp2_session* session  # owned
-    cdef set streams  # keeps those alive that the library points to
-    cdef list events  # while bytes are taken in or out: where callbacks put what happened
-    cdef object failure  # an exception out of a callback
+    cdef set streams  # keeps streams alive that the library points to
+    cdef list events  # the list that callbacks append to, while the library runs
+    cdef object failure  # an exception raised in a callback
     cdef flush_t out
     cdef uint32_t max_message_bytes
     cdef size_t writable_bytes
@@ -124,7 +124,7 @@ cdef class Http2Connection:
             nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, chunk_received)
             nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, stream_closed)
             nghttp2_session_callbacks_set_on_header_callback(callbacks, header_received)
-            # Until the peer has said how many streams it takes; RFC 9113 section 5.1.2 advises it to take 100.
+            # Until the peer's settings arrive; RFC 9113 section 5.1.2 recommends a limit of at least 100.
             nghttp2_option_set_peer_max_concurrent_streams(option, 100)
             if nghttp2_session_client_new2(&self.session, callbacks, <void*>self, option):
                 raise MemoryError("no memory for an HTTP/2 connection")
@@ -144,30 +144,30 @@ cdef class Http2Connection:
 
     @property
     def wants_more(self):
-        """Whether the connection goes on; false once all was said that either side will say."""
+        """Whether the connection continues; false once both sides have finished."""
         return bool(nghttp2_session_want_read(self.session) or nghttp2_session_want_write(self.session))
 
     @property
     def wants_to_send(self):
-        """Whether ``data_to_send`` has something."""
+        """Whether ``data_to_send`` would return data."""
         return bool(nghttp2_session_want_write(self.session))
 
     @property
     def max_streams(self):
-        """How many streams the peer takes at once; more wait, in silence, until others end."""
+        """The peer's limit of concurrent streams; further ones are queued silently until others end."""
         return nghttp2_session_get_remote_settings(self.session, SETTINGS_MAX_CONCURRENT_STREAMS)
 
     @property
     def open_streams(self):
-        """Streams that the library still knows."""
+        """Streams that the library has not closed."""
         return len(self.streams)
 
     def open(self, headers, owner, /):
-        """Begins a request.
+        """Begin a request.
 
         :param headers: names and values, in order, pseudo-headers first, each ended by a NUL byte; at most 32 pairs
-        :raises ValueError: not such a block
-        :raises Http2Error: the peer has said goodbye, or the numbers of streams are used up
+        :raises ValueError: the block is malformed
+        :raises Http2Error: the peer has sent GOAWAY, or all stream ids are used up
         """
         cdef nghttp2_nv fields[MAX_REQUEST_HEADERS]
         cdef nghttp2_data_provider provider
@@ -187,12 +187,12 @@ cdef class Http2Connection:
         return stream
 
     def write(self, Http2Stream stream not None, message, /, int field=0):
-        """Queues one gRPC message.
+        """Queue one gRPC message.
 
-        :param message: any buffer; protobuf, or, with ``field``, the bytes of its one field
-        :param field: the field's tag as on the wire (0x12: field 2, bytes); 0 for a ready-made message
-        :return: whether the stream is still writable; if not, WRITABLE will tell when it is again
-        :raises BufferError: the queue is longer than 1 MiB: the caller did not heed that
+        :param message: any buffer; protobuf, or, with ``field``, the bytes of its only field
+        :param field: the field's tag as on the wire (0x12: field 2, bytes); 0: ``message`` is complete
+        :return: whether the stream is still writable; if not, WRITABLE is reported when it is again
+        :raises BufferError: the queue exceeds 1 MiB, because the caller ignored that
 
         Ignored once the stream has ended or was half-closed.
         """
@@ -210,39 +210,39 @@ cdef class Http2Connection:
         return not stream.outgoing.told_full
 
     def half_close(self, Http2Stream stream not None, /):
-        """No more messages: the stream's last frame says so."""
+        """End our side of the stream with its last frame."""
         stream.outgoing.half_closed = True
         self.resume(stream)
 
     def reset(self, Http2Stream stream not None, uint32_t code=HTTP2_CANCEL, /):
-        """Gives the stream up; it tells nothing any more. What it had queued is not sent."""
+        """Reset the stream: it reports no more events, and its queue is discarded."""
         stream.ended = True
         if not stream.gone:
             check(nghttp2_submit_rst_stream(self.session, FLAG_NONE, stream.id, code))
 
     def ping(self):
-        """Asks for a PONG."""
+        """Send a PING."""
         check(nghttp2_submit_ping(self.session, FLAG_NONE, NULL))
 
     def goodbye(self):
-        """Says that no more streams will be opened, and that the connection may be closed."""
+        """Send GOAWAY: no more streams will be opened, and the connection may be closed."""
         check(nghttp2_submit_goaway(self.session, FLAG_NONE, 0, HTTP2_NO_ERROR, NULL, 0))
 
     def receive(self, data, /):
-        """Takes what came from the peer.
+        """Process data from the peer.
 
-        :return: what it tells, a list of (event, stream, value):
+        :return: a list of (event, stream, value):
 
             - ``(MESSAGE, stream, bytes)``: one message, protobuf
-            - ``(BEGUN, stream, None)``: its request has gone out; until then it may have waited for a place
-            - ``(HEADERS, stream, None)``: the peer has answered; messages follow
-            - ``(ENDED, stream, (code, headers, fault))``, once a stream and last: the HTTP/2 error code (0: the peer
-              ended it in order), all headers and trailers as pairs of bytes, and what the peer did wrong, or None
-            - ``(WRITABLE, stream, None)``: ``write`` had said false
-            - ``(SETTINGS, None, None)``: ``max_streams`` may be another
+            - ``(BEGUN, stream, None)``: its request was sent; until then it may have been queued
+            - ``(HEADERS, stream, None)``: the peer has responded; messages follow
+            - ``(ENDED, stream, (code, headers, fault))``, once per stream and last: the HTTP/2 error code (0: the peer
+              ended it regularly), all headers and trailers as pairs of bytes, and the peer's violation, or None
+            - ``(WRITABLE, stream, None)``: ``write`` had returned false
+            - ``(SETTINGS, None, None)``: ``max_streams`` may have changed
             - ``(GOAWAY, None, (last stream, code, words))``: no new streams here; streams above the last are ENDED
             - ``(PONG, None, None)``
-        :raises Http2Error: the connection cannot go on
+        :raises Http2Error: the connection cannot continue
         """
         cdef Py_buffer view
         cdef Py_ssize_t done
@@ -254,9 +254,9 @@ cdef class Http2Connection:
         return self.take_events()
 
     def data_to_send(self):
-        """What is to be sent now: ``(bytes, events)``, about 1 MiB at most; call it again until the bytes are empty.
+        """The data to send now: ``(bytes, events)``, at most about 1 MiB; call it again until the bytes are empty.
 
-        Sending ends streams, too, and makes queues shorter: events as in ``receive``.
+        Sending can end streams and shortens queues, hence the events, as in ``receive``.
         """
         cdef Py_ssize_t done
         self.out.length = 0
@@ -268,7 +268,7 @@ cdef class Http2Connection:
 
     cdef list take_events(self):
         if not self.events:
-            return []  # never our own list, which is still to be filled
+            return []  # a new list: ours is still being filled
         events, self.events = self.events, []
         return events
 
@@ -292,7 +292,7 @@ cdef class Http2Connection:
         return 0
 
     cdef int refuse(self, Http2Stream stream, str fault) except -1:
-        """The peer broke gRPC's rules on this stream: it is reset, the connection goes on."""
+        """The peer violated gRPC's protocol on this stream: reset it; the connection continues."""
         stream.fault = fault
         self.end(stream, HTTP2_CANCEL)
         return check(nghttp2_submit_rst_stream(self.session, FLAG_NONE, stream.id, HTTP2_CANCEL))

@@ -1,15 +1,15 @@
-"""The sending loop of simulated calls: what is due of all calls goes out in one C loop, a `send` a call and turn.
+"""The sending loop of simulated calls: one C loop sends what is due for all calls, with one `send` per call and turn.
 
-A message is built anew each time, in C: prefix, numbers, timestamp, prebuilt base64, suffix; then masked, as a client's
-frames are. That costs a tenth of the `send`. The messages are those of
-``fastcall.simulator.twilio_client.CallerMessages``, to the character.
+Each message is built in C: prefix, numbers, timestamp, prebuilt base64, suffix; then masked, as clients must. That
+costs a tenth of the `send`. The messages are identical to those of
+``fastcall.simulator.twilio_client.CallerMessages``.
 
-A call sends on its socket itself as long as nothing waits in the transport above it, whose messages (marks, keys) are
-rare. What the socket does not take whole becomes the call's *unsent* bytes, which the owner hands to the transport;
-until the owner calls `unblock`, frames wait, and those that are 5 s late are discarded, as Twilio does.
+A call writes to its socket directly as long as nothing is queued in its transport, whose messages (marks, keys) are
+rare. What the socket does not accept becomes the call's *unsent* bytes, which the owner passes to the transport. Until
+the owner calls `unblock`, frames wait, and those that are 5 s late are discarded, as Twilio does.
 
-Stamps: if the call has a number, the last samples of each frame carry when it was sent, its number and the call's,
-as 21 quiet mu-law codes (0xF0 to 0xFF: 15 to 0 steps of 8 in LINEAR16) that decoding keeps apart. One thread.
+Stamps: if the call has a number, the last samples of each frame encode the time of sending, its number and the call's,
+as 21 quiet mu-law codes (0xF0 to 0xFF: 15 to 0 steps of 8 in LINEAR16) that decoding keeps distinct. One thread.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -67,10 +67,10 @@ include "_core/paced_call.pxi"
 
 
 cdef class PacedCall:
-    """One call's audio on its way out. Made by ``CallSender.add``."""
+    """One call's outgoing audio. Created by ``CallSender.add``."""
 
     cdef PacedCallState state
-    cdef object owns  # what the pointers point into
+    cdef object owns  # keeps alive what the pointers point into
 
     def __cinit__(self):
         memset(&self.state, 0, sizeof(PacedCallState))
@@ -89,17 +89,17 @@ cdef class PacedCall:
 
     @property
     def frame(self):
-        """The frame, counted from 0, that was sent last."""
+        """The frame that was sent last, counted from 0."""
         return self.state.frame
 
     @property
     def sent(self):
-        """Messages of audio that were sent."""
+        """Audio messages sent."""
         return self.state.sent
 
     @property
     def discarded(self):
-        """Messages of audio that were 5 s late, because the server did not read."""
+        """Audio messages discarded because they were 5 s late: the server did not read."""
         return self.state.discarded
 
     @property
@@ -109,7 +109,7 @@ cdef class PacedCall:
 
     @property
     def broken(self):
-        """Whether the socket takes nothing any more."""
+        """Whether the socket is broken."""
         return self.state.broken != 0
 
     @property
@@ -118,15 +118,15 @@ cdef class PacedCall:
         return self.state.blocked != 0
 
     def block(self):
-        """Something waits in the transport: frames must wait too."""
+        """Data is queued in the transport: frames must wait, too."""
         self.state.blocked = 1
 
     def unblock(self):
-        """Nothing waits in the transport any more."""
+        """The transport's queue is empty again."""
         self.state.blocked = 0
 
     def take_unsent(self):
-        """What the socket did not take, as bytes, once; it must go out before anything else."""
+        """Returns, once, the bytes that the socket did not accept; they must be sent before anything else."""
         if self.state.unsent_bytes == 0:
             return b""
         unsent = PyBytes_FromStringAndSize(self.state.unsent, self.state.unsent_bytes)
@@ -137,11 +137,11 @@ cdef class PacedCall:
 
 
 cdef class CallSender:
-    """Sends the audio of many calls. One thread; the GIL is let go while it sends.
+    """Sends the audio of many calls. One thread; releases the GIL while it sends.
 
     :param late_counts: a writable buffer of 10,001 unsigned 64-bit counters: messages by how late they were sent, in
         steps of 0.1 ms
-    :param discard_after_s: how late a frame is that is not sent any more
+    :param discard_after_s: frames that are this late are discarded
     :raises ValueError: the buffer has another size
     """
 
@@ -173,7 +173,7 @@ cdef class CallSender:
             close(self.timer)
 
     def fileno(self):
-        """A descriptor that is readable when something is due, after ``arm``; -1 where the system has none."""
+        """A descriptor that becomes readable when something is due, after ``arm``; -1 if the system has none."""
         return self.timer
 
     def add(
@@ -194,16 +194,16 @@ cdef class CallSender:
     ):
         """Begin to send a call's audio.
 
-        :param fd: the socket, non-blocking; it stays the caller's. -1: everything becomes the call's unsent bytes
+        :param fd: the socket, non-blocking, owned by the caller. -1: everything becomes the call's unsent bytes
         :param payloads: the base64 of its frames, 216 characters each
-        :param steps: what is sent in a cycle, pairs of 32-bit integers: when (us after the cycle's beginning), which
-            frame (counted from the cycle's first). The pairs are in the order of sending
+        :param steps: the schedule of a cycle, in order of sending, as pairs of 32-bit integers: time (us from the
+            cycle's start), and frame (counted from the cycle's first)
         :param cycle_frames: frames of a cycle, 20 ms each
         :param spoken: frames until silence; -1: no end. ``total``: with the silence
         :param first_at: when the first frame is due, monotonic seconds
         :param sequence: ``sequenceNumber`` of the newest message so far
         :param mask: 4 bytes
-        :param call_number: what stamps say; -1: no stamps
+        :param call_number: the number in stamps; -1: no stamps
         :raises ValueError: sizes do not fit
         """
         cdef PacedCall call = PacedCall()
@@ -236,7 +236,7 @@ cdef class CallSender:
         return call
 
     def remove(self, PacedCall call not None):
-        """Send no more of it. Nothing happens if it was removed before."""
+        """Stop sending it. Harmless if it was removed before."""
         cdef int at = find_call(&self.schedule, &call.state)
         if at < 0:
             return
@@ -250,7 +250,7 @@ cdef class CallSender:
         """Send what is due.
 
         :param now: monotonic seconds
-        :return: the calls that need their owner: they have unsent bytes, are over, or are broken
+        :return: the calls that need their owner: with unsent bytes, ended, or broken
         """
         cdef int wanting
         with nogil:

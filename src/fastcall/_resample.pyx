@@ -1,12 +1,12 @@
-"""Speech at any common rate, brought to the telephone's 8 kHz, piece by piece.
+"""Resamples speech from any common rate to the telephone's 8 kHz, as a stream.
 
-A polyphase filter: a windowed sinc (Blackman, 24 zero crossings a side) whose edge is at 92.5 % of the lower of the two
-Nyquist frequencies. Each output sample is a dot product with the phase that belongs to its place between the input
+A polyphase filter: a windowed sinc (Blackman, 24 zero crossings a side) with its edge at 92.5 % of the lower of the two
+Nyquist frequencies. Each output sample is a dot product with the phase for its position between the input
 samples; the phases repeat, because both rates are multiples of 25 Hz.
 
 Not soxr (python-soxr 1.1.0, ``ResampleStream``), because it computes in blocks: fed 20 ms at a time, from 16, 24, 44.1
 and 48 kHz, it first returns audio after 60 to 80 ms (LQ), 80 to 120 ms (MQ) or 80 to 160 ms (HQ), then 35 to 110 ms at
-once; this module holds back 3 ms. QQ has neither delay nor filter: aliases are at 0 dB, here at -77 dB. CPU time for a
+once; this module's delay is 3 ms. QQ has neither delay nor filter: aliases are at 0 dB, here at -77 dB. CPU time per
 second of audio at 16, 24 and 48 kHz, minima of interleaved runs: 310, 560, 830 us here; 290, 380, 410 us by soxr's HQ.
 
 LINEAR16 is signed 16-bit PCM in the byte order of the machine; the supported machines are little-endian.
@@ -31,7 +31,7 @@ cdef double EDGE = 0.925
 
 
 cdef void make_phases(float* taps, Py_ssize_t phases, Py_ssize_t half, double cutoff) noexcept nogil:
-    """``taps``: of each phase ``2 * half``; ``cutoff``: in cycles an input sample. Each phase sums up to 1."""
+    """``taps``: ``2 * half`` per phase; ``cutoff``: in cycles per input sample. Each phase sums to 1."""
     cdef Py_ssize_t phase, k
     cdef double x, total, value
     cdef float* row
@@ -85,8 +85,8 @@ cdef class Resampler:
     :param rate_hz: 4,000 to 192,000, a multiple of 25
     :raises ValueError: another rate
 
-    Sample n of what comes out is what went in at n / 8000 s: nothing is delayed. One thread at a time. Keeps the GIL:
-    a second of audio at 24 kHz takes a third of a millisecond, so an hour is not one piece.
+    Output sample n is the input at n / 8000 s: the output is not shifted. One thread at a time. Keeps the GIL: a second
+    of audio at 24 kHz takes a third of a millisecond, so do not pass an hour at once.
     """
 
     cdef float* taps
@@ -103,7 +103,7 @@ cdef class Resampler:
         self.rate_hz = rate_hz
         self.phases = OUT_HZ // common
         self.step = rate_hz // common
-        # Twice this is a multiple of 4, as the filter's loop wants it.
+        # Twice this is a multiple of 4, as the filter's loop requires.
         self.half = 2 * ((ZERO_CROSSINGS * max(rate_hz, OUT_HZ) + 2 * OUT_HZ - 1) // (2 * OUT_HZ))
         self.taps = <float*>malloc(self.phases * 2 * self.half * sizeof(float))
         if self.taps == NULL:
@@ -116,7 +116,7 @@ cdef class Resampler:
         free(self.waiting)
 
     def push(self, pcm, /):
-        """Takes a piece of LINEAR16; returns what can be told of it by now, LINEAR16 at 8 kHz.
+        """Processes a piece of LINEAR16; returns the output available so far, LINEAR16 at 8 kHz.
 
         :raises ValueError: an odd number of bytes
         :raises BufferError: ``pcm`` is not contiguous bytes
@@ -132,10 +132,10 @@ cdef class Resampler:
         return self.run(self.held)
 
     def flush(self):
-        """The rest, as if silence followed. Then nothing more may be pushed."""
+        """The rest of the output, as if silence followed. Nothing may be pushed afterwards."""
         cdef Py_ssize_t end = self.held
         self.append(NULL, self.half)
-        # The outputs whose moment is before the end of the input: their windows begin half - 1 samples earlier.
+        # The outputs at times before the end of the input: their windows begin half - 1 samples earlier.
         cdef int64_t left = (end - (self.half - 1)) * self.phases - self.position
         cdef Py_ssize_t count = <Py_ssize_t>max(0, (left + self.step - 1) // self.step)
         return self.make(count)
@@ -157,7 +157,7 @@ cdef class Resampler:
         return 0
 
     cdef bytes run(self, Py_ssize_t end):
-        # A window that begins at sample w needs those before w + 2 * half.
+        # A window that begins at sample w needs the samples before w + 2 * half.
         cdef int64_t left = (end - 2 * self.half + 1) * self.phases - self.position
         cdef Py_ssize_t count = <Py_ssize_t>max(0, (left + self.step - 1) // self.step)
         return self.make(count)

@@ -1,4 +1,4 @@
-"""A logger whose lines name the call that they are about."""
+"""A logger that adds the call to each line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["CallLogger", "call_logger"]
 class CallLogger(logging.LoggerAdapter[logging.Logger]):
     """Appends a call's fields to each line. Any thread.
 
-    :param fields: what is appended, such as ``call=CA123``; empty: lines stay as they are
-    :param extra: attributes of the record, for formatters that show the call in a field of its own
+    :param fields: text to append, such as ``call=CA123``; empty: nothing is appended
+    :param extra: attributes of the record, for formatters that show the call in a separate field
     """
 
     def __init__(self, logger: logging.Logger, fields: str = "", extra: Mapping[str, str] | None = None) -> None:
@@ -24,7 +24,7 @@ class CallLogger(logging.LoggerAdapter[logging.Logger]):
         self._fields = fields
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """See ``logging.Logger.log``. The fields are an argument: they may hold anything, percent signs too."""
+        """See ``logging.Logger.log``. The fields are passed as an argument, so they may contain percent signs."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         if self._fields:
             super().log(level, f"{msg} %s", *args, self._fields, **kwargs)

@@ -1,15 +1,15 @@
-"""fastcall's exceptions.
+"""The exceptions of fastcall.
 
 ::
 
     FastcallError                  the base; never raised itself
-    ├── UsageError                 wrong usage: the message says what to do; a command exits with 2
+    ├── UsageError                 incorrect usage: the message says what to do; commands exit with status 2
     ├── RecognizerError            the recognizer cannot be reached or refused, with its status
-    ├── BacklogError               a queue is full
-    └── ClosedError                the object is closed
+    ├── BacklogError               a bounded queue is full
+    └── ClosedError                a method of a closed object was called
 
-A peer's input never raises out of fastcall: invalid messages are counted, logged and answered
-(``fastcall.twilio.messages.Rejected``), because one caller's message must never affect another call.
+Input from the network never raises out of fastcall: errors of a peer are counted, logged and answered
+(``fastcall.events.Rejected``), because a caller's bad message must never affect another call.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EXTRAS = {
 
 
 def missing_extra(error: ImportError) -> str | None:
-    """What to install for a missing package; None if none of our extras includes it."""
+    """What to install for a missing package; None if none of our extras contains it."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return None
@@ -41,7 +41,7 @@ def missing_extra(error: ImportError) -> str | None:
 
 
 class FastcallError(Exception):
-    """Base of all errors of fastcall, for ``except``; never raised itself."""
+    """Base of all errors of fastcall. It is never raised itself."""
 
     def __init__(self, message: str) -> None:
         if type(self) is FastcallError:
@@ -52,12 +52,12 @@ class FastcallError(Exception):
 class UsageError(FastcallError):
     """The program was started, or a function called, in a way that cannot work.
 
-    The message is one sentence that says what to do about it. Commands print it and exit with status 2.
+    The message is one sentence that says what to do. Commands print it and exit with status 2.
     """
 
 
 class RecognizerError(FastcallError):
-    """The recognizer failed.
+    """The recognizer failed or cannot be reached.
 
     :param code: name of the gRPC status, such as ``"UNAVAILABLE"``
     :param message: the recognizer's message
@@ -70,8 +70,8 @@ class RecognizerError(FastcallError):
 
 
 class BacklogError(FastcallError):
-    """The queue is full: what was passed would be used too late."""
+    """The input was refused: the queue is so long that it would be processed too late to be useful."""
 
 
 class ClosedError(FastcallError):
-    """The object is closed."""
+    """The object is closed and accepts no more input."""

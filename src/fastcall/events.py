@@ -1,7 +1,7 @@
-"""A call's events, as plain values.
+"""The events of a call, as plain values.
 
-Times are *call time*: samples at 8 kHz since the first inbound frame (= 0). They are converted to milliseconds only
-where they leave the process. The frozen classes may be shared between threads.
+Times of a call are *call time*: samples at 8 kHz since the first inbound frame (= 0). They are
+converted to milliseconds only at the process's boundaries. The frozen classes may be shared between threads.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Connected:
 
 @dataclass(slots=True, frozen=True)
 class AudioFormat:
-    """How a stream's payloads are encoded, both ways. Mono."""
+    """How a stream's payloads are encoded, in both directions. Mono."""
 
     encoding: Literal["mulaw", "alaw", "l16"] = "mulaw"
     """G.711 mu-law or A-law, or LINEAR16: signed, 16 bit, little-endian."""
@@ -68,7 +68,7 @@ class AudioFormat:
 
 @dataclass(slots=True, frozen=True)
 class CallStarted:
-    """``start``: identifies the call of this socket."""
+    """``start``: the call of this socket."""
 
     stream_sid: str
     call_sid: str
@@ -77,17 +77,17 @@ class CallStarted:
     custom_parameters: dict[str, str] = field(default_factory=dict)
     audio_format: AudioFormat = AudioFormat()
     dropped_fields: tuple[str, ...] = ()
-    """Fields left out because they differ from Twilio's documentation, for the log."""
+    """Descriptions of fields that were ignored because they do not match Twilio's documentation."""
 
 
 @dataclass(slots=True)
 class MediaFrame:
-    """``media``: audio, usually 20 ms. Not frozen, because it is created 50 times per second and call."""
+    """``media``: audio, usually 20 ms. Not frozen, because 50 are created per second and call."""
 
     stream_sid: str
-    """Empty if the message does not have it."""
+    """Empty if missing."""
     timestamp_ms: int
-    """Presentation time in ms from the start of the stream; neither starts at 0 nor is exact. -1: missing."""
+    """Presentation time in ms from the start of the stream; does not start at 0, and is not exact. -1: missing."""
     payload: bytes
     """Audio in the stream's ``AudioFormat``; usually G.711 mu-law, 8 kHz mono, one byte per sample."""
     chunk: int = -1
@@ -98,7 +98,7 @@ class MediaFrame:
 
 @dataclass(slots=True, frozen=True)
 class DtmfPressed:
-    """``dtmf``: a key of the telephone."""
+    """``dtmf``: a key was pressed."""
 
     digit: str
     """0 to 9, ``*``, ``#``, or A to D."""
@@ -119,7 +119,7 @@ class CallStopped:
 
 @dataclass(slots=True, frozen=True)
 class SocketClosed:
-    """The WebSocket closed, with or without a ``stop`` before."""
+    """The WebSocket was closed, with or without a previous ``stop``."""
 
     code: int | None = None
     reason: str = ""
@@ -129,7 +129,7 @@ class SocketClosed:
 class Rejected:
     """A message that was rejected.
 
-    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is for the log.
+    ``reason`` is one of a small fixed set of words (a counter's label); ``detail`` is a description.
     """
 
     reason: str
@@ -138,7 +138,7 @@ class Rejected:
 
 @dataclass(slots=True, frozen=True)
 class Refused:
-    """The call may not begin, or not continue: close the socket with ``code``; ``text`` is logged and sent."""
+    """The call must not begin or continue: close the socket with ``code``; ``text`` is logged and sent."""
 
     code: int
     text: str
@@ -149,10 +149,10 @@ class Refused:
 
 @dataclass(slots=True, frozen=True)
 class Word:
-    """One recognized word and its place in the call."""
+    """One recognized word, and its position in the call."""
 
     text: str
-    """The recognizer's text, with punctuation."""
+    """As returned by the recognizer, with punctuation."""
     start_sample: int
     """Where it begins, in call time."""
     end_sample: int
@@ -163,8 +163,8 @@ class Word:
 class RecognitionEvent:
     """A result of any recognizer, in call time.
 
-    An ``interim`` replaces the interim before it and covers all speech since the last final; its text
-    may be empty (nothing lacks a final). A ``final`` is settled text of the span
+    An ``interim`` replaces the previous interim and covers all speech since the last final; its text
+    may be empty (nothing is un-finalised). A ``final`` is the settled text of the span
     (end of the previous final, ``end_sample``], or of (``start_sample``, ``end_sample``] if that begins later.
     """
 
@@ -173,20 +173,20 @@ class RecognitionEvent:
     text: str
     """The recognized text."""
     end_sample: int
-    """The end of the audio that it covers, in call time, exclusive."""
+    """End of the audio that it covers, in call time, exclusive."""
     source: str
     """``google``, ``emulator``, ``whisper`` or ``fallback``."""
     words: tuple[Word, ...] = ()
-    """Words with times, if the recognizer provides them; else empty."""
+    """With times, if the recognizer returns them; else empty."""
     start_sample: int | None = None
-    """Where the span of a separately recognized final begins; None: at the end of the previous final."""
+    """Start of the span, for a final that was recognized separately; None: at the end of the previous final."""
 
 
 @dataclass(slots=True, frozen=True)
 class FallbackAsked:
-    """The recognizer is down (``reason`` says why): the fallback gets (``start_sample``, ``end_sample``].
+    """The fallback recognizes (``start_sample``, ``end_sample``] because the recognizer did not (see ``reason``).
 
-    Its response is a final, or ``FallbackSilent``, or missing if the recognizer is faster.
+    The result is a final, or ``FallbackSilent``, or nothing if the recognizer is first.
     """
 
     start_sample: int
@@ -201,7 +201,7 @@ class FallbackAsked:
 
 @dataclass(slots=True, frozen=True)
 class FallbackSilent:
-    """The fallback has no words for a requested span: do not wait for them."""
+    """The fallback returned no words for a requested span: do not wait for any."""
 
     start_sample: int
     """Where the span begins, in call time."""
@@ -210,7 +210,7 @@ class FallbackSilent:
     source: str
     """``whisper`` or ``fallback``."""
     error: str = ""
-    """The error; empty if it found no words."""
+    """Why; empty if it recognized none."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -218,24 +218,24 @@ class SessionStarted:
     """The call's recognition session was opened. Once per call."""
 
     source: str
-    """``google``, ``emulator``, ``whisper`` or ``fallback``."""
+    """The recognizer: ``google``, ``emulator``, ``whisper`` or ``fallback``."""
 
 
 @dataclass(slots=True, frozen=True)
 class SessionFailed:
-    """The recognizer is down for this call; ``advice`` says what to do.
+    """The recognizer does not serve this call; ``advice`` says what to do.
 
-    Once per outage: if ``retrying``, a ``SessionRotated`` reports its end; else the session is over.
+    Once per outage. If ``retrying``, a ``SessionRotated`` reports its end; otherwise the session is over.
     """
 
     code: str
     """The name of the status, such as ``UNAVAILABLE``."""
     message: str
-    """The message of the recognizer, or of the connection to it."""
+    """The error message of the recognizer, or of the connection to it."""
     advice: str
-    """What to do."""
+    """What an operator should do."""
     retrying: bool = False
-    """Whether the session retries; if not, it is over."""
+    """Whether it is retried; if not, the session is over."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -243,23 +243,23 @@ class SessionRotated:
     """The session continues on another stream of the provider."""
 
     reason: str
-    """``pause``, ``age``, ``limit``, ``model``, ``reconnect``, ``words without a final`` or ``unanswered`` (there may
-    have been a word without a result)."""
+    """``pause``, ``age``, ``limit``, ``model``, ``reconnect``, ``words without a final`` or ``unanswered`` (a word may
+    have been said, but no result was received)."""
 
 
 @dataclass(slots=True, frozen=True)
 class NoWords:
-    """The recognizer returned no words for 5 s of speech: maybe the language is wrong, or the sound is not speech.
-    Once, until words come again."""
+    """The recognizer received 5 s of speech in total and returned no words. The language may be wrong, or the sound no
+    speech. Reported once, until words are returned again."""
 
     start_sample: int
-    """Since when."""
+    """Start of the speech without words."""
     end_sample: int
 
 
 @dataclass(slots=True, frozen=True)
 class SessionClosed:
-    """The session has ended and will give no more results. Once per call."""
+    """The session has ended; no more results follow. Once per call."""
 
 
 # --- to a handler ------------------------------------------------------------------------------
@@ -267,12 +267,12 @@ class SessionClosed:
 
 @dataclass(slots=True, frozen=True)
 class Partial:
-    """Somebody speaks: the utterance's text so far."""
+    """The text so far of an utterance in progress."""
 
     id: int
     """The utterance's id; from 1 in each call."""
     text: str
-    """The whole utterance so far; it may still change."""
+    """The whole utterance so far; may still change."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -282,7 +282,7 @@ class Utterance:
     id: int
     """From 1 in each call."""
     text: str
-    """The text; empty if no words arrived in time."""
+    """What was said; empty if no words were received in time."""
     start_ms: int
     """When the speech began, in call time."""
     end_ms: int
@@ -291,24 +291,24 @@ class Utterance:
 
 @dataclass(slots=True, frozen=True)
 class Amendment:
-    """The complete new text of a committed utterance, because a late final differs."""
+    """The new text of a committed utterance, because a late final differs."""
 
     id: int
-    """The amended utterance's id."""
+    """Of the amended utterance."""
     text: str
-    """The complete text, not the difference."""
+    """The whole text, not the difference."""
 
 
 @dataclass(slots=True, frozen=True)
 class BargeIn:
-    """The caller interrupted the handler, whose audio was cleared."""
+    """The caller interrupted the handler's speech, and the queued audio was cleared."""
 
     id: int
     """The id of the caller's utterance."""
     heard_text: str
-    """The part of the reply that the caller had heard, if it was passed with its text."""
+    """The part of the reply that the caller had heard by then, if its text was given."""
     heard_ms: int
-    """Duration of the audio heard."""
+    """How much of its audio the caller had heard."""
 
 
 CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed
@@ -334,13 +334,13 @@ TranscriptEventName = Literal[
     "first_response",
     "session_closed",
     "call_ended",
-    "batch",  # not in the transcript: audio sent to the recognizer, for readers that watch the call
+    "batch",  # not in the transcript: audio sent to the recognizer, for viewers of the call
 ]
 
 
 @dataclass(slots=True, frozen=True)
 class TranscriptEvent:
-    """One event of a call's transcript; the runner adds the call's ids and the time of day."""
+    """One event of a call's transcript; the runner adds the call's ids and Unix time."""
 
     event: TranscriptEventName
     utterance_id: int | None = None
@@ -349,4 +349,4 @@ class TranscriptEvent:
     end_sample: int | None = None
     source: str | None = None
     details: Mapping[str, Any] | None = None
-    """Members specific to this kind of event, added to its record."""
+    """Members that only this kind of event has, in addition to the common ones."""

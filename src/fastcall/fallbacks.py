@@ -1,4 +1,4 @@
-"""Chooses the fallback: the user's function, or Whisper, or none."""
+"""Loads the fallback: the user's own function, Whisper, or none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_FALLBACK = (
 def load_fallback(name: str) -> FallbackFunction:
     """The callable that ``module:callable`` names.
 
-    :raises UsageError: it does not exist, or does not take two arguments, ``pcm`` and ``language``
+    :raises UsageError: it does not exist, or does not accept two arguments, ``pcm`` and ``language``
     """
     function = load_callable("--fallback", name)
     try:
@@ -35,24 +35,24 @@ def load_fallback(name: str) -> FallbackFunction:
             f"--fallback {name!r} is not a function of two arguments, pcm and language: {error}"
         ) from error
     except ValueError:
-        pass  # a C function may have no signature
+        pass  # functions in C may have no signature
     checked: FallbackFunction = function
     return checked
 
 
 def load_callable(option: str, name: str) -> Any:
-    """The object that ``module:callable`` names; ``option`` is the command line's, for the message. Modules in the
-    current directory are found too, although console scripts do not search it.
+    """What ``module:callable`` names; ``option`` is the command-line option, for the error message. The current
+    directory is searched, too, which console scripts do not do by default.
 
-    :raises UsageError: it does not exist
+    :raises UsageError: it cannot be loaded
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise UsageError(f"{option} {name!r}: must be module:callable")
+        raise UsageError(f"{option} {name!r}: use module:callable")
     if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
-        # A file's name is not a module's.
+        # It looks like a file's name.
         likely = ".".join(Path(module_name.removesuffix(".py")).parts).lstrip("./")
-        raise UsageError(f"{option} {name!r}: must be module:callable, as in an import; maybe {likely}:{attribute}")
+        raise UsageError(f"{option} {name!r}: use module:callable, as in an import; {likely}:{attribute}, perhaps")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -60,14 +60,14 @@ def load_callable(option: str, name: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{option} {name!r} cannot be loaded: {error}") from error
-    except (Exception, SystemExit) as error:  # importing the user's module may raise anything
+    except (Exception, SystemExit) as error:  # whatever importing a user's module may raise
         *_, at = traceback.extract_tb(error.__traceback__)
         place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{at.filename}:{at.lineno}"
         raise UsageError(f"{option} {name!r} cannot be loaded: {type(error).__name__}: {error} ({place})") from error
 
 
 async def start_fallback(settings: Settings, own: FallbackFunction | None, language: str) -> Fallback | None:
-    """The user's function, else Whisper if a model is named, else none.
+    """The user's own, else Whisper if a model is set, else none.
 
     :raises UsageError: the model cannot be used; the message says what to do
     """

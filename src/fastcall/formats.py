@@ -1,4 +1,4 @@
-"""External formats of transcript events: one JSON object per line, and the log lines for grep."""
+"""The external formats of transcript events: JSON lines, and log lines to grep for."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _LOG_LINES = {
 
 
 def one_line(text: str) -> str:
-    """``text`` with control and line-breaking characters replaced, so that input cannot forge a log line."""
+    """``text`` with control and line-breaking characters replaced, so that external text cannot forge log lines."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def escaped(text: str, keep: str = "") -> str:
-    """``text`` with control characters and line breaks as escapes, such as ``\\x1b``.
+    """``text`` with control and line-breaking characters escaped, as in ``\\x1b``: safe for terminals and log readers.
 
-    :param keep: characters that are not escaped
+    :param keep: characters to keep unescaped
     """
     if text.isprintable():
         return text
@@ -46,7 +46,7 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def field_value(text: str) -> str:
-    """``text`` as the value of a field in a log line: quoted if it could be taken for more fields; at most 64
+    """``text`` as the value of a field in a log line: quoted if it could be mistaken for several fields; cut to 64
     characters."""
     if len(text) <= MAX_FIELD_CHARS and text.isprintable() and _PLAIN_FIELD.fullmatch(text):
         return text
@@ -55,7 +55,7 @@ def field_value(text: str) -> str:
 
 
 def call_fields(key: StreamKey) -> str:
-    """The call as fields of a log line; unusual streams add their name or tracks."""
+    """The call, as fields of a log line; with the stream's name and tracks if they are not the default."""
     fields = f"call={field_value(key.call_sid)}"
     if key.name:
         fields += f" stream={field_value(key.name)}"
@@ -65,7 +65,7 @@ def call_fields(key: StreamKey) -> str:
 
 
 def log_marks(key: StreamKey) -> dict[str, str]:
-    """A log record's ``extra``: its call and stream, since lines are limited per stream."""
+    """A log record's ``extra``: the call, and its stream, because log lines are rate-limited per stream."""
     return {"call": one_line(key.call_sid), "stream": call_fields(key)}
 
 
@@ -81,7 +81,7 @@ def log_line(event: TranscriptEvent, *, key: StreamKey) -> str | None:
 
 
 def record(event: TranscriptEvent, *, call_sid: str, stream_sid: str, at: float) -> dict[str, Any]:
-    """The object of the transcript stream. These keys always exist; an event's details follow them.
+    """The transcript stream's JSON object. These keys are always present, followed by the event's own details.
     ``start_ms`` and ``end_ms`` are call time, ``at`` Unix time."""
     return {
         "event": event.event,

@@ -1,8 +1,8 @@
-"""A process's metrics: plain attributes that are added to where things happen, and read when somebody asks.
+"""A process's metrics: plain attributes, incremented where events happen and read on request.
 
 Each metric is declared once, as a field of :class:`Metrics`: its help text, its label or bounds, and how the values of
-several processes merge. Whoever counts holds the object and adds to an attribute; no frame pays for a lookup by name.
-A snapshot is plain JSON data: it travels between processes, and :func:`merge` makes one of several.
+several processes merge. Code that counts holds the object and increments an attribute, without a lookup by name per
+frame. A snapshot is plain JSON data: it can be sent between processes, and :func:`merge` combines several.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Metric:
     kind: Literal["counter", "labelled", "gauge", "histogram"]
     help: str
     merge: Callable[[Any, Any], Any]
-    """Of the values of two processes, as they are in a snapshot, that of both."""
+    """Combines the values of two processes, as in their snapshots."""
     label: str = ""
     """A labelled counter's label."""
     bounds: tuple[float, ...] = ()
@@ -151,11 +151,11 @@ class Metrics:
         (self.auth_refusals if is_auth else self.calls_refused)[reason] += 1
 
     def note_event_dropped(self) -> None:
-        """A handler was too slow for an event."""
+        """An event was dropped because a handler was too slow."""
         self.agent_events_dropped += 1
 
     def note_sent(self, clock: CallClock, start_sample: int, end_sample: int, *, now: float) -> None:
-        """A call's audio from ``start_sample`` to ``end_sample`` went to the recognizer."""
+        """A call's audio from ``start_sample`` to ``end_sample`` was sent to the recognizer."""
         self.audio_age_seconds.observe(clock.age_s(end_sample, now=now))
         self.batch_wait_seconds.observe(clock.age_s(start_sample, now=now))
         if self.watched and clock in self.watched:
@@ -178,7 +178,7 @@ def _plain(value: Any) -> Any:
 
 
 def merge(snapshots: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The snapshots of several processes as one: numbers are added, except that the worst event loop counts."""
+    """The snapshots of several processes as one: numbers are added; of event loops, the worst counts."""
     together = Metrics().snapshot()
     for snapshot in snapshots:
         together = {name: metric.merge(together[name], snapshot[name]) for name, metric in METRICS.items()}
@@ -186,5 +186,5 @@ def merge(snapshots: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def without_gauges(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """What remains of a process that is gone: its gauges are 0, all else it counted stays."""
+    """The snapshot of a process that has ended: its gauges are 0, all else is kept."""
     return {name: 0 if metric.kind == "gauge" else snapshot[name] for name, metric in METRICS.items()}

@@ -1,6 +1,7 @@
-"""The ports: interfaces to the outside, as protocols. Adapters implement them.
+"""The ports: the drivers' interfaces to the outside, as protocols that adapters implement.
 
-Every method returns at once; results that take time arrive by a callback on the event loop's thread.
+All methods that a driver calls return at once, except coroutines; results that take time are delivered by callbacks on
+the event loop's thread.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class StreamConfig:
 
 @dataclass(slots=True, frozen=True)
 class StreamWord:
-    """A word and its time in samples since the start of the stream; ``end_sample`` is 0 without times."""
+    """A word and its time in samples since the start of the stream; ``end_sample`` is 0 if unknown."""
 
     text: str
     start_sample: int
@@ -55,7 +56,7 @@ class StreamWord:
 
 @dataclass(slots=True, frozen=True)
 class StreamResult:
-    """One result of a response, unchanged: in stream time, spaces not stripped."""
+    """One result of a response, as returned by the recognizer: in stream time, spaces not stripped."""
 
     text: str
     is_final: bool
@@ -73,7 +74,7 @@ class StreamEnd:
 
 
 class StreamListener(Protocol):
-    """Receives a stream's events, on the event loop's thread, never within ``open`` or ``write``."""
+    """Receives a stream's events. Called on the event loop's thread, never inside ``open`` or ``write``."""
 
     def stream_results(self, results: Sequence[StreamResult]) -> None:
         """One response: settled results first, then the interim ones for consecutive portions."""
@@ -90,16 +91,16 @@ class RecognizerStream(Protocol):
 
     @property
     def writable(self) -> bool:
-        """Whether a ``write`` would be sent now; false under back-pressure and while connecting for too long."""
+        """Whether a ``write`` is sent now; false under back-pressure and while connecting for too long."""
 
     def write(self, pcm: bytes) -> None:
         """Send LINEAR16 audio, at most 15,000 bytes. Ignored after the stream has ended."""
 
     def half_close(self) -> None:
-        """No more audio will come; remaining finals arrive, then the end."""
+        """End the audio; the remaining finals follow, then the end."""
 
     def cancel(self) -> None:
-        """Cancel the stream; ``stream_ended`` follows with ``CANCELLED``."""
+        """Cancel the stream; ``stream_ended`` is called with ``CANCELLED``."""
 
 
 class Recognizer(Protocol):
@@ -107,58 +108,58 @@ class Recognizer(Protocol):
 
     @property
     def source(self) -> str:
-        """``google`` or ``emulator``: the source named in results."""
+        """``google`` or ``emulator``: the ``source`` of its results."""
 
     def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
-        """Begin a stream; it connects in the background, and reports failure as ``stream_ended``."""
+        """Begin a stream; it connects in the background, and failures are reported as ``stream_ended``."""
 
     @property
     def breaker(self) -> CircuitBreaker:
-        """Shared by all calls, so that each benefits from what others learn of the provider's health."""
+        """Shared by all calls, so that they all know of the provider's failures."""
 
     def model_for(self, config: StreamConfig) -> StreamConfig:
-        """``config``, with the model ``default`` if its own does not support its language, as far as known."""
+        """``config``, with the model ``default`` if its own was refused for its language before."""
 
     def model_refused(self, config: StreamConfig) -> None:
-        """The provider does not support ``config``'s model for its language; remembered for the process."""
+        """The provider does not have ``config``'s model for its language; remembered by this recognizer."""
 
     async def aclose(self) -> None:
-        """Close all connections. Streams should have ended; open ones end with ``CANCELLED``."""
+        """Close all connections. All streams should have ended; open ones end with ``CANCELLED``."""
 
 
 class Fallback(Protocol):
-    """Recognizes a complete piece of a call when no stream can; shared by all calls of an event loop."""
+    """Recognizes a piece of a call at once, when no stream can; shared by all calls of an event loop."""
 
     @property
     def source(self) -> str:
-        """``whisper`` or ``fallback``: the source named in results."""
+        """``whisper`` or ``fallback``: the ``source`` of its results."""
 
     async def recognize(self, pcm: bytes, language: str, *, urgent: bool = True) -> str:
-        """The words in ``pcm`` (LINEAR16, 8 kHz mono, usually an utterance); empty if there are none.
+        """The words in ``pcm`` (LINEAR16, 8 kHz mono, usually one utterance); empty if there are none.
 
-        May take seconds, and never blocks the loop; the caller cancels requests that it does not need any more.
+        May take seconds, and never blocks the loop; the caller cancels it if the result is no longer needed.
 
         :param language: BCP 47, such as ``he-IL``
-        :param urgent: somebody waits for the text; other requests have lower priority
-        :raises RecognizerError: it failed, with a code such as ``RESOURCE_EXHAUSTED`` (too many requests),
+        :param urgent: the text is needed now; urgent requests are served first
+        :raises RecognizerError: recognition failed, with a code such as ``RESOURCE_EXHAUSTED`` (the queue is full),
             ``DEADLINE_EXCEEDED`` or ``INTERNAL``
         """
 
     async def aclose(self) -> None:
-        """Stop. No more requests follow."""
+        """Release its resources. No requests follow."""
 
 
 class VoiceDetector(Protocol):
-    """Distinguishes voice from other sound, frame by frame; it has state, so each call has its own.
+    """Distinguishes voice from other sound, frame by frame. It is stateful, so each call has its own.
 
-    Of a gap in a call's audio, which counts as silence, it gets the first 500 ms; the rest is not voice.
+    Of a gap in a call's audio, which counts as silence, it receives only the first 500 ms; the rest counts as no voice.
 
-    A detector may also have ``native``: the addresses of an equivalent C function and of its state, for use without
-    Python objects (see ``_codec.VadFramer``), or None.
+    A detector may also have ``native``: the addresses of an equivalent C function and of its state, which need no
+    Python object (see ``_codec.VadFramer``), or None.
     """
 
     def is_speech(self, pcm: bytes) -> bool:
-        """``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""
+        """Whether the frame is voice. ``pcm``: 320 bytes, 20 ms of LINEAR16 at 8 kHz."""
 
 
 class MessageReceiver(Protocol):
@@ -166,39 +167,40 @@ class MessageReceiver(Protocol):
 
     @property
     def fast_path(self) -> MediaFastPath | None:
-        """Takes ordinary media messages instead of ``message_received``; None: not in use at present."""
+        """Receives ordinary media messages instead of ``message_received``; None: not at present."""
 
     def message_received(self, message: bytes) -> None:
         """A complete text message."""
 
     def binary_received(self) -> None:
-        """A complete binary message, not kept."""
+        """A whole binary message; its content is discarded."""
 
     def frame_received(self) -> None:
-        """A frame that is not a complete message: a ping, a pong, or a fragment but the last. Causes work too."""
+        """A frame that does not complete a message: a ping, a pong, a fragment. Counts for rate limits, too."""
 
     def socket_closed(self, code: int | None, reason: str) -> None:
-        """The connection closed. Called once and last."""
+        """The connection was closed; called once and last."""
 
     async def wait_over(self) -> None:
         """Return when the receiver is done."""
 
 
 class CallSocket(Protocol):
-    """The connection to the telephone, for sending."""
+    """Sends to the phone."""
 
     def send_soon(self, message: str) -> None:
-        """Queue one text message; a peer that does not read is disconnected, never waited for."""
+        """Queue one text message. Never waits: the queue is bounded, and the connection of a peer that does not read is
+        closed."""
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
 
     def deliver_to(self, receiver: MessageReceiver | None) -> None:
-        """Pass messages to another receiver from the next one on; None: to nobody, not even the connection's end."""
+        """Deliver to this receiver from the next message on; None: discard everything, including the close."""
 
 
 class TranscriptSink(Protocol):
-    """Receives transcript events; must not block."""
+    """Receives transcript events; must return at once."""
 
     def __call__(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         """An event of the call ``key``, whose current stream is ``stream_sid``."""

@@ -1,7 +1,7 @@
-"""When to try again after a failure.
+"""When to retry after a failure.
 
-Back-off grows per call; a circuit breaker that all calls of a recognizer share lets one probe through at a time,
-so that calls do not storm a provider that is down. Pure: time and jitter are arguments.
+Each call has its own back-off. All calls of a recognizer share a circuit breaker, which lets one probe through at a
+time, so that they do not overload a provider that is down. Pure: time and jitter are arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_BACKOFF_S = 8.0
 
 
 class Backoff:
-    """One call's waiting times between attempts: exponential, with jitter. Pure; one thread."""
+    """One call's delays between attempts: exponential, with jitter. Pure; one thread."""
 
     def __init__(self) -> None:
         self._next_s = FIRST_BACKOFF_S
@@ -33,19 +33,19 @@ class Backoff:
         return wait_s
 
     def succeeded(self) -> None:
-        """A stream works."""
+        """A stream works: reset the back-off."""
         self._next_s = FIRST_BACKOFF_S
 
 
 class CircuitBreaker:
     """Shared by all calls of one recognizer: when one of them may try again after a failure. Pure; one thread.
 
-    It opens after consecutive failures; then one attempt at a time probes. Closed, it spreads attempts, because calls
-    that failed together would retry together.
+    It opens after a number of consecutive failures; then it lets one probe through at a time. While closed, it spreads
+    the attempts, because calls that failed together would otherwise retry together.
 
-    :param threshold: consecutive failures that open it
-    :param probe_every_s: interval between attempts while open
-    :param attempts_per_s: rate of attempts while closed
+    :param threshold: the number of consecutive failures that opens it
+    :param probe_every_s: while open, one attempt is allowed per this time
+    :param attempts_per_s: attempts allowed per second while closed
     """
 
     def __init__(self, *, threshold: int = 5, probe_every_s: float = 1.0, attempts_per_s: float = 100.0) -> None:
@@ -62,9 +62,9 @@ class CircuitBreaker:
         return self._failures >= self._threshold
 
     def wait_s(self, *, now: float, has_slot: bool = False) -> float:
-        """0.0 if an attempt may be made now, and then it is counted; else how long to wait before the next query.
+        """0.0: an attempt is allowed now, and counts as made; otherwise how long to wait before asking again.
 
-        :param has_slot: the caller has waited for its slot, returned while the breaker was closed
+        :param has_slot: the caller has already waited for its slot while the breaker was closed
         """
         if self.is_open:
             wait_s = self._next_probe_at - now
@@ -78,11 +78,11 @@ class CircuitBreaker:
         return max(0.0, wait_s)
 
     def failed(self, *, now: float) -> None:
-        """A stream could not be opened, or failed before it had worked."""
+        """A stream could not be opened, or failed before it worked."""
         self._failures += 1
         if self._failures == self._threshold:
             self._next_probe_at = now + self._probe_every_s
 
     def succeeded(self) -> None:
-        """A stream works."""
+        """A stream works: close the breaker."""
         self._failures = 0

@@ -1,6 +1,6 @@
-"""The settings: one frozen value, read once and checked once.
+"""The settings: one frozen value, read and checked once.
 
-``Settings.from_environ`` is pure. ``Settings(...)`` reads missing values from the process's environment.
+``Settings.from_environ`` is pure. ``Settings(...)`` takes missing values from the process's environment.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from fastcall.errors import UsageError
 __all__ = ["UPLINKS", "Settings", "check_names"]
 
 DEFAULT_LANGUAGE = "he-IL"
-# BCP 47, as used by recognizers: he, he-IL, cmn-Hans-CN, es-419; and "auto", for some of Google's models.
+# BCP 47, as far as recognizers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto" for some of Google's models.
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
-# Prefixes of our variables: misspelt names with these were meant for us.
+# Prefixes of our variables, to detect misspelt ones.
 PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "VAD_")
-# How soon v2 considers an utterance over, slowest first.
+# How soon v2 ends an utterance, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
-# What carries the streams to the recognizer: libnghttp2 on the event loop, Google's client library, or the first that
-# is there.
+# The uplinks to the recognizer: libnghttp2 on the event loop, grpcio, or the first of them that is installed.
 UPLINKS = ("auto", "native", "grpcio")
 MAX_PHRASES, MAX_PHRASE_LETTERS, MAX_LETTERS_IN_ALL = 5000, 100, 100_000
 MAX_ALTERNATIVES = 3
 
 
 class _Unset:
-    """Stands for a missing argument."""
+    """Stands for a value that was not given."""
 
     def __repr__(self) -> str:
         return "<from the environment>"
@@ -50,8 +49,8 @@ def _env(
 class Settings:
     """All settings, with units in the names. Immutable; may be shared between threads.
 
-    Missing arguments come from the current environment, else from the defaults: ``Settings(language="en-US")`` keeps
-    ``UTTERANCE_COMMIT_MS`` of the environment.
+    Values not given are read from the environment at construction, else from the defaults:
+    ``Settings(language="en-US")`` still honours ``UTTERANCE_COMMIT_MS``.
 
     :raises UsageError: a value has the wrong type or is out of range; the message names the variable
     """
@@ -102,7 +101,7 @@ class Settings:
     fallback_url: str | None = _env("FASTCALL_FALLBACK_URL", None)
     worker_timeout_s: float = _env("WORKER_TIMEOUT_S", 15.0, low=1, high=3600)
     start_timeout_s: float = _env(None, 10.0, low=0, high=3600)
-    """How long a socket may be open without a ``start``. For embedding programs; no variable sets it."""
+    """How long a socket may be open without a ``start``. For embedding programs; has no variable."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -122,17 +121,17 @@ class Settings:
             )
 
         if self.stt_sensitivity not in (None, *SENSITIVITIES):
-            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: must be one of {', '.join(SENSITIVITIES)}")
+            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: use {', '.join(SENSITIVITIES)}")
 
         if self.stt_uplink not in UPLINKS:
-            raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: must be one of {', '.join(UPLINKS)}")
+            raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: use {', '.join(UPLINKS)}")
 
         for code in (self.language, *self.alternative_language_codes):
             if code is not None and not _LANGUAGE.fullmatch(code):
                 name = "GCP_STT_LANGUAGE" if code is self.language else "GCP_STT_ALTERNATIVE_LANGUAGE_CODES"
-                raise UsageError(f"{name}={code!r}: must be a code such as he-IL or en-US (BCP 47)")
+                raise UsageError(f"{name}={code!r}: use a code such as he-IL or en-US (BCP 47)")
 
-        # Google's own bounds: https://cloud.google.com/speech-to-text/quotas
+        # Google's limits: https://cloud.google.com/speech-to-text/quotas
         lengths = [len(phrase) for phrase in self.phrases]
         if (
             len(lengths) > MAX_PHRASES
@@ -157,26 +156,26 @@ class Settings:
 
     @property
     def partial_debounce_s(self) -> float:
-        """``STT_PARTIAL_DEBOUNCE_MS`` as a rule's interval, in seconds.
+        """``STT_PARTIAL_DEBOUNCE_MS`` as an interval in seconds, plus 2 ms.
 
-        2 ms longer: uvloop's clock has whole milliseconds and stands still within a turn, so two partials that are
-        180 ms apart by it may really be 2 ms closer.
+        An event loop's clock has a resolution of 1 ms and stands still within a turn, so two partials that it measures
+        as 180 ms apart may be 2 ms closer.
         """
         return self.stt_partial_debounce_ms / 1000 + 0.002
 
     @property
     def twilio_auth_tokens(self) -> tuple[str, ...]:
-        """The tokens accepted for signatures: during a rotation there are two."""
+        """The tokens valid for signatures: two during a rotation."""
         given = f"{self.twilio_auth_token or ''},{self.twilio_auth_token_secondary or ''}"
         return tuple(token.strip() for token in given.split(",") if token.strip())
 
     def language_or(self, default: str = DEFAULT_LANGUAGE) -> str:
-        """The language to recognize (BCP 47), ``default`` if none is set."""
+        """The language to recognize (BCP 47); ``default`` if none is set."""
         return self.language or default
 
 
 def check_names(environ: Mapping[str, str]) -> None:
-    """Refuse misspelt variables, which would be silently ignored.
+    """Refuse variables whose names are similar to ours: a misspelt one would be ignored silently.
 
     :raises UsageError: there is one
     """
@@ -190,7 +189,9 @@ def check_names(environ: Mapping[str, str]) -> None:
         if not near and prefix != "FASTCALL_":
             near = get_close_matches(name, known, n=1, cutoff=0.8)
         if near:
-            raise UsageError(f"{name} is not a setting: did you mean {near[0]}? Unset it if it is for another program")
+            raise UsageError(
+                f"{name} is not a setting of ours: did you mean {near[0]}? Unset it if another program uses it"
+            )
 
 
 def _value_of(item: Field[Any], environ: Mapping[str, str]) -> Any:
@@ -201,9 +202,9 @@ def _value_of(item: Field[Any], environ: Mapping[str, str]) -> Any:
 
 def _check_type(item: Field[Any], value: object) -> None:
     types, what = _TYPES[str(item.type)]
-    # In Python True equals 1, but nobody means that.
+    # bool is a subclass of int, but not accepted as a number.
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        shown = repr(value) if item.repr else f"a {type(value).__name__}"  # no secret in a message
+        shown = repr(value) if item.repr else f"a {type(value).__name__}"  # no secrets in messages
         raise UsageError(f"{item.metadata['env'] or item.name} is {shown}: must be {what}")
     if isinstance(value, tuple) and not all(isinstance(each, str) for each in value):
         raise UsageError(f"{item.metadata['env']} is {value!r}: must be {what}")
@@ -213,7 +214,7 @@ def _read_bool(name: str, text: str) -> bool:
     value = {"true": True, "1": True, "yes": True, "on": True}.get(text.lower())
     value = {"false": False, "0": False, "no": False, "off": False}.get(text.lower(), value)
     if value is None:
-        raise UsageError(f"{name}={text!r}: must be true or false")
+        raise UsageError(f"{name}={text!r}: use true or false")
     return value
 
 

@@ -1,9 +1,8 @@
 """The session for threaded code.
 
-One loop thread and a few callback threads serve all sessions of the process, however many there are
-(``fastcall.aio.background``). Audio goes from the caller's thread straight into the session's ring; only a full batch
-wakes the loop. Recognizers and fallbacks are created once for all sessions with the same settings, without blocking the
-loop.
+One loop thread and a few callback threads serve all sessions of the process (``fastcall.aio.background``). Audio is
+written directly into the session's ring by the caller's thread; only a full batch wakes the loop. Recognizers and
+fallbacks are created once for all sessions with the same settings, and never block the loop.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ __all__ = ["StreamingSTTSession"]
 LOG: Final = logging.getLogger("fastcall.session")
 
 CLOSE_TIMEOUT_S: Final = 2.0
-# The first session that needs it loads a Whisper model.
+# The first session that needs a Whisper model loads it.
 OPEN_TIMEOUT_S: Final = 300.0
 NO_FALLBACK_HERE: Final = (
     "set WHISPER_MODEL to a Whisper model (pip install 'fastcall[whisper]'), or pass your own function to the session "
     "as fallback="
 )
-# The share of the 2 s reserved for callbacks of the last finals.
+# Part of the 2 s, reserved for the callbacks with the last finals.
 CALLBACK_TIMEOUT_S: Final = 0.2
 VERSIONS: Final = ("v1", "v2")
-# Models that only version 2 of Google's API has.
+# Models that exist only in version 2 of Google's API.
 MODELS_OF_V2: Final = ("chirp", "telephony", "long", "short")
 
 T = TypeVar("T")
 
 
 class _Shared:
-    """Recognizers and fallbacks shared by a process's sessions, and their cleanup. Loop thread only.
+    """What the sessions of a process share: recognizers, fallbacks, and the list of open sessions. Loop thread only.
 
-    Those created with a user's own credentials are closed with their last session: a program may create credentials
-    for each call.
+    A recognizer with the user's own credentials is closed with its last session, because a program may create
+    credentials for each call.
     """
 
     def __init__(self, background: Background) -> None:
@@ -68,9 +67,11 @@ class _Shared:
         background.at_exit(self._close_sessions)
 
     def take(self, key: Hashable, make: Callable[[], Awaitable[Any]], *, is_kept: bool) -> _Making:
-        """The result of ``make``, created once for all sessions with ``key``; failures are not kept. ``give_back`` it.
+        """The result of ``make``, shared by all sessions with ``key``; failures are not cached.
 
-        :param is_kept: whether it stays when no session uses it
+        Call ``give_back`` in the end.
+
+        :param is_kept: whether to keep it when no session uses it
         """
         making = self._makings.get(key)
         if making is None:
@@ -80,7 +81,7 @@ class _Shared:
         return making
 
     def give_back(self, making: _Making) -> None:
-        """A session that used it is over."""
+        """A session that took it has ended."""
         making.users -= 1
         if not making.users and not making.is_kept:
             self._forget(making)
@@ -108,7 +109,7 @@ class _Shared:
 
 @dataclass(slots=True, eq=False)
 class _Making:
-    """A recognizer or a fallback, existing or being created."""
+    """A recognizer or a fallback, ready or being created."""
 
     key: Hashable
     made: asyncio.Future[Any]
@@ -121,7 +122,7 @@ def _has_failed(made: asyncio.Future[Any]) -> bool:
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
-    """Run blocking code in a daemon thread: neither the loop nor interpreter exit waits for it."""
+    """Run a blocking function in a daemon thread: neither the loop nor the interpreter's exit waits for it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -138,8 +139,8 @@ async def _in_thread(function: Callable[[], T]) -> T:
             result = function()
         except BaseException as error:
             is_ordinary = isinstance(error, Exception)
-            told = error if is_ordinary else RuntimeError(f"{type(error).__name__}: {error}")
-            loop.call_soon_threadsafe(settle, None, told)
+            reported = error if is_ordinary else RuntimeError(f"{type(error).__name__}: {error}")
+            loop.call_soon_threadsafe(settle, None, reported)
         else:
             loop.call_soon_threadsafe(settle, result, None)
 
@@ -150,33 +151,33 @@ async def _in_thread(function: Callable[[], T]) -> T:
 class StreamingSTTSession:
     """One streaming recognition session for a whole call, for threaded code.
 
-    Callbacks of one session are called one at a time and in order, on another thread. They should return at once:
-    append, or set an event. One that does not return delays only its own session, as long as fewer than eight sessions
-    do so. Exceptions of a callback are logged, and have no other effect. Call ``push_audio`` from one thread at a time;
-    ``close`` from any.
+    Callbacks of one session run one at a time and in order, never on the caller's thread. They should return at once:
+    append to a queue, set an event. A callback that blocks delays only its own session's callbacks, as long as fewer
+    than eight sessions do so. Exceptions of callbacks are logged, and have no other effect. Call ``push_audio`` from
+    one thread at a time; ``close`` may be called from any thread.
 
     The constructor waits until the recognizer is ready, and raises its errors. On a running event loop it does not
-    wait: audio is kept meanwhile, and an error arrives as a ``SessionFailed`` event, in the log, and as
+    wait: audio is buffered meanwhile, and errors are reported as a ``SessionFailed`` event, in the log, and by
     :attr:`failure`.
 
     A session belongs to the process that created it. In a fork of that process all methods raise ``UsageError``.
 
-    :param on_partial: called with the text since the last final; never unchanged, never closer than
+    :param on_partial: called with the text since the last final, when it changes, at intervals of at least
         ``STT_PARTIAL_DEBOUNCE_MS``
     :param on_final: called with each final
-    :param settings: by default those of the environment
+    :param settings: by default from the environment
     :param fallback: your own, ``pcm, language -> text``; by default Whisper, if ``WHISPER_MODEL`` names a model. It
         recognizes the utterances reported by a ``UtteranceDispatcher`` on this session, or by ``note_utterance``
     :param language: BCP 47, such as ``he-IL``; by default ``GCP_STT_LANGUAGE``
     :param model: by default ``GCP_STT_MODEL``
-    :param version: of Google's API, ``"v1"`` or ``"v2"``; by default v2 if the model or the location needs it
+    :param version: of Google's API, ``"v1"`` or ``"v2"``; by default v2 if the model or the location requires it
     :param location: such as ``eu``; by default ``GCP_STT_LOCATION``
-    :param credentials: of google-auth, instead of Application Default Credentials
+    :param credentials: google-auth's, instead of Application Default Credentials
     :param phrases: words and phrases to expect; by default ``GCP_STT_PHRASES``
-    :param call_id: for the session's log lines
-    :param encoding: of the audio pushed: ``linear16`` (little-endian) or ``mulaw``; 8 kHz mono
-    :raises UsageError: incompatible arguments, no credentials and no ``SPEECH_EMULATOR_HOST``,
-        ``ENABLE_STREAMING_STT=false`` without a fallback, or a package is missing
+    :param call_id: shown in the session's log lines
+    :param encoding: of the pushed audio: ``linear16`` (little-endian) or ``mulaw``; 8 kHz mono
+    :raises UsageError: the arguments contradict each other, there are neither credentials nor
+        ``SPEECH_EMULATOR_HOST``, ``ENABLE_STREAMING_STT=false`` without a fallback, or a package is missing
     :raises TimeoutError: the recognizer, or the fallback, was not ready after 300 s
     """
 
@@ -203,7 +204,7 @@ class StreamingSTTSession:
         self._log = CallLogger(LOG, *((f"call={field_value(call_id)}", {"call": one_line(call_id)}) if call_id else ()))
         self._own_fallback = CallableFallback(fallback) if fallback is not None else None
         if encoding not in ("linear16", "mulaw"):
-            raise UsageError(f"encoding={encoding!r}: must be linear16 or mulaw")
+            raise UsageError(f"encoding={encoding!r}: use linear16 or mulaw")
         _check_packages(settings, has_fallback=self._own_fallback is not None)
         self._config = _config_of(settings)
         self._encoding = encoding
@@ -239,16 +240,16 @@ class StreamingSTTSession:
 
     @property
     def dropped_samples(self) -> int:
-        """Samples that did not fit into the ring (10 s) and are sent as silence. Any thread."""
+        """Samples that did not fit into the ring (10 s) and were sent as silence. Any thread."""
         return self._session.dropped_samples
 
     @property
     def failure(self) -> SessionFailed | None:
-        """Why the session has no more results, or None. Any thread."""
+        """Why the session returns no more results, or None. Any thread."""
         return self._session.failure
 
     def push_audio(self, pcm: bytes | bytearray | memoryview) -> None:
-        """Pass audio to the recognizer. Never blocks.
+        """Send audio to the recognizer. Never blocks.
 
         :param pcm: in the session's encoding, by default LINEAR16; any length in whole samples, any bytes-like object
         :raises ClosedError: after ``close``
@@ -256,7 +257,7 @@ class StreamingSTTSession:
         :raises ValueError: an odd number of bytes of LINEAR16
         """
         if self._closed:
-            raise ClosedError("the session is closed and accepts no more audio")
+            raise ClosedError("the session is closed; it accepts no more audio")
         self._background.check()
         due = self._session.feed(pcm if isinstance(pcm, bytes) else bytes(memoryview(pcm)))
         if due and not self._pump_is_queued:
@@ -286,8 +287,8 @@ class StreamingSTTSession:
             delivered.wait(CALLBACK_TIMEOUT_S)
 
     def note_utterance(self, begins: bool, sample: int) -> None:
-        """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there: the fallback recognizes
-        it during an outage. Any thread; returns at once.
+        """An utterance begins at ``sample`` (of ``call_samples``), or the open one ends there. The fallback recognizes
+        it if the recognizer cannot. Any thread; returns at once.
 
         :raises UsageError: this process is a fork of the session's
         """
@@ -295,12 +296,12 @@ class StreamingSTTSession:
         self._background.call_soon(self._session.note_utterance, begins, sample)
 
     def add_listener(self, listener: Callable[[SessionEvent], object]) -> None:
-        """Call ``listener`` with every event of the session, in order, on a callback thread. Any thread."""
+        """Also pass every event of the session to ``listener``, in order, on a callback thread. Any thread."""
         queue, guarded = self._background.callbacks.queue(), UserCallback(listener, log=self._log)
         self.attach(lambda event: queue.put(lambda: guarded(event)))
 
     def attach(self, listener: Callable[[SessionEvent], None]) -> None:
-        """The same on the loop's thread, which serves other sessions too: it must not block."""
+        """As ``add_listener``, but on the loop's thread, which serves other sessions, too: it must return at once."""
         self._background.check()
         self._background.call_soon(self._session.add_listener, listener)
 
@@ -329,12 +330,12 @@ class StreamingSTTSession:
         return session
 
     async def _ready(self) -> None:
-        """Wait for the session's resources. :raises: their errors"""
+        """Return when what the session needs is ready. :raises: why it cannot be"""
         for making in self._makings:
             await asyncio.shield(making.made)
 
     def _abandon(self) -> None:
-        """Clean up after the constructor raised."""
+        """Close the session, because its constructor raised."""
         self._closing = asyncio.ensure_future(self._close(0.0))
 
     async def _close(self, timeout_s: float) -> None:
@@ -379,7 +380,7 @@ class StreamingSTTSession:
             settings.whisper_threads,
             settings.whisper_workers,
             settings.stt_fallback_limit_s,
-            language_of(language),  # to check the language, which is also passed with each utterance
+            language_of(language),  # it checks this language at the start; each utterance has its own
         )
 
         async def load() -> Fallback:
@@ -417,7 +418,7 @@ def _is_on_event_loop() -> bool:
 def _settings_with(
     settings: Settings, language: str | None, model: str | None, location: str | None, phrases: Sequence[str] | None
 ) -> Settings:
-    """The settings, with a session's own values. :raises UsageError: one has the wrong type"""
+    """The settings, with a session's own values. :raises UsageError: one has a wrong type"""
     if isinstance(phrases, str):
         raise UsageError(f"phrases={phrases!r}: pass a list of phrases, not one string")
     given: dict[str, Any] = {
@@ -439,9 +440,9 @@ def _config_of(settings: Settings) -> StreamConfig:
 
 
 def _version_of(settings: Settings, version: str | None) -> str:
-    """The version of Google's API. :raises UsageError: it does not exist, or not in the location"""
+    """The version of Google's API. :raises UsageError: it does not exist, or not at the configured location"""
     if version not in (None, *VERSIONS):
-        raise UsageError(f"version={version!r}: must be {' or '.join(VERSIONS)}")
+        raise UsageError(f"version={version!r}: use {' or '.join(VERSIONS)}")
     if version is None:
         is_regional = settings.stt_location not in (GLOBAL, *V1_REGIONS)
         version = "v2" if is_regional or settings.model.split("_")[0] in MODELS_OF_V2 else "v1"
@@ -451,7 +452,7 @@ def _version_of(settings: Settings, version: str | None) -> str:
 
 
 def _make_recognizer(settings: Settings, version: str, credentials: Any) -> Recognizer:
-    """Blocks: it searches for credentials and reads certificates."""
+    """Blocks: looks for credentials and reads certificates."""
     from fastcall.google.recognizer import GoogleRecognizer
 
     return GoogleRecognizer.create(
@@ -468,26 +469,26 @@ def _make_recognizer(settings: Settings, version: str, credentials: Any) -> Reco
 
 
 def _check_packages(settings: Settings, *, has_fallback: bool) -> None:
-    """Check at once for missing requirements.
+    """Check for missing packages.
 
-    :raises UsageError: what to do about it
+    :raises UsageError: what to install, or another way out
     """
     if not settings.enable_streaming_stt:
         if not has_fallback and settings.whisper_model is None:
             raise UsageError(f"ENABLE_STREAMING_STT=false needs a fallback: {NO_FALLBACK_HERE}")
         return
-    for package in ("google.cloud.speech_v1p1beta1", "grpc"):  # the first's types need the second
+    for package in ("google.cloud.speech_v1p1beta1", "grpc"):  # the first one's types need the second
         try:
-            is_there = importlib.util.find_spec(package) is not None
-        except ModuleNotFoundError:  # of the package that it is in
-            is_there = False
-        if not is_there:
+            is_installed = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:  # of its parent package
+            is_installed = False
+        if not is_installed:
             raise UsageError(f"StreamingSTTSession: {missing_extra(ModuleNotFoundError(name=package))}")
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading") and _is_by_grpcio(settings.stt_uplink):
         raise UsageError(
-            "gevent has patched this program's threads, and grpcio would hang: use STT_UPLINK=native, which "
-            "needs libnghttp2 (Debian: libnghttp2-14), or create sessions in a process without gevent's patches"
+            "gevent has patched this program's threads, with which grpcio hangs: use STT_UPLINK=native, which needs "
+            "libnghttp2 (Debian: libnghttp2-14), or create sessions in a process that gevent has not patched"
         )
 
 

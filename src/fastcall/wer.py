@@ -1,7 +1,7 @@
-"""Said against recognized: which words are right, wrong, missing or too many.
+"""Compares recognized with spoken words: which are right, wrong, missing or extra.
 
-The usual measure of speech recognition: words are aligned with the fewest edits (Levenshtein), and the word
-error rate is edits divided by words said. Case and punctuation do not count.
+Word error rate, the usual measure of speech recognition: words are aligned with the fewest edits (Levenshtein), and the
+rate is edits divided by words said. Case and punctuation are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One pair of the alignment. ``said`` is empty where a word is too many, ``heard`` where one is missing."""
+    """One pair of the alignment. ``said`` is empty for an extra word, ``heard`` for a missing one."""
 
     kind: Literal["right", "wrong", "missing", "extra"]
     said: str
@@ -46,7 +46,7 @@ def words(text: str) -> list[str]:
 
 
 def align(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
-    """The alignment with the fewest edits. Takes time and memory of ``len(said) * len(heard)``.
+    """The alignment with the fewest edits. Takes time and memory proportional to ``len(said) * len(heard)``.
 
     :return: edits in the order of the texts
     """
@@ -71,7 +71,7 @@ def align(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
 
 
 def score(said: str, heard: str) -> Score:
-    """Align two texts and count."""
+    """Align two texts and count the errors."""
     expected = words(said)
     kinds = [edit.kind for edit in align(expected, words(heard))]
     return Score(len(expected), kinds.count("wrong"), kinds.count("missing"), kinds.count("extra"))

@@ -94,7 +94,7 @@ def test_without_audioop_four_work_and_the_others_say_what_to_install() -> None:
     assert done.stdout.splitlines() == [
         "not a whole number of frames",
         *(
-            f"fastcall.audioop.{name} is audioop's, which this Python does not have: pip install 'fastcall[audioop]'"
+            f"fastcall.audioop.{name} needs audioop, which this Python does not have: pip install 'fastcall[audioop]'"
             for name in ("ratecv", "rms")
         ),
     ]

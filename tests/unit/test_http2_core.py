@@ -324,7 +324,7 @@ def test_bytes_that_are_no_http2():
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (grpc_message(b"x", flag=1), "a compressed message, and no compression was offered"),
+        (grpc_message(b"x", flag=1), "a compressed message, but no compression was offered"),
         (grpc_message(b"x", flag=2), "a message with an unknown compression flag"),
         (struct.pack(">BI", 0, 1001), "a message longer than allowed"),
         (struct.pack(">BI", 0, 0xFFFFFFFF), "a message longer than allowed"),

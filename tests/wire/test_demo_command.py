@@ -28,7 +28,7 @@ def test_the_demo_in_tones_is_a_conversation_without_a_wrong_word() -> None:
     assert sum(line.startswith("[STT] Streaming session started") for line in lines) == 1
     assert done.stderr == ""
     assert "6 of 6 answers within 1200 ms" in lines
-    assert re.fullmatch(r"barge-in: clear \d+ ms after .* the clerk was told 'for which day, and at.*'", lines[-2])
+    assert re.fullmatch(r"barge-in: clear \d+ ms after .* the agent got 'for which day, and at.*'", lines[-2])
     assert lines[-1] == "6 of 6 sentences word for word: all right"
 
 

@@ -128,7 +128,11 @@ async def test_a_scenario_file_and_the_status(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("faults: [{fault: status}]", "fault 1 (status): needs 'code'"), ("a: [", "is no YAML"), (None, "cannot read")],
+    [
+        ("faults: [{fault: status}]", "fault 1 (status): needs 'code'"),
+        ("a: [", "is not valid YAML"),
+        (None, "cannot read"),
+    ],
 )
 def test_a_wrong_scenario_is_one_line_and_status_2(tmp_path: Path, text: str | None, message: str) -> None:
     file = tmp_path / "scenario.yaml"

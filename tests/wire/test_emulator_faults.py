@@ -322,9 +322,9 @@ async def test_the_status_tells_streams_audio_and_faults() -> None:
         ("POST", "/faults", {"fault": "status"}, "application/json", 400, "fault 1 (status): needs 'code'"),
         ("POST", "/faults", "x", "application/json", 400, "a scenario is a list of faults"),
         ("POST", "/faults", {"fault": "quota"}, "text/plain", 415, "send Content-Type: application/json"),
-        ("POST", "/faults/now", {"fault": "quota"}, "application/json", 400, "cannot happen to streams that are open"),
-        ("PUT", "/faults", None, "application/json", 405, "PUT is not possible here"),
-        ("GET", "/nowhere", None, "application/json", 404, "there are /status"),
+        ("POST", "/faults/now", {"fault": "quota"}, "application/json", 400, "cannot be injected into open streams"),
+        ("PUT", "/faults", None, "application/json", 405, "PUT is not allowed here"),
+        ("GET", "/nowhere", None, "application/json", 404, "the paths are /status"),
         ("POST", "/faults", "x" * 300_000, "application/json", 413, "at most 262144 bytes"),
     ],
 )  # fmt: skip

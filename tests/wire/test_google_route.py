@@ -194,9 +194,9 @@ async def test_streams_and_the_probe_go_by_the_proxy(
             b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
             "refused the tunnel: 407 Proxy Authentication Required",
         ),
-        (b"HTTP/1.1 200", "did not respond as a proxy"),
-        (b"x" * 20_000, "did not respond as a proxy"),
-        (b"220 mail\r\n\r\n", "is no HTTP proxy"),
+        (b"HTTP/1.1 200", "did not respond like an HTTP proxy"),
+        (b"x" * 20_000, "did not respond like an HTTP proxy"),
+        (b"220 mail\r\n\r\n", "is not an HTTP proxy"),
     ],
 )
 async def test_a_proxy_that_makes_no_tunnel_is_named(

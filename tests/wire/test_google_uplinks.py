@@ -393,7 +393,7 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
     path = tmp_path / "roots.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"^STT_TLS_ROOTS=.*roots\.pem: no PEM certificates can be read from it"):
+    with pytest.raises(UsageError, match=r"^STT_TLS_ROOTS=.*roots\.pem: cannot read PEM certificates from it"):
         GoogleRecognizer(emulator_host="127.0.0.1:1", uplink=uplink, tls_roots=str(path))
 
 
@@ -403,7 +403,7 @@ def test_roots_that_cannot_be_read(uplink: str, content: bytes | None, tmp_path:
 @pytest.mark.parametrize(
     ("uplink", "address", "words"),
     [
-        ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': must be one of auto, native, grpcio"),
+        ("pigeon", "127.0.0.1:1", "the uplink 'pigeon': use auto, native, grpcio"),
         ("grpcio", "localhost", "the recognizer's endpoint 'localhost' has no port: use HOST:PORT"),
         ("grpcio", "localhost:http", "the recognizer's endpoint 'localhost:http' has no port: use HOST:PORT"),
         ("native", "localhost:²", "the recognizer's endpoint 'localhost:²' has no port: use HOST:PORT"),
@@ -425,7 +425,7 @@ async def test_without_the_library_grpcio_serves_and_one_line_says_so(
     async with serving(prompt_emulator, stt_uplink="auto") as served, Phone(served.url, "without") as phone:
         assert await served.take_call(phone, "[300] apple arrow [900]", at_pace=True) == ["apple arrow"]
     lines = [record.getMessage() for record in caplog.records if "it is not here" in record.getMessage()]
-    assert lines == ["it is not here: using grpcio, at several times the cost (--uplink grpcio silences this)"]
+    assert lines == ["it is not here: streams use grpcio, at several times the cost (--uplink grpcio silences this)"]
     with pytest.raises(UsageError, match=r"^the native uplink: it is not here; install it"):
         GoogleRecognizer(emulator_host=prompt_emulator, uplink="native")
 
@@ -453,7 +453,7 @@ async def test_a_machine_without_the_library(uplink: str, prompt_emulator: str, 
         return
     async with serve_process("--stt-endpoint", prompt_emulator, **hidden) as server:
         server.wait_for(r"listening on .* over the grpcio uplink")
-        told = [line for line in server.lines if "using grpcio" in line]
+        told = [line for line in server.lines if "streams use grpcio" in line]
         assert len(told) == (1 if uplink == "auto" else 0)
 
 

@@ -284,7 +284,7 @@ async def test_cancel_reaches_the_peer():
         call.write(b"config")
         await listener.until(lambda: listener.messages)
         call.cancel()
-        assert await listener.end() == ("CANCELLED", "given up")
+        assert await listener.end() == ("CANCELLED", "cancelled")
         async with asyncio.timeout(PATIENCE_S):
             await ended.wait()
 
@@ -308,7 +308,7 @@ async def test_a_deadline_ends_the_call_and_the_peer_knows_it():
             call.write(b"config")
         # The peer keeps the same time, and may be the first to say so.
         assert await soon.end() in (
-            ("DEADLINE_EXCEEDED", "the call's time is over"),
+            ("DEADLINE_EXCEEDED", "the call's deadline has passed"),
             ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
         )
         for call, listener in ((calls[1], late), (calls[2], none)):
@@ -466,7 +466,7 @@ async def test_no_more_calls_than_the_peer_takes_go_out_from_the_first_on():
         for _, listener in calls[3:]:
             code, message = await listener.end()
             assert (code, listener.unprocessed) == ("UNAVAILABLE", True)
-            assert message == f"127.0.0.1:{port} takes no more than 3 calls at once on a connection"
+            assert message == f"127.0.0.1:{port} allows at most 3 concurrent calls per connection"
         assert channel.max_calls == 3
         for call, listener in calls[:3]:
             call.half_close()
@@ -517,7 +517,7 @@ async def test_a_call_waits_for_a_token_that_is_renewed_too_late():
         first.write(b"two")
         await heard.until(lambda: b"two" in heard.messages)
         given_up.cancel()
-        assert await gone.end() == ("CANCELLED", "given up")
+        assert await gone.end() == ("CANCELLED", "cancelled")
         assert late.seen == []
         key.may_be_had.set()
         second.half_close()
@@ -542,7 +542,7 @@ async def test_a_listener_that_fails_fails_alone(caplog: pytest.LogCaptureFixtur
         call, listener = open_call(channel)
         for each in (hurt, call):
             each.write(b"config")
-        assert await broken.end() == ("CANCELLED", "given up")
+        assert await broken.end() == ("CANCELLED", "cancelled")
         call.half_close()
         assert await listener.end() == ("OK", "")
     assert "ZeroDivisionError: not the channel's" in caplog.text
@@ -572,7 +572,7 @@ async def test_a_peer_that_falls_silent_is_found_out(monkeypatch: pytest.MonkeyP
 
     async with h2_server(fall_silent) as (port, _), channel_to(port) as channel:
         _, listener = open_call(channel)
-        assert await listener.end() == ("UNAVAILABLE", f"127.0.0.1:{port} does not answer any more")
+        assert await listener.end() == ("UNAVAILABLE", f"127.0.0.1:{port} stopped responding")
 
 
 async def test_a_peer_that_answers_pings_is_left_alone(monkeypatch: pytest.MonkeyPatch):

@@ -1,18 +1,18 @@
-/* A call's audio by the sample: what one thread pushed and another has yet to take, and what that one keeps.
+/* A call's audio by sample position: a queue from one thread to another, and the audio that the consumer keeps.
 
    Positions count samples since the audio began; they never wrap. The samples [kept_from, pushed) lie in a chain of
-   blocks, oldest first; those before `taken` belong to the consumer alone, the others wait. Memory is taken a block of
-   a quarter of a second at a time and given back a block at a time; long silence is a block without memory.
+   blocks, oldest first; those before `taken` belong to the consumer alone, the others wait. Memory is allocated and
+   freed in blocks of a quarter of a second; long silence is a block without memory.
 
-   One thread at a time is the producer (push, push_silence), one the consumer (all else that changes anything).
+   One thread at a time is the producer (push, push_silence), one the consumer (all other changes).
    Neither ever waits for the other:
    - The producer writes samples, and links the blocks that hold them, before it stores `pushed` with release order.
      The consumer loads `pushed` with acquire order, and so sees all samples before it and the links that lead to them.
-   - `next` is stored with release and loaded with acquire order, because the consumer may meet a link whose samples
-     `pushed` does not count yet: the new block's `start` must be visible, since it is where the block before ends.
-   - The producer touches only the last block, the consumer frees only blocks that have a next one.
-   - `taken` tells the producer only how many wait. No memory is used again on the strength of it, so its order is
-     relaxed, as is that of the counts that are only shown. */
+   - `next` is stored with release and loaded with acquire order, because the consumer may follow a link to samples that
+     `pushed` does not count yet: the new block's `start` must be visible, since it is where the previous block ends.
+   - The producer accesses only the last block, the consumer frees only blocks that have a next one.
+   - The producer uses `taken` only for the number of waiting samples. No memory is reused because of it, so its order
+     is relaxed, as is that of the counts for statistics. */
 #ifndef FASTCALL_AUDIO_H
 #define FASTCALL_AUDIO_H
 
@@ -21,16 +21,16 @@
 
 #include "simd.h"
 
-enum { FASTCALL_BLOCK_BYTES = 2016 }; /* with its head 2040, of which malloc makes 2048 */
+enum { FASTCALL_BLOCK_BYTES = 2016 }; /* 2040 with its head, which malloc rounds up to 2048 */
 
 typedef struct fastcall_block {
     _Atomic(struct fastcall_block*) next;
     uint64_t start;   /* the position of its first sample */
-    ptrdiff_t memory; /* bytes of samples that it has room for; 0: it is silence up to where the next one starts */
+    ptrdiff_t memory; /* capacity in bytes; 0: silence up to the start of the next block */
     uint8_t samples[];
 } fastcall_block;
 
-/* The head of a block alone: what silence takes, and the empty silence with which each chain begins. */
+/* Only the head of a block: for silence, and for the empty silence at the start of each chain. */
 typedef struct {
     _Atomic(struct fastcall_block*) next;
     uint64_t start;
@@ -46,10 +46,10 @@ typedef struct {
     _Atomic(uint64_t) dropped;
     /* the consumer's; others may load the count */
     fastcall_block* first;
-    fastcall_block* read_last; /* where the last read ended: the next one mostly begins there */
+    fastcall_block* read_last; /* where the last read ended: the next one usually begins there */
     uint64_t kept_from;
     _Atomic(uint64_t) taken;
-    /* both sides add to it */
+    /* changed by both sides */
     _Atomic(ptrdiff_t) memory_bytes;
 } fastcall_audio;
 
@@ -63,7 +63,7 @@ static inline uint64_t fastcall_count(const _Atomic(uint64_t)* count) {
     return atomic_load_explicit(count, memory_order_relaxed);
 }
 
-/* What anyone may see: samples that were pushed, taken and dropped since the beginning, and bytes of memory. */
+/* For any thread: samples pushed, taken and dropped since the beginning, and bytes of memory. */
 static inline uint64_t fastcall_audio_pushed(const fastcall_audio* audio) { return fastcall_count(&audio->pushed); }
 static inline uint64_t fastcall_audio_taken(const fastcall_audio* audio) { return fastcall_count(&audio->taken); }
 static inline uint64_t fastcall_audio_dropped(const fastcall_audio* audio) { return fastcall_count(&audio->dropped); }
@@ -99,7 +99,7 @@ static inline int fastcall_audio_extend(fastcall_audio* audio, uint64_t position
     return 1;
 }
 
-/* How many of `samples` may wait besides those that do, where `limit` at most may; 64-bit, so that none wraps. */
+/* How many of `samples` fit if at most `limit` may wait; 64-bit, so that nothing wraps. */
 static inline ptrdiff_t fastcall_audio_fitting(fastcall_audio* audio, ptrdiff_t samples, ptrdiff_t limit) {
     uint64_t waiting = fastcall_count(&audio->pushed) - fastcall_count(&audio->taken);
     if (waiting >= (uint64_t)limit)
@@ -112,7 +112,7 @@ static inline void fastcall_audio_drop(fastcall_audio* audio, ptrdiff_t samples)
         atomic_store_explicit(&audio->dropped, fastcall_count(&audio->dropped) + (uint64_t)samples, memory_order_relaxed);
 }
 
-/* Appends `samples` samples, silence if `source` is NULL; returns how many, which is fewer only if memory ran out. */
+/* Appends `samples` samples, silence if `source` is NULL; returns how many; fewer only if memory ran out. */
 static inline ptrdiff_t fastcall_audio_push(fastcall_audio* audio, const uint8_t* source, ptrdiff_t samples) {
     uint64_t pushed = fastcall_count(&audio->pushed);
     ptrdiff_t width = audio->sample_bytes, done = 0;
@@ -136,8 +136,8 @@ static inline ptrdiff_t fastcall_audio_push(fastcall_audio* audio, const uint8_t
     return done;
 }
 
-/* Appends `samples` samples of silence; returns as above. What a block would hold is written like any audio: else a
-   peer that sends a sample and a gap in turn would have a block for each. */
+/* Appends `samples` samples of silence; returns as above. Silence shorter than a block is written like audio:
+   otherwise, a peer that alternates samples and gaps would use a block for each. */
 static inline ptrdiff_t fastcall_audio_push_silence(fastcall_audio* audio, ptrdiff_t samples) {
     uint64_t pushed = fastcall_count(&audio->pushed);
     if (audio->last->memory != 0) {
@@ -152,13 +152,13 @@ static inline ptrdiff_t fastcall_audio_push_silence(fastcall_audio* audio, ptrdi
 
 /* --- the consumer ------------------------------------------------------------------------------------------------ */
 
-/* The samples that wait. They may be more a moment later, never fewer, unless the consumer itself takes some. */
+/* The number of waiting samples. It can only grow, unless the consumer itself takes some. */
 static inline ptrdiff_t fastcall_audio_waiting(fastcall_audio* audio) {
     uint64_t taken = fastcall_count(&audio->taken);
     return (ptrdiff_t)(atomic_load_explicit(&audio->pushed, memory_order_acquire) - taken);
 }
 
-/* The oldest `samples` of those that wait, which are so many, become the consumer's own. */
+/* The oldest `samples` waiting samples, of which there must be as many, become the consumer's. */
 static inline void fastcall_audio_take(fastcall_audio* audio, ptrdiff_t samples) {
     atomic_store_explicit(&audio->taken, fastcall_count(&audio->taken) + (uint64_t)samples, memory_order_relaxed);
 }
@@ -190,7 +190,7 @@ static inline void fastcall_audio_read(
     }
 }
 
-/* Samples before `position`, which is not beyond `taken`, are kept no longer. */
+/* Frees samples before `position`, which must not be beyond `taken`. */
 static inline void fastcall_audio_forget(fastcall_audio* audio, uint64_t position) {
     if (position <= audio->kept_from)
         return;

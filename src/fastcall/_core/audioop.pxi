@@ -6,24 +6,24 @@ from libc.limits cimport INT_MAX, INT_MIN
 
 
 class ErrorBase(Exception):
-    """In the place of ``audioop.error``, which fastcall.audioop puts here if there is one. A class whose base is
-    ``Exception`` itself could not be given another."""
+    """Placeholder base of ``error``, which fastcall.audioop replaces by ``audioop.error`` if that exists. The base of a
+    class that derives directly from ``Exception`` cannot be changed."""
 
 
 class error(ErrorBase):
-    """A width that is none, or a fragment that is not a whole number of samples."""
+    """An invalid width, or a fragment that is not a whole number of samples."""
 
     __module__ = "fastcall.g711"
 
 
 cdef int hold_fragment(Py_buffer* view, object fragment) except -1:
-    """Takes the buffer of ``fragment``; its owner's error is the caller's, as with audioop."""
+    """Acquires the buffer of ``fragment``; the exporter's errors propagate, as with audioop."""
     PyObject_GetBuffer(fragment, view, PyBUF_SIMPLE)
     return 0
 
 
 cdef Py_ssize_t read_width(object width) except -1:
-    """A width as audioop reads it, which holds it to be a C int, and looks at it after the fragment."""
+    """A width as audioop reads it: as a C int, checked after the fragment."""
     cdef object number = PyNumber_Index(width)
     if not INT_MIN <= number <= INT_MAX:
         raise OverflowError("Python int too large to convert to C int")
@@ -77,9 +77,9 @@ def ulaw2lin(fragment, width, /):
 
     ``fragment`` is any C-contiguous buffer. Bit for bit ``audioop.ulaw2lin``.
 
-    :raises error: a width that is none
+    :raises error: an invalid width
     :raises TypeError: not a buffer
-    :raises BufferError: not contiguous; of a numpy array it is a ValueError
+    :raises BufferError: not contiguous; a ValueError for numpy arrays
     :raises OverflowError: a width beyond a C int
 
     Safe in any thread. Releases the GIL from 65,536 samples on.
@@ -92,9 +92,9 @@ def lin2ulaw(fragment, width, /):
 
     ``fragment`` is any C-contiguous buffer. Bit for bit ``audioop.lin2ulaw``: only the 14 highest bits count.
 
-    :raises error: a width that is none, or not a whole number of samples
+    :raises error: an invalid width, or not a whole number of samples
     :raises TypeError: not a buffer
-    :raises BufferError: not contiguous; of a numpy array it is a ValueError
+    :raises BufferError: not contiguous; a ValueError for numpy arrays
     :raises OverflowError: a width beyond a C int
 
     Safe in any thread. Releases the GIL from 65,536 samples on.

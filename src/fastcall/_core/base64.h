@@ -1,14 +1,14 @@
-/* Base64 (RFC 4648 section 4): whole groups of four characters. The padded group at the end is the caller's.
+/* Base64 (RFC 4648 section 4): whole groups of four characters. The caller handles the padded group at the end.
 
    The vector loops for x86 follow W. Mula and D. Lemire, "Faster Base64 Encoding and Decoding using AVX2 Instructions"
-   (ACM Transactions on the Web 12.3, 2018). They store more bytes than they decode, so each stops while what it stores
-   still lies within the target, and leaves the rest to the next narrower one. */
+   (ACM Transactions on the Web 12.3, 2018). They store more bytes than they decode, so each stops while its stores are
+   within the target, and leaves the rest to the next narrower loop. */
 #ifndef FASTCALL_BASE64_H
 #define FASTCALL_BASE64_H
 
 #include "simd.h"
 
-#define X 0x80 /* not of the alphabet */
+#define X 0x80 /* not in the alphabet */
 static const uint8_t FASTCALL_SEXTETS[256] = {
     X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, X,
     X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, X,
@@ -44,7 +44,7 @@ static int fastcall_base64_plain(const uint8_t* text, uint8_t* target, ptrdiff_t
 
 #if FASTCALL_X86
 
-/* By the nibbles of a character: those that exclude each other have a common bit. Then what to add to it. */
+/* Indexed by the nibbles of a character; invalid combinations have a common bit. Then the offset to add. */
 static const uint8_t FASTCALL_BASE64_LOW[16] = {
     0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13, 0x1A, 0x1B, 0x1B, 0x1B, 0x1A,
 };
@@ -101,7 +101,7 @@ FASTCALL_AVX2 static int fastcall_base64_avx2(const uint8_t* text, uint8_t* targ
 
 #elif FASTCALL_NEON
 
-/* The 6 bits of each character, 0x80 set in `wrong` where there is one that has none. */
+/* The 6 bits of each character; sets 0x80 in `wrong` for invalid ones. */
 static inline uint8x16_t fastcall_sextets_neon(uint8x16_t text, uint8x16x4_t lower, uint8x16x4_t upper, uint8x16_t* wrong) {
     uint8x16_t bits = vqtbx4q_u8(vqtbl4q_u8(lower, text), upper, vsubq_u8(text, vdupq_n_u8(64)));
     *wrong = vorrq_u8(*wrong, vorrq_u8(bits, text)); /* above 127 neither table has an entry */

@@ -1,4 +1,4 @@
-# The pace of partial transcripts. Included by _codec.pyx.
+# The rate limit of partial transcripts. Included by _codec.pyx.
 
 cdef extern from "rate_limiter.h" nogil:
     ctypedef struct RateLimiter "fastcall_rate_limiter":
@@ -10,22 +10,22 @@ cdef extern from "rate_limiter.h" nogil:
 
 @cython.final
 cdef class Debouncer:
-    """Lets a new text out at once, but never two within ``interval_s`` seconds, and the last one always.
+    """Emits a new text at once, but never two within ``interval_s`` seconds; the last one is always emitted.
 
     :param interval_s: seconds, 0 or more
     :raises ValueError: ``interval_s`` is negative or not finite
 
-    Time is an argument: seconds of any one monotonic clock. A text that must wait is given by :meth:`fire`
-    once ``deadline`` has come, unless a newer one has taken its place. A ``now`` that lies over ``interval_s`` before
-    the last emission means that the clock went back: the interval begins anew.
+    Time is an argument: seconds of a monotonic clock. A text that must wait is returned by :meth:`fire` at
+    ``deadline``, unless a newer one has replaced it. A ``now`` more than ``interval_s`` before the last emission means
+    that the clock went back: the interval starts again.
 
-    Two threads may call at the same time (one that recognizes, one with a timer): of two that find an emission due,
-    one gets the text. Keeps the GIL, which guards the texts; the pace itself needs no lock.
+    Two threads may call at the same time (one with results, one with a timer): if both find an emission due, only one
+    gets the text. Keeps the GIL, which guards the texts; the rate limiter needs no lock.
     """
 
     cdef RateLimiter rate_limiter
     cdef object last  # the text emitted last, or None
-    cdef object held  # the text that waits, or None
+    cdef object held  # the waiting text, or None
 
     def __cinit__(self, double interval_s):
         if not (isfinite(interval_s) and interval_s >= 0):
@@ -34,14 +34,13 @@ cdef class Debouncer:
 
     @property
     def deadline(self):
-        """When :meth:`fire` is due, in seconds of the caller's clock; None while no text waits."""
+        """When :meth:`fire` is due, in seconds of the caller's clock; None if no text waits."""
         return None if self.held is None else rate_limiter_last(&self.rate_limiter) + self.rate_limiter.interval_s
 
     def offer(self, text, /, *, double now):
         """Returns ``text`` if it is to be emitted at once.
 
-        Else None: it is the text emitted last, or it has to wait. A text that waited is forgotten: this one is
-        newer.
+        Otherwise None: it is the text emitted last, or it has to wait. It replaces a text that waited.
 
         :raises TypeError: ``text`` is not a str
         :raises ValueError: ``now`` is not finite
@@ -53,7 +52,7 @@ cdef class Debouncer:
         return self.emit(now)
 
     def fire(self, *, double now):
-        """Returns the text that waits if it is due, else None.
+        """Returns the waiting text if it is due, else None.
 
         :raises ValueError: ``now`` is not finite
         """
@@ -61,7 +60,7 @@ cdef class Debouncer:
         return self.emit(now)
 
     def reset(self):
-        """Forgets the text that waits and the one emitted last (a final has come), but not when that was."""
+        """Forgets the waiting text and the one emitted last (a final was received), but not the time of emission."""
         self.last = self.held = None
 
     cdef object emit(self, double now):

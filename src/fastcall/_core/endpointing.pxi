@@ -1,4 +1,4 @@
-# The part of endpointing that runs for every frame. Included by _codec.pyx; the rule is told in audio/endpointing.py.
+# The part of endpointing that runs for every frame. Included by _codec.pyx; audio/endpointing.py describes the rule.
 
 cdef enum:
     VOICE_FRAME_SAMPLES = 160  # 20 ms
@@ -44,12 +44,12 @@ cdef int window_since_first_voiced(const Window* window) noexcept nogil:
 
 @cython.final
 cdef class EndpointRule:
-    """Where utterances begin and end, from voiced and unvoiced frames of 20 ms. Pure; one thread; keeps the GIL.
+    """Detects utterances from voiced and unvoiced frames of 20 ms. Pure; one thread; keeps the GIL.
 
     :param onset_frames: how many voiced frames begin an utterance ...
-    :param onset_window_frames: ... among so many of the newest
+    :param onset_window_frames: ... among this many of the newest
     :param hangover_frames: the window at the end of an utterance, which ends when in it ...
-    :param hangover_voiced_frames: ... at most so many are voiced
+    :param hangover_voiced_frames: ... at most this many are voiced
     :param settle_samples: frames that end at or before this count as unvoiced
     :param preroll_samples: audio before the onset that belongs to the utterance
     :param max_samples: an utterance of this length is ended
@@ -89,12 +89,12 @@ cdef class EndpointRule:
 
     @property
     def start_sample(self):
-        """Where the newest utterance begins, its pre-roll included."""
+        """Where the newest utterance begins, including its pre-roll."""
         return self.start
 
     @property
     def voice_sample(self):
-        """Where its voice was first heard."""
+        """Where its voice begins."""
         return self.voice
 
     @property
@@ -104,7 +104,7 @@ cdef class EndpointRule:
 
     @property
     def last_audio_s(self):
-        """When the newest frame came, by the caller's clock; None before the first."""
+        """When the newest frame arrived, by the caller's clock; None before the first."""
         return self.last_audio if self.heard else None
 
     def feed(self, bint voiced, int64_t end_sample, double now, /):

@@ -1,17 +1,17 @@
-# The fast path: from the bytes that a socket received to the call's track. Included by _codec.pyx.
+# The fast path: from a socket's received bytes to the call's track. Included by _codec.pyx.
 # RFC 6455 section 5.2 (frames); https://www.twilio.com/docs/voice/media-streams/websocket-messages
 
 cdef enum:
     MESSAGE_LIMIT_BYTES = 1023  # of a message, which then counts as one (server/rate_limit.py); Twilio's have about 400
     HEAD_LIMIT_BYTES = 14
     CLOSE_OPCODE = 8
-    # What is walked over in one turn of the loop: a read may bring 256 KB, and those of other calls wait meanwhile.
+    # Bytes scanned in one turn of the loop: a read may return 256 KB, and other calls wait meanwhile.
     TURN_BYTES = 16 * 1024
-    # What is handed over in one turn: to read a frame costs its implementation a thousand times as much as its bytes.
+    # Frames handed over in one turn: per frame, the implementation's cost is a thousand times that of its bytes.
     TURN_FRAMES = 16
 
 cdef enum Outcome:
-    REFUSED, TAKEN, DISPATCH  # DISPATCH: taken, and the call has something to do before the next message
+    REFUSED, TAKEN, DISPATCH  # DISPATCH: taken, and the call must act before the next message
 
 cdef enum Step:
     DONE, HAND_OVER, CALL, LATER, HOLD
@@ -19,20 +19,20 @@ cdef enum Step:
 
 @cython.final
 cdef class MediaFastPath:
-    """The way of a live call's ordinary media message, in one function without a Python object. Kernel thread only.
+    """Processes a live call's ordinary media messages, in one function without Python objects. Loop thread only.
 
-    Taken is a message in the form that ``scan_media`` knows, of this stream, whose frame is simply the next in time,
-    fits the track, and makes at most one frame of 20 ms whole; and only as many as ``allow`` said. Everything else is
-    refused and changes nothing: gaps, repeats, overflow, floods, all that must be counted or told is the slow path's.
-    Both share the timeline, the track, the VAD framer and the endpointing, so a message may go either way.
+    It takes messages in the form that ``scan_media`` knows, of this stream, whose audio is the next in time, fits the
+    track, and completes at most one frame of 20 ms; and only as many as ``allow`` permits. Everything else is refused
+    without side effects: gaps, repeats, overflow, floods, all that must be counted or reported, is for the slow path.
+    Both share the timeline, the track, the VAD framer and the endpointing, so a message may use either.
 
-    :param stream_sid: of the call's messages; if it is not of at most 64 ASCII characters, none is taken
+    :param stream_sid: of the call's messages; if it is not at most 64 ASCII characters, none is taken
     :param track: of mu-law; the fast path is its producer
-    :param limit_samples: at most so many may wait in the track
-    :param batch_samples: so many that wait are due to be sent
+    :param limit_samples: limit of samples waiting in the track
+    :param batch_samples: waiting samples that make a batch due
     :param on_batch: called without arguments when a batch is due
     :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0
-    :raises ValueError: the track is not of mu-law, or ``limit_samples`` is negative
+    :raises ValueError: the track is not mu-law, or ``limit_samples`` is negative
     """
 
     cdef char stream_sid[STREAM_SID_LIMIT_CHARS]
@@ -44,7 +44,7 @@ cdef class MediaFastPath:
     cdef Py_ssize_t limit_samples, batch_samples
     cdef object on_batch, on_speech
     cdef bint is_open
-    cdef bint due, failed, starved  # what is to be attended to
+    cdef bint due, failed, starved  # pending for dispatch
     cdef Change change
     cdef int64_t taken
     cdef int64_t allowed
@@ -79,20 +79,20 @@ cdef class MediaFastPath:
 
     @property
     def messages(self):
-        """Messages that were taken."""
+        """Messages taken."""
         return self.taken
 
     @property
     def taken_s(self):
-        """When the newest of them came, by the fast path's clock; None before the first."""
+        """When the newest of them arrived, by the fast path's clock; None before the first."""
         return self.taken_at if self.taken else None
 
     def allow(self, int64_t messages, /):
-        """Takes so many messages from now on, and then none until it is allowed more. None before it is called."""
+        """Sets how many messages it may take until the next call; initially 0."""
         self.allowed = messages
 
     def close(self):
-        """Takes no more. The call is not live any more."""
+        """Takes no more messages: the call is no longer live."""
         self.is_open = False
 
     cdef Outcome take(self, const char* message, Py_ssize_t length, double now) noexcept nogil:
@@ -134,9 +134,9 @@ cdef class MediaFastPath:
         return DISPATCH if self.due or self.failed or self.starved or self.change != NOTHING else TAKEN
 
     cdef int dispatch(self) except -1:
-        """What the message just taken asks for, in the order of the slow path: the batch, then the speech."""
+        """Calls the callbacks for the message just taken, in the order of the slow path: batch, then speech."""
         if self.starved:
-            raise MemoryError("no memory even for silence in the place of a frame")
+            raise MemoryError("no memory even for silence in place of a frame")
         if self.due:
             self.on_batch()
         if self.failed:
@@ -147,7 +147,7 @@ cdef class MediaFastPath:
 
 
 cdef Py_ssize_t head_bytes(const uint8_t* at, Py_ssize_t count) noexcept nogil:
-    """How long the head of a frame is, as far as its first ``count`` bytes tell: 2 if they do not tell."""
+    """The length of a frame's head, from its first ``count`` bytes; 2 if they are too few."""
     if count < 2:
         return 2
     cdef Py_ssize_t length_bytes = 8 if at[1] & 0x7F == 127 else 2 if at[1] & 0x7F == 126 else 0
@@ -155,7 +155,7 @@ cdef Py_ssize_t head_bytes(const uint8_t* at, Py_ssize_t count) noexcept nogil:
 
 
 cdef uint64_t payload_bytes(const uint8_t* head) noexcept nogil:
-    """The length that a whole head gives. Lengths that are not the shortest form are left to who reads the frame."""
+    """The payload length in a complete head. Whether it is in shortest form is checked by the frame's reader."""
     cdef int i
     cdef uint64_t length = head[1] & 0x7F
     if length < 126:
@@ -168,8 +168,8 @@ cdef uint64_t payload_bytes(const uint8_t* head) noexcept nogil:
 
 
 cdef bint may_be_media(const uint8_t* at, Py_ssize_t count) noexcept nogil:
-    """Whether the first ``count`` bytes, at least one, are of a whole masked text frame without extensions, in the
-    shortest form and of at most 1023 bytes; true as long as they may be."""
+    """Whether the first ``count`` bytes, at least one, can begin an unfragmented masked text frame without extensions,
+    with its length in shortest form and at most 1023 bytes."""
     if at[0] != 0x81:
         return False
     if count < 2:
@@ -198,58 +198,58 @@ cdef void unmask(const uint8_t* source, const uint8_t* key, uint8_t* target, Py_
 
 @cython.final
 cdef class WebSocketFastPath:
-    """Walks over the frames that a WebSocket received, and gives a call's media to its ``MediaFastPath``.
+    """Scans the frames that a WebSocket received, and passes a call's media to its ``MediaFastPath``.
 
-    Kernel thread only.
+    Loop thread only.
 
     :param clock: seconds, the ``now`` of the call's events
-    :param on_step: called with the first step that received bytes ask for; what it raises is raised
+    :param on_step: called with the first step that received bytes require; its exceptions propagate
 
-    The bytes must begin at the beginning of a frame. ``data_received(data)`` is for a transport to call: Python has no
-    part in a message that is taken and asks for nothing. Steps are 1, when ``handed()`` is to be given to the WebSocket
+    The bytes must start at the beginning of a frame. A transport calls ``data_received(data)``: no Python code runs for
+    a message that is taken and requires no action. Steps are 1, when ``handed()`` is to be given to the WebSocket
     implementation, and 2, when ``attend()`` is to be called; ``go_on()`` gives the next, until it is 0. It is 3 when
-    this turn of the loop has had its share, 16 KiB or 16 frames that are handed over: the rest waits for
-    ``next_turn()``, and what is received meanwhile is put behind it.
+    this turn's share is used up, 16 KiB or 16 frames handed over: the rest waits for ``next_turn()``, and data received
+    meanwhile is appended to it.
 
-    Whatever is not taken is handed over, in order and as soon as it cannot be the beginning of media any more; so what
-    the implementation sees of it is what the socket received. At most 1030 bytes are held back; ``held()`` gives them
-    at the end of the data. Nothing is judged here: after an error of the protocol, or after a close frame,
+    Everything not taken is handed over unchanged, in order, as soon as it can no longer be the beginning of media.
+    At most 1030 bytes are held back; ``held()`` gives them
+    at the end of the data. Nothing is validated here: after a protocol error or a close frame, call
     ``expect_close()``.
     """
 
     cdef object clock, on_step
     cdef MediaFastPath call
     cdef double now
-    cdef bytes data  # what is being walked over
-    cdef Py_ssize_t at, handed_to  # in data: what was looked at; what was taken or handed over
+    cdef bytes data  # being scanned
+    cdef Py_ssize_t at, handed_to  # in data: end of what was scanned; of what was taken or handed over
     cdef Py_ssize_t turn_end  # in data: how far this turn goes
-    cdef int frames_left  # that this turn may hand over
+    cdef int frames_left  # that may be handed over in this turn
     cdef bint waits  # the rest is for the next turn
     cdef bytes kept  # the beginning of a frame that may be media
-    cdef uint8_t head[HEAD_LIMIT_BYTES]  # of the frame that is being handed over, until it is whole
+    cdef uint8_t head[HEAD_LIMIT_BYTES]  # of the frame being handed over, until complete
     cdef Py_ssize_t head_count
-    cdef uint64_t left  # bytes that are still to come of the payload of the frame that is being handed over
+    cdef uint64_t left  # missing payload bytes of the frame being handed over
     cdef bint in_fragments
-    cdef bint closing, skips  # whether only a close frame is wanted; whether this frame is none
+    cdef bint closing, skips  # whether only close frames are handed over; whether this frame is skipped
 
     def __cinit__(self, clock, on_step):
         self.clock, self.on_step = clock, on_step
         self.data = self.kept = b""
 
     def bind(self, MediaFastPath call):
-        """Whose media is taken from now on; None: nobody's, and everything is handed over."""
+        """Sets whose media is taken from now on; None: everything is handed over."""
         if self.call is None and call is not None:
-            self.now = self.clock()  # in the middle of a turn, which had no use for the time
+            self.now = self.clock()  # in the middle of a turn, which has not read the clock
         self.call = call
 
     def expect_close(self):
-        """Nothing is taken any more, and from the next frame on only close frames are handed over: others are dropped,
-        for what their heads cost."""
+        """Takes nothing more, and from the next frame on hands over only close frames; others are dropped, at the cost
+        of reading their heads."""
         self.call = None
         self.closing = True
 
     def data_received(self, bytes data not None):
-        """What the socket received, from its transport. Calls ``on_step`` if the first step is not 0."""
+        """Processes data from the transport. Calls ``on_step`` if the first step is not 0."""
         if self.waits:
             self.data += data
             return
@@ -261,7 +261,7 @@ cdef class WebSocketFastPath:
             self.on_step(<int>step)
 
     def next_turn(self):
-        """Goes on with what waits, in another turn of the loop; returns the next step."""
+        """Continues with waiting data, in another turn of the loop; returns the next step."""
         return <int>self.begin_turn()
 
     cdef Step begin_turn(self):
@@ -287,18 +287,18 @@ cdef class WebSocketFastPath:
         return step
 
     def take_passthrough(self):
-        """The bytes that are to be handed over."""
+        """The bytes to hand over."""
         cdef Py_ssize_t start = self.handed_to
         self.handed_to = self.at
         return self.data if start == 0 and self.at == len(self.data) else self.data[start:self.at]
 
     def take_partial(self):
-        """Gives what is held back and forgets it; comes before what is received next."""
+        """Returns and forgets the held-back bytes, which precede those received next."""
         kept, self.kept = self.kept, b""
         return kept
 
     def dispatch(self):
-        """Lets the call do what the message just taken asks for; raises what that raises."""
+        """Calls the callbacks that the message just taken requires; their exceptions propagate."""
         if self.call is not None:
             self.call.dispatch()
 
@@ -317,7 +317,7 @@ cdef class WebSocketFastPath:
                 if self.skips:
                     self.handed_to = self.at
                 elif self.left == 0 and self.head_count == 0:
-                    return HAND_OVER  # by itself: it may change what becomes of the next
+                    return HAND_OVER  # by itself: it may change how the next one is handled
                 continue
             head = head_bytes(frame, rest)
             if rest < head or rest - head < <Py_ssize_t>payload_bytes(frame):
@@ -341,7 +341,7 @@ cdef class WebSocketFastPath:
         return self.call.take(<const char*>message, length, self.now)
 
     cdef void skip_frame(self, const uint8_t* at, Py_ssize_t count) noexcept nogil:
-        """Follows the frame that is being handed over, to its end or that of the data."""
+        """Skips over the frame being handed over, to its end or the end of the data."""
         cdef Py_ssize_t taken = 0
         if self.left == 0:
             while taken < count and (self.head_count < 2 or self.head_count < head_bytes(self.head, self.head_count)):
@@ -363,7 +363,7 @@ cdef class WebSocketFastPath:
             self.count_frame()
 
     cdef void count_frame(self) noexcept nogil:
-        """A frame that is handed over is at its end."""
+        """The end of a frame being handed over."""
         self.frames_left -= 1
         if self.frames_left == 0:
             self.turn_end = self.at

@@ -1,10 +1,10 @@
-/* Where a character is. memchr is at its best far away; names and numbers of a message end within 16 characters. */
+/* Finds a character. memchr is fastest over long distances; names and numbers of a message end within 16 characters. */
 #ifndef FASTCALL_FIND_H
 #define FASTCALL_FIND_H
 
 #include "simd.h"
 
-/* The first `mark` in [at, end), else NULL. */
+/* The first `mark` in [at, end), or NULL. */
 static inline const char* fastcall_find(const char* at, const char* end, char mark) {
 #if FASTCALL_X86
     if (end - at >= 16) { /* SSE2, of the baseline */

@@ -1,8 +1,8 @@
 /* G.711 (ITU-T Recommendation G.711, 11/1988): one sample in plain C, and the loops over many.
 
    A G.711 code is a small floating-point number: sign, 3 bits of exponent, 4 bits of mantissa. In plain C, converting
-   an integer to an IEEE 754 float and back finds segment and step without a table or a branch, and compilers make
-   vectors of it. The vector loops look exponents up in tables of 16 entries that lie in registers. */
+   an integer to an IEEE 754 float and back finds segment and step without a table or a branch, and compilers
+   vectorise it. The vector loops look up exponents in tables of 16 entries, held in registers. */
 #ifndef FASTCALL_G711_H
 #define FASTCALL_G711_H
 
@@ -67,7 +67,7 @@ FASTCALL_ENCODE_LOOP(alaw)
 
 #if FASTCALL_X86
 
-/* Decoding: sample = (sign * mantissa * scale + bias) << shift. The low four bits of the code choose the mantissa,
+/* Decoding: sample = (sign * mantissa * scale + bias) << shift. The low four bits of the code select the mantissa,
    the high four the rest. */
 typedef struct {
     uint8_t mantissa[16], scale[16];
@@ -83,7 +83,7 @@ static const fastcall_decoder FASTCALL_MULAW_DECODER = {
     .shift = 2,
 };
 
-/* The even bits of an A-law code are inverted: entry i stands for the bits i ^ 5. */
+/* The even bits of an A-law code are inverted: entry i is for the bits i ^ 5. */
 static const fastcall_decoder FASTCALL_ALAW_DECODER = {
     .mantissa = {43, 41, 47, 45, 35, 33, 39, 37, 59, 57, 63, 61, 51, 49, 55, 53},
     .scale = {16, 8, 64, 32, 1, 1, 4, 2, 16, 8, 64, 32, 1, 1, 4, 2},
@@ -92,7 +92,7 @@ static const fastcall_decoder FASTCALL_ALAW_DECODER = {
     .shift = 3,
 };
 
-/* Encoding: the magnitude's bits 5 to 12 make a byte, whose nibbles choose the exponent (the larger one counts) and
+/* Encoding: the magnitude's bits 5 to 12 form a byte, whose nibbles select the exponent (the larger one counts) and
    the factor that shifts the mantissa to the low bits (the smaller one counts). */
 typedef struct {
     uint8_t exponent_high[16], exponent_low[16], factor_high[16], factor_low[16];
@@ -119,7 +119,7 @@ static const fastcall_encoder FASTCALL_ALAW_ENCODER = {
     .factor_high = {255, 8, 4, 4, 2, 2, 2, 2},
     .factor_low = {128, 128, 64, 64, 32, 32, 32, 32, 16, 16, 16, 16, 16, 16, 16, 16},
     .shift = 3,
-    .negative = -1, /* of a negative sample the complement, not the absolute value */
+    .negative = -1, /* the complement of a negative sample, not the absolute value */
     .largest = 4095,
     .bias = 0,
     .inverted = 0xD5,

@@ -1,4 +1,4 @@
-# The loops of G.711 and base64, in C for the instruction sets of processors. Included by _codec.pyx.
+# The loops of G.711 and base64, in C for several instruction sets. Included by _codec.pyx.
 
 cdef extern from "kernels.h" nogil:
     ctypedef void (*Kernel "fastcall_kernel")(const void* source, void* target, Py_ssize_t samples) noexcept
@@ -21,7 +21,7 @@ cdef const Kernels* kernels = best_kernels()
 
 
 cdef int find_kernels(const char* instructions) noexcept nogil:
-    """Where these are in ALL_KERNELS, if this processor has them; else -1."""
+    """The index in ALL_KERNELS, if this processor supports the set; else -1."""
     cdef int index
     for index in range(KERNELS_COUNT):
         if has_kernels(index) and strcmp(ALL_KERNELS[index].instructions, instructions) == 0:
@@ -30,19 +30,19 @@ cdef int find_kernels(const char* instructions) noexcept nogil:
 
 
 def instruction_sets():
-    """The names of the instruction sets whose loops this processor can run, from any machine's (``plain``) to the
-    newest, which is the one in use."""
+    """The names of the instruction sets that this processor supports, from the portable one (``plain``) to the newest,
+    which is used by default."""
     return tuple([
         ALL_KERNELS[index].instructions.decode("ascii") for index in range(KERNELS_COUNT) if has_kernels(index)
     ])
 
 
 def use_instructions(str instructions, /):
-    """Takes the loops of this instruction set from now on, in all threads; returns the name of those before.
+    """Selects the loops of this instruction set for all threads; returns the name of the previous set.
 
-    All give the same bytes: this is for tests and measurements.
+    All return the same bytes: this is for tests and measurements.
 
-    :raises ValueError: this processor has none such
+    :raises ValueError: this processor does not support it
     """
     global kernels
     cdef str before = kernels.instructions.decode("ascii")
@@ -56,7 +56,7 @@ def use_instructions(str instructions, /):
 cdef void resize_loop(
     const char* source, Py_ssize_t width, char* target, Py_ssize_t new_width, Py_ssize_t samples
 ) noexcept nogil:
-    """PCM of ``width`` bytes a sample to ``new_width``. The bytes that both share are the high, the last ones."""
+    """Converts PCM from ``width`` to ``new_width`` bytes per sample; the high bytes, which are the last, are kept."""
     cdef Py_ssize_t shared = min(width, new_width)
     cdef Py_ssize_t i
     for i in range(samples):

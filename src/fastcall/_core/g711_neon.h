@@ -1,5 +1,5 @@
-/* The vector loops of G.711 for 64-bit Arm, whose vectors shift each lane by a count of its own and count leading
-   zeros: no tables are needed. Included by g711.h. As on x86, the last vector may overlap the one before. */
+/* The vector loops of G.711 for 64-bit Arm, which can shift each lane by its own count and count leading zeros,
+   so that no tables are needed. Included by g711.h. As on x86, the last vector may overlap the previous one. */
 
 #define FASTCALL_WIDTH 8
 

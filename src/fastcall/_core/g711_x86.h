@@ -1,8 +1,8 @@
-/* The vector loops of G.711 for one x86 instruction set. Included by g711.h once for each, with its names defined.
+/* The vector loops of G.711 for one x86 instruction set. Included by g711.h once per set, with its names defined.
 
    FASTCALL_WIDTH bytes make a vector of 16-byte lanes. Unpacking and packing work within lanes, so FASTCALL_SPREAD
-   orders 8-byte pieces before unpacking, and FASTCALL_GATHER after packing, that neighbours stay neighbours. The last
-   vector of an input ends where the input ends and may overlap the one before: its values are computed twice. */
+   orders 8-byte pieces before unpacking, and FASTCALL_GATHER after packing, to keep neighbours together. The last
+   vector of an input ends where the input ends and may overlap the previous one: its values are computed twice. */
 
 #define FASTCALL_JOIN2(name, set) fastcall_##name##_##set
 #define FASTCALL_JOIN(name, set) FASTCALL_JOIN2(name, set)
@@ -25,7 +25,7 @@ FASTCALL_TARGET static inline __attribute__((always_inline)) void FASTCALL_NAME(
         FASTCALL_VECTOR bias = FASTCALL_OP(shuffle_epi8)(biases, high);
         FASTCALL_VECTOR mantissa = FASTCALL_OP(shuffle_epi8)(mantissas, low);
         mantissa = FASTCALL_OP(sign_epi8)(mantissa, FASTCALL_OP(shuffle_epi8)(signs, high));
-        /* Of each pair of bytes: scale * mantissa + 1 * bias, in 16 bits. */
+        /* For each pair of bytes: scale * mantissa + 1 * bias, in 16 bits. */
         FASTCALL_VECTOR first = FASTCALL_OP(maddubs_epi16)(
             FASTCALL_OP(unpacklo_epi8)(scale, one), FASTCALL_OP(unpacklo_epi8)(mantissa, bias)
         );

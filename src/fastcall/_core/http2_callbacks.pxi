@@ -1,7 +1,7 @@
-# What libnghttp2 calls: each turns what happened into an event of its Http2Connection. Included by _http2.pyx.
+# libnghttp2's callbacks: each appends an event to its Http2Connection. Included by _http2.pyx.
 #
-# Each takes the GIL, which its caller has, and must let no exception out: it is kept and raised by who called the
-# library. `connection` is the Http2Connection, `stream` what `open` gave, NULL for streams that are none of ours.
+# Each acquires the GIL, which its caller holds, and must not raise: exceptions are stored, and raised by the caller of
+# the library. `connection` is the Http2Connection, `stream` the one that `open` passed; NULL for unknown streams.
 
 cdef int header_received(
     nghttp2_session* session, const nghttp2_frame* frame, const uint8_t* name, size_t name_bytes,
@@ -59,7 +59,7 @@ cdef int stream_advanced(Http2Connection self, Http2Stream stream, const nghttp2
         if stream.incoming.prefix_bytes:
             stream.fault = "the stream ended in the middle of a message"
         self.end(stream, HTTP2_NO_ERROR)
-        # The peer has ended it and wants no more; without this it would stay half open until all is sent.
+        # The peer has ended it and needs no more data; without this it would stay half open until all is sent.
         check(nghttp2_submit_rst_stream(self.session, FLAG_NONE, stream.id, HTTP2_NO_ERROR))
     elif frame.hd.type == FRAME_HEADERS:
         self.events.append((EVENT_HEADERS, stream, None))
@@ -121,7 +121,7 @@ cdef Py_ssize_t read_outgoing(
 ) noexcept nogil:
     cdef outgoing_t* queue = <outgoing_t*>source.ptr
     cdef size_t copied = take_outgoing(queue, buffer, length)
-    if not queue.begun:  # the library asks for data once the headers are on their way
+    if not queue.begun:  # the library asks for data once the headers are sent
         queue.begun = True
         tell_of_queue(connection, nghttp2_session_get_stream_user_data(session, stream_id), EVENT_BEGUN)
     if queue.start == queue.end:

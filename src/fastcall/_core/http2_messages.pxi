@@ -1,4 +1,4 @@
-# gRPC's length-prefixed messages: one's way into a stream's queue, and out of a stream's bytes. Included by _http2.pyx.
+# gRPC's length-prefixed messages: queueing for a stream, and parsing of a stream's bytes. Included by _http2.pyx.
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#length-prefixed-message
 
 cdef enum:
@@ -15,17 +15,17 @@ ctypedef struct outgoing_t:
     size_t capacity
     bint half_closed
     bint begun
-    bint deferred  # the library was told that there is nothing, and waits to be told of more
+    bint deferred  # the library found the queue empty, and must be notified of more data
     bint told_full
     size_t writable_bytes  # below this the stream is writable
 
 ctypedef struct incoming_t:
     uint8_t prefix[PREFIX_BYTES]
-    size_t prefix_bytes  # how much of the prefix is there; 0 between messages
-    uint8_t* data  # of a message that has not come whole; owned by the stream
+    size_t prefix_bytes  # how much of the prefix was received; 0 between messages
+    uint8_t* data  # of an incomplete message; owned by the stream
     size_t length
     size_t have
-    const char* fault  # what the peer did wrong, if anything
+    const char* fault  # the peer's violation, or NULL
 
 ctypedef struct flush_t:
     uint8_t* data
@@ -63,7 +63,7 @@ cdef int queue_message(outgoing_t* queue, const uint8_t* data, size_t length, in
     target[3] = <uint8_t>(total >> 8)
     target[4] = <uint8_t>total
     memcpy(target + PREFIX_BYTES, head, head_bytes)
-    if length:  # C knows no copy of nothing from nowhere
+    if length:  # memcpy from NULL is undefined, even for 0 bytes
         memcpy(target + PREFIX_BYTES + head_bytes, data, length)
     queue.end += PREFIX_BYTES + total
     return 0
@@ -93,7 +93,7 @@ cdef int make_room(outgoing_t* queue, size_t wanted) noexcept nogil:
 cdef size_t take_outgoing(outgoing_t* queue, uint8_t* target, size_t length) noexcept nogil:
     cdef size_t count = min(length, queue.end - queue.start)
     if not count:
-        return 0  # there may be no memory yet
+        return 0  # nothing may be allocated yet
     memcpy(target, queue.data + queue.start, count)
     queue.start += count
     if queue.start == queue.end:
@@ -104,7 +104,7 @@ cdef size_t take_outgoing(outgoing_t* queue, uint8_t* target, size_t length) noe
 cdef void cut_messages(
     incoming_t* part, const uint8_t* data, size_t length, size_t limit, message_sink tell, void* stream
 ) noexcept nogil:
-    """Hands each message that ``data`` completes to ``tell``; keeps what is left. Stops at a fault."""
+    """Passes each message that ``data`` completes to ``tell``; keeps the rest. Stops at a fault."""
     cdef size_t at = 0
     cdef size_t count
     while at < length and part.fault == NULL:
@@ -125,7 +125,7 @@ cdef void begin_message(incoming_t* part, size_t limit) noexcept nogil:
     part.length = <size_t>prefix[1] << 24 | <size_t>prefix[2] << 16 | <size_t>prefix[3] << 8 | prefix[4]
     part.have = 0
     if prefix[0] == 1:
-        part.fault = "a compressed message, and no compression was offered"
+        part.fault = "a compressed message, but no compression was offered"
     elif prefix[0]:
         part.fault = "a message with an unknown compression flag"
     elif part.length > limit:
@@ -135,14 +135,14 @@ cdef void begin_message(incoming_t* part, size_t limit) noexcept nogil:
 cdef size_t take_message(
     incoming_t* part, const uint8_t* data, size_t length, message_sink tell, void* stream
 ) noexcept nogil:
-    """The next part of the message whose prefix is there; returns how much of ``data`` it was."""
+    """Takes the next part of the message whose prefix was received; returns how much of ``data`` it was."""
     cdef size_t count = min(part.length - part.have, length)
     cdef uint8_t* grown
     if part.have == 0 and count == part.length:
         part.prefix_bytes = 0
         tell(stream, data, count)
         return count
-    # Memory is taken as the bytes come, not as the prefix promises.
+    # Memory is allocated as bytes arrive, not for the length in the prefix.
     grown = <uint8_t*>realloc(part.data, part.have + count if part.have + count else 1)
     if grown == NULL:
         part.fault = "no memory for a message"
@@ -181,7 +181,7 @@ cdef int split_headers(uint8_t* block, size_t length, nghttp2_nv* fields, int li
 
 
 cdef Py_ssize_t drain(nghttp2_session* session, flush_t* out, size_t limit) noexcept nogil:
-    """All that the library wants to send, until ``limit`` is passed; negative: its error."""
+    """The data that the library wants to send, until ``limit`` is exceeded; negative: its error."""
     cdef const uint8_t* data = NULL
     cdef Py_ssize_t count
     cdef uint8_t* grown

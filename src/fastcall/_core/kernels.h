@@ -1,4 +1,4 @@
-/* The loops that this processor runs fastest, chosen once, when the module is loaded. */
+/* The fastest loops for this processor, chosen once, when the module is loaded. */
 #ifndef FASTCALL_KERNELS_H
 #define FASTCALL_KERNELS_H
 
@@ -17,7 +17,7 @@ typedef struct {
             fastcall_alaw_encode_##set, fastcall_base64_##set                                                         \
     }
 
-/* From any machine's to the newest; which of them this processor has, fastcall_has says. */
+/* From the portable set to the newest; fastcall_has checks which of them this processor supports. */
 static const fastcall_kernels FASTCALL_ALL_KERNELS[] = {
     FASTCALL_KERNELS(plain),
 #if FASTCALL_X86

@@ -12,8 +12,8 @@ cdef enum:
 
 cdef enum:
     NEEDED = 1 << EVENT | 1 << MEDIA | 1 << TRACK | 1 << TIMESTAMP | 1 << PAYLOAD
-    NO_COUNT = -1  # the message bears none
-    ODD_COUNT = -2  # it bears one that is no number here
+    NO_COUNT = -1  # the message has none
+    ODD_COUNT = -2  # it has one that is not a plain number
 
 cdef struct Text:
     const char* start
@@ -46,7 +46,7 @@ cdef const char* skip_space(const char* at, const char* end) noexcept nogil:
 
 
 cdef const char* read_mark(const char* at, const char* end, char mark) noexcept nogil:
-    """Past ``mark`` and the space before it; NULL if something else is there. Takes and gives NULL."""
+    """The position after ``mark`` and white space before it; NULL if something else follows, or for NULL."""
     if at == NULL:
         return NULL
     at = skip_space(at, end)
@@ -54,7 +54,7 @@ cdef const char* read_mark(const char* at, const char* end, char mark) noexcept 
 
 
 cdef const char* read_string(const char* at, const char* end, Text* text) noexcept nogil:
-    """Past a JSON string. Its characters are looked at later; a backslash among them is never let pass."""
+    """The position after a JSON string. Its characters are checked later; backslashes are always rejected."""
     at = read_mark(at, end, b'"')
     if at == NULL:
         return NULL
@@ -67,15 +67,15 @@ cdef const char* read_string(const char* at, const char* end, Text* text) noexce
 
 
 cdef bint text_is(const Text* text, const char* wanted, Py_ssize_t chars) noexcept nogil:
-    # The first characters differ as a rule: that is looked at before anything is called.
+    # The first characters usually differ: compare them before calling anything.
     return text.chars == chars and text.start[0] == wanted[0] and memcmp(text.start, wanted, chars) == 0
 
 
 cdef bint is_plain(const Text* text) noexcept nogil:
-    """Printable ASCII without a backslash: what a JSON string holds as it stands."""
+    """Whether it is printable ASCII without a backslash: a JSON string without escapes."""
     cdef uint8_t wrong = 0
     cdef Py_ssize_t i
-    for i in range(text.chars):  # without a way out, so that compilers make vectors of it
+    for i in range(text.chars):  # without an early exit, so that compilers vectorise it
         wrong |= <uint8_t>(<uint8_t>(text.start[i] - 0x20) > 0x5E) | <uint8_t>(text.start[i] == b"\\")
     return wrong == 0
 
@@ -83,7 +83,7 @@ cdef bint is_plain(const Text* text) noexcept nogil:
 cdef const char* read_object(
     const char* at, const char* end, int first, int last, Message* message
 ) noexcept nogil:
-    """Past a JSON object with only keys from ``first`` to ``last``, each once at most; else NULL."""
+    """The position after a JSON object with only keys from ``first`` to ``last``, each at most once; else NULL."""
     cdef Text name
     cdef int key
     at = read_mark(at, end, b"{")
@@ -111,7 +111,7 @@ cdef const char* read_object(
 
 
 cdef bint read_message(const char* at, const char* end, Message* message) noexcept nogil:
-    """Whether this is one inbound media message of the known form. Timestamp, payload and counts are not looked at;
+    """Whether this is one inbound media message of the known form. Timestamp, payload and counts are not checked;
     ``streamSid`` may be missing."""
     message.seen = 0
     at = read_object(at, end, EVENT, MEDIA, message)
@@ -155,11 +155,11 @@ cdef int64_t read_count(const Message* message, bint has_two_tracks) noexcept no
 
 
 cdef extern from "base64.h" nogil:
-    const uint8_t* SEXTETS "FASTCALL_SEXTETS"  # of each base64 character its 6 bits; 0x80 for all others
+    const uint8_t* SEXTETS "FASTCALL_SEXTETS"  # the 6 bits of each base64 character; 0x80 for all others
 
 
 cdef Py_ssize_t base64_bytes(const Text* text) noexcept nogil:
-    """How many bytes the base64 text stands for, by its length and padding; -1 if by these it is none."""
+    """The decoded size of a base64 text, from its length and padding; -1 if these are invalid."""
     if text.chars < 4 or text.chars % 4:
         return -1
     cdef Py_ssize_t padding = 0
@@ -169,7 +169,7 @@ cdef Py_ssize_t base64_bytes(const Text* text) noexcept nogil:
 
 
 cdef bint decode_base64(const Text* text, uint8_t* target, Py_ssize_t count) noexcept nogil:
-    """RFC 4648 section 4, canonical only: no other characters, and the bits left over by padding are zero."""
+    """RFC 4648 section 4, canonical only: no other characters, and zero in the bits unused because of padding."""
     cdef Py_ssize_t whole = count // 3 * 3
     cdef const uint8_t* at = <const uint8_t*>text.start + whole // 3 * 4
     cdef uint8_t a, b, c
@@ -186,13 +186,13 @@ cdef bint decode_base64(const Text* text, uint8_t* target, Py_ssize_t count) noe
 
 
 def scan_media(message, /):
-    """Of an inbound Twilio media message: stream SID (empty if it has none), timestamp in ms, payload, chunk and
+    """Parses an inbound Twilio media message: stream SID (empty if it has none), timestamp in ms, payload, chunk and
     sequence number (-1 if it has none); else None.
 
-    ``message`` is the JSON text as bytes (any C-contiguous buffer). None is not a verdict: the message may be
-    of another kind, unusual or broken, and the caller then reads it with ``json``. What is given is what
-    ``json`` and ``base64`` would give. Taken are: printable ASCII without escapes; the documented keys in any
-    order, each once at most; track "inbound"; numbers of 1 to 10 digits; canonical base64 of 1 to 16,384
+    ``message`` is the JSON text as bytes (any C-contiguous buffer). None does not mean invalid: the message may be
+    of another kind, unusual or malformed, and the caller then parses it with ``json``. The results are the same as
+    with ``json`` and ``base64``. Accepted are: printable ASCII without escapes; the documented keys in any
+    order, each at most once; track "inbound"; numbers of 1 to 10 digits; canonical base64 of 1 to 16,384
     bytes; nothing after the object.
 
     :raises TypeError: not a buffer of bytes

@@ -1,8 +1,8 @@
 # libnghttp2's interface, and how it is found. Included by _http2.pyx.
 #
-# The library is loaded at run time and not linked: a machine without it (or without its headers, which few have)
-# builds and runs fastcall all the same, by grpcio. Declared is only what is used, as the ABI of libnghttp2.so.14 has
-# it, which has not changed since 2015: https://nghttp2.org/documentation/apiref.html
+# The library is loaded at run time and not linked: machines without it (or without its headers, which few have) can
+# build and run fastcall, with grpcio. Only the parts used are declared, with the ABI of libnghttp2.so.14, which has
+# not changed since 2015: https://nghttp2.org/documentation/apiref.html
 
 cdef extern from * nogil:
     """
@@ -22,7 +22,7 @@ cdef extern from * nogil:
         uint8_t reserved;
     } nghttp2_goaway;
     typedef struct { nghttp2_frame_hd hd; uint8_t opaque_data[8]; } nghttp2_ping;
-    /* Only ever read through a pointer that the library gives, and only the member that hd.type names. */
+    /* Only read through the library's pointers, and only the member for hd.type. */
     typedef union { nghttp2_frame_hd hd; nghttp2_goaway goaway; nghttp2_ping ping; } nghttp2_frame;
     typedef union { int fd; void *ptr; } nghttp2_data_source;
     typedef ssize_t (*nghttp2_read)(nghttp2_session *, int32_t, uint8_t *, size_t, uint32_t *, nghttp2_data_source *,
@@ -72,7 +72,7 @@ cdef extern from * nogil:
     static const char *const nghttp2_names[] = {"libnghttp2.so.14", 0};
     #endif
 
-    /* Once a process; the library stays loaded. `path` may be empty. NULL: it is there. Else what is missing. */
+    /* Once per process; the library stays loaded. `path` may be empty. Returns NULL, or what is missing. */
     static const char *nghttp2_load(const char *path) {
         static void *library = 0;
         const char *const *name;

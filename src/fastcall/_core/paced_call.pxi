@@ -1,4 +1,4 @@
-# The messages of paced calls: what goes onto each socket, and when. Included by _load.pyx.
+# The messages of paced calls: what to send on each socket, and when. Included by _load.pyx.
 
 cdef enum:
     PAYLOAD_CHARS = 216  # the base64 of 160 bytes
@@ -10,9 +10,9 @@ cdef enum:
     LATE_STEPS = 10_001
 
 cdef double FRAME_S = 0.02
-# Fewer turns than this would save nothing; more would cost a wake-up for each frame.
+# Longer turns would save nothing; shorter ones would cost a wake-up per frame.
 cdef double TURN_S = 0.0005
-# How soon a call that was blocked is looked at again.
+# Interval for checking blocked calls.
 cdef double BLOCKED_S = 0.001
 
 cdef struct Step:
@@ -27,8 +27,8 @@ cdef struct PacedCallState:
     double first_at
     const char* payloads
     int64_t payload_count
-    int64_t spoken  # frames of the payloads, repeats included; -1: no end
-    int64_t total  # and with the silence after them; -1: no end
+    int64_t spoken  # frames of the payloads, including repeats; -1: no end
+    int64_t total  # including the silence after them; -1: no end
     const Step* steps
     int32_t step_count
     int32_t cycle_frames
@@ -148,7 +148,7 @@ cdef size_t put_message(char* frame, PacedCallState* call, int64_t number) noexc
 
 
 cdef double due_of(PacedCallState* call) noexcept nogil:
-    """When the call's next step is due; steps past the audio's end are skipped. Infinite when it is over."""
+    """When the call's next step is due; steps past the audio's end are skipped. Infinite after the end."""
     cdef int64_t first_frame
     while True:
         first_frame = call.cycle * call.cycle_frames
@@ -175,7 +175,7 @@ cdef void keep_unsent(PacedCallState* call, const char* data, size_t size) noexc
 
 
 cdef double run_call(PacedCallState* call, double now, const Schedule* schedule) noexcept nogil:
-    """Sends what is due of one call, or discards what is too late; returns when it is due again."""
+    """Sends what is due for one call, or discards what is too late; returns when it is due again."""
     cdef double due = due_of(call)
     cdef size_t size = 0
     cdef int count = 0

@@ -1,8 +1,8 @@
-/* The pace of what may come at most once in an interval, whoever brings it. Any number of threads, no locks.
+/* Limits emissions to one per interval. Any number of threads, no locks.
 
    The time of the last emission is one atomic word: of two threads that find an emission due at the same moment, one
-   exchanges the word and emits, and the other sees the new one. Acquire and release order, so that who emits next has
-   seen what was emitted before. */
+   exchanges the word and emits, and the other sees the new value. Acquire and release order, so that the next emitter
+   has seen what was emitted before. */
 #ifndef FASTCALL_RATE_LIMITER_H
 #define FASTCALL_RATE_LIMITER_H
 
@@ -33,19 +33,19 @@ static inline void fastcall_rate_limiter_begin(fastcall_rate_limiter* rate_limit
     atomic_init(&rate_limiter->last, fastcall_rate_limiter_bits(NAN));
 }
 
-/* When the last emission was, in seconds; NaN before the first. */
+/* The time of the last emission, in seconds; NaN before the first. */
 static inline double fastcall_rate_limiter_last(fastcall_rate_limiter* rate_limiter) {
     return fastcall_rate_limiter_seconds(atomic_load_explicit(&rate_limiter->last, memory_order_acquire));
 }
 
-/* Whether an emission is due at `now`, and with `claim` that it is the caller's: from then on none is due for an
-   interval. A `now` that lies before the last emission is that of a thread that was held up, and not due; but if it
-   lies over an interval before, the clock went back, and the interval begins anew. */
+/* Whether an emission is due at `now`; with `claim`, the caller also claims it, and none is due for an interval. A
+   `now` before the last emission comes from a delayed thread, and is not due; but if it is more than an interval
+   before, the clock went back, and the interval starts again. */
 static inline int fastcall_rate_limiter_is_due(fastcall_rate_limiter* rate_limiter, double now, int claim) {
     uint64_t seen = atomic_load_explicit(&rate_limiter->last, memory_order_acquire);
     for (;;) {
         double last = fastcall_rate_limiter_seconds(seen);
-        int went_back = last - now > rate_limiter->interval_s; /* never of NaN */
+        int went_back = last - now > rate_limiter->interval_s; /* false for NaN */
         int due = isnan(last) || now >= (went_back ? now : last) + rate_limiter->interval_s;
         if (!went_back && !(due && claim))
             return due;

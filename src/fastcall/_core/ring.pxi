@@ -1,4 +1,4 @@
-# The audio ring: what one thread pushed and another has yet to take. Included by _codec.pyx.
+# The audio ring: a queue of samples from one thread to another. Included by _codec.pyx.
 
 cdef extern from "audio.h" nogil:
     ctypedef struct Audio "fastcall_audio":
@@ -40,14 +40,14 @@ cdef bytes read_audio(Audio* audio, uint64_t position, Py_ssize_t samples, bint 
 
 @cython.final
 cdef class AudioRing:
-    """A call's audio between the thread that receives it and the one that sends it on: bounded, no locks.
+    """A bounded queue of a call's audio, from the thread that receives it to the one that sends it. No locks.
 
-    :param capacity_samples: 1 to 2**30, how many may wait. Memory is taken as they come and given back as they go
+    :param capacity_samples: limit of waiting samples, 1 to 2**30. Memory is allocated and freed as needed
     :param sample_bytes: 1 = mu-law, 2 = LINEAR16
-    :raises ValueError: an argument out of its range
+    :raises ValueError: an argument is out of range
 
     One thread at a time may push (the producer: ``push``, ``push_silence``) while another takes (the
-    consumer: ``take``, ``take_batch``, ``clear``). The properties may be read in any thread.
+    consumer: ``take``, ``take_batch``, ``clear``). The properties may be read from any thread.
     """
 
     cdef Audio audio
@@ -67,28 +67,28 @@ cdef class AudioRing:
 
     @property
     def waiting_samples(self):
-        """Samples that wait to be taken."""
+        """Samples waiting to be taken."""
         return audio_waiting(&self.audio)
 
     @property
     def pushed_samples(self):
-        """Samples accepted since the ring was made: those taken and those that wait."""
+        """Samples accepted since creation: those taken and those waiting."""
         return audio_pushed(&self.audio)
 
     @property
     def taken_samples(self):
-        """Samples taken or cleared since the ring was made."""
+        """Samples taken or cleared since creation."""
         return audio_taken(&self.audio)
 
     @property
     def dropped_samples(self):
-        """Samples that did not fit since the ring was made."""
+        """Samples dropped since creation because they did not fit."""
         return audio_dropped(&self.audio)
 
     def push(self, data, /):
         """Appends ``data`` (whole samples, any C-contiguous buffer); returns how many samples were accepted.
 
-        Where not all fit, the newest are dropped and counted; nothing waits, nothing is overwritten.
+        If not all fit, the newest are dropped and counted; it never waits or overwrites.
         Keeps the GIL. Producer only.
 
         :raises TypeError: not a buffer of bytes (or of 16-bit integers, if the ring holds LINEAR16)
@@ -116,7 +116,7 @@ cdef class AudioRing:
         return accepted
 
     def take(self, Py_ssize_t max_samples, /):
-        """Takes the oldest samples, ``max_samples`` at most, as they were pushed; ``b""`` if none wait.
+        """Takes the oldest samples, at most ``max_samples``, as they were pushed; ``b""`` if none are waiting.
 
         Keeps the GIL. Consumer only.
 
@@ -127,9 +127,9 @@ cdef class AudioRing:
         return self.remove(min(max_samples, audio_waiting(&self.audio)), False)
 
     def take_batch(self, Py_ssize_t min_samples, Py_ssize_t max_samples, /):
-        """Takes the oldest samples as LINEAR16, ``max_samples`` at most; None if fewer than ``min_samples`` wait.
+        """Takes the oldest samples as LINEAR16, at most ``max_samples``; None if fewer than ``min_samples`` wait.
 
-        mu-law is decoded straight into the result, 2 bytes a sample. Keeps the GIL. Consumer only.
+        mu-law is decoded directly into the result, 2 bytes per sample. Keeps the GIL. Consumer only.
 
         :raises ValueError: not 1 <= ``min_samples`` <= ``max_samples``
         """
@@ -141,7 +141,7 @@ cdef class AudioRing:
         return self.remove(min(max_samples, waiting), self.sample_bytes == 1)
 
     def clear(self):
-        """Throws away all that waits, and returns how many samples that was. Consumer only."""
+        """Discards all waiting samples, and returns how many. Consumer only."""
         cdef Py_ssize_t waiting = audio_waiting(&self.audio)
         self.release(waiting)
         return waiting
@@ -153,6 +153,6 @@ cdef class AudioRing:
         return result
 
     cdef void release(self, Py_ssize_t samples) noexcept nogil:
-        """The oldest ``samples`` are gone; nothing that was taken is kept."""
+        """Frees the oldest ``samples``; taken samples are not kept."""
         audio_take(&self.audio, samples)
         audio_forget(&self.audio, audio_taken(&self.audio))

@@ -1,24 +1,24 @@
-# Where an inbound frame stands in the call. Included by _codec.pyx; the rule is told in audio/timeline.py.
+# Places inbound frames in call time. Included by _codec.pyx; audio/timeline.py describes the rule.
 
 cdef enum:
     SAMPLES_A_MS = 8
-    TIMESTAMP_LIMIT_MS = 1_000_000_000_000_000  # 10**15; keeps the arithmetic far from its ends
-    JITTER_SAMPLES = 50 * SAMPLES_A_MS  # timestamps stray from their mean by half as much
-    COARSE_SAMPLES = 1500 * SAMPLES_A_MS  # the same for a clock that shows whole seconds
-    BACK_MS = 1000  # a timestamp so far back is of another clock
-    MAX_GAP_SAMPLES = 3_600_000 * SAMPLES_A_MS  # and so is one that leaves an hour out
-    MAX_COUNTED_SAMPLES = 30_000 * SAMPLES_A_MS  # of a gap whose length no clock tells
-    STILL_SAMPLES = 40 * SAMPLES_A_MS  # when so much came with one timestamp, the clock stands still or is coarse
-    STEADY_FRAMES = 64  # so many timestamps must go on before it is believed again
+    TIMESTAMP_LIMIT_MS = 1_000_000_000_000_000  # 10**15; avoids overflow
+    JITTER_SAMPLES = 50 * SAMPLES_A_MS  # timestamps deviate from their mean by up to half of this
+    COARSE_SAMPLES = 1500 * SAMPLES_A_MS  # the same for a clock with a resolution of seconds
+    BACK_MS = 1000  # a timestamp this far back belongs to another clock
+    MAX_GAP_SAMPLES = 3_600_000 * SAMPLES_A_MS  # and so does one that skips an hour
+    MAX_COUNTED_SAMPLES = 30_000 * SAMPLES_A_MS  # limit for a gap whose length is known only from counts
+    STILL_SAMPLES = 40 * SAMPLES_A_MS  # after this much audio with one timestamp, the clock is stuck or coarse
+    STEADY_FRAMES = 64  # this many timestamps must advance before the clock is trusted again
     SEEN_FRAMES = 64
     STALE_FRAMES = 50
     OFFSET_UNITS = 256  # of a sample: the estimate moves by less than one sample a frame
     OFFSET_GAIN = 64
-    OFFSET_SLEW = 100  # a clock that is wrong by less than 1 % is followed
+    OFFSET_SLEW = 100  # a drift of less than 1 % is followed
 
 cdef inline int64_t the_count(int64_t chunk, int64_t sequence, bint has_two_tracks) noexcept nogil:
-    """The number by which a message follows others: its chunk, else its sequence number; of two tracks the other way
-    round. What is missing is negative."""
+    """The number that orders a message: its chunk, else its sequence number; with two tracks, the other way round.
+    Missing ones are negative."""
     if has_two_tracks:
         return sequence if sequence >= 0 else chunk
     return chunk if chunk >= 0 else sequence
@@ -30,18 +30,18 @@ cdef enum Placing:
 
 @cython.final
 cdef class InboundTimeline:
-    """Places each frame by its number and its timestamp. Pure; one per call, one thread; keeps the GIL."""
+    """Places each frame by its number and timestamp. Pure; one per call, one thread; keeps the GIL."""
 
-    cdef public bint has_two_tracks  # whose messages may be counted together: numbers do not say how many are missing
+    cdef public bint has_two_tracks  # may be numbered together: then numbers do not give the count of missing messages
     cdef int64_t end  # of the call so far, in samples
-    cdef int64_t offset  # of the telephone's clock against it, an estimate in units; holds if has_clock
+    cdef int64_t offset  # estimate of the phone's clock relative to it, in units; valid if has_clock
     cdef bint has_clock
-    cdef int64_t newest_ms, last_ms  # the highest timestamp, and that of the frame before; hold if has_clock
-    cdef int64_t still  # samples that came with the last timestamp
-    cdef int steady  # timestamps that went on since the clock stood still, at most STEADY_FRAMES
+    cdef int64_t newest_ms, last_ms  # the highest and the previous timestamp; valid if has_clock
+    cdef int64_t still  # samples received with the last timestamp
+    cdef int steady  # timestamps that advanced since the clock was stuck, at most STEADY_FRAMES
     cdef bint numbered
     cdef int64_t next_number
-    cdef uint64_t seen  # bit n: whether next_number - 1 - n came
+    cdef uint64_t seen  # bit n: whether next_number - 1 - n was received
     cdef int stale
     cdef int64_t frame_count, gap_count, silence, duplicates, jumps, unclocked
 
@@ -55,37 +55,37 @@ cdef class InboundTimeline:
 
     @property
     def frames(self):
-        """Frames that were placed, dropped ones included."""
+        """Frames placed, including dropped ones."""
         return self.frame_count
 
     @property
     def gaps(self):
-        """Gaps that were filled with silence."""
+        """Gaps filled with silence."""
         return self.gap_count
 
     @property
     def gap_samples(self):
-        """Samples of silence that fill them."""
+        """Samples of silence in these gaps."""
         return self.silence
 
     @property
     def duplicate_frames(self):
-        """Frames that were dropped because they had come before."""
+        """Frames dropped as duplicates."""
         return self.duplicates
 
     @property
     def rebases(self):
-        """Times the telephone's clock was found to have begun anew."""
+        """Detected restarts of the phone's clock."""
         return self.jumps
 
     @property
     def unclocked_frames(self):
-        """Frames whose timestamp was missing, or that of 40 ms of audio before."""
+        """Frames whose timestamp was missing, or had not changed for 40 ms of audio."""
         return self.unclocked
 
     def restart(self, int64_t gap=0, /):
-        """The next frame follows ``gap`` samples of silence later, whatever clock and count it bears: it is of another
-        stream."""
+        """The next frame follows after ``gap`` samples of silence, whatever its timestamp and number: it belongs to
+        another stream."""
         self.end += gap
         self.silence += gap
         self.gap_count += gap > 0
@@ -94,9 +94,9 @@ cdef class InboundTimeline:
         self.steady = STEADY_FRAMES
 
     def place(self, int64_t timestamp_ms, Py_ssize_t samples, int64_t chunk=-1, int64_t sequence=-1, /):
-        """Where a frame of ``samples`` samples goes; -1 for what it does not bear.
+        """Places a frame of ``samples`` samples; -1 for a missing number or timestamp.
 
-        Returns how many samples of silence come before it, or None if it is dropped.
+        Returns how many samples of silence precede it, or None if it is dropped.
 
         :raises ValueError: ``timestamp_ms`` is not from -1 to 10**15, or ``samples`` is negative
         """
@@ -115,7 +115,7 @@ cdef class InboundTimeline:
             return None
         if placing == LATE:
             self.seen |= <uint64_t>1 << (self.next_number - 1 - number)
-            # It may bear the highest timestamp, as they stray; one from far ahead is of another clock.
+            # It may have the highest timestamp, because of jitter; one far ahead belongs to another clock.
             if self.has_clock and self.newest_ms < timestamp_ms < self.newest_ms + BACK_MS:
                 self.newest_ms = timestamp_ms
             self.frame_count += 1
@@ -132,14 +132,14 @@ cdef class InboundTimeline:
         return gap
 
     cdef Placing judge(self, int64_t timestamp_ms, int64_t number) noexcept nogil:
-        """What the number says of a frame: whether it is new."""
+        """Whether a frame is new, according to its number."""
         cdef int64_t back
         if not self.numbered or number < 0 or number >= self.next_number:
             return APPEND
         back = self.next_number - 1 - number
         if back < SEEN_FRAMES and self.seen >> back & 1 == 0:
             return LATE
-        # A count that stands still or began anew says nothing; the clock does.
+        # A count that is stuck or restarted gives no information; the clock does.
         if self.has_clock and timestamp_ms > self.newest_ms:
             return RESTARTED
         if back < SEEN_FRAMES:
@@ -149,7 +149,7 @@ cdef class InboundTimeline:
     cdef int64_t gap_before(
         self, int64_t timestamp_ms, Py_ssize_t samples, int64_t number, bint counts_frames
     ) noexcept nogil:
-        """Samples that are missing before a frame that is new."""
+        """Samples missing before a new frame."""
         cdef int64_t missing = 0
         if counts_frames and self.numbered:
             missing = min(number - self.next_number, <int64_t>MAX_COUNTED_SAMPLES) * samples
@@ -172,7 +172,7 @@ cdef class InboundTimeline:
         return timestamp_ms == self.last_ms and self.still >= STILL_SAMPLES
 
     cdef bint follows(self, int64_t timestamp_ms, int64_t number) noexcept nogil:
-        """Whether the frame is simply the next, so that placing it is no more than :meth:`advance`."""
+        """Whether the frame is simply the next one, so that :meth:`advance` places it."""
         if not self.has_clock or timestamp_ms < self.newest_ms - BACK_MS or self.stands_still(timestamp_ms):
             return False
         if self.steady < STEADY_FRAMES or (self.numbered and not self.is_next(number)):

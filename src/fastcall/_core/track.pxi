@@ -1,17 +1,17 @@
-# A call's audio by call time: what waits, and what is kept for replay. Included by _codec.pyx.
+# A call's audio by call time: a queue, and a buffer for replay. Included by _codec.pyx.
 
 @cython.final
 cdef class AudioTrack:
-    """A call's audio by call time: what one thread pushed, and what another took and keeps. No locks.
+    """A call's audio by call time: a queue from one thread to another, which keeps what it took. No locks.
 
-    :param sample_bytes: 1 = mu-law, 2 = LINEAR16; audio is kept as it came
-    :raises ValueError: an argument out of its range
+    :param sample_bytes: 1 = mu-law, 2 = LINEAR16; audio is stored as pushed
+    :raises ValueError: an argument is out of range
 
-    Positions are samples since the track began; what did not fit keeps its time as silence. Memory is taken 2 KiB at a
-    time, as audio comes, and given back as it is forgotten; silence of over 2 KiB takes 24 bytes, however long it is.
+    Positions are samples since the track's start; audio that did not fit is replaced by silence. Memory is allocated in
+    blocks of 2 KiB and freed as audio is forgotten; silence of over 2 KiB takes 24 bytes, whatever its length.
 
     One thread at a time may push (the producer: ``push``, ``push_silence``) while another does the rest (the
-    consumer: ``take``, ``read``, ``forget_before``). The properties may be read in any thread. All keep the GIL.
+    consumer: ``take``, ``read``, ``forget_before``). The properties may be read from any thread. All keep the GIL.
     """
 
     cdef Audio audio
@@ -30,46 +30,46 @@ cdef class AudioTrack:
 
     @property
     def start(self):
-        """The first sample that is kept."""
+        """The oldest sample kept."""
         return self.audio.kept_from
 
     @property
     def end(self):
-        """One past the newest sample that was taken."""
+        """One past the newest sample taken."""
         return audio_taken(&self.audio)
 
     @property
     def pushed_samples(self):
-        """One past the newest sample that was pushed, what did not fit included."""
+        """One past the newest sample pushed, including what did not fit."""
         return audio_pushed(&self.audio)
 
     @property
     def waiting_samples(self):
-        """Samples that wait to be taken."""
+        """Samples waiting to be taken."""
         return audio_waiting(&self.audio)
 
     @property
     def dropped_samples(self):
-        """Samples that did not fit, and are silence."""
+        """Samples that did not fit, and were replaced by silence."""
         return audio_dropped(&self.audio)
 
     @property
     def memory_bytes(self):
-        """Memory taken for audio."""
+        """Bytes of memory allocated for audio."""
         return audio_memory(&self.audio)
 
     def __sizeof__(self):
-        """The object's own memory and what it took for audio: ``sys.getsizeof`` would not see the blocks."""
+        """The object's memory, including the blocks of audio, for ``sys.getsizeof``."""
         return object.__sizeof__(self) + audio_memory(&self.audio)
 
     def push(self, data, /, limit_samples=None):
         """Appends ``data`` (whole samples, any C-contiguous buffer); returns how many samples fitted.
 
-        Beyond ``limit_samples`` waiting samples the newest are dropped and counted, and become silence. Producer only.
+        Beyond ``limit_samples`` waiting samples, the newest are counted and replaced by silence. Producer only.
 
         :raises TypeError: not a buffer of bytes (or of 16-bit integers, if the track holds LINEAR16)
         :raises ValueError: not a whole number of samples, or a negative limit
-        :raises MemoryError: there is no memory even for the silence in its place
+        :raises MemoryError: there is no memory even for silence instead
         """
         cdef Py_ssize_t limit = PY_SSIZE_T_MAX if limit_samples is None else limit_samples
         cdef Py_ssize_t samples, accepted
@@ -89,15 +89,15 @@ cdef class AudioTrack:
         return accepted
 
     cdef bint put(self, const uint8_t* source, Py_ssize_t* accepted, Py_ssize_t samples) noexcept nogil:
-        """Appends the first ``accepted`` of ``samples`` samples (fewer, and says so, if there is no memory), and
-        silence for the rest. Whether there was memory for that."""
+        """Appends the first ``accepted`` of ``samples`` samples (fewer without memory; updates ``accepted``), and
+        silence for the rest. Returns whether there was memory for that."""
         accepted[0] = audio_push(&self.audio, source, accepted[0])
         cdef Py_ssize_t rest = samples - accepted[0]
         audio_drop(&self.audio, rest)
         return rest == 0 or audio_push_silence(&self.audio, rest) == rest
 
     def push_silence(self, Py_ssize_t samples, /):
-        """Appends that many samples of silence, whatever waits. Producer only.
+        """Appends that many samples of silence, without a limit. Producer only.
 
         :raises ValueError: ``samples`` is negative
         :raises MemoryError: there is no memory for it
@@ -108,17 +108,17 @@ cdef class AudioTrack:
             raise MemoryError(f"no memory for {samples} samples of silence")
 
     def take(self):
-        """What waits becomes the newest of what is kept; returns how many samples. Consumer only."""
+        """Moves the waiting samples to those kept; returns how many. Consumer only."""
         cdef Py_ssize_t samples = audio_waiting(&self.audio)
         audio_take(&self.audio, samples)
         return samples
 
     def read(self, Py_ssize_t start, Py_ssize_t samples, /):
-        """At most ``samples`` samples from ``start`` on, as LINEAR16, 2 bytes each; fewer where what is kept ends.
+        """At most ``samples`` samples from ``start`` on, as LINEAR16, 2 bytes each; fewer at the end of those kept.
 
         Consumer only.
 
-        :raises ValueError: ``start`` is not within what is kept, or ``samples`` is negative
+        :raises ValueError: ``start`` is not among the samples kept, or ``samples`` is negative
         """
         cdef Py_ssize_t first = self.audio.kept_from
         cdef Py_ssize_t end = audio_taken(&self.audio)
@@ -129,6 +129,6 @@ cdef class AudioTrack:
         return read_audio(&self.audio, start, min(samples, end - start), self.audio.sample_bytes == 1)
 
     def forget_before(self, Py_ssize_t sample, /):
-        """Samples before ``sample`` are kept no longer, as far as they were taken. Consumer only."""
+        """Frees samples before ``sample`` that were taken. Consumer only."""
         if sample > 0:
             audio_forget(&self.audio, min(<uint64_t>sample, audio_taken(&self.audio)))

@@ -1,31 +1,31 @@
-# A call's audio in frames of 20 ms, for the voice detector. Included by _codec.pyx.
+# Splits a call's audio into frames of 20 ms, for the voice detector. Included by _codec.pyx.
 
-# What a detector may offer beside its method: 1 = voice, 0 = none, else it failed. It must need no GIL.
+# A detector's optional native function: 1 = voice, 0 = none, else it failed. It must not need the GIL.
 ctypedef int (*NativeDetector)(void* state, int rate_hz, const int16_t* pcm, size_t samples) noexcept nogil
 
 cdef enum:
     VOICE_RATE_HZ = 8000
-    # Of silence, what the detector is asked about. webrtcvad calls at most 14 frames (280 ms) voice that follow voice,
-    # and the state of its filters does not change after the first frames of digital silence.
+    # How much of a silence the detector receives. webrtcvad reports voice for at most 14 frames (280 ms) after voice,
+    # and its filters' state does not change after the first frames of digital silence.
     ASKED_SILENCE_SAMPLES = 4000
     MULAW_SILENCE_CODE = 0xFF
 
 
 @cython.final
 cdef class VadFramer:
-    """Asks a call's voice detector about each 20 ms, decoded from mu-law on the way. One thread; keeps the GIL.
+    """Decodes mu-law and passes each 20 ms to a call's voice detector. One thread; keeps the GIL.
 
-    :param detector: has ``is_speech(pcm)``, which takes 320 bytes of LINEAR16; kept alive
+    :param detector: has ``is_speech(pcm)``, which accepts 320 bytes of LINEAR16; kept alive
     :param native: addresses of a C function ``int f(void *state, int rate_hz, const int16_t *pcm, size_t samples)`` and
-        of its ``state``, which say the same as ``is_speech``; then no Python object is made for a frame. They must be
-        valid as long as ``detector`` lives
+        of its ``state``, equivalent to ``is_speech``; then no Python objects are created for frames. They must be
+        valid as long as ``detector`` exists
     """
 
     cdef object detector
     cdef NativeDetector native
     cdef void* state
-    cdef object error  # what the detector or a callback raised, until it is told
-    cdef uint8_t part[VOICE_FRAME_SAMPLES]  # the beginning of the next frame
+    cdef object error  # raised by the detector or a callback, until it is reported
+    cdef uint8_t part[VOICE_FRAME_SAMPLES]  # the incomplete next frame
     cdef Py_ssize_t part_samples
     cdef int64_t processed
 
@@ -40,12 +40,12 @@ cdef class VadFramer:
 
     @property
     def processed_samples(self):
-        """Samples that the detector was asked about."""
+        """Samples passed to the detector."""
         return self.processed
 
     @property
     def pending(self):
-        """The mu-law codes that are not yet a whole frame: 0 to 159 bytes."""
+        """The mu-law codes of the incomplete frame: 0 to 159 bytes."""
         return PyBytes_FromStringAndSize(<const char*>self.part, self.part_samples)
 
     def process(
@@ -57,13 +57,13 @@ cdef class VadFramer:
         on_change,
         /,
     ):
-        """``silence_samples`` of silence, and then mu-law ``codes``: each whole frame goes to the detector, and what it
-        says to ``endpoint``. Only the first 500 ms of silence reach the detector; the rest is no voice.
+        """Processes ``silence_samples`` of silence and then mu-law ``codes``: each complete frame goes to the detector,
+        and its result to ``endpoint``. The detector receives only the first 500 ms of silence; the rest is no voice.
 
-        :param now: when it came, for ``endpoint``
+        :param now: time of arrival, for ``endpoint``
         :param on_change: called with what ``EndpointRule.feed`` returned, if that was not 0, before the next frame
         :raises ValueError: ``silence_samples`` is negative
-        :raises Exception: what the detector or ``on_change`` raised; what comes after it is not heard
+        :raises Exception: raised by the detector or ``on_change``; the rest of the audio is not processed
         """
         if silence_samples < 0:
             raise ValueError(f"silence_samples={silence_samples}: must not be negative")
@@ -88,7 +88,7 @@ cdef class VadFramer:
         double now,
         object on_change,
     ) noexcept nogil:
-        """Samples that the detector is asked about; the next 160 are ``stride`` codes on. Whether nothing failed."""
+        """Passes samples to the detector, ``stride`` codes per frame of 160. Returns whether nothing failed."""
         cdef int voiced
         while samples > 0:
             voiced = self.take(codes, samples if samples < VOICE_FRAME_SAMPLES else VOICE_FRAME_SAMPLES)
@@ -101,11 +101,11 @@ cdef class VadFramer:
     cdef bint pass_over(
         self, Py_ssize_t silence_samples, EndpointRule endpoint, double now, object on_change
     ) noexcept nogil:
-        """Silence that follows enough of it: no voice, and nothing that the detector would learn from."""
+        """Silence after the first 500 ms: no voice, and no effect on the detector's state."""
         if silence_samples == 0:
             return True
         cdef Py_ssize_t left = self.part_samples + silence_samples
-        memset(self.part, MULAW_SILENCE_CODE, VOICE_FRAME_SAMPLES)  # what of it is left was silence, too
+        memset(self.part, MULAW_SILENCE_CODE, VOICE_FRAME_SAMPLES)  # its beginning was silence, too
         while left >= VOICE_FRAME_SAMPLES:
             left -= VOICE_FRAME_SAMPLES
             self.part_samples = 0
@@ -131,12 +131,12 @@ cdef class VadFramer:
             return False
 
     cdef bint has_room(self, Py_ssize_t samples) noexcept nogil:
-        """Whether ``samples`` more make one frame whole at most."""
+        """Whether ``samples`` more complete at most one frame."""
         return self.part_samples + samples < 2 * VOICE_FRAME_SAMPLES
 
     cdef int take(self, const uint8_t* codes, Py_ssize_t samples) noexcept nogil:
-        """Adds codes for which there is room: 1 or 0 = a frame is whole, with voice or without; -1 = it failed;
-        2 = no frame is whole."""
+        """Adds codes that fit: 1 or 0 = a frame was completed, with or without voice; -1 = it failed; 2 = no frame was
+        completed."""
         cdef Py_ssize_t missing = VOICE_FRAME_SAMPLES - self.part_samples
         cdef int voiced
         if samples < missing:
@@ -171,6 +171,6 @@ cdef class VadFramer:
             return -1
 
     cdef int raise_error(self) except -1:
-        """Raises what went wrong."""
+        """Raises the stored error."""
         error, self.error = self.error, None
         raise error if error is not None else RuntimeError("the voice detector failed on a frame")

@@ -1,4 +1,4 @@
-"""A clerk who books tables on the telephone: an agent by rules, with a voice of prepared prompts."""
+"""An agent that books tables by phone: rule-based, with prerecorded prompts."""
 
 from fastcall.demo.agent import attend, say_prepared
 from fastcall.demo.voice import Prompt, join, load_prompts

@@ -1,4 +1,4 @@
-"""The clerk as a handler: ``fastcall serve --handler fastcall.demo.agent:agent``."""
+"""The booking agent as a handler: ``fastcall serve --handler fastcall.demo.agent:agent``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fastcall.demo.voice import join, load_prompts
 __all__ = ["Say", "agent", "attend", "say_prepared"]
 
 Say = Callable[[Call, Sequence[str]], Speech]
-"""Says the prompts of these names."""
+"""Says the named prompts."""
 
 Understand = Callable[[Booking, str], tuple[Booking, tuple[str, ...]]]
-"""What the caller's words make of a booking, and the prompts to answer with."""
+"""Updates a booking from the caller's words, and returns the names of the prompts to answer with."""
 
 
 def say_prepared(call: Call, names: Sequence[str]) -> Speech:
-    """By the voice that is bundled."""
+    """With the bundled voice."""
     prompt = join(load_prompts(), names)
     return call.say(prompt.mulaw, text=prompt.text, word_ends_ms=prompt.word_ends_ms)
 
 
 async def attend(call: Call, say: Say, understand: Understand = answer) -> None:
-    """Serve one caller: greet, ask for what is missing, say the booking back, hang up."""
+    """Serve one caller: greet, ask for what is missing, confirm the booking, hang up."""
     booking = Booking()
 
     async def reply(turn: Turn) -> None:

@@ -1,6 +1,6 @@
-"""What a clerk who books tables understands, and what is said next. Pure: text in, a new state and prompts out.
+"""The booking agent's dialogue: text in, a new state and prompts out. Pure.
 
-Nothing here is changed in place, so that an answer may be begun on words that are not certain yet, and thrown away.
+States are immutable, so a speculative reply to interim words can be discarded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NAME = re.compile(rf"\b(?:name is|this is) ({'|'.join(NAMES)})\b")
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What is known of the table."""
+    """What is known about the booking."""
 
     is_asked_for: bool = False
     people: str | None = None
@@ -55,12 +55,12 @@ class Booking:
 
     @property
     def is_complete(self) -> bool:
-        """Nothing is left to ask."""
+        """Whether nothing is left to ask."""
         return None not in (self.people, self.day, self.hour, self.name)
 
 
 def answer(booking: Booking, text: str) -> tuple[Booking, tuple[str, ...]]:
-    """What the caller's words make of the booking, and the names of the prompts to answer with."""
+    """The booking updated from the caller's words, and the names of the prompts to answer with."""
     said = words(text)
     line = " ".join(said)
     if booking.is_confirmed or "goodbye" in said:

@@ -1,4 +1,4 @@
-"""A call on this machine: a caller books a table with a clerk, and a table shows what became of each sentence."""
+"""A local call in which a caller books a table with an agent; the result is shown sentence by sentence."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ __all__ = [
 
 END_TIMEOUT_S = 15.0
 MAX_RESPONSE_MS = 1200
-# How far the server may be from what the telephone knows to have played.
+# Tolerance between the server's position of played audio and the phone's.
 HEARD_TOLERANCE_MS = 100
 
-# The caller does not wait for the end of the clerk's third sentence.
+# The caller interrupts the agent's third sentence.
 BREAKS_IN = 2
 BREAKS_IN_AFTER_S = 1.7
 
-# Test tones have words, but no language: each sentence of tones stands for one of the bundled conversation.
+# Words of test tones have no meaning: each sentence of tones stands for one of the bundled conversation.
 TONES = {
     "apple arrow autumn badge": "hello i would like to book a table",
     "bamboo basket butter": "there will be four people",
@@ -67,7 +67,7 @@ TONES = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One sentence of the caller's, and where in the call it is said."""
+    """One sentence of the caller, and its position in the call."""
 
     text: str
     start_ms: int
@@ -76,7 +76,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one line. Times in ms; None where nothing came."""
+    """The result of one line. Times in ms; None: nothing was received."""
 
     line: Line
     recognized: str
@@ -85,17 +85,17 @@ class Outcome:
     commit_ms: float | None
     """From the end of speech to the committed text."""
     response_ms: float | None = None
-    """From the end of speech to the first audio of the answer, as the telephone has it."""
+    """From the end of speech to the first audio of the reply, as received by the phone."""
 
     @property
     def right(self) -> bool:
-        """Whether the words are those that were said."""
+        """Whether the recognized words are those said."""
         return words(self.recognized) == words(self.line.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """The barge-in, as the telephone saw it and as the agent was told."""
+    """The barge-in, as seen by the phone and as reported to the agent."""
 
     clear_ms: float
     """From the caller's first speech frame to ``clear``."""
@@ -105,7 +105,7 @@ class Interruption:
 
     @property
     def right(self) -> bool:
-        """Whether the agent was told the words that had been played, give or take 0.1 s."""
+        """Whether the reported words are those that were played, within 0.1 s."""
         at = [self.played_ms - HEARD_TOLERANCE_MS, self.played_ms, self.played_ms + HEARD_TOLERANCE_MS]
         return self.heard_text in [_words_until(self.prompt, ms) for ms in at]
 
@@ -116,14 +116,14 @@ def _words_until(prompt: Prompt, ms: int) -> str:
 
 
 async def tones_agent(call: Call) -> None:
-    """The clerk, for a caller who speaks in tones."""
+    """The booking agent, for a caller who speaks in tones."""
     await attend(call, say_prepared, understand=lambda booking, text: answer(booking, TONES.get(text, text)))
 
 
 def choose_engine(wanted: str) -> tuple[str, str | None]:
-    """The engine to use, and a remark if it is not the one that a newcomer would expect.
+    """The engine to use, and a note if it is not the expected one.
 
-    :raises UsageError: PocketSphinx was asked for by name and is not installed
+    :raises UsageError: PocketSphinx was requested and is not installed
     """
     if wanted == "tones":
         return "tones", None
@@ -135,7 +135,7 @@ def choose_engine(wanted: str) -> tuple[str, str | None]:
 
 
 def load_sentences(engine: str) -> tuple[Sentence, ...]:
-    """The bundled conversation's sentences, or the same number in tones."""
+    """The sentences of the bundled conversation, or as many in tones."""
     if engine == "pocketsphinx":
         data = resources.files("fastcall") / "data"
         audio = read_wav((data / "booking.wav").read_bytes())
@@ -153,11 +153,11 @@ def load_sentences(engine: str) -> tuple[Sentence, ...]:
 def compare(
     lines: Sequence[Line], events: list[dict[str, Any]], began_at: float, responses_ms: Sequence[float | None] = ()
 ) -> list[Outcome]:
-    """What the transcript stream says of each line.
+    """The result of each line.
 
-    :param events: the transcript stream
+    :param events: the transcript stream's events
     :param began_at: Unix time of the call's first frame
-    :param responses_ms: what the telephone knows of each line's answer
+    :param responses_ms: each line's time to the reply, as measured by the phone
     """
     spans = {e["utterance_id"]: e for e in events if e["event"] == "utterance_end"}
     texts = {e["utterance_id"]: e["text"] for e in events if e["event"] in ("utterance_end", "amended")}
@@ -182,7 +182,7 @@ def compare(
 def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
     """The table, as lines of text.
 
-    :param extra: texts that were recognized where nothing was said
+    :param extra: texts recognized where nothing was said
     """
     width = max(len(o.line.text) for o in outcomes)
     other = max([len("recognized"), *(len(o.recognized) for o in outcomes)])
@@ -204,7 +204,7 @@ def render_table(outcomes: list[Outcome], extra: list[str]) -> list[str]:
         if known:
             table.append(
                 f"{name}: {median(known):.0f} ms (median) after the end of speech, at most {max(known):.0f} ms "
-                "(the silence that tells the end included)"
+                "(including the silence that detects it)"
             )
     scores = [score(o.line.text, o.recognized) for o in outcomes] + [score("", text) for text in extra]
     table.append(
@@ -230,19 +230,19 @@ def _ms(value: float | None) -> str:
 
 
 def render_interruptions(found: Sequence[Interruption]) -> list[str]:
-    """What there is to say of barge-ins, of which there should be one."""
+    """The report on barge-ins; there should be exactly one."""
     if len(found) != 1:
-        return [f"barge-in: {len(found)} times   <- WRONG, the caller broke in once"]
+        return [f"barge-in: {len(found)} times   <- WRONG, expected 1"]
     (one,) = found
     return [
-        f"barge-in: clear {one.clear_ms:.0f} ms after the caller's first speech; the telephone had played "
-        f"{one.played_ms} ms, the clerk was told {one.heard_text!r}{'' if one.right else '   <- WRONG'}"
+        f"barge-in: clear {one.clear_ms:.0f} ms after the caller's first speech; the phone had played "
+        f"{one.played_ms} ms, the agent got {one.heard_text!r}{'' if one.right else '   <- WRONG'}"
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Played:
-    """The call, when it is over."""
+    """The results of a call."""
 
     events: list[dict[str, Any]]
     report: CallReport
@@ -283,13 +283,13 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
 
 
 def _interruptions(played: _Played) -> list[Interruption]:
-    """The barge-ins of which both sides know."""
-    told = [event for event in played.events if event["event"] == "barge_in"]
+    """The barge-ins that both sides noticed."""
+    reported = [event for event in played.events if event["event"] == "barge_in"]
     seen = [said for said in played.caller.said if said.cleared_at is not None]
     prompt = join(load_prompts(), ("when",))
     return [
         Interruption(1000 * (said.cleared_at - said.began_at), said.played_ms, event["text"], prompt)
-        for event, said in zip(told, seen, strict=False)
+        for event, said in zip(reported, seen, strict=False)
         if said.cleared_at is not None
     ]
 
@@ -297,9 +297,9 @@ def _interruptions(played: _Played) -> list[Interruption]:
 def run_demo(engine: str, settings: Settings, log_format: str = "text") -> tuple[bool, list[str]]:
     """Place the call.
 
-    :return: whether every word is right, every answer quick and the barge-in told as it was, and the table's lines
+    :return: whether every word, the response times and the barge-in were right; and the lines of the report
     """
-    # The caller of the demo is no Twilio: it can sign nothing.
+    # The demo's caller cannot sign requests as Twilio does.
     settings = replace(settings, twilio_auth_token=None, twilio_auth_token_secondary=None, stream_secret=None)
     output = LogOutput(sys.stdout, log_format)
     try:
@@ -308,7 +308,7 @@ def run_demo(engine: str, settings: Settings, log_format: str = "text") -> tuple
         output.close()
     events, report, said = played.events, played.report, played.caller.said
     if report.first_frame_at is None or report.error or not said:
-        return False, [f"the call did not go through: {report.error}"]
+        return False, [f"the call failed: {report.error}"]
     began_at = time.time() - time.monotonic() + report.first_frame_at
     lines = [Line(each.sentence.text, each.start_ms, each.end_ms) for each in said]
     responses_ms = [None if s.answered_at is None else 1000 * (s.answered_at - s.ended_at) for s in said]
@@ -323,6 +323,6 @@ def run_demo(engine: str, settings: Settings, log_format: str = "text") -> tuple
     table = render_table(outcomes, extra)
     table[-1:-1] = render_interruptions(found)
     if not played.caller.is_done:
-        table.append(f"the conversation ended after {len(said)} sentences: the clerk did not answer   <- WRONG")
+        table.append(f"the conversation ended after {len(said)} sentences: the agent did not answer   <- WRONG")
     is_right = all(o.right and _is_quick(o) for o in outcomes) and not extra and played.caller.is_done
     return is_right and len(found) == 1 and found[0].right, table

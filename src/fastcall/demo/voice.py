@@ -1,4 +1,4 @@
-"""The clerk's voice: prompts that were recorded before, put together to sentences."""
+"""The booking agent's voice: prerecorded prompts, joined to sentences."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load_prompts() -> Mapping[str, Prompt]:
 
 
 def join(prompts: Mapping[str, Prompt], names: Sequence[str]) -> Prompt:
-    """Several prompts, one after the other, as one."""
+    """Concatenate several prompts."""
     parts = [prompts[name] for name in names]
     ends: list[int] = []
     so_far = 0

@@ -1,4 +1,4 @@
-"""Which streams may open at all: the project's quotas. Pure; time is an argument."""
+"""The project's quotas, which limit the streams that may open. Pure; time is an argument."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Admission:
         self.open_streams = 0
 
     def open(self, *, now: float) -> Refusal | None:
-        """Ask for a stream. None: it is open, and `close` must follow. Refused requests count as requests."""
+        """Request a stream. None: it is open, and `close` must be called at its end. Refused requests count, too."""
         recent = self._recent
         while recent and recent[0] <= now - 60:
             recent.popleft()

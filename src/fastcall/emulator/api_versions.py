@@ -1,7 +1,7 @@
-"""How the versions of the API differ in what they refuse, and in which words.
+"""How the versions of the API differ in what they refuse, and in their error messages.
 
-Texts marked "seen" are those that clients of Google's service have reported word for word; the others say
-the same thing in the same form, because no report of them was found.
+Messages marked "seen" were reported verbatim by clients of Google's service; the others imitate their form,
+because no report of them was found.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ApiVersion:
 
     @property
     def activity_timeout_event(self) -> EventType | None:
-        """What tells the client that its voice activity timeout has passed."""
+        """The event sent to the client when its voice activity timeout has passed."""
         return EventType.SPEECH_ACTIVITY_TIMEOUT
 
     def stream_limit(self, limit_s: float) -> Status:
@@ -81,18 +81,18 @@ class ApiVersion:
         )
 
     def refuse_config(self, config: StreamConfig) -> Status | None:
-        """What is wrong with the first request, or None."""
+        """The error for the first request, or None."""
         raise NotImplementedError
 
     def unsupported_audio(self, config: StreamConfig, rates_hertz: tuple[int, ...]) -> Status | None:
-        """What this emulator cannot take though Google could. No text of Google's fits, so it says why."""
+        """The error for audio that Google supports and this emulator does not, with a message of its own."""
         if config.encoding not in ("LINEAR16", "MULAW", "ALAW"):
-            return _invalid(f"The emulator takes LINEAR16, MULAW and ALAW; it cannot decode {config.encoding}.")
+            return _invalid(f"The emulator supports LINEAR16, MULAW and ALAW; it cannot decode {config.encoding}.")
         if rates_hertz and config.sample_rate_hertz not in rates_hertz:
             rates = " or ".join(str(rate) for rate in rates_hertz)
-            return _invalid(f"This engine of the emulator takes {rates} Hz, not {config.sample_rate_hertz} Hz.")
+            return _invalid(f"This engine of the emulator supports {rates} Hz, not {config.sample_rate_hertz} Hz.")
         if config.channels != 1:
-            return _invalid("The emulator takes one audio channel.")
+            return _invalid("The emulator supports one audio channel.")
         return None
 
 
@@ -139,7 +139,7 @@ class Version2(ApiVersion):
 
     def stream_limit(self, limit_s: float) -> Status:
         minutes = limit_s / 60
-        # Google's limit is 305 s in v1 and "5 minutes" in v2: the text stays as seen around that value.
+        # Google's limit is 305 s in v1 and "5 minutes" in v2: near that value, the text is the one seen.
         text = "5 minutes" if 300 <= limit_s <= 305 else f"{limit_s:g} seconds"
         if limit_s < 300 and minutes >= 1 and minutes == int(minutes):
             text = f"{int(minutes)} minutes"

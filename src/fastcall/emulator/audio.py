@@ -1,4 +1,4 @@
-"""From the bytes of a request to 16-bit samples. Written from ITU-T G.711, not with the product's codec."""
+"""Decodes the bytes of a request to 16-bit samples. Written from ITU-T G.711, without fastcall's codec."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which models exist for which languages and locations, as far as clients' reports and Google's pages tell.
+"""Which models exist for which languages and locations, according to clients' reports and Google's pages.
 
-None stands for "all". The tables are for finding out how an application copes with a refusal; whether a
-combination exists today only Google's own tables say.
+None means "all". The tables serve to test how an application handles a refusal; for what exists today, see
+Google's own tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ V1_MODELS: Final = frozenset(
         "medical_dictation",
     }
 )
-"""Models of v1 and v1p1beta1; "" lets Google choose. Those without an entry below have every language."""
+"""Models of v1 and v1p1beta1; "" lets Google choose. Those without an entry below support every language."""
 
 
 def _codes(text: str) -> frozenset[str]:
@@ -71,7 +71,7 @@ V2_MODELS: Final[dict[str, tuple[frozenset[str] | None, frozenset[str] | None]]]
 
 
 def canonical_language(code: str) -> str:
-    """The code as Google's messages have it: Hebrew is `iw`."""
+    """The code as in Google's messages: Hebrew is `iw`."""
     return _OLD_CODES.get(code.lower(), code)
 
 

@@ -1,6 +1,6 @@
-"""Requests from bytes, responses to bytes, one codec a version, by the types that Google publishes.
+"""Decodes requests and encodes responses, one codec per version, with the types that Google publishes.
 
-Protobuf's own classes are used, without proto-plus' wrappers around them.
+Uses protobuf's classes directly, without proto-plus' wrappers.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Codec(ABC):
         self._encodings: dict[int, str] = {each.value: each.name for each in encodings if each.value}
 
     def decode(self, data: bytes) -> Request:
-        """Never raises: what is no message becomes a MalformedRequest."""
+        """Never raises: malformed data becomes a MalformedRequest."""
         try:
             message = self._request.FromString(data)
         except DecodeError:
@@ -88,7 +88,7 @@ class Codec(ABC):
         if result.stability:
             target.stability = result.stability
         _set_seconds(getattr(target, self.end_field), result.end_s)
-        # Google answers with the lower-case form of the language that was asked for.
+        # Google responds with the lower-case form of the requested language.
         target.language_code = config.languages[0].lower()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The emulator's own little HTTP: what it does, and faults while it runs. On the same port as gRPC.
+"""The emulator's HTTP API: its status, and control of faults while it runs. On the same port as gRPC.
 
 ::
 
@@ -6,12 +6,12 @@
     GET    /status      status, JSON
     GET    /faults      the armed faults, JSON
     POST   /faults      arm faults: a scenario as JSON; streams are counted from here
-    POST   /faults/now  let a fault happen to all open streams: status, reset, goaway, stall, refuse_connections
+    POST   /faults/now  inject a fault into all open streams: status, reset, goaway, stall, refuse_connections
     DELETE /faults      disarm all
 
-HTTP/1.1, one request a connection. Requests that change something need `Content-Type: application/json`, which a
-web page of another origin cannot send unasked, and are taken from this machine only. All must have been made for an
-address, for `localhost` or for the name that the emulator listens on: a web page can make a name of its own point here.
+HTTP/1.1, one request per connection. Requests that change something need `Content-Type: application/json`, which a
+web page of another origin cannot send without a preflight, and must come from this machine. The `Host` of every
+request must be an IP address, `localhost` or the name that the emulator listens on, against DNS rebinding.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class _Refused(Exception):
 
 
 class Control:
-    """Answers requests. `on_server_fault` does the faults that concern the listening socket."""
+    """Answers requests. `on_server_fault` injects the faults of the listening socket."""
 
     def __init__(self, state: ServerState, on_server_fault: Callable[[Fault], None]) -> None:
         self._state = state
         self._on_server_fault = on_server_fault
 
     def check_host(self, host: str | None) -> None:
-        """Refuse a request that was made for a name that is not the emulator's; browsers always say for which."""
+        """Refuse requests for a host name that is not the emulator's; browsers always send it."""
         if host is not None and not _is_ours(host, self._state.options.host):
-            raise _Refused(HTTPStatus.FORBIDDEN, "ask for the emulator by its address, or by localhost")
+            raise _Refused(HTTPStatus.FORBIDDEN, "use the emulator's IP address, or localhost")
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[HTTPStatus, str, str]:
         """(status, content type, text). Never raises."""
@@ -81,8 +81,8 @@ class Control:
                 faults.clear()
                 return {"armed": 0}
         if path in ("/", "/status", "/faults", "/faults/now"):
-            raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not possible here")
-        raise _Refused(HTTPStatus.NOT_FOUND, "there are /status, /faults and /faults/now")
+            raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not allowed here")
+        raise _Refused(HTTPStatus.NOT_FOUND, "the paths are /status, /faults and /faults/now")
 
     def _arm(self, new: Sequence[Fault]) -> None:
         try:
@@ -99,7 +99,7 @@ class Control:
     def _inject(self, new: Sequence[Fault]) -> int:
         for fault in new:
             if fault.fault not in _AT_ONCE:
-                raise _Refused(HTTPStatus.BAD_REQUEST, f"{fault.fault} cannot happen to streams that are open")
+                raise _Refused(HTTPStatus.BAD_REQUEST, f"{fault.fault} cannot be injected into open streams")
         streams = list(self._state.open.values())
         for fault in new:
             if fault.fault is Kind.REFUSE_CONNECTIONS:
@@ -142,7 +142,7 @@ def _faults_in(body: bytes) -> tuple[Fault, ...]:
 
 
 class HttpConnection(asyncio.Protocol):
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -164,7 +164,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return  # it is gone, or answered
+            return  # closed, or answered
         try:
             self._http.receive_data(data)
             while isinstance(event := self._http.next_event(), h11.Event):
@@ -183,7 +183,7 @@ class HttpConnection(asyncio.Protocol):
         """The head of a request, or a part of its body."""
         if isinstance(event, h11.Request):
             self._request = event
-            # h11 itself bounds only what has not yet come whole.
+            # h11 itself limits only incomplete heads.
             if sum(len(name) + len(value) for name, value in event.headers) + len(event.target) > MAX_HEAD_BYTES:
                 raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header too large")
             headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
@@ -203,7 +203,7 @@ class HttpConnection(asyncio.Protocol):
         assert self._transport is not None
         peer = self._transport.get_extra_info("peername")
         if not ipaddress.ip_address(peer[0]).is_loopback:
-            raise _Refused(HTTPStatus.FORBIDDEN, "faults are controlled from this machine only")
+            raise _Refused(HTTPStatus.FORBIDDEN, "faults can only be controlled from this machine")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if method == b"POST" and kind != "application/json":
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
@@ -222,7 +222,7 @@ class HttpConnection(asyncio.Protocol):
         events = (response, h11.Data(b"" if is_head else body), h11.EndOfMessage())
         self._transport.write(b"".join(self._http.send(event) or b"" for event in events))
         if self._transport.can_write_eof():
-            # Closing with input unread would reset the connection before the answer is read: the client closes.
+            # Closing with unread input would reset the connection before the response is read, so let the client close.
             self._transport.write_eof()
         else:  # TLS
             self._transport.close()

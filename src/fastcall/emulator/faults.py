@@ -1,8 +1,8 @@
-"""What shall go wrong, and on which stream. Pure.
+"""Injected faults, and the streams that they apply to. Pure.
 
-A scenario is a list of faults. A fault says what happens (`fault`), on which streams (`stream`, `every`,
-`probability`, `times`; all streams when it says nothing) and where in the stream (`at_s`, seconds of audio).
-docs/emulator.md describes each kind with an example.
+A scenario is a list of faults. A fault specifies what happens (`fault`), on which streams (`stream`, `every`,
+`probability`, `times`; by default all) and where in the stream (`at_s`, seconds of audio). docs/emulator.md
+describes each kind with an example.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One entry of a scenario. What is None was not said."""
+    """One entry of a scenario. None: not given."""
 
     fault: Kind
     stream: int | None = None
-    """Only this stream, counted from 1 since the emulator began (since the fault came, for a control call)."""
+    """Only this stream, counted from 1 since the emulator's start (since the fault was armed, for control calls)."""
     every: int | None = None
     """Every n-th stream."""
     probability: float | None = None
-    """Each stream with this chance, decided by the seed and the stream's number."""
+    """Each stream with this probability, derived from the seed and the stream's number."""
     times: int | None = None
-    """On at most so many streams."""
+    """On at most this many streams."""
     at_s: float = 0.0
     """Seconds of the stream's audio after which it happens; for refuse_connections, of wall time."""
     for_s: float | None = None
@@ -56,10 +56,10 @@ class Fault:
     code: str | None = None
     message: str | None = None
     final: int | None = None
-    """Which final of the stream, from 1; all when it is None."""
+    """Which final of the stream, from 1; None: all."""
 
 
-# kind -> the fields that it takes besides those which choose the stream, and which of them it needs.
+# kind -> the fields that it accepts besides those that select the stream, and which of them it requires.
 _TAKES: Final[dict[Kind, tuple[set[str], set[str]]]] = {
     Kind.STATUS: ({"at_s", "code", "message"}, {"code"}),
     Kind.QUOTA: (set(), set()),
@@ -80,9 +80,9 @@ _FIELDS: Final = {field.name for field in fields(Fault)}
 
 
 def parse_faults(scenario: Any) -> tuple[Fault, ...]:
-    """Faults from a scenario as YAML or JSON gives it: `{faults: [...]}`, a list, or one fault.
+    """Faults from a parsed YAML or JSON scenario: `{faults: [...]}`, a list, or one fault.
 
-    Raises ValueError with the place and what is wrong there.
+    Raises ValueError that says what is wrong, and where.
     """
     if isinstance(scenario, Mapping) and "faults" in scenario:
         unknown = set(scenario) - {"faults"}
@@ -103,14 +103,14 @@ def _parse_fault(entry: Any, place: str) -> Fault:
     try:
         kind = Kind(entry["fault"])
     except ValueError:
-        raise ValueError(f"{place}: no fault {entry['fault']!r}; there are {_names(Kind)}") from None
+        raise ValueError(f"{place}: unknown fault {entry['fault']!r}; there are {_names(Kind)}") from None
     place = f"{place} ({kind})"
     takes, needs = _TAKES[kind]
     choose = set() if kind is Kind.REFUSE_CONNECTIONS else _CHOOSE
     unknown = {str(key) for key in entry} - takes - choose - {"fault"}
     if unknown:
         known = "is not known" if unknown - _FIELDS else "does not apply"
-        raise ValueError(f"{place}: {_names(unknown)} {known}; it takes {_names(takes | choose)}")
+        raise ValueError(f"{place}: {_names(unknown)} {known}; it accepts {_names(takes | choose)}")
     if needs - set(entry):
         raise ValueError(f"{place}: needs {_names(needs - set(entry))}")
     for name, value in entry.items():
@@ -120,14 +120,14 @@ def _parse_fault(entry: Any, place: str) -> Fault:
 
 def _check(name: str, value: Any, place: str) -> None:
     if name in _WHOLE and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(f"{place}: {name} must be a whole number from 1, got {value!r}")
+        raise ValueError(f"{place}: {name} must be a whole number >= 1, got {value!r}")
     if name in _NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f"{place}: {name} must be a number from 0, got {value!r}")
+            raise ValueError(f"{place}: {name} must be a number >= 0, got {value!r}")
         if name == "probability" and value > 1:
             raise ValueError(f"{place}: probability must be at most 1, got {value!r}")
     if name == "code" and (not isinstance(value, str) or value not in Code.__members__ or value == "OK"):
-        raise ValueError(f"{place}: no gRPC error {value!r}")
+        raise ValueError(f"{place}: not a gRPC error: {value!r}")
     if name == "message" and (not isinstance(value, str) or len(value) > 1000):
         raise ValueError(f"{place}: message must be a text of at most 1000 characters")
 
@@ -138,7 +138,7 @@ def _names(names: Iterable[str]) -> str:
 
 @dataclass(slots=True)
 class _Armed:
-    """A fault in force: `after` is the stream from which it counts, `serial` tells it from its likes."""
+    """An armed fault: it counts streams after number `after`; `serial` distinguishes equal faults."""
 
     fault: Fault
     after: int
@@ -159,7 +159,7 @@ class _Armed:
 
 
 class FaultPlan:
-    """The faults that are armed, and what has fired. Not thread-safe."""
+    """The armed faults, and counts of those that fired. Not thread-safe."""
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
         self._seed = seed
@@ -171,14 +171,14 @@ class FaultPlan:
 
     @property
     def armed(self) -> list[dict[str, Any]]:
-        """The armed faults, as a scenario has them."""
+        """The armed faults, in the format of a scenario."""
         return [
             {name: value for name, value in asdict(armed.fault).items() if value is not None and value != 0.0}
             for armed in self._armed
         ]
 
     def add(self, faults: Iterable[Fault], *, after_stream: int) -> None:
-        """Arm more faults; they count streams from there. Raises ValueError when there are too many."""
+        """Arm more faults; they count streams after `after_stream`. Raises ValueError for too many."""
         new = list(faults)
         if len(self._armed) + len(new) > MAX_FAULTS:
             raise ValueError(f"at most {MAX_FAULTS} faults can be armed")
@@ -190,7 +190,7 @@ class FaultPlan:
         self._armed.clear()
 
     def choose(self, stream: int) -> list[Fault]:
-        """The faults of stream number `stream` (from 1 since the start). To be called once a stream."""
+        """The faults of stream number `stream` (from 1 since the start). Call it once per stream."""
         chosen = []
         for armed in self._armed:
             if armed.fault.fault is not Kind.REFUSE_CONNECTIONS and armed.applies(stream, self._seed):
@@ -199,18 +199,18 @@ class FaultPlan:
         return chosen
 
     def of_server(self) -> list[Fault]:
-        """The faults that concern the server and no stream."""
+        """The faults that concern the server and not a stream."""
         return [armed.fault for armed in self._armed if armed.fault.fault is Kind.REFUSE_CONNECTIONS]
 
 
 class StreamFaults:
-    """The faults that were chosen for one stream, and whether it is time for them."""
+    """The faults of one stream, and when they are due."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._faults = list(faults)
         self._offset = [fault for fault in self._faults if fault.fault in _AT_OFFSET]
         self.fired: list[Kind] = []
-        """What has happened since the driver last took it."""
+        """The faults that fired since the driver last called `take_fired`."""
         self.duplicates = self._first(Kind.DUPLICATE) is not None
         self.has_no_quota = self._first(Kind.QUOTA) is not None
 
@@ -220,7 +220,7 @@ class StreamFaults:
         return slow.delay_s or 0.0 if slow is not None else 0.0
 
     def due(self, audio_s: float) -> list[Fault]:
-        """The faults whose place in the audio is reached; each is returned once."""
+        """The faults whose position in the audio is reached; each is returned once."""
         due = [fault for fault in self._offset if fault.at_s <= audio_s]
         if due:
             self._offset = [fault for fault in self._offset if fault.at_s > audio_s]

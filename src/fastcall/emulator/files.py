@@ -1,4 +1,4 @@
-"""YAML files that a user gives, read with errors that say what to do."""
+"""Reads a user's YAML files, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
 
 def read_yaml(path: str, parse: Callable[[Any], T]) -> T:
-    """Read the file and give it to `parse`. Raises UsageError for whatever is wrong with it."""
+    """Read the file and pass its contents to `parse`. Raises UsageError for any problem with it."""
     try:
         import yaml
     except ModuleNotFoundError as error:
@@ -29,6 +29,6 @@ def read_yaml(path: str, parse: Callable[[Any], T]) -> T:
     try:
         return parse(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error

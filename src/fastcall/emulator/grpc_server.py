@@ -1,7 +1,7 @@
 """A gRPC server's connections and calls, on asyncio and the library h2.
 
-grpcio's own server can neither cut a connection under a stream nor announce a GOAWAY when it is asked to, and both are
-faults that the emulator has to be able to show.
+grpcio's server can neither cut a connection under a stream nor send a GOAWAY on demand, and the emulator must be able
+to inject both faults.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ log = logging.getLogger("fastcall.emulator")
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024  # gRPC's default for what a server receives
 MAX_UNSENT_BYTES: Final = 1024 * 1024
-"""What may wait for a client that does not read. Beyond it the call is cut."""
+"""Limit of the data queued for a client that does not read; beyond it, the call is reset."""
 STREAM_WINDOW: Final = 1024 * 1024
 CONNECTION_WINDOW: Final = 16 * 1024 * 1024
 MAX_HEADER_LIST_BYTES: Final = 16 * 1024
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW: Final = 65_535
 
-# What h2 says of a stream that the client has given up. The second, where it has forgotten the stream and takes headers
-# for those of a new one, of which gRPC's clients allow none.
+# Raised by h2 for a stream that the client has reset. The second, if h2 has forgotten the stream and takes our headers
+# for those of a new one, which gRPC's clients do not allow.
 _GONE: Final = (StreamClosedError, TooManyStreamsError)
 
 Headers = list[tuple[str, str]]
@@ -53,7 +53,7 @@ _MESSAGE_SAFE: Final = "".join(chr(code) for code in range(0x20, 0x7F) if code !
 
 
 class CallHandler(Protocol):
-    """What takes the messages of a call."""
+    """Receives the messages of a call."""
 
     def message(self, data: bytes) -> None: ...
 
@@ -63,7 +63,7 @@ class CallHandler(Protocol):
 
 
 class Service(Protocol):
-    """What a connection belongs to."""
+    """The server of a connection."""
 
     streams_per_connection: int
     """0: no limit."""
@@ -73,15 +73,15 @@ class Service(Protocol):
     def disconnected(self, connection: Connection) -> None: ...
 
     def call(self, path: str, stream: GrpcStream) -> CallHandler | None:
-        """A call begins. None when it was answered already."""
+        """The handler of a new call; None if the call was answered already."""
 
     def http1(self, connection: Connection, data: bytes) -> asyncio.Protocol | None:
-        """The client speaks no HTTP/2: who takes the connection over, or None to drop it."""
+        """The client does not use HTTP/2: the protocol that takes over the connection, or None to drop it."""
 
 
 class _AnnouncedSettings(Settings):
-    """Settings whose limit on streams is announced, but left to the connection to enforce: h2 would end the whole
-    connection over one stream too many, where Google's servers refuse the stream."""
+    """Settings whose limit of streams is announced, but enforced by `Connection`: h2 would end the whole connection
+    for one stream too many, while Google's servers refuse the stream."""
 
     @property
     def max_concurrent_streams(self) -> int:
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._service.disconnected(self)
 
     def pause_writing(self) -> None:
-        """The client does not read: take nothing more from it, so that nothing piles up for it."""
+        """The client does not read: stop reading from it, so that no more responses are queued."""
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -149,8 +149,8 @@ class Connection(asyncio.Protocol):
         try:
             events = self.h2.receive_data(data)
         except ProtocolError as error:
-            log.warning("a client broke HTTP/2: %s", error)
-            self.close()  # and send the GOAWAY that h2 has made
+            log.warning("HTTP/2 protocol error by a client: %s", error)
+            self.close()  # sends the GOAWAY that h2 has queued
             return
         self._is_reading = True
         try:
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
     # For streams and faults.
 
     def write_soon(self) -> None:
-        """What h2 has to send leaves together, at the end of the event that caused it."""
+        """Send h2's queued data in one write, at the end of the current event."""
         if not self._is_reading and not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
@@ -174,9 +174,9 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self.close)
 
     def go_away(self) -> None:
-        """Announce that no new call is taken; close when the open ones are over."""
+        """Refuse new calls with GOAWAY; close when the open ones have ended."""
         self._flush()
-        # Not h2's own, after which it would let no open stream be answered.
+        # Not h2's own GOAWAY, after which h2 refuses to send on open streams.
         self._write(GoAwayFrame(0, last_stream_id=self._last_stream_id).serialize())
         self._leaving = True
         if not self._streams:
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = stream_id
         limit = self._service.streams_per_connection
         if self._leaving or (limit and len(self._streams) >= limit):
-            with contextlib.suppress(*_GONE):  # the client gave it up in the same read
+            with contextlib.suppress(*_GONE):  # the client reset it in the same read
                 self.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = self._streams[stream_id] = GrpcStream(self, stream_id)
@@ -267,8 +267,8 @@ class Connection(asyncio.Protocol):
 class GrpcStream:
     """A call. The handler answers through `send` and `finish`; all on the event loop.
 
-    h2 may know already that the client has given the call up, while the event that says so waits behind others of the
-    same read. Until it comes, what is sent goes nowhere.
+    h2 may know already that the client has reset the call, while the event is queued behind others of the same read.
+    Until it is dispatched, sent data is discarded.
     """
 
     def __init__(self, connection: Connection, stream_id: int) -> None:
@@ -320,13 +320,13 @@ class GrpcStream:
                 handler.message(message)
 
     def cancel(self) -> None:
-        """RST_STREAM came, or the connection is lost."""
+        """RST_STREAM was received, or the connection is lost."""
         self._forget()
         if self.handler is not None:
             self.handler.cancelled()
 
     def _fail(self, status: Status) -> None:
-        """End the call from below the handler."""
+        """End the call, and notify the handler."""
         self.finish(status)
         if self.handler is not None:
             self.handler.cancelled()
@@ -334,7 +334,7 @@ class GrpcStream:
     # To the client.
 
     def accept(self) -> None:
-        """Send the initial metadata, once; `send` does it when it was not done."""
+        """Send the initial metadata, once; `send` does it if needed."""
         if not self._headers_sent and not self._over:
             self._headers_sent = True
             with contextlib.suppress(*_GONE):
@@ -368,7 +368,7 @@ class GrpcStream:
         self.connection.abort()
 
     def leave_connection(self) -> None:
-        """Send GOAWAY: open calls go on, new ones need another connection."""
+        """Send GOAWAY: open calls continue, new ones need another connection."""
         self.connection.go_away()
 
     def reset(self, code: ErrorCodes) -> None:
@@ -398,7 +398,7 @@ class GrpcStream:
             self.connection.write_soon()
         if self._trailers is not None and not self._over:
             self._h2.send_headers(self.stream_id, self._trailers, end_stream=True)
-            if not self._half_closed:  # nothing more is wanted of the client
+            if not self._half_closed:  # the client need not send the rest
                 self._h2.reset_stream(self.stream_id, ErrorCodes.NO_ERROR)
             self.connection.write_soon()
             self._forget()

@@ -1,4 +1,4 @@
-"""What passes through the emulator, free of any version's field names. Times are seconds of stream audio."""
+"""The emulator's messages, independent of the API's version. Times are seconds of stream audio."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StreamConfig:
     """The first request of a stream, of any version."""
 
     encoding: str = ""
-    """Name of the audio encoding as Google spells it: LINEAR16, MULAW, ...; "" when it was not set."""
+    """Google's name of the audio encoding: LINEAR16, MULAW, ...; "" if not set."""
     sample_rate_hertz: int = 0
     channels: int = 1
     languages: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class EmptyRequest:
 
 @dataclass(frozen=True, slots=True)
 class MalformedRequest:
-    """Bytes that are no message of this service."""
+    """Bytes that are not a message of this service."""
 
 
 Request = ConfigRequest | AudioRequest | EmptyRequest | MalformedRequest
@@ -126,7 +126,7 @@ class EventType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One message to the client: results, or an event, or the billed time alone."""
+    """One message to the client: results, or an event, or only the billed time."""
 
     results: tuple[Result, ...] = ()
     event: EventType | None = None

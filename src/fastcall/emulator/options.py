@@ -1,4 +1,4 @@
-"""What an emulator can be told. One frozen object, made once, read by all."""
+"""The emulator's options: one frozen object."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["Options"]
 class Options:
     """How the emulator behaves. Times are seconds; a limit of 0 means none.
 
-    The defaults are Google's limits, with results as early and as steady as the engine can give them (what
-    an embedded recognizer wants). The command line sets Google's delay and unsteadiness instead.
+    The defaults are Google's limits, with results as early and as stable as the engine allows, as needed for an
+    embedded recognizer. The command line sets delays and instability like Google's instead.
     """
 
     host: str = "127.0.0.1"
@@ -22,21 +22,21 @@ class Options:
     grammar: str | None = None
     """Path of a JSGF file (pocketsphinx)."""
     script: str | None = None
-    """Path of the YAML file of texts and times that the script engine tells."""
+    """Path of the script engine's YAML file of texts and times."""
     workers: int = 0
-    """Worker processes of the pocketsphinx engine; 0: one a core."""
+    """Worker processes of the pocketsphinx engine; 0: one per core."""
     seed: int = 0
-    """Of every random choice: delays, rewritten interims, faults with a probability."""
+    """For every random choice: delays, rewritten interims, faults with a probability."""
 
     scenario: str | None = None
     """Path of a YAML file of faults."""
     record: str | None = None
-    """Directory in which every stream's audio and messages are kept."""
+    """Directory for recordings of every stream's audio and messages."""
     tls_cert: str | None = None
-    """Path of a certificate chain (PEM); with `tls_key` the server speaks TLS."""
+    """Path of a certificate chain (PEM); with `tls_key` the server uses TLS."""
     tls_key: str | None = None
 
-    # What Google limits.
+    # Google's limits.
     stream_limit_s: float = 305.0
     idle_s: float = 10.0
     max_speed: float = 5.0
@@ -47,7 +47,7 @@ class Options:
     max_streams: int = 300
     requests_per_minute: int = 900
 
-    # How results come.
+    # Timing and stability of results.
     end_silence_s: float = 0.6
     """Silence that ends an utterance."""
     max_utterance_s: float = 60.0
@@ -56,4 +56,4 @@ class Options:
     """Median delay of a final after the end of speech; 0: as soon as the utterance has ended."""
     final_delay_p99_s: float = 0.0
     rewrite_rate: float = 0.0
-    """Share of interims whose newest words are wrong or missing, and put right by the next interim."""
+    """Share of interims whose newest words are wrong or missing, and corrected by the next interim."""

@@ -1,4 +1,4 @@
-"""Keeps streams on disk: the audio as WAV, the messages as JSON lines. Only when the user asks for it."""
+"""Records streams on disk: the audio as WAV, the messages as JSON lines. Only if the user enables it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("fastcall.emulator")
 
 
 def _create(path: Path) -> Path:
-    """Make a new file that only its owner may read: there will be people's words in it."""
+    """Create a file that only its owner may read, because it will contain what people said."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
 
@@ -30,7 +30,7 @@ def _create(path: Path) -> Path:
 class StreamRecord:
     """The files of one stream. Written through small buffers on the event loop: a debugging aid, not a hot path.
 
-    When the disk refuses, the record ends with a line in the log and the stream goes on.
+    On disk errors, the recording ends with a line in the log and the stream continues.
     """
 
     def __init__(self, base: Path, *, opened: float) -> None:
@@ -101,17 +101,17 @@ class StreamRecord:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        log.error("recording %s ends: %s", self._base, error)
+        log.error("recording %s stopped: %s", self._base, error)
         self.close()
 
 
 class Recorder:
-    """Makes the records of a server's streams in one directory."""
+    """Creates the recordings of a server's streams in one directory."""
 
     def __init__(self, directory: str, *, started: str) -> None:
-        """`started` tells the runs of the server apart: it begins each name.
+        """`started` is the prefix of all file names, and distinguishes the server's runs.
 
-        Raises UsageError when the directory cannot be made.
+        Raises UsageError if the directory cannot be created.
         """
         self._directory = Path(directory)
         self._started = started
@@ -121,7 +121,7 @@ class Recorder:
             raise UsageError(f"cannot record to {directory}: {error.strerror}") from error
 
     def open(self, number: int, version: str, *, now: float) -> StreamRecord | None:
-        """The record of a stream; None, with a line in the log, when the disk refuses."""
+        """The recording of a stream; None, with a line in the log, on disk errors."""
         try:
             return StreamRecord(self._directory / f"{self._started}-{number:06d}-{version}", opened=now)
         except OSError as error:

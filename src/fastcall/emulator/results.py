@@ -1,6 +1,6 @@
 """When and how words become results: interims in two parts, late finals, rewritten interims.
 
-Pure: time is an argument, chance a seeded generator.
+Pure: time is an argument, randomness a seeded generator.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _NORMAL_P99: Final = 2.3263  # 99th percentile of the standard normal distributi
 
 @dataclass(slots=True)
 class _Final:
-    """A settled utterance whose final waits for its time."""
+    """A settled utterance whose final is not due yet."""
 
     utterance: UtteranceEnded
     due: float
     waits_for_next: bool = False
-    """A fault: it comes after the next utterance has begun."""
+    """A fault: sent after the next utterance has begun."""
 
 
 class ResultPolicy:
-    """Turns what the engine hears on one stream into responses. Not thread-safe."""
+    """Turns the engine's events of one stream into responses. Not thread-safe."""
 
     def __init__(self, options: Options, config: StreamConfig, faults: StreamFaults, random: Random) -> None:
         self._config = config
@@ -49,18 +49,18 @@ class ResultPolicy:
         spread = options.final_delay_p99_s / options.final_delay_s if options.final_delay_s else 1.0
         self._delay_sigma = math.log(spread) / _NORMAL_P99 if spread > 1 else 0.0
         self._waiting: deque[_Final] = deque()
-        self._current: tuple[Word, ...] = ()  # of the utterance that is being spoken
-        self._shown: tuple[str, ...] = ()  # the newest hypothesis that the client has
+        self._current: tuple[Word, ...] = ()  # of the current utterance
+        self._shown: tuple[str, ...] = ()  # the newest hypothesis sent to the client
         self._truth_since_s = 0.0  # audio position of the newest rewritten interim
         self._is_true = True
         self._any_final = False
         self._ended = 0  # utterances
 
     def add_words(self, words: tuple[Word, ...]) -> None:
-        """The engine's newest words of the utterance that is being spoken."""
+        """The engine's newest words of the current utterance."""
         self._current = words
         if words and self._waiting and self._waiting[0].waits_for_next:
-            # Due at once, which is after the interim that these words make.
+            # Due at once, which is after the interim with these words.
             self._waiting[0].waits_for_next, self._waiting[0].due = False, 0.0
 
     def end_utterance(self, utterance: UtteranceEnded, *, audio_s: float, now: float) -> None:
@@ -85,7 +85,7 @@ class ResultPolicy:
         return bool(self._waiting)
 
     def finals(self, *, audio_s: float, now: float | None) -> list[Response]:
-        """The finals that are due by `now`, all of them when it is None."""
+        """The finals that are due by `now`; None: all."""
         responses = []
         while self._waiting and (now is None or self._is_due(self._waiting[0], now)):
             final = self._final(self._waiting.popleft().utterance)
@@ -124,20 +124,20 @@ class ResultPolicy:
         return (*words, *self._current)
 
     def _rewritten(self, truth: tuple[str, ...]) -> tuple[str, ...]:
-        """The hypothesis as a recognizer might have it for a moment: shorter, or with a misheard end."""
+        """A plausible temporary hypothesis: shorter, or with a wrong last word."""
         if self._random.random() < 0.5:
             return truth[: max(len(self._shown) - 1, 0)]
         last = truth[-1]
         return (*truth[:-1], last[:-1] if len(last) > 3 else last + "s")
 
     def _interim_results(self, audio_s: float) -> tuple[Result, ...]:
-        """What is known beyond a final that has just been made, as part of the same response."""
+        """Interim results after a new final, as part of the same response."""
         self._shown, self._is_true = (), True
         truth = tuple(word.text for word in self._hypothesis())
         return self._split(truth, audio_s) if truth else ()
 
     def _split(self, texts: tuple[str, ...], audio_s: float) -> tuple[Result, ...]:
-        """What the client has seen before is stable; what is new is an unstable tail."""
+        """Split into a stable head that the client has seen before, and a new, unstable tail."""
         stable = 0
         for seen, text in zip(self._shown, texts, strict=False):
             if seen != text:

@@ -1,7 +1,7 @@
-"""The rules of one stream: what Google's service takes, refuses and answers, and when.
+"""The rules of one stream: what Google's service accepts, refuses and answers, and when.
 
-Pure: requests, what the engine hears, and `now` (seconds, monotonic) go in; responses and at last a status
-come out. Whoever drives it calls `receive`, `half_close`, `hear` and `handle_deadline`, arms one timer for
+Pure: the inputs are requests, the engine's events, and `now` (seconds, monotonic); the outputs are responses and
+finally a status. The driver calls `receive`, `half_close`, `on_engine_event` and `handle_deadline`, arms one timer for
 `next_deadline`, and after each call sends what `take` returns. Not thread-safe.
 """
 
@@ -43,7 +43,8 @@ __all__ = ["StreamRules"]
 
 _BYTES_PER_SAMPLE: Final = {"LINEAR16": 2, "MULAW": 1, "ALAW": 1}
 
-# After a single utterance the client is expected to half-close; one that does not is left when it is quiet, or at last.
+# After a single utterance the client is expected to half-close. If it does not, the stream ends once no audio has
+# arrived for _QUIET_S, or at the latest after _MAX_DEAF_S.
 _QUIET_S: Final = 0.5
 _MAX_DEAF_S: Final = 5.0
 
@@ -67,9 +68,9 @@ class StreamRules:
         self._rates_hertz = rates_hertz
         self.faults = faults if faults is not None else StreamFaults()
         self.cuts: list[Kind] = []
-        """Faults that the driver must do to the connection: RESET or GOAWAY. It empties the list."""
-        self._mute_until: float | None = None  # a stall: everything is heard, nothing is said
-        self._unsaid: Status | None = None  # how the stream ended meanwhile
+        """Faults that the driver must inject into the connection: RESET or GOAWAY. It empties the list."""
+        self._mute_until: float | None = None  # a stall: audio is recognized, nothing is sent
+        self._unsaid: Status | None = None  # how the stream ended during the stall
         self._opened = now
         self._last_audio = now
         self._bytes_per_second = 1.0
@@ -87,10 +88,10 @@ class StreamRules:
         self.audio_s = 0.0
         """Audio received, in seconds."""
 
-    # What comes in.
+    # Inputs.
 
     def receive(self, request: Request, *, now: float) -> bytes | None:
-        """Take a request. Returns the audio that the engine must be fed, if any."""
+        """Process a request. Returns the audio to feed to the engine, if any."""
         if self._is_over:
             return None
         if isinstance(request, AudioRequest):
@@ -104,7 +105,7 @@ class StreamRules:
         return None
 
     def half_close(self, *, now: float) -> None:
-        """The client sends nothing more. The driver must then call `finish` of the engine's stream, if any."""
+        """The client sends nothing more. The driver must then call the engine stream's `finish`, if there is one."""
         self._half_closed = True
         if self.config is None:
             self._end(self._api_version.malordered())
@@ -112,7 +113,7 @@ class StreamRules:
             self._complete()
 
     def on_engine_event(self, event: EngineEvent, *, now: float) -> None:
-        """What the engine tells."""
+        """Process an event of the engine."""
         results = self._results
         if self._is_over or results is None:
             return
@@ -134,7 +135,7 @@ class StreamRules:
 
     @property
     def next_deadline(self) -> float | None:
-        """When `handle_deadline` wants to be called; None when nothing is awaited."""
+        """When to call `handle_deadline`; None: not needed."""
         if self.status is not None:
             return None
         options, deadlines = self._options, []
@@ -155,7 +156,7 @@ class StreamRules:
         return min(deadlines, default=None)
 
     def handle_deadline(self, *, now: float) -> None:
-        """Do what is due by `now`; harmless when nothing is."""
+        """Do what is due by `now`; harmless if nothing is."""
         if self._mute_until is not None and now >= self._mute_until:
             self._mute_until = None
             self.status, self._unsaid = self._unsaid, None
@@ -175,7 +176,7 @@ class StreamRules:
             self._activity_timeout()
 
     def take(self) -> list[Response]:
-        """The responses to send now, in order. To be called after each of the above."""
+        """The responses to send now, in order. Call it after each of the above."""
         if self._mute_until is not None:
             return []
         if self._results is not None and self.status is None:
@@ -189,7 +190,7 @@ class StreamRules:
         return out
 
     def inject(self, fault: Fault, *, now: float) -> None:
-        """Let a fault happen now: a status, a reset or GOAWAY of the connection, a stall."""
+        """Inject a fault now: a status, a reset or GOAWAY of the connection, a stall."""
         if self._is_over:
             return
         self.faults.fired.append(fault.fault)
@@ -204,7 +205,7 @@ class StreamRules:
 
     @property
     def _leave_at(self) -> float | None:
-        """When a single utterance's stream ends though the client has not half-closed it: once it is quiet."""
+        """When the stream of a single utterance ends without a half-close by the client."""
         if self._deaf_since is None or self._results is None or self._results.has_waiting_final:
             return None
         at_last = self._deaf_since + _MAX_DEAF_S
@@ -214,7 +215,7 @@ class StreamRules:
     def _is_over(self) -> bool:
         return self.status is not None or self._unsaid is not None
 
-    # What it means.
+    # Processing.
 
     def _receive_config(self, config: StreamConfig, now: float) -> None:
         if self.config is not None:
@@ -246,9 +247,9 @@ class StreamRules:
             self._end(self._api_version.chunk_too_large(len(audio), options.max_chunk_bytes))
             return None
         if not audio:
-            return None  # as if nothing had been sent: the idle limit goes on
+            return None  # ignored: the idle limit still applies
         self._last_audio = now
-        # Bytes are counted, not seconds: a sum of floats would bill a second too many.
+        # Count bytes, not seconds: rounding of a sum of floats would bill a second too many.
         self._audio_bytes += len(audio)
         self.audio_s = self._audio_bytes / self._bytes_per_second
         if options.max_speed:
@@ -283,7 +284,7 @@ class StreamRules:
             self._out.append(Response(event=EventType.END_OF_SINGLE_UTTERANCE, event_s=at_s))
 
     def _activity_timeout(self) -> None:
-        """No speech for the time that the client set: v1 says so in an event, v2 just ends the stream."""
+        """No speech for the time that the client set: v1 sends an event, v2 only ends the stream."""
         self._speech_deadline = None
         event = self._api_version.activity_timeout_event
         if event is not None:
@@ -291,7 +292,7 @@ class StreamRules:
         self._complete()
 
     def _complete(self) -> None:
-        """A good end: the finals that still wait, the billed time with the last response, OK."""
+        """End regularly: pending finals, the billed time with the last response, OK."""
         if self._is_over:
             return
         if self._results is not None:

@@ -1,4 +1,4 @@
-"""The emulator as a whole: an engine, and the server before it."""
+"""The complete emulator: an engine and its server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Emulator"]
 
 log = logging.getLogger("fastcall.emulator")
 
-_RELISTEN_S: Final = 0.1  # between attempts to get the port back after it was given up for a fault
+_RELISTEN_S: Final = 0.1  # between attempts to listen again after a fault closed the port
 
 
 class Emulator:
@@ -52,15 +52,15 @@ class Emulator:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
-        """The port that it listens on, once started."""
+        """The listening port, once started."""
 
     @property
     def target(self) -> str:
-        """`host:port`, as gRPC clients and SPEECH_EMULATOR_HOST want it."""
+        """`host:port`, as gRPC clients and SPEECH_EMULATOR_HOST expect it."""
         return f"{self.options.host}:{self.port}"
 
     async def start(self) -> None:
-        """Start the engine, then listen. Raises UsageError when the port is taken or the engine cannot run."""
+        """Start the engine, then listen. Raises UsageError if the port is in use or the engine cannot run."""
         await self._engine.start()
         try:
             await self._listen(self.options.port)
@@ -99,7 +99,7 @@ class Emulator:
         task.add_done_callback(self._tasks.discard)
 
     async def _refuse_for_a_time(self, fault: Fault) -> None:
-        """Give up the port, so that connecting to it is refused by the system; open streams go on."""
+        """Close the listening socket, so that the system refuses connections; open streams continue."""
         await asyncio.sleep(fault.at_s)
         self.state.count_faults([fault.fault])
         self._close_listener()
@@ -120,7 +120,7 @@ class Emulator:
 
 
 def _reason(error: OSError) -> str:
-    # asyncio puts the address into the text; the system's own words are enough.
+    # asyncio adds the address to the text; the system's message is enough.
     return os.strerror(error.errno) if error.errno else str(error)
 
 

@@ -1,4 +1,4 @@
-"""What the streams of one server share: the engine, the quotas, the faults, the records, the counts."""
+"""The state that a server's streams share: engine, quotas, faults, recordings, counts."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class ServerState:
         self.admission = Admission(options)
         self.faults = FaultPlan(faults, seed=options.seed)
         self.opened = 0
-        """Streams opened since the start; numbers them."""
+        """Streams opened since the start; the last one's number."""
         self.open: dict[int, StreamHandler] = {}
         self.ended: Counter[str] = Counter()
         """How streams ended: names of status codes."""
-        self._audio_s = 0.0  # of streams that are over
+        self._audio_s = 0.0  # of ended streams
 
     def began(self, handler: StreamHandler) -> int:
         """A stream opened. Returns its number."""

@@ -1,4 +1,4 @@
-"""The gRPC service: routes calls to `StreamHandler`s. No behaviour of its own."""
+"""The gRPC service: routes calls to `StreamHandler`s."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SpeechService:
     """StreamingRecognize of all versions, for all connections of a server."""
 
     def __init__(self, state: ServerState, other: Callable[[], asyncio.Protocol]) -> None:
-        """`other` makes the protocol of clients that speak HTTP/1.1."""
+        """`other` creates the protocol for clients that use HTTP/1.1."""
         self._state = state
         self._other = other
         self.streams_per_connection = state.options.streams_per_connection
@@ -35,11 +35,11 @@ class SpeechService:
     def call(self, path: str, stream: GrpcStream) -> CallHandler | None:
         version = _PATHS.get(path)
         if version is None:
-            # What Google's servers say for what they do not know, and what the emulator has not: Recognize, ...
+            # For unknown methods, like Google's servers, and for those that the emulator does not have: Recognize, ...
             stream.finish(Status(Code.UNIMPLEMENTED, f"The emulator has no method {path[:200]}"))
             return None
         return StreamHandler(self._state, version, stream)
 
     def http1(self, connection: Connection, data: bytes) -> asyncio.Protocol | None:
-        # Every method of HTTP/1.1 is upper-case letters; what does not begin so is dropped.
+        # All HTTP/1.1 methods are upper-case letters; drop everything else.
         return self._other() if data[:1].isalpha() and data[:1].isupper() else None

@@ -1,4 +1,4 @@
-"""Drives one stream: the rules, the engine's stream and one timer, between a transport and an engine."""
+"""Drives one stream: connects the rules, the engine's stream, one timer and the transport."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Peer(Protocol):
     """The transport's side of a stream. Calls are made on the event loop and never block."""
 
     def accept(self) -> None:
-        """Tell the client that the stream is taken."""
+        """Accept the stream: send the initial metadata."""
 
     def send(self, message: bytes) -> None:
         """Send one response message."""
 
     def finish(self, status: Status) -> None:
-        """End the stream after what was sent. Called at most once."""
+        """End the stream after all sent messages. Called at most once."""
 
     def reset_connection(self) -> None:
         """Cut the connection under the stream."""
@@ -52,7 +52,7 @@ class StreamHandler:
         self._decoder: AudioDecoder | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._busy = False  # inside a step: events that the engine tells at once belong to that step
+        self._busy = False  # inside a step: the engine's synchronous events belong to that step
         self._over = False
         self.number = state.began(self)
         now = self._loop.time()
@@ -60,7 +60,7 @@ class StreamHandler:
         if state.recorder is not None:
             self._record = state.recorder.open(self.number, version, now=now)
         faults = StreamFaults(state.faults.choose(self.number))
-        self._early: list[bytes | None] | None = None  # what came before a slow accept; None: the half-close
+        self._early: list[bytes | None] | None = None  # messages received before a slow accept; None: the half-close
         self._rules = StreamRules(
             state.options,
             self._api_version,
@@ -107,7 +107,7 @@ class StreamHandler:
         self._settle()
 
     def half_closed(self) -> None:
-        """The client has sent all."""
+        """The client has sent its last message."""
         if self._over:
             return
         if self._early is not None:
@@ -128,7 +128,7 @@ class StreamHandler:
         self._release("CANCELLED")
 
     def inject(self, fault: Fault) -> None:
-        """Let a fault happen now, by a control call."""
+        """Inject a fault now, for a control call."""
         if not self._over:
             self._rules.inject(fault, now=self._loop.time())
             self._settle()
@@ -167,7 +167,7 @@ class StreamHandler:
         self._settle()
 
     def _settle(self) -> None:
-        """Send what the rules say, and arm the timer for what they wait for."""
+        """Send the rules' output, and arm the timer for their next deadline."""
         self._busy = False
         now = self._loop.time()
         for response in self._rules.take():
@@ -187,7 +187,7 @@ class StreamHandler:
             self._arm(deadline)
 
     def _arm(self, deadline: float) -> None:
-        # A timer that fires too early only looks again: deadlines that move out with each request cost nothing.
+        # A timer that fires too early is only armed again: deadlines that move with each request cost nothing.
         if self._timer is not None:
             if self._timer_at <= deadline:
                 return
@@ -219,10 +219,10 @@ class StreamHandler:
                 self._peer.leave_connection()
 
     def _is_refused(self) -> bool:
-        """Answer the first request of a stream that no quota had room for.
+        """Refuse a stream for lack of quota, at its first request.
 
-        Not before the first request: gRPC's Python client reports an internal error of its own when a stream
-        ends while it begins to write.
+        Not earlier: gRPC's Python client reports an internal error of its own if a stream ends while it begins
+        to write.
         """
         if self._refusal is None:
             return False

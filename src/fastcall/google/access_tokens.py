@@ -1,9 +1,9 @@
-"""Access tokens for Google's services, requested and renewed by google-auth in a thread, never on the event loop.
+"""Access tokens for Google's services, fetched and renewed by google-auth in a worker thread, never on the event loop.
 
-One token serves all streams of a recognizer. It is renewed long before it expires; if that fails, it is used as long as
-it is valid. A failing endpoint is retried with one request at a time and back-off, however many streams wait. Only a
-refusal of the credentials themselves ends the waiting streams: an OAuth error (RFC 6749 section 5.2). All other errors
-may be temporary.
+All streams of a recognizer share one token. It is renewed long before it expires; if renewal fails, it is used as long
+as it is valid. Failed requests to the token endpoint are retried with back-off, one at a time, however many streams
+wait. Waiting streams fail only if the credentials themselves are refused with an OAuth error (RFC 6749 section 5.2);
+all other failures may be temporary.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = ["TokenSource"]
 
 log = logging.getLogger("fastcall.google")
 
-# Google's tokens are valid for an hour. Renewed before the libraries consider one expired (3 min 45 s).
+# Google's tokens are valid for an hour. Renewal starts before google-auth considers one stale (3 min 45 s).
 RENEW_BEFORE_S = 600.0
-# A new stream does not use a token that expires sooner.
+# A token that expires sooner is not used for new streams.
 MARGIN_S = 10.0
 # How long a stream waits for a token.
 WAIT_S = 10.0
-# Delay between attempts at a failing endpoint, doubled each time.
+# Between attempts while the endpoint fails, doubled each time.
 FIRST_RETRY_S, MAX_RETRY_S = 0.25, 30.0
-# How long a refusal of the credentials is cached before they are tried again for new calls.
+# How long a refusal of the credentials is cached; then they are tried again, for the next calls.
 REFUSED_S = 30.0
-# Timeout of one request; google-auth's own is 120 s.
+# Per request; google-auth's own limit is 120 s.
 REQUEST_TIMEOUT_S = 10.0
-# Minimum interval between replacements of rejected tokens.
+# Minimum time between replacements of tokens that the peer did not accept.
 REPLACE_EVERY_S = 60.0
 MAX_CAUSE_LETTERS = 300
 
@@ -49,7 +49,7 @@ class TokenSource:
     """One for all connections of a recognizer. Loop thread only; call ``aclose`` in the end.
 
     :param credentials: google-auth's
-    :param now: seconds since the epoch, as used for the tokens' expiry
+    :param now: clock, in seconds since the epoch, as the tokens' expiry times are
     """
 
     def __init__(self, credentials: Any, *, now: Callable[[], float] = time.time) -> None:
@@ -59,7 +59,7 @@ class TokenSource:
         self._timer: asyncio.TimerHandle | None = None
         self._cause = ""
         self._believed_until = 0.0
-        # The token that the peer rejected, and when the last such one was replaced.
+        # The token that the peer did not accept, and when one was last replaced for that reason.
         self._unwanted: str | None = None
         self._replaced_at: float | None = None
 
@@ -84,7 +84,7 @@ class TokenSource:
             raise RecognizerError("UNAVAILABLE", f"no access token within {WAIT_S:g} s: {cause}") from None
 
     def headers(self) -> Metadata:
-        """The headers of a stream that begins now."""
+        """The headers for a stream that starts now."""
         headers: dict[str, str] = {}
         self._credentials.apply(headers)
         return tuple((name.lower(), value) for name, value in headers.items())
@@ -92,7 +92,7 @@ class TokenSource:
     def not_accepted(self, sent: Metadata) -> bool:
         """The peer answered UNAUTHENTICATED to a stream with these headers.
 
-        :return: whether to try another stream, because there is a newer token; otherwise the error stands
+        :return: whether a retry may succeed, because it would use a newer token; otherwise the error is final
         """
         loop = asyncio.get_running_loop()
         if self._unwanted is not None or sent != self.headers():
@@ -106,7 +106,7 @@ class TokenSource:
         return True
 
     async def aclose(self) -> None:
-        """Stop renewals."""
+        """Stop renewing."""
         if self._timer is not None:
             self._timer.cancel()
         if self._renewal is not None:
@@ -114,13 +114,13 @@ class TokenSource:
             await asyncio.gather(self._renewal, return_exceptions=True)
 
     def _left_s(self) -> float:
-        """How long the token is valid."""
+        """How long the token remains valid."""
         expiry = getattr(self._credentials, "expiry", None)
-        # google-auth's times are UTC, but naive.
+        # google-auth's times are UTC, without a time zone.
         return float("inf") if expiry is None else expiry.replace(tzinfo=datetime.UTC).timestamp() - self._now()
 
     def _renew(self) -> asyncio.Task[None]:
-        """The running renewal, or a cached refusal, or a new renewal."""
+        """The running renewal, or a refusal that is still cached, or a new renewal."""
         loop = asyncio.get_running_loop()
         if self._renewal is None or (self._renewal.done() and loop.time() >= self._believed_until):
             self._renewal = loop.create_task(self._get())
@@ -136,7 +136,7 @@ class TokenSource:
                 await asyncio.to_thread(self._credentials.refresh, request)
                 break
             except Exception as error:
-                # Not only google-auth's errors: a token server's response may cause a ValueError.
+                # Not only google-auth's errors: a malformed response may raise a ValueError.
                 self._cause = request.cause(error)
                 if request.is_refusal(error):
                     log.warning("the credentials were refused: %s", self._cause)
@@ -162,7 +162,7 @@ class TokenSource:
 
 
 class _Request(google.auth.transport.requests.Request):
-    """google-auth's transport; keeps the last response, to explain errors."""
+    """google-auth's HTTP transport; keeps the last response, for error messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class _Request(google.auth.transport.requests.Request):
         return answer
 
     def is_refusal(self, error: Exception) -> bool:
-        """Whether the credentials themselves were refused, so that retrying is useless."""
+        """Whether the credentials themselves were refused, so that a retry is useless."""
         if not isinstance(error, google.auth.exceptions.GoogleAuthError) or error.retryable:
             return False
         if isinstance(error, google.auth.exceptions.TransportError) or isinstance(
@@ -195,11 +195,11 @@ class _Request(google.auth.transport.requests.Request):
         ):
             return False
         if not self._where:
-            return True  # no request was made: they lack something
+            return True  # no request was sent: the credentials are incomplete
         return self._status in (400, 401, 403) and bool(self._oauth_error())
 
     def cause(self, error: Exception) -> str:
-        """The error, in one line, without secrets."""
+        """What went wrong, in one line, without secrets."""
         if self._status is None or self._status == 200:
             words = str(error)
         else:
@@ -216,6 +216,6 @@ class _Request(google.auth.transport.requests.Request):
 
 
 def _retrieve(renewal: asyncio.Task[None]) -> None:
-    """Mark the exception of a renewal that nobody awaits as handled: it was logged."""
+    """Mark the exception of a renewal that nobody awaits as retrieved; it has been logged."""
     if not renewal.cancelled():
         renewal.exception()

@@ -1,6 +1,6 @@
-"""The differences between the two versions of the API: names, tags, the first request, the responses.
+"""How the two versions of the API differ: names, tags, the first request, the responses.
 
-Audio is sent as hand-made bytes (a protobuf tag, a length, the PCM), because a proto-plus object costs forty times as
+Audio requests are built as bytes (a protobuf tag, a length, the PCM), because a proto-plus object costs forty times as
 much; responses are parsed by protobuf's own classes for the same reason.
 
 Sources: https://cloud.google.com/speech-to-text/docs/reference/rpc/google.cloud.speech.v1p1beta1,
@@ -26,7 +26,7 @@ _STATUS_NAMES = dict(enumerate(STATUS_NAMES))
 
 
 class ApiVersion(Protocol):
-    """One version of the API. Immutable; one for all streams of a recognizer."""
+    """One version of the API. Immutable; shared by all streams of a recognizer."""
 
     @property
     def method(self) -> str:
@@ -34,7 +34,7 @@ class ApiVersion(Protocol):
 
     @property
     def parse(self) -> Callable[[bytes], Any]:
-        """A response's message from its bytes."""
+        """Parses a response message."""
 
     @property
     def audio_tag(self) -> int:
@@ -47,14 +47,14 @@ class ApiVersion(Protocol):
         """A serialised request that carries ``pcm`` (LINEAR16, under 2 MiB)."""
 
     def error(self, response: Any) -> StreamEnd | None:
-        """The error in a response, if it has one."""
+        """The error that a response contains, if any."""
 
     def results(self, response: Any) -> list[StreamResult]:
-        """A response's results with text."""
+        """The results of a response that have text."""
 
 
 def audio_prefix(tag: int, length: int) -> bytes:
-    """The prefix of a length-delimited field with ``length`` bytes (under 2 MiB): its tag, and the length as varint.
+    """The prefix of a length-delimited field of ``length`` bytes (under 2 MiB): its tag, and the length as varint.
 
     :param tag: field number * 8 + 2
     """
@@ -70,12 +70,12 @@ def _samples(duration: Any) -> int:
 
 
 def _shown(word: str) -> str:
-    """A word of version 1 in Japanese may be followed by its reading: 今日|キョウ."""
+    """Version 1 may append the reading to a Japanese word: 今日|キョウ."""
     return word.partition("|")[0] or word
 
 
 def _results(response: Any, end: str, word_start: str, word_end: str) -> list[StreamResult]:
-    """The results with text; the names are those of the time fields."""
+    """The results that have text; the names are those of the fields for times."""
     found = []
     for result in response.results:
         alternatives = result.alternatives
@@ -125,7 +125,7 @@ class Version1:
         return audio_prefix(self.audio_tag, len(pcm)) + pcm
 
     def error(self, response: Any) -> StreamEnd | None:
-        """A response may have a status instead of results."""
+        """A response may contain a status instead of results."""
         if response.HasField("error"):
             return StreamEnd(_STATUS_NAMES.get(response.error.code, "UNKNOWN"), response.error.message)
         return None
@@ -135,11 +135,11 @@ class Version1:
         return _results(response, "result_end_time", "start_time", "end_time")
 
 
-# v1's models that have another name in v2, so that settings and the replacement model work for both.
+# v1's models that have another name in v2, so that settings and the default model work with both.
 _MODELS = {"phone_call": "telephony", "default": "long", "command_and_search": "short"}
-# Models without word times in streams, which may refuse requests for them.
+# Models without word times in streams; they may refuse requests for them.
 _UNTIMED_MODELS = frozenset({"chirp", "chirp_3"})
-# v2's limit per set; a request may have several.
+# v2's limit for one set; a request may have several.
 PHRASES_PER_SET = 1200
 # v2's tables list Hebrew under its old code.
 _LANGUAGES = {"he": "iw-IL", "he-il": "iw-IL"}
@@ -150,8 +150,8 @@ class Version2:
 
     :param project: the project's id
     :param location: ``global``, ``us``, ``eu`` or a region; models differ between them
-    :param sensitivity: how soon an utterance is considered over: ``standard``, ``short`` or ``supershort``
-    :raises UsageError: an invalid project or location
+    :param sensitivity: how soon an utterance is judged to be over: ``standard``, ``short`` or ``supershort``
+    :raises UsageError: the project or the location is malformed
     """
 
     method = "/google.cloud.speech.v2.Speech/StreamingRecognize"
@@ -160,7 +160,7 @@ class Version2:
     def __init__(self, *, project: str, location: str = "global", sensitivity: str | None = None) -> None:
         if not project.isascii() or not project.replace("-", "").replace(":", "").replace(".", "").isalnum():
             raise UsageError(f"GOOGLE_CLOUD_PROJECT={project!r}: use letters, digits and dashes")
-        speech_endpoint("v2", location)  # raises if it is invalid
+        speech_endpoint("v2", location)  # raises for a malformed location
         from google.cloud import speech_v2
 
         self._types = speech_v2

@@ -1,4 +1,4 @@
-"""The connections that streams share: maps ``PoolRule``'s numbers to connections."""
+"""The pool of connections that streams share; ``PoolRule`` decides by numbers, this holds the connections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Channels:
         return len(self._connections)
 
     def take(self, *, but: int | None = None) -> tuple[int, Connection]:
-        """Choose the connection for a new stream, and its number; not ``but``, which refused the stream."""
+        """The connection for a new stream, and its number; not number ``but``, which has refused the stream."""
         for number in self._rule.numbers:
             connection = self._connections[number]
             if connection.is_gone(has_worked=self._rule.has_worked(number)):
@@ -42,14 +42,14 @@ class Channels:
         return number, self._connections[number]
 
     def began(self, number: int) -> None:
-        """A stream of this connection was answered."""
+        """A stream of this connection began."""
         if number in self._connections:
             self._rule.began(number)
 
     def give_back(self, number: int, *, never_began: bool) -> None:
         """A stream of this connection has ended."""
         if number not in self._connections:
-            return  # the connection was closed meanwhile
+            return  # the pool was closed meanwhile
         self._rule.give_back(number, never_began=never_began, now=asyncio.get_running_loop().time())
         self._tidy()
 

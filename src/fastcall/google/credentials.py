@@ -1,4 +1,4 @@
-"""Google credentials: finds those of this machine, and checks that they fit."""
+"""Google credentials: what this machine has, and whether they match the endpoint."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fastcall.google.endpoints import DEFAULT_UNIVERSE
 __all__ = ["default_credentials", "fit", "has_default_credentials"]
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-# The machine's product name on Compute Engine and on GKE's nodes, from the kernel.
+# The kernel's name for the machine; identifies Compute Engine and GKE nodes.
 PRODUCT_NAME = Path("/sys/class/dmi/id/product_name")
-# Set if there is a metadata server: for google-auth, and by Cloud Run and App Engine.
+# Set where there is a metadata server: for google-auth, and by Cloud Run and App Engine.
 METADATA_VARIABLES = (
     "GCE_METADATA_HOST",
     "GCE_METADATA_ROOT",
@@ -46,17 +46,17 @@ def default_credentials() -> tuple[Any, str | None]:
 
 
 def fit(credentials: Any, universe_domain: str | None) -> Any:
-    """The same credentials, for Speech-to-Text. May query the metadata server, as above.
+    """The same credentials, scoped for Speech-to-Text. May query the metadata server, as above.
 
-    :param credentials: google-auth's; those without scopes get theirs
-    :raises UsageError: they are of another universe than the endpoint
+    :param credentials: google-auth's; scopes are added where required
+    :raises UsageError: they belong to another universe than the endpoint
     """
     scope: Any = google.auth.credentials.with_scopes_if_required
     scoped = scope(credentials, SCOPES)
     try:
         theirs = getattr(scoped, "universe_domain", DEFAULT_UNIVERSE)
     except google.auth.exceptions.GoogleAuthError:
-        return scoped  # the metadata server does not respond now; its error will come with the token
+        return scoped  # the metadata server does not respond now; the universe is checked with the token
     ours = universe_domain or DEFAULT_UNIVERSE
     if theirs != ours:
         raise UsageError(
@@ -67,10 +67,10 @@ def fit(credentials: Any, universe_domain: str | None) -> Any:
 
 
 def has_default_credentials(environ: Mapping[str, str] = os.environ, product_name: Path = PRODUCT_NAME) -> bool:
-    """Whether ``default_credentials`` would probably find some; makes no request and returns at once.
+    """Whether ``default_credentials`` would probably find some. Sends no request and returns at once.
 
-    It checks a variable, gcloud's file, and signs of a metadata server: Compute Engine, GKE with its workload identity,
-    Cloud Run, App Engine.
+    It looks for a variable or gcloud's file, and for signs of a metadata server: Compute Engine, GKE with workload
+    identity, Cloud Run, App Engine.
     """
     if environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         return True

@@ -25,10 +25,10 @@ def speech_endpoint(version: str, location: str = GLOBAL, universe_domain: str |
     :raises UsageError: the version has no such endpoint, or a part is not valid in a host name
     """
     if not _is_label(location):
-        raise UsageError(f"GCP_STT_LOCATION={location!r}: must be a location such as us or europe-west4, not a host")
+        raise UsageError(f"GCP_STT_LOCATION={location!r}: use a location such as us or europe-west4, not a host")
     domain = universe_domain or DEFAULT_UNIVERSE
     if not all(map(_is_label, domain.split("."))):
-        raise UsageError(f"GOOGLE_CLOUD_UNIVERSE_DOMAIN={domain!r}: must be a domain such as {DEFAULT_UNIVERSE}")
+        raise UsageError(f"GOOGLE_CLOUD_UNIVERSE_DOMAIN={domain!r}: use a domain such as {DEFAULT_UNIVERSE}")
     if version == "v1" and location not in (GLOBAL, *V1_REGIONS):
         raise UsageError(
             f"GCP_STT_LOCATION={location}: version 1 of the API has global, {' and '.join(V1_REGIONS)} only; use one "
@@ -39,7 +39,7 @@ def speech_endpoint(version: str, location: str = GLOBAL, universe_domain: str |
 
 
 def is_google_host(endpoint: str, universe_domain: str | None = None) -> bool:
-    """Whether ``host:port`` is one of Google's, which needs TLS and credentials."""
+    """Whether ``host:port`` is one of Google's, which requires TLS and credentials."""
     host = endpoint.rpartition(":")[0].lower().rstrip(".")
     return f".{host}".endswith(f".{universe_domain or DEFAULT_UNIVERSE}")
 

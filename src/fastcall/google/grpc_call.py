@@ -1,4 +1,4 @@
-"""One gRPC call of a ``GrpcChannel``, and its listener's interface."""
+"""One gRPC call of a ``GrpcChannel``, and its listener."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastcall._http2 import Http2Stream
 
 __all__ = ["Authorization", "CallCarrier", "GrpcCall", "GrpcListener", "Metadata"]
 
-# Bytes that a call queues while connecting: as many as a connected call queues while writable.
+# Limit of what a call buffers while connecting: as much as an open stream buffers while it is writable.
 EARLY_BYTES = 16 * 1024
 
 
@@ -18,25 +18,25 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class Authorization(Protocol):
-    """Authorizes calls."""
+    """Provides the headers that authorise calls."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether ``headers`` are valid now; else await ``ready``."""
+        """Whether ``headers`` can be used now; otherwise await ``ready`` first."""
 
     async def ready(self) -> None:
-        """Return when they are; within some seconds.
+        """Return when they can; within some seconds.
 
-        :raises RecognizerError: they will not be, or not soon
+        :raises RecognizerError: authorisation failed or timed out
         """
 
     def headers(self) -> Metadata:
-        """The headers of a call that begins now."""
+        """The headers for a call that starts now."""
 
     def not_accepted(self, sent: Metadata) -> bool:
         """The peer answered UNAUTHENTICATED to a call with these headers.
 
-        :return: whether it may accept another call, so that the error is not final
+        :return: whether a retry may succeed; otherwise the error is final
         """
 
 
@@ -50,17 +50,17 @@ class CallCarrier(Protocol):
         """No more messages follow."""
 
     def cancel(self, call: GrpcCall) -> None:
-        """Cancel it; its end is reported in a later turn of the loop."""
+        """Cancel the call; its end is reported in a later turn of the loop."""
 
 
 class GrpcListener(Protocol):
-    """Receives a call's events; on the loop's thread, never within ``GrpcChannel.open`` or a method of the call."""
+    """Receives a call's events; on the loop's thread, never inside ``GrpcChannel.open`` or a method of the call."""
 
     def call_begun(self) -> None:
-        """The request was sent; until then it waited for the connection, or for a place on it."""
+        """The request was sent; until then it waited for the connection, or for a free stream in it."""
 
     def call_answered(self) -> None:
-        """The peer has sent headers: it processes the call."""
+        """The peer has sent headers: it is processing the call."""
 
     def call_message(self, message: bytes) -> None:
         """One message, protobuf."""
@@ -69,9 +69,9 @@ class GrpcListener(Protocol):
         """``GrpcCall.writable`` has become true again."""
 
     def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
-        """The call is over: the gRPC status by name. Exactly once, and nothing comes after it.
+        """The call has ended, with this gRPC status by name. Called exactly once, and last.
 
-        :param unprocessed: the peer states that it has not processed the call, so it may be repeated elsewhere
+        :param unprocessed: the peer guarantees that it did not process the call: it may be retried elsewhere
         """
 
 
@@ -79,19 +79,19 @@ class _Nobody:
     """The listener of a call that has ended. Implements ``GrpcListener``."""
 
     def call_begun(self) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_answered(self) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_message(self, message: bytes) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_writable(self) -> None:
-        """Cannot come."""
+        """Never called."""
 
     def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
-        """Cannot come."""
+        """Never called."""
 
 
 _NOBODY = _Nobody()
@@ -117,19 +117,19 @@ class GrpcCall:
     def __init__(self, channel: CallCarrier, path: str, listener: GrpcListener) -> None:
         self._channel = channel
         self._stream: Http2Stream | None = None
-        # Until connected: messages written, each with its field; None afterwards.
+        # Until the connection is open: what was written, each with its field; None afterwards.
         self._early: list[tuple[bytes, int]] | None = []
         self._over = False
         self.listener = listener
         self.path = path
         self.half_closed = False
         self.authorized_by: Metadata = ()
-        """The headers that authorized it, once it was sent."""
+        """The headers that authorised it, once it was sent."""
         self.deadline: asyncio.TimerHandle | None = None
         self.has_begun = False
         """Whether the request was sent."""
         self.writable = True
-        """Whether a message would be sent about now: false under back-pressure and while connecting."""
+        """Whether a message is sent now, or soon: false under back-pressure and while connecting."""
 
     def write(self, message: bytes, field: int = 0) -> None:
         """Send a message; with ``field``, a message whose only field has this tag and these bytes."""
@@ -159,11 +159,11 @@ class GrpcCall:
 
     @property
     def stream(self) -> Http2Stream | None:
-        """Its HTTP/2 stream, once connected."""
+        """Its HTTP/2 stream, once the connection is open."""
         return self._stream
 
     def connected(self, stream: Http2Stream) -> None:
-        """Connected: send the messages written meanwhile."""
+        """The connection is open: send what was written meanwhile."""
         early, self._early = self._early or [], None
         self._stream = stream
         was_writable, self.writable = self.writable, True
@@ -180,10 +180,10 @@ class GrpcCall:
         if not self._over:
             self._over = True
             self.writable = False
-            # Frees queued messages, even if somebody still references the call.
+            # References to the call must not keep its queued data alive.
             self._stream, self._early = None, None
             if self.deadline is not None:
                 self.deadline.cancel()
-            # Breaks a reference cycle.
+            # Break the reference cycle between call and listener.
             listener, self.listener = self.listener, _NOBODY
             listener.call_ended(code, message, unprocessed=unprocessed)

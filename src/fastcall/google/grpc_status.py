@@ -1,4 +1,4 @@
-"""Derives a gRPC call's status from its HTTP/2 stream. Pure.
+"""How a gRPC call ended, derived from its HTTP/2 response. Pure.
 
 Sources: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md (responses, errors),
 https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md, RFC 9113 section 7 (error codes).
@@ -30,7 +30,7 @@ STATUS_NAMES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
-"""By number."""
+"""Indexed by number."""
 
 _OF_HTTP = {
     400: "INTERNAL",
@@ -42,7 +42,7 @@ _OF_HTTP = {
     503: "UNAVAILABLE",
     504: "UNAVAILABLE",
 }
-# HTTP/2 error codes of RST_STREAM; others are INTERNAL.
+# HTTP/2 error codes of RST_STREAM; those not listed are INTERNAL.
 REFUSED_STREAM, _CANCEL, _ENHANCE_YOUR_CALM, _INADEQUATE_SECURITY = 7, 8, 11, 12
 _OF_RESET = {
     REFUSED_STREAM: "UNAVAILABLE",
@@ -50,16 +50,16 @@ _OF_RESET = {
     _ENHANCE_YOUR_CALM: "RESOURCE_EXHAUSTED",
     _INADEQUATE_SECURITY: "PERMISSION_DENIED",
 }
-# A peer may send more, but it would be unreadable.
+# Longer messages are cut.
 MAX_MESSAGE_LETTERS = 1000
 
 
 def status_of(code: int, headers: Sequence[tuple[bytes, bytes]], fault: str | None = None) -> tuple[str, str]:
     """The status by name, and the peer's message.
 
-    :param code: the HTTP/2 error code that the stream ended with; 0 if it ended normally
-    :param headers: the response's headers and trailers, in order
-    :param fault: the peer's error, if the client ended the stream because of it
+    :param code: the HTTP/2 error code that the stream ended with; 0 if it ended regularly
+    :param headers: the response's headers and trailers, in order of arrival
+    :param fault: the peer's protocol violation, if the client ended the stream because of it
     """
     fields = dict(headers)
     number, http = fields.get(b"grpc-status"), fields.get(b":status", b"")
@@ -79,9 +79,9 @@ def status_of(code: int, headers: Sequence[tuple[bytes, bytes]], fault: str | No
 
 
 def header_block(*fields: tuple[str, str]) -> bytes:
-    """Names and values as ``fastcall._http2`` expects them: each terminated by a NUL byte.
+    """Names and values as ``fastcall._http2`` takes them, each terminated by a NUL byte.
 
-    :raises ValueError: one contains a character that HTTP does not allow there
+    :raises ValueError: a character is not allowed in HTTP headers
     """
     for name, value in fields:
         if not (name + value).isascii() or not (name + value).isprintable():
@@ -95,5 +95,5 @@ def _name(number: bytes) -> str:
 
 
 def _text(value: bytes) -> str:
-    """A header's readable value: percent-decoded, as gRPC sends it; invalid UTF-8 is replaced."""
+    """A header's value as text: percent-decoded, as gRPC encodes it; invalid UTF-8 is replaced, never an error."""
     return unquote_to_bytes(value).decode("utf-8", "replace")[:MAX_MESSAGE_LETTERS]

@@ -1,4 +1,4 @@
-"""The grpcio uplink: its own threads, and two tasks per stream. Works wherever grpcio does."""
+"""The grpcio uplink: uses grpcio's own threads and two tasks per stream. Works wherever grpcio does."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["GrpcioConnection", "GrpcioStream"]
 
 log = logging.getLogger("fastcall.google")
 
-# Batches queued in a writable stream: one being written and one behind it.
+# Batches that may wait in a stream before it is no longer writable: one being sent and one behind it.
 MAX_PENDING = 2
-# The status comes with the end of the responses. If the peer sends none, gRPC would wait for our half of the stream to
-# end, which lasts as long as the call.
+# The status arrives with the end of the responses. Without one, gRPC would wait for the end of our half of the stream,
+# which stays open as long as the call.
 STATUS_TIMEOUT_S = 1.0
-# A stream that has not begun so long after others of its connection waits for a place on it.
+# A stream that has not begun this long after others of its connection waits because the connection is full.
 FULL_AFTER_S = 0.25
-# The limit learned from that is kept for a while only: the cause may have been different.
+# How long the limit deduced from that is believed: the cause may have been another.
 LEARNED_S = 60.0
 
 
@@ -36,9 +36,9 @@ _BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.
 
 
 class GrpcioConnection:
-    """A channel whose connection is its own; see ``Connection``.
+    """A channel with a connection that no other channel shares; see ``Connection``.
 
-    :param tokens: authorizes each stream; None without authorization
+    :param tokens: authorise each stream; None: no credentials are needed
     """
 
     def __init__(self, channel: grpc.aio.Channel, tokens: TokenSource | None = None) -> None:
@@ -51,7 +51,7 @@ class GrpcioConnection:
 
     @property
     def max_streams(self) -> int | None:
-        """As far as known: gRPC does not expose the peer's limit, and silently queues further streams."""
+        """As far as known: gRPC does not expose the peer's limit, and streams beyond it wait without notice."""
         if self._learned is not None and asyncio.get_running_loop().time() >= self._learned_at + LEARNED_S:
             self._learned = None
         return self._learned
@@ -63,7 +63,7 @@ class GrpcioConnection:
         return stream
 
     def carry(self, stream: GrpcioStream) -> None:
-        """``stream`` will begin here."""
+        """Let ``stream`` begin on this connection."""
         self._streams.add(stream)
         if any(each.has_begun for each in self._streams):
             self._poll_soon()
@@ -73,18 +73,18 @@ class GrpcioConnection:
         self._streams.discard(stream)
 
     def began(self) -> None:
-        """A stream has begun: the connection works, and the others should begin soon."""
+        """A stream has begun: the connection is open, so those that have not begun should do so soon."""
         if not all(each.has_begun for each in self._streams):
             self._poll_soon()
 
     def _poll_soon(self) -> None:
         waiting = [each for each in self._streams if not each.has_begun]
         loop = asyncio.get_running_loop()
-        # In two halves: a loop that was late once still has half of the time to see the events.
+        # In two halves: after one late turn, the loop still has half of the time to process events.
         loop.call_later(FULL_AFTER_S / 2, loop.call_later, FULL_AFTER_S / 2, self._poll, waiting)
 
     def _poll(self, waiting: list[GrpcioStream]) -> None:
-        """Streams that still wait while others work exceed the peer's limit: they begin elsewhere."""
+        """Streams still waiting while others run exceed the peer's limit: move them to another connection."""
         begun = sum(each.has_begun for each in self._streams)
         for stream in waiting:
             if begun and stream in self._streams and not stream.has_begun:
@@ -101,7 +101,7 @@ class GrpcioConnection:
         return method(timeout=STREAM_TIMEOUT_S, metadata=tuple(headers))
 
     def is_gone(self, *, has_worked: bool) -> bool:
-        """gRPC would reconnect by itself, but with a back-off of up to 2 min; a new connection is quicker."""
+        """gRPC would reconnect by itself, but with back-off of up to 2 min; a new connection is faster."""
         state = self._channel.get_state()
         return state in _BROKEN or (state is grpc.ChannelConnectivity.IDLE and has_worked)
 
@@ -115,14 +115,14 @@ class GrpcioConnection:
 
 
 class GrpcioStream:
-    """A task that writes what is pending and a task that reads.
+    """A task that writes pending batches and a task that reads responses.
 
     Owns the gRPC call; ``stream_ended`` is the listener's last event.
     """
 
     def __init__(self, connection: GrpcioConnection, request: StreamRequest) -> None:
         self.has_begun = False
-        """Whether the peer accepted the first request."""
+        """Whether the first request was sent."""
         self._connection = connection
         self._moves = False
         self._request = request
@@ -152,14 +152,14 @@ class GrpcioStream:
             self._wake.set()
 
     def half_close(self) -> None:
-        """No more audio; see the port."""
+        """End the audio; see the port."""
         self._half_closed = True
         self._wake.set()
 
     def cancel(self) -> None:
-        """Give up; see the port."""
+        """Cancel; see the port."""
         self._cancelled = True
-        # Before the task's first step there is no call; it will see the flag, and report the end.
+        # Before the task's first step there is no call; the task will see the flag, and report the end.
         if self._call is not None:
             self._call.cancel()
         elif self._waits_for_token:
@@ -172,10 +172,10 @@ class GrpcioStream:
                 try:
                     end = await self._authorize_and_converse()
                 except asyncio.CancelledError:
-                    # gRPC raises this for a call cancelled here; it may also be the task's own cancellation.
+                    # Raised by gRPC because we cancelled the call, or because the task itself is cancelled.
                     if not self._moves or self.task.cancelling():
                         raise
-                    end = StreamEnd("UNAVAILABLE", "the connection had no place for it")
+                    end = StreamEnd("UNAVAILABLE", "the connection had no free stream")
                 if not self._moves or self.has_begun or self._cancelled:
                     break
                 self._move()
@@ -186,14 +186,14 @@ class GrpcioStream:
                 self._call.cancel()
         finally:
             self._half_closed = True
-            # A finished call that is still referenced would keep its connection open.
+            # A reference to a finished call would keep its connection open.
             self._call = None
             self._connection.lose(self)
             self._request.on_end(self, end)
             self._listener.stream_ended(end)
 
     def begin_elsewhere(self) -> None:
-        """Nothing was sent, and will not be soon: repeat the call on another connection."""
+        """Nothing of it was sent, nor will be soon: restart it on another connection."""
         self._moves = True
         if self._call is not None:
             self._call.cancel()
@@ -228,7 +228,7 @@ class GrpcioStream:
         return end
 
     async def _converse(self) -> StreamEnd:
-        """Write and read until the call is over."""
+        """Write and read until the call ends."""
         writer = asyncio.get_running_loop().create_task(self._write_all())
         try:
             return await self._read_all()
@@ -239,21 +239,21 @@ class GrpcioStream:
                     log.error("writing failed", exc_info=failure)
 
     async def _write_all(self) -> None:
-        """Ends with the stream: after the half-close, or when gRPC says that the call is over.
+        """Ends with the stream: after the half-close, or when gRPC reports that the call is over.
 
-        The reader gets the cause, so these errors need no second report.
+        The reader receives the reason, so errors here need no second report.
         """
         try:
             await self._call.wait_for_connection()
-            # Not the call's own `write`: when the stream has ended meanwhile, that puts an INTERNAL of its own in the
-            # place of the peer's status (grpc/grpc#36066), which the session would have to take for a failure.
+            # Not the call's own `write`: if the stream has ended meanwhile, it replaces the peer's status with INTERNAL
+            # (grpc/grpc#36066), which the session would treat as a failure.
             core = getattr(self._call, "_cython_call", None)
             send = self._call.write if core is None else core.send_serialized_message
             while True:
                 while self._pending:
                     await send(self._pending[0])
                     if self._moves:
-                        return  # the call was cancelled meanwhile: the next one sends its messages
+                        return  # the call was cancelled meanwhile: the next call sends this message again
                     self._pending.popleft()
                     if not self.has_begun:
                         self._begun()
@@ -275,14 +275,14 @@ class GrpcioStream:
 
     async def _read_all(self) -> StreamEnd:
         api_version = self._api_version
-        # Not the call's own `read`: at the end of the responses it waits for a status, even forever.
+        # Not the call's own `read`: at the end of the responses it waits for a status without a timeout.
         read = getattr(self._call, "_read", self._call.read)
         try:
             while True:
                 response = await read()
                 if response is grpc.aio.EOF:
                     break
-                if response is None:  # grpcio's result for bytes that are not protobuf
+                if response is None:  # grpcio's value for bytes that are not protobuf
                     self._call.cancel()
                     return StreamEnd("INTERNAL", "a response that is not protobuf")
                 error = api_version.error(response)
@@ -296,7 +296,7 @@ class GrpcioStream:
             return StreamEnd(error.code().name, error.details() or "")
         status = asyncio.ensure_future(self._call.code())
         try:
-            # In two halves, as above: a loop that was late once still has half of the time to see the events.
+            # In two halves, as above: after one late turn, the loop still has half of the time to process events.
             for _ in range(2):
                 await asyncio.wait((status,), timeout=STATUS_TIMEOUT_S / 2)
             if not status.done():

@@ -1,11 +1,11 @@
-"""gRPC calls over HTTP/2 on the event loop's own transport, by libnghttp2: no thread, and no task per call.
+"""gRPC calls over HTTP/2 on the event loop's transport, by libnghttp2: no thread, and no task per call.
 
-The calls of one connection share one write at the end of each turn of the loop, or 3 ms after the previous write; the
-socket is read at once, and data is passed on in the same turn. So all calls of a connection share the cost of system
-calls, which falls with load.
+All messages that the calls of a connection write in one turn of the loop are sent with one system call, at the end of
+that turn, or 3 ms after the previous write; received data is dispatched in the turn that reads it. So the kernel's cost
+is shared by all calls of a connection, and the cost per call falls with load.
 
-A connection serves until the peer sends GOAWAY, or it is lost or closed: its owner then makes another. Calls that it
-could not serve end with a gRPC status like all others. It never retries; that is left to its owner.
+A connection serves until the peer sends GOAWAY, it breaks, or it is closed; its owner then creates another. Calls that
+it could not serve end with a gRPC status like all others. It never retries: that is up to the owner.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ __all__ = ["GrpcChannel"]
 log = logging.getLogger("fastcall.http2")
 
 CONNECT_TIMEOUT_S = 10.0
-# With open calls and no data for so long, the peer is pinged, and given so long to respond. Servers penalise pings that
-# come more often than once in some minutes *without data*; these never do.
+# While calls are open and nothing was received for this long, a ping is sent, and the peer has this long to respond.
+# Servers penalise pings more frequent than every few minutes *without data*; these never are.
 KEEPALIVE_AFTER_S = 20.0
 KEEPALIVE_TIMEOUT_S = 10.0
 GOODBYE_S = 0.5
-# Minimum interval between two writes: with many calls, one write carries several requests, and the kernel's part is
-# most of a request's cost. With a few calls, hardly any waits.
+# Minimum time between two writes: with many calls, one write carries several requests, and most of a request's cost is
+# the kernel's. With a few calls, hardly any request waits.
 WRITE_EVERY_S = 0.003
-# Bytes read and events dispatched in one turn of the loop; the rest waits for the next.
+# Limits of what one turn of the loop processes: bytes received, and events dispatched; the rest follows in the next.
 SHARE_BYTES = 16 * 1024
 SHARE_EVENTS = 256
 # gRPC writes a timeout with 8 digits at most.
@@ -57,13 +57,13 @@ TIMEOUT_DIGITS = 100_000_000
 
 
 class GrpcChannel(asyncio.Protocol):
-    """One connection and its calls. Loop thread only; create it on the running loop. It connects at once.
+    """One connection and its calls. Loop thread only; starts to connect on the running loop at once.
 
     :param route: where to, and how
-    :param tls: see ``trust.client_tls``; None for plaintext
-    :param server_name: the name required in the certificate, and the ``:authority``; by default the route's host
+    :param tls: see ``tls.client_tls``; None for plaintext
+    :param server_name: the name that the certificate must have, and the ``:authority``; by default the route's host
     :param headers: sent with every call, after gRPC's own
-    :param authorization: authorizes the calls; by default none
+    :param authorization: authorises the calls; by default none
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class GrpcChannel(asyncio.Protocol):
         self._events: deque[tuple[int, Http2Stream | None, Any]] = deque()
         self._transport: asyncio.Transport | None = None
         self._settled = asyncio.Event()  # the peer has sent its settings, or the connection failed
-        # In the order in which they were opened and are sent.
+        # In the order in which they were opened: requests are sent in this order.
         self._calls: dict[GrpcCall, None] = {}
         self._flush_due = False
         self._written_at = 0.0
@@ -111,13 +111,13 @@ class GrpcChannel(asyncio.Protocol):
 
     @property
     def max_calls(self) -> int | None:
-        """How many concurrent calls the peer allows, once known; further ones end, unprocessed."""
+        """The peer's limit of concurrent calls, once known; further ones end, unprocessed."""
         return max(1, self._http2.max_streams) if self._settled.is_set() else None
 
     def open(self, path: str, listener: GrpcListener, *, timeout_s: float | None = None) -> GrpcCall:
-        """Begin a call; failure is reported as its end.
+        """Start a call; failures are reported as its end.
 
-        :param timeout_s: after so long it ends with ``DEADLINE_EXCEEDED``; also sent to the peer
+        :param timeout_s: after this time it ends with ``DEADLINE_EXCEEDED``; also sent to the peer
         """
         call = GrpcCall(self, path, listener)
         self._calls[call] = None
@@ -149,12 +149,12 @@ class GrpcChannel(asyncio.Protocol):
             except TimeoutError:
                 self._transport.abort()
                 await self._closed
-        await asyncio.sleep(0)  # so that the calls' ends are sent
+        await asyncio.sleep(0)  # lets the calls' ends be delivered
 
     # --- for the calls ----------------------------------------------------------------------------------
 
     def write(self, stream: Http2Stream, message: bytes, field: int) -> bool:
-        """Queue a message for the connection's next write. Returns whether more may follow."""
+        """Queue a message; it is sent with the connection's next write. Returns whether more may follow."""
         writable = self._http2.write(stream, message, field)
         self._flush_soon()
         return writable
@@ -168,12 +168,12 @@ class GrpcChannel(asyncio.Protocol):
         """Reset its stream; its end is reported in a later turn of the loop."""
         if self._calls.pop(call, call) is None:
             self._reset(call)
-            self._loop.call_soon(call.ended, "CANCELLED", "given up")
+            self._loop.call_soon(call.ended, "CANCELLED", "cancelled")
 
     def _too_late(self, call: GrpcCall) -> None:
         if call in self._calls:
             self._reset(call)
-            self._end(call, "DEADLINE_EXCEEDED", "the call's time is over")
+            self._end(call, "DEADLINE_EXCEEDED", "the call's deadline has passed")
 
     def _reset(self, call: GrpcCall) -> None:
         if call.stream is not None and not self._over:
@@ -227,9 +227,9 @@ class GrpcChannel(asyncio.Protocol):
         self._flush_soon()
 
     def _no_room(self, call: GrpcCall) -> None:
-        """End a call that would only wait for others to end: its owner can use another connection."""
+        """Not queued until others end: its owner can use another connection."""
         self._reset(call)
-        message = f"{self._address} takes no more than {self._http2.max_streams} calls at once on a connection"
+        message = f"{self._address} allows at most {self._http2.max_streams} concurrent calls per connection"
         self._end(call, "UNAVAILABLE", message, unprocessed=True)
 
     def _timeout(self, call: GrpcCall) -> Metadata:
@@ -243,7 +243,7 @@ class GrpcChannel(asyncio.Protocol):
         call.ended(code, message, unprocessed=unprocessed)
 
     def _ended(self, call: GrpcCall, code: str, message: str, *, unprocessed: bool) -> None:
-        """Ended by the peer. If it rejected a token that is not the newest, the newer one is tried first."""
+        """The peer ended the call. If its token was not accepted, a newer one may be: the call may be retried."""
         authorization = self._authorization
         if code == "UNAUTHENTICATED" and authorization is not None and authorization.not_accepted(call.authorized_by):
             code, message, unprocessed = "UNAVAILABLE", f"the access token was not accepted: {message}", True
@@ -265,7 +265,7 @@ class GrpcChannel(asyncio.Protocol):
             self._abort("UNAVAILABLE", f"no connection to {self._address} within {CONNECT_TIMEOUT_S:g} s")
         except RecognizerError as error:
             self._finish(error.code, error.message)
-        except (OSError, UnicodeError, OverflowError) as error:  # the latter two: an invalid host or port
+        except (OSError, UnicodeError, OverflowError) as error:  # the latter two: a malformed host or port
             self._finish("UNAVAILABLE", f"no connection to {self._address}: {getattr(error, 'strerror', 0) or error}")
 
     async def _attach(self, sock: socket.socket, options: dict[str, Any]) -> None:
@@ -276,7 +276,7 @@ class GrpcChannel(asyncio.Protocol):
             raise
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's; calls wait for the peer's settings, which limit their number: it would refuse more."""
+        """asyncio's; calls wait for the peer's settings with its limit of streams, because it would refuse others."""
         self._transport = cast(asyncio.Transport, transport)
         agreed = transport.get_extra_info("ssl_object")
         if agreed is not None and agreed.selected_alpn_protocol() != "h2":
@@ -285,13 +285,13 @@ class GrpcChannel(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """asyncio's; dispatches the data to the calls, in the same turn."""
+        """asyncio's; dispatches the data to the calls in the same turn."""
         self._silence.heard(now=self._loop.time())
         if self._transport is not None:
             self._reader.received(self._transport, data)
 
     def _take(self, data: bytes) -> bool:
-        """Process a share of the data; returns whether there are events left to dispatch."""
+        """Process a share of the received data; returns whether events remain to be dispatched."""
         if self._over:
             return False
         try:
@@ -337,7 +337,7 @@ class GrpcChannel(asyncio.Protocol):
             self._end(call, code, message)
 
     def _close(self) -> None:
-        # asyncio's TLS transports lose their state if they are closed twice.
+        # asyncio's TLS transports abandon a shutdown in progress if they are closed twice.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
@@ -365,17 +365,18 @@ class GrpcChannel(asyncio.Protocol):
             if not data:
                 break
         if transport is not None and not self._over and not self._http2.wants_more:
-            if not self._draining:  # the library ended it: the peer violated HTTP/2
-                self._finish("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: the peer erred")
-            self._close()  # both sides are done; connection_lost follows
+            if not self._draining:  # the library ended it: the peer violated the protocol
+                message = f"the HTTP/2 connection to {self._address} broke: protocol violation by the peer"
+                self._finish("UNAVAILABLE", message)
+            self._close()  # both sides have finished; connection_lost follows
 
     def _queue(self, events: list[tuple[int, Http2Stream | None, Any]]) -> None:
-        # A GOAWAY comes with the ends of the calls that it refuses: they are repeated, but not here.
+        # GOAWAY arrives together with the ends of calls that it refuses: handle it first, so that none is retried here.
         self._events.extend(event for event in events if event[1] is None)
         self._events.extend(event for event in events if event[1] is not None)
 
     def _dispatch(self, limit: int) -> None:
-        """Dispatch so many events."""
+        """Dispatch up to ``limit`` events."""
         calls = self._calls
         for _ in range(min(limit, len(self._events))):
             kind, stream, value = self._events.popleft()
@@ -391,7 +392,7 @@ class GrpcChannel(asyncio.Protocol):
                 else:
                     self._call_event(call, kind, value)
             except Exception:
-                # One call's error; the others of this connection get their events.
+                # Affects one call; the others of this connection continue.
                 log.exception("a call's listener failed")
                 self.cancel(call)
 
@@ -414,7 +415,7 @@ class GrpcChannel(asyncio.Protocol):
             log.debug("%s goes away: code %d %r", self._address, code, words)
             self._draining = True
             for call in tuple(self._calls):
-                # Those above the last that went out were ended by the library; these wait for a place, and would
+                # The library ended the calls above the last stream that were sent; those still queued would wait
                 # forever.
                 if call.stream is not None and (not call.has_begun or call.stream.id > last_stream):
                     self._http2.reset(call.stream)
@@ -434,7 +435,7 @@ class GrpcChannel(asyncio.Protocol):
         now = self._loop.time()
         todo = self._silence.poll(is_used=bool(self._calls), now=now)
         if todo == "gone":
-            self._abort("UNAVAILABLE", f"{self._address} does not answer any more")
+            self._abort("UNAVAILABLE", f"{self._address} stopped responding")
             return
         if todo == "ask":
             self._http2.ping()

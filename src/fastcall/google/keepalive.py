@@ -1,4 +1,4 @@
-"""Detects dead peers: a silent peer is pinged, and given time to respond. Time is an argument."""
+"""Detects dead peers: after silence a ping is sent, and must be answered in time. Time is an argument."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SOON_S = 0.01
 
 
 class KeepAlive:
-    """One connection's silence. Pure; one thread. Call ``look`` after the times that ``wait_s`` returns.
+    """The keep-alive of one connection. Pure; one thread. Call ``look`` at the times that ``wait_s`` returns.
 
-    :param after_s: after so much silence, while the connection is in use, the peer is pinged
-    :param timeout_s: time for any response
+    :param after_s: silence after which a ping is sent, while the connection is in use
+    :param timeout_s: how long the peer then has to send anything
     """
 
     __slots__ = ("_after_s", "_asked_at", "_heard_at", "_timeout_s")
@@ -25,12 +25,12 @@ class KeepAlive:
         self._asked_at: float | None = None
 
     def heard(self, *, now: float) -> None:
-        """The peer sent something."""
+        """The peer sent something, no matter what."""
         self._heard_at = now
         self._asked_at = None
 
     def poll(self, *, is_used: bool, now: float) -> Literal["wait", "ask", "gone"]:
-        """What to do now. ``ask`` means to ping, and counts as done; never without open calls."""
+        """What to do now. After ``ask`` a ping counts as sent. Unused connections are never pinged."""
         if self._asked_at is not None:
             return "gone" if now - self._asked_at >= self._timeout_s else "wait"
         if now - self._heard_at < self._after_s:
@@ -38,7 +38,7 @@ class KeepAlive:
         if is_used:
             self._asked_at = now
             return "ask"
-        self._heard_at = now  # silence without calls does not count
+        self._heard_at = now  # unused: no ping
         return "wait"
 
     def wait_s(self, *, now: float) -> float:

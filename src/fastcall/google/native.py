@@ -1,4 +1,4 @@
-"""The native uplink, by ``fastcall._http2``: on the event loop, without a thread or a task per stream."""
+"""The native uplink, by ``fastcall._http2``: on the event loop itself, without a thread or task per stream."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fastcall.ports import StreamEnd
 
 __all__ = ["NativeConnection", "NativeStream"]
 
-# Messages that a stream keeps until the peer responds: 4 s of audio.
+# Limit of what a stream keeps for a retry until the peer answers: 4 s of audio.
 MAX_KEPT_BYTES = 64 * 1024
 
 
 class NativeConnection:
     """An HTTP/2 connection; see ``Connection``.
 
-    :param route: the address, and the way to it
+    :param route: how to reach the address
     :param tls: for Google; None for a plaintext emulator
-    :param tokens: authorizes each stream; None without authorization
+    :param tokens: authorise each stream; None: no credentials are needed
     :param headers: sent with each stream
     """
 
@@ -35,7 +35,7 @@ class NativeConnection:
 
     @property
     def max_streams(self) -> int | None:
-        """The peer's setting."""
+        """The peer's limit."""
         return self._channel.max_calls
 
     def open(self, request: StreamRequest) -> OpenStream:
@@ -47,7 +47,7 @@ class NativeConnection:
         return self._channel.open(path, listener, timeout_s=STREAM_TIMEOUT_S)
 
     def is_gone(self, *, has_worked: bool) -> bool:
-        """It does not reconnect."""
+        """It never reconnects."""
         return not self._channel.is_usable
 
     async def aclose(self) -> None:
@@ -58,8 +58,8 @@ class NativeConnection:
 class NativeStream:
     """One StreamingRecognize call. A ``RecognizerStream``, and the listener of its gRPC call.
 
-    A call that the peer refuses unprocessed (because of GOAWAY or its limit) is repeated once on another connection,
-    with all messages written: gRPC's *transparent retry*, which grpcio does by itself.
+    A call that the peer refuses unprocessed (it is shutting down, or has too many streams) is retried on another
+    connection with everything that was written: gRPC's *transparent retry*, which grpcio does by itself.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class NativeStream:
         self.has_begun = False
         self._request = request
         self._early_error: StreamEnd | None = None
-        # Messages written, each with its field, as long as the call may have to be repeated.
+        # What was written, each with its field, as long as the call may have to be retried.
         self._kept: list[tuple[bytes, int]] | None = []
         self._kept_bytes = 0
         self._half_closed = False
@@ -90,7 +90,7 @@ class NativeStream:
 
     @property
     def writable(self) -> bool:
-        """Whether a batch would be sent now."""
+        """Whether a batch is sent now."""
         return self._call.writable
 
     def write(self, pcm: bytes) -> None:
@@ -107,12 +107,12 @@ class NativeStream:
             self._kept = None
 
     def half_close(self) -> None:
-        """No more audio; see the port."""
+        """End the audio; see the port."""
         self._half_closed = True
         self._call.half_close()
 
     def cancel(self) -> None:
-        """Cancel it; see the port."""
+        """Cancel; see the port."""
         self._call.cancel()
 
     # --- GrpcListener -----------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class NativeStream:
             self._request.on_begin()
 
     def call_answered(self) -> None:
-        """It cannot be refused any more."""
+        """The call can no longer be refused unprocessed."""
         self._kept = None
 
     def call_message(self, message: bytes) -> None:
@@ -145,11 +145,11 @@ class NativeStream:
             self._request.listener.stream_results(results)
 
     def call_writable(self) -> None:
-        """There is room again."""
+        """The call is writable again."""
         self._request.listener.stream_writable()
 
     def call_ended(self, code: str, message: str, *, unprocessed: bool) -> None:
-        """It has ended; a status inside a response precedes that of the call, which was cancelled because of it."""
+        """It has ended; a status inside a response, for which the call was cancelled, takes precedence."""
         if unprocessed and self._kept is not None and self._early_error is None:
             kept, self._kept = self._kept, None
             connection = self._request.elsewhere()
@@ -160,7 +160,7 @@ class NativeStream:
             if self._half_closed:
                 self._call.half_close()
             elif self._call.writable:
-                self._request.listener.stream_writable()  # the previous connection may have been full
+                self._request.listener.stream_writable()  # the previous call may have been unwritable
             return
         end = self._early_error or StreamEnd(code, message)
         self._request.on_end(self, end)

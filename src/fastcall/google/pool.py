@@ -1,9 +1,9 @@
-"""Decides which connection gets a stream, and when connections are added and closed.
+"""Which connection gets a stream, and when connections are added and closed.
 
 One HTTP/2 connection carries 100 streams and silently queues further ones, so streams are spread over several. The
-fullest with room is used, so that the others may empty and be closed. A lost connection, or one on which stream after
-stream fails to begin, gets no more streams and is closed when its last one has ended: a new one replaces it at once,
-without waiting for the old one's back-off.
+fullest one with room is chosen, so that the others can become empty and be closed. A connection that is lost, or on
+which several streams in a row fail to begin, gets no more streams and is closed when its last one has ended. Another
+replaces it at once, without waiting for its reconnect back-off.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 __all__ = ["PoolRule"]
 
-# A connection carries 100 streams and silently queues further ones; 80 leaves room for overlaps.
+# Google's limit is 100, and further streams are queued silently; 80 leaves room for overlaps.
 STREAMS_PER_CONNECTION = 80
-# After so many streams in a row that never began, a connection counts as broken.
+# After this many consecutive streams that never began, the connection is considered broken.
 MAX_FAILURES = 3
-# An empty connection beyond the first is closed after so long: calls come and go.
+# An empty connection beyond the first is closed after this time: calls come and go.
 EMPTY_S = 60.0
 
 
@@ -33,7 +33,7 @@ class _Member:
 class PoolRule:
     """Connections by number. Pure; one thread.
 
-    :param streams: maximum number on one connection, including a rotation's overlap
+    :param streams: limit per connection, including those of a rotation's overlap
     :param empty_s: how long a connection without streams is kept
     """
 
@@ -57,11 +57,11 @@ class PoolRule:
         return self._members[number].has_worked
 
     def take(self, *, but: int | None = None) -> int:
-        """A stream begins: returns the number of its connection, a new one if none has room.
+        """The number of the connection for a new stream; a new connection where none has room.
 
-        :param but: not this one: it has refused the stream
+        :param but: excluded, because it has refused the stream
         """
-        # A connection's unknown limit is assumed to be that of the others.
+        # Where the limit of a connection is not known yet, assume that of the others.
         expected = min((m.limit for m in self._members.values() if m.limit is not None), default=self._limit)
         open_ones = [
             (m.streams, -n)
@@ -78,14 +78,14 @@ class PoolRule:
         return number
 
     def limit(self, number: int, streams: int | None) -> None:
-        """The peer's limit of streams on this connection; None: unknown.
+        """Set the peer's limit of streams on this connection; None: not known.
 
-        Our own limit still applies. A peer that currently allows none is tried with one.
+        Our own limit applies as well. A limit of 0, which may be temporary, counts as 1.
         """
         self._members[number].limit = None if streams is None else max(1, min(self._limit, streams))
 
     def began(self, number: int) -> None:
-        """The peer answered a stream of this connection."""
+        """A stream of this connection began."""
         member = self._members[number]
         member.failures, member.has_worked = 0, True
 
@@ -103,11 +103,11 @@ class PoolRule:
             member.empty_since = now
 
     def gone(self, number: int) -> None:
-        """Its connection broke, or the peer sent GOAWAY: no more streams."""
+        """The connection broke, or the peer sent GOAWAY: no more streams."""
         self._members[number].is_gone = True
 
     def take_away(self, *, now: float) -> list[int]:
-        """The connections to close now. They are removed from the pool."""
+        """The connections to close now; they leave the pool."""
         empty = [(n, m) for n, m in self._members.items() if not m.streams]
         kept = next((n for n, m in self._members.items() if not m.is_gone), None)
         closed = [n for n, m in empty if m.is_gone or (n != kept and now >= m.empty_since + self._empty_s)]

@@ -1,6 +1,6 @@
-"""Finds the proxy for a host, and requests a tunnel from it: HTTP CONNECT (RFC 9110 section 9.3.6).
+"""Which proxy to use for a host, and how to request a tunnel: HTTP CONNECT (RFC 9110 section 9.3.6).
 
-The variables are gRPC's, which are curl's: https://grpc.github.io/grpc/core/md_doc_environment_variables.html
+The environment variables are those of gRPC and curl: https://grpc.github.io/grpc/core/md_doc_environment_variables.html
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Proxy:
 
 
 def proxy_for(environ: Mapping[str, str], host: str) -> Proxy | None:
-    """The proxy for ``host``, a name or an address; None: direct. Loopback addresses need none.
+    """The proxy for ``host``, a name or an address; None: connect directly, as to this machine's own addresses.
 
-    :raises UsageError: a variable names an invalid proxy
+    :raises UsageError: a variable's value is not a proxy's URL
     """
     name = next((name for name in PROXY_VARIABLES if environ.get(name)), None)
     if name is None or _is_excepted(host, next((environ[n] for n in EXCEPTION_VARIABLES if environ.get(n)), "")):
@@ -56,11 +56,11 @@ def connect_request(proxy: Proxy, target: str) -> bytes:
 
 
 def refusal_of(head: bytes) -> str | None:
-    """Why there is no tunnel, from the head of the proxy's response; None: there is one."""
+    """Why the tunnel was refused, from the head of the proxy's response; None: it is open."""
     line = head.partition(b"\r\n")[0].decode("ascii", "replace")
     version, _, rest = line.partition(" ")
     if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
-        return "is no HTTP proxy"
+        return "is not an HTTP proxy"
     if rest[0] == "2":
         return None
     printable = "".join(letter for letter in rest if letter.isprintable())
@@ -68,12 +68,12 @@ def refusal_of(head: bytes) -> str | None:
 
 
 def _read(name: str, value: str) -> Proxy:
-    """``value`` may contain a password, so no message repeats it."""
+    """``value`` may contain a password: error messages never repeat it."""
     try:
         parts = urlsplit(value if "://" in value else f"http://{value}")
         port = parts.port or DEFAULT_PORT
     except ValueError:
-        raise UsageError(f"{name} is not the URL of a proxy: use http://HOST:PORT") from None
+        raise UsageError(f"{name} is not a proxy URL: use http://HOST:PORT") from None
     if parts.scheme != "http" or not parts.hostname:
         raise UsageError(f"{name} must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

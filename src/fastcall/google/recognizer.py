@@ -1,7 +1,7 @@
 """Google Cloud Speech-to-Text as a ``Recognizer``.
 
-It uses google-cloud-speech's types and credentials, but not its client, whose retries would hang for 5000 s and hide
-the cause. Errors are handled by the session.
+Uses the types of google-cloud-speech and the credentials of google-auth, but not their client. It never retries: the
+client library would retry for 5000 s and hide the cause, while the session handles errors itself.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ DEFAULT_MODEL = "default"
 
 
 class GoogleRecognizer:
-    """Opens streams over a pool of channels, one connection each. One event loop; shared by its calls.
+    """Opens streams over a pool of connections. One event loop; shared by its calls.
 
     :param emulator_host: ``host:port`` of a plaintext StreamingRecognize server; needs no credentials
     :param endpoint: Google's, as ``host:port``; by default the global one
     :param credentials: google-auth's, see ``credentials_for``; by default Application Default Credentials
-    :param source: the source named in results
-    :param dialect: the version of the API; by default v1p1beta1
+    :param source: the ``source`` of results; by default ``google`` or ``emulator``
+    :param api_version: the version of the API; by default v1p1beta1
     :param pool: when connections are added and closed
-    :param uplink: the transport: ``native`` (libnghttp2 on the event loop), ``grpcio``, or ``auto``: native if the
-        library is installed
-    :param tls_roots: a file of PEM certificates to trust instead of the system's; with it ``emulator_host`` is
-        reached over TLS
-    :raises UsageError: no usable credentials for Google, ``native`` is requested but not available, an invalid address,
-        or unreadable certificates
+    :param uplink: which implementation carries the streams: ``native`` (libnghttp2 on the event loop), ``grpcio``, or
+        ``auto``: native where the library is installed
+    :param tls_roots: a file of PEM certificates to trust in place of the system's; with it, ``emulator_host`` is
+        contacted over TLS
+    :raises UsageError: there are no usable credentials for Google, ``native`` is requested without libnghttp2, the
+        address is malformed, or the certificates cannot be read
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GoogleRecognizer:
         if not emulator_host and credentials is None:
             credentials = credentials_for(None, None)[0]
         self.address = emulator_host or endpoint or speech_endpoint("v1")
-        """Its address, as ``host:port``."""
+        """The recognizer's address, as ``host:port``."""
         self._uplink = make_uplink(
             uplink,
             self.address,
@@ -70,7 +70,7 @@ class GoogleRecognizer:
             tls_roots=tls_roots,
         )
         self._channels = Channels(self._uplink.connect, rule=pool)
-        # Building one takes 100 us, and all streams of a server use the same.
+        # Building one costs 100 us, and all streams of a server start with the same.
         self._first_request = lru_cache(maxsize=64)(self._api_version.config_request)
         self._open_streams = 0
         self._breaker = CircuitBreaker()
@@ -91,7 +91,7 @@ class GoogleRecognizer:
         uplink: str = "auto",
         tls_roots: str | None = None,
     ) -> GoogleRecognizer:
-        """Create one from settings. On the event loop's thread; without an emulator and ``credentials`` it searches for
+        """Create one from settings, on the event loop's thread. Without an emulator and ``credentials`` it looks for
         credentials, which may take seconds: see ``credentials_for``.
 
         :param version: ``v1`` (v1p1beta1) or ``v2``
@@ -106,7 +106,7 @@ class GoogleRecognizer:
         """
         if version == "v1" and endpoint is not None and location != "global":
             raise UsageError(f"GCP_STT_LOCATION={location} and the endpoint {endpoint}: set only one of them")
-        # Before the credentials: report invalid values at once.
+        # Before the credentials, to fail fast.
         address = speech_endpoint(version, location, universe_domain)
         if emulator_host is None:
             credentials, found = credentials_for(credentials, universe_domain)
@@ -140,7 +140,7 @@ class GoogleRecognizer:
         return config
 
     def model_refused(self, config: StreamConfig) -> None:
-        """Remember it; see the port."""
+        """Record it; see the port."""
         self._refused_models.add((config.model, config.language))
 
     @property
@@ -150,12 +150,12 @@ class GoogleRecognizer:
 
     @property
     def connections(self) -> int:
-        """Channels in the pool."""
+        """Connections in the pool."""
         return self._channels.count
 
     @property
     def uplink(self) -> str:
-        """The uplink in use: ``native`` or ``grpcio``."""
+        """``native`` or ``grpcio``: the uplink in use."""
         return self._uplink.name
 
     def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
@@ -170,7 +170,7 @@ class GoogleRecognizer:
             nonlocal number
             refused = number
             number, other = self._channels.take(but=refused)
-            # Afterwards: only now the pool knows whether that connection is gone and must be closed.
+            # Afterwards: `take` has updated whether the refused one is gone and must be closed.
             self._channels.give_back(refused, never_began=False)
             return other
 
@@ -191,7 +191,7 @@ class GoogleRecognizer:
     async def reach(self) -> None:
         """Connect as streams do, and disconnect.
 
-        :raises OSError: it cannot connect
+        :raises OSError: the connection failed
         """
         await self._uplink.route.reach()
 
@@ -213,7 +213,7 @@ def credentials_for(credentials: Any, universe_domain: str | None) -> tuple[Any,
     """Credentials for Speech-to-Text, and their project. May take seconds: not for an event loop's thread.
 
     :param credentials: google-auth's; None: Application Default Credentials
-    :raises UsageError: there are none, or they are of another universe
+    :raises UsageError: there are none, or they belong to another universe
     """
     project = getattr(credentials, "project_id", None)
     if credentials is None:

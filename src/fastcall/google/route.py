@@ -1,6 +1,6 @@
-"""Connects to an address: by TCP to the first of its addresses that responds, or through a proxy.
+"""Connecting to an address: by TCP to the first of its IP addresses that answers, or through a proxy.
 
-Streams and the readiness probe use the same route, so that the probe is valid for streams.
+Streams and the readiness probe use the same route, so that the probe's result holds for the streams.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastcall.google.proxy import Proxy, connect_request, proxy_for, refusal_of
 
 __all__ = ["Route"]
 
-# RFC 8305 section 5: after so long without a response the next address is tried in parallel.
+# RFC 8305 section 5: after this time without an answer, the next address is tried in parallel.
 STAGGER_S = 0.25
 MAX_HEAD_BYTES = 16 * 1024
 END_OF_HEAD = b"\r\n\r\n"
@@ -36,9 +36,9 @@ class Route:
 
     @classmethod
     def to(cls, address: str, environ: Mapping[str, str] = os.environ) -> Route:
-        """The route to ``address`` (``host:port``), through the proxy that the environment names for it.
+        """The route to ``address`` (``host:port``), through the proxy that the environment sets for it.
 
-        :raises UsageError: it names an invalid one
+        :raises UsageError: the environment's proxy is malformed
         """
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
@@ -52,7 +52,7 @@ class Route:
     async def connect(self) -> socket.socket:
         """A connected socket, owned by the caller. Has no timeout.
 
-        :raises OSError: it cannot connect; also UnicodeError and OverflowError for an invalid host or port
+        :raises OSError: connecting failed; also UnicodeError and OverflowError for a malformed host or port
         """
         if self.proxy is None:
             return await _connect(self.host, self.port)
@@ -76,19 +76,19 @@ class Route:
         await loop.sock_sendall(sock, connect_request(proxy, self.address))
         head = b""
         while not head.endswith(END_OF_HEAD):
-            # No byte beyond the head: the rest is the peer's.
+            # Read no byte beyond the head: what follows belongs to the tunnel.
             missing = next(4 - cut for cut in (3, 2, 1, 0) if head.endswith(END_OF_HEAD[:cut]))
             data = await loop.sock_recv(sock, missing)
             head += data
             if not data or len(head) > MAX_HEAD_BYTES:
-                raise OSError(f"the proxy {proxy} did not respond as a proxy")
+                raise OSError(f"the proxy {proxy} did not respond like an HTTP proxy")
         refusal = refusal_of(head)
         if refusal is not None:
             raise OSError(f"the proxy {proxy} {refusal}")
 
 
 async def resolve(host: str, port: int) -> list[Any]:
-    """The result of ``getaddrinfo``, in order of preference."""
+    """The results of ``getaddrinfo``, in the order to try them."""
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 

@@ -1,4 +1,4 @@
-"""The certificates that the uplinks trust."""
+"""TLS of the uplinks: the certificates that they trust."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["client_tls", "read_roots"]
 
 
 def read_roots(path: str | None) -> bytes | None:
-    """The certificates in a file (PEM), None without one.
+    """The certificates in a file (PEM); None without a path.
 
-    :raises UsageError: it has none
+    :raises UsageError: the file has none
     """
     if path is None:
         return None
@@ -21,15 +21,15 @@ def read_roots(path: str | None) -> bytes | None:
             roots = file.read()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"STT_TLS_ROOTS={path}: no PEM certificates can be read from it: {error}") from error
+        raise UsageError(f"STT_TLS_ROOTS={path}: cannot read PEM certificates from it: {error}") from error
     return roots
 
 
 def client_tls(roots: bytes | None = None) -> ssl.SSLContext:
-    """TLS as required by gRPC: certificates and names are checked, HTTP/2 is negotiated by ALPN.
+    """TLS as gRPC requires it: certificates and names are verified, HTTP/2 is negotiated by ALPN.
 
-    :param roots: PEM certificates to trust instead of the system's
-    :raises ssl.SSLError: they are invalid
+    :param roots: PEM certificates to trust in place of the system's
+    :raises ssl.SSLError: they are malformed
     """
     context = ssl.create_default_context(cadata=roots.decode("ascii") if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""The interface of both uplinks for the pool: connections that carry streams."""
+"""The interface of the two uplinks to the pool: connections that carry streams."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fastcall.ports import RecognizerStream, StreamEnd, StreamListener
 
 __all__ = ["STREAM_TIMEOUT_S", "Connection", "OpenStream", "StreamRequest"]
 
-# The session replaces a stream after 300 s at most, and Google ends it at 305 s: an older one is a leak.
+# The session replaces a stream after 300 s at most, and Google ends it at 305 s: an older one has leaked.
 STREAM_TIMEOUT_S = 600.0
 
 
 class OpenStream(RecognizerStream, Protocol):
-    """A stream, with what the pool needs to know."""
+    """A stream, and what the pool needs to know about it."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether its first request was sent to the peer."""
+        """Whether its first request was sent."""
 
 
 class StreamRequest:
@@ -29,7 +29,8 @@ class StreamRequest:
     :param listener: receives its events
     :param on_begin: called when the first request was sent
     :param on_end: called at the end, before the listener
-    :param elsewhere: called when the connection has refused the stream unprocessed: returns another one for it
+    :param elsewhere: called when the connection has refused the stream unprocessed; returns another connection to
+        retry on
     """
 
     __slots__ = ("api_version", "elsewhere", "first", "listener", "on_begin", "on_end")
@@ -57,15 +58,15 @@ class Connection(Protocol):
 
     @property
     def max_streams(self) -> int | None:
-        """How many concurrent streams the peer allows here, if known."""
+        """The peer's limit of concurrent streams on this connection, where known."""
 
     def open(self, request: StreamRequest) -> OpenStream:
-        """Begin a stream; failure is reported as its end."""
+        """Begin a stream; failures are reported as its end."""
 
     def is_gone(self, *, has_worked: bool) -> bool:
         """Whether new streams should use another connection.
 
-        :param has_worked: a stream of it was answered
+        :param has_worked: a stream of it has begun
         """
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Chooses and creates the uplink."""
+"""Chooses one of the two uplinks and creates it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("fastcall.google")
 
 
 class Uplink(Protocol):
-    """Makes connections to one address. Loop thread only; call ``aclose`` after closing the connections."""
+    """Creates connections to one address. Loop thread only; call ``aclose`` after closing the connections."""
 
     name: str
     """``native`` or ``grpcio``."""
@@ -31,19 +31,19 @@ class Uplink(Protocol):
         """A new connection."""
 
     async def aclose(self) -> None:
-        """Release resources shared by the connections."""
+        """Release what the connections share."""
 
 
 def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roots: str | None = None) -> Uplink:
     """The uplink of this name (``native``, ``grpcio`` or ``auto``) to ``address`` (``host:port``).
 
-    :param credentials: google-auth's; None without authorization
-    :param tls_roots: a file of PEM certificates to trust instead of the system's
-    :raises UsageError: an unknown name, ``native`` without libnghttp2, an invalid address, or an invalid proxy in the
-        environment
+    :param credentials: google-auth's; None: none are needed
+    :param tls_roots: a file of PEM certificates to trust in place of the system's
+    :raises UsageError: the name is unknown, ``native`` was requested without libnghttp2, the address has no port, or
+        the environment's proxy is malformed
     """
     if name not in UPLINKS:
-        raise UsageError(f"the uplink {name!r}: must be one of {', '.join(UPLINKS)}")
+        raise UsageError(f"the uplink {name!r}: use {', '.join(UPLINKS)}")
     if not address.rpartition(":")[2].isdecimal():
         raise UsageError(f"the recognizer's endpoint {address!r} has no port: use HOST:PORT")
     trusted = read_roots(tls_roots)
@@ -57,7 +57,7 @@ def make_uplink(name: str, address: str, *, credentials: Any, tls: bool, tls_roo
                 raise UsageError(
                     f"the native uplink: {missing}; install it (Debian: libnghttp2-14), or use --uplink grpcio"
                 ) from missing
-            log.info("%s: using grpcio, at several times the cost (--uplink grpcio silences this)", missing)
+            log.info("%s: streams use grpcio, at several times the cost (--uplink grpcio silences this)", missing)
         else:
             return _Native(route, tokens=tokens, tls=tls, roots=trusted)
     return _Grpcio(route, tokens=tokens, tls=tls, roots=trusted)
@@ -103,7 +103,7 @@ class _Grpcio:
             # Channels with equal arguments would share one connection, and its limit of streams.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.primary_user_agent", f"fastcall/{__version__}"),
-            # grpcio would read the environment itself, and other variables than the native uplink.
+            # It would read the environment itself, and other variables than the native uplink.
             ("grpc.enable_http_proxy", 0) if proxy is None else ("grpc.http_proxy", proxy.url),
         ]
         if self._tls:

@@ -1,1 +1,1 @@
-"""Whisper (faster-whisper) as fallback: a model in processes of its own, beside the event loop."""
+"""Whisper (faster-whisper) as fallback: models run in worker processes, outside the event loop."""

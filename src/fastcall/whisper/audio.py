@@ -1,8 +1,8 @@
-"""Telephone audio as Whisper wants it: 8 kHz int16 to 16 kHz float32, its level, and where it is quiet.
+"""Converts telephone audio for Whisper, 8 kHz int16 to 16 kHz float32; measures its level, and splits it at pauses.
 
-Twice the rate by a half-band filter in its two phases: the even samples are the old ones, the odd ones lie between. It
-is a Kaiser-windowed sinc, flat up to 3.6 kHz (a telephone ends at 3.4) with the images above 4.4 kHz down by 80 dB;
-linear interpolation would leave those at -10 dB, for the model to hear as hiss.
+A half-band filter in polyphase form doubles the rate: even samples are copied, odd ones are interpolated. It is a
+Kaiser-windowed sinc, flat up to 3.6 kHz (telephone audio ends at 3.4) with images above 4.4 kHz attenuated by 80 dB;
+linear interpolation would leave those at -10 dB, which the model would hear as hiss.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def to_16k(pcm: bytes) -> Samples:
 
 
 def level_db(audio: Samples) -> float:
-    """The level of the loudest 100 ms, in dB of full scale; of digital silence -120."""
+    """The level of the loudest 100 ms, in dB of full scale; -120 for digital silence."""
     whole = len(audio) // LEVEL_WINDOW * LEVEL_WINDOW
     windows = audio[:whole].reshape(-1, LEVEL_WINDOW) if whole else audio.reshape(1, -1)
     power = float(np.mean(np.square(windows), axis=1).max()) if audio.size else 0.0
@@ -56,7 +56,7 @@ def level_db(audio: Samples) -> float:
 
 
 def split_at_quiet(audio: Samples, *, longest_s: float = 29.0, search_s: float = 6.0) -> list[Samples]:
-    """Pieces that fit into the 30 s that Whisper hears at once, cut at the quietest 100 ms of the last seconds."""
+    """Pieces that fit into Whisper's window of 30 s, cut at the quietest 100 ms of their last seconds."""
     longest, search = int(longest_s * RATE_OUT_HZ), int(search_s * RATE_OUT_HZ)
     pieces = []
     while len(audio) > longest:

@@ -1,7 +1,7 @@
-"""faster-whisper: the only module that knows it. Lives in the worker process.
+"""The only module that uses faster-whisper. Runs in the worker process.
 
-Settings for latency: one known language, a beam of one, one temperature (no second try), no timestamps, no text of
-before, no detector of its own (there is one already). An encoder run costs the same for 1 s as for 30 s.
+Settings for latency: a given language, beam size 1, one temperature (no second try), no timestamps, no previous text,
+no voice activity detection (done before). An encoder run costs the same for 1 s as for 30 s.
 
 Source: https://github.com/SYSTRAN/faster-whisper, faster_whisper/transcribe.py
 """
@@ -30,7 +30,7 @@ _HOW: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Which model, and how it is run."""
+    """Which model, and how to run it."""
 
     model: str
     """A directory, or a name that faster-whisper knows or finds on the Hugging Face hub."""
@@ -39,9 +39,9 @@ class EngineOptions:
 
 
 def check_model(model: str) -> None:
-    """Whether ``model`` may be one, as far as can be told before it is loaded.
+    """Check ``model``, as far as possible before loading it.
 
-    :raises UsageError: a directory that is not there or not complete
+    :raises UsageError: the directory does not exist or is incomplete
     """
     path = Path(model)
     if path.is_dir():
@@ -75,12 +75,12 @@ class Engine:
                 local_files_only=_is_offline() or Path(options.model).is_dir(),
             )
         except Exception as error:
-            # Of the hub, of ctranslate2, of a file that is damaged: a dozen kinds, and one thing to do about them.
+            # From the hub, ctranslate2, damaged files: many exception types, handled alike.
             raise UsageError(_why_compute_type(options.compute_type, error) or _why(options.model, error)) from error
         self.is_multilingual = bool(self._model.model.is_multilingual)
 
     def lacks(self, language: str) -> bool:
-        """Whether the model does not have the language of this BCP 47 tag."""
+        """Whether the model does not support the language of this BCP 47 tag."""
         return language_of(language) not in self._model.supported_languages
 
     def recognize(self, pcm: bytes, language: str) -> str:
@@ -90,7 +90,7 @@ class Engine:
         for piece in split_at_quiet(audio):
             level = level_db(piece)
             if level <= SILENT_LEVEL_DB:
-                continue  # a second of work, of which only an invention could come
+                continue  # saves a second of work that could only return a hallucination
             segments, _ = self._model.transcribe(
                 piece,
                 language=language_of(language),
@@ -108,15 +108,15 @@ class Engine:
         return " ".join(texts)
 
     def warm_up(self, language: str) -> None:
-        """Have everything loaded that the first utterance would wait for.
+        """Load everything that the first utterance would have to wait for.
 
-        :raises UsageError: the model loads and does not decode; one of 128 mel bands without its
-            ``preprocessor_config.json`` is such
+        :raises UsageError: the model loads but cannot decode, such as one with 128 mel bands without its
+            ``preprocessor_config.json``
         """
         noise = np.random.default_rng(0).normal(0, 300, 8000).astype("<i2")
         try:
             self.recognize(noise.tobytes(), language)
-        except Exception as error:  # whatever a model raises that does not fit together
+        except Exception as error:  # whatever an inconsistent model raises
             raise UsageError(_why(self._name, error)) from error
 
 
@@ -125,13 +125,13 @@ def _is_offline() -> bool:
 
 
 def _why_compute_type(compute_type: str, error: Exception) -> str:
-    """What is wrong with the compute type; empty if ``error`` is about something else."""
+    """The error message if the compute type is wrong; empty if ``error`` has another cause."""
     if "compute type" not in str(error):
         return ""
     from ctranslate2 import get_supported_compute_types
 
     usable = ", ".join(["default", *sorted(get_supported_compute_types("cpu"))])
-    return f"WHISPER_COMPUTE_TYPE={compute_type} cannot be used: {error}; this machine has {usable}"
+    return f"WHISPER_COMPUTE_TYPE={compute_type} cannot be used: {error}; this machine supports {usable}"
 
 
 def _why(model: str, error: Exception) -> str:
@@ -140,7 +140,7 @@ def _why(model: str, error: Exception) -> str:
         return f"WHISPER_MODEL={model} cannot be used: {what}; {_HOW}"
     if _is_offline():
         return (
-            f"WHISPER_MODEL={model} is not on this machine, and HF_HUB_OFFLINE forbids to download it: unset that "
+            f"WHISPER_MODEL={model} is not on this machine, and HF_HUB_OFFLINE forbids downloading it: unset that "
             f"once, or {_HOW}"
         )
-    return f"WHISPER_MODEL={model} cannot be had: {what}; {_HOW}"
+    return f"WHISPER_MODEL={model} cannot be loaded: {what}; {_HOW}"

@@ -1,9 +1,9 @@
-"""What is to be known of Whisper that needs no Whisper: its languages, and the sentences that it invents.
+"""Whisper's languages, and detection of its hallucinations. Does not need Whisper itself.
 
-Whisper was trained on subtitles. Given silence, noise or music it writes what subtitles have there: thanks for
-watching, who made them, a single "you", in any language, or the same again and again. On a telephone people say some of
-these as well, so a text is dropped only if something besides says that nobody spoke: the model's own probability of no
-speech, or a level at which nobody speaks. The better known the text is as an invention, the less it takes.
+Whisper was trained on subtitles. Given silence, noise or music, it writes typical subtitles: thanks for watching, their
+authors, a single "you", in any language, or endless repetitions. Callers say some of these as well, so a text is
+dropped only with further evidence that nobody spoke: the model's probability of no speech, or a level below speech.
+For well-known hallucinations, weaker evidence is enough.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastcall.recognition.tokenization import tokens_of
 
 __all__ = ["INVENTED", "SILENT_LEVEL_DB", "is_invented", "language_of"]
 
-# BCP 47 primary subtags whose Whisper code is another: the old codes of ISO 639, and what Whisper files under one code.
+# BCP 47 primary subtags with a different code in Whisper: old codes of ISO 639, and languages that share one code.
 # https://github.com/openai/whisper/blob/main/whisper/tokenizer.py
 _OTHER_CODES = {
     "cmn": "zh",
@@ -35,7 +35,7 @@ _OTHER_CODES = {
     "khk": "mn",
 }
 
-# By language of the subtitles, because Whisper mixes them. Case and punctuation do not matter.
+# In all languages of subtitles, because Whisper mixes them. Case and punctuation are ignored.
 INVENTED = tuple(
     line.strip()
     for line in """
@@ -103,14 +103,14 @@ INVENTED = tuple(
 
 # Whisper's own threshold for calling a window silent is 0.6, together with a low probability of the text.
 NO_SPEECH_PROBABILITY = 0.5
-# For a text that says the same again and again; and for one of which nothing else is suspect.
+# For repetitive texts; and for texts that are otherwise not suspicious.
 NO_SPEECH_REPEATED_PROBABILITY = 0.3
 NO_SPEECH_SURE_PROBABILITY = 0.9
 # Speech on a telephone is at -30 to -10 dB of full scale, the noise of a quiet line below -55.
 NO_SPEECH_LEVEL_DB = -50.0
 SILENT_LEVEL_DB = -60.0
-"""Audio whose loudest part is not above this has no speech for certain: it need not be recognized."""
-# A text that is one phrase, said so often, is suspect; nobody says it so often as a decoder that goes in circles.
+"""Audio whose loudest part is not above this certainly has no speech: it is not recognized at all."""
+# A phrase repeated at least this often is suspicious; nobody repeats it as often as a decoder in a loop does.
 MIN_REPETITIONS = 3
 MAX_REPETITIONS = 12
 
@@ -123,7 +123,7 @@ _PLAIN = frozenset(" ".join(_plain(text)) for text in INVENTED)
 
 
 def _repetition(words: list[str]) -> tuple[list[str], int]:
-    """The shortest phrase that ``words`` are when it is said again and again, and how often; the last may be cut off.
+    """The shortest phrase whose repetition is ``words``, and how often it occurs; the last one may be cut off.
 
     >>> _repetition("thank you thank you thank".split())
     (['thank', 'you'], 2)
@@ -146,7 +146,7 @@ def language_of(tag: str) -> str:
 
 
 def is_invented(text: str, *, no_speech_probability: float, level_db: float) -> bool:
-    """Whether Whisper made ``text`` of no speech.
+    """Whether ``text`` is a hallucination of Whisper.
 
     :param no_speech_probability: the model's, 0 to 1
     :param level_db: of the loudest 100 ms, in dB of full scale

@@ -1,7 +1,7 @@
-"""The Whisper workers, and the utterances that wait for them: bounded, the urgent first, each with a time limit.
+"""The Whisper workers and their queue of utterances: bounded, urgent ones first, each with a time limit.
 
-A worker has one utterance at a time. One that dies is started again; one that takes too long is killed first, because
-nothing else stops a model that is at work. Everything here lives on one event loop.
+A worker recognizes one utterance at a time. A crashed worker is restarted. One that takes too long is killed, because
+nothing else stops a running model. Everything here runs on one event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["WhisperFallback"]
 log = logging.getLogger("fastcall.whisper")
 
 MAX_WAITING: Final = 64
-"""Utterances that wait at once; further ones are refused. Of those that are not urgent, half as many."""
+"""Limit of the queue; further utterances are refused. For those that are not urgent, half of it."""
 START_TIMEOUT_S: Final = 1800.0  # a model may have to be downloaded
 SAY_EVERY_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 2.0
@@ -38,11 +38,11 @@ class _Job:
 
 
 class WhisperFallback:
-    """Fulfils ``Fallback`` by worker processes. One event loop; shared by its calls.
+    """Implements ``Fallback`` with worker processes. One event loop; shared by its calls.
 
-    :param language: BCP 47; a model that lacks it is refused at the start
-    :param workers: processes, each with a model of its own
-    :param limit_s: an utterance that takes a worker longer is given up, and the worker with it
+    :param language: BCP 47; checked against the model at the start
+    :param workers: processes, each with its own copy of the model
+    :param limit_s: after this time, an utterance is abandoned and its worker killed
     """
 
     source = "whisper"
@@ -69,7 +69,7 @@ class WhisperFallback:
     async def start(self) -> None:
         """Start the workers; returns when all have loaded their model.
 
-        :raises UsageError: one cannot; the message says what to do
+        :raises UsageError: a worker cannot; the message says what to do
         """
         log.info("loading the Whisper model %s", self._model)
         began_at = time.monotonic()
@@ -85,7 +85,7 @@ class WhisperFallback:
                 break
             seconds = time.monotonic() - began_at
             log.info(
-                "still loading the Whisper model %s, %.0f s so far (the first time it is downloaded)",
+                "still loading the Whisper model %s, %.0f s so far (it is downloaded the first time)",
                 self._model,
                 seconds,
             )
@@ -93,12 +93,12 @@ class WhisperFallback:
 
     @property
     def waiting(self) -> int:
-        """Utterances that no worker has yet."""
+        """Utterances in the queue."""
         return len(self._urgent) + len(self._patient)
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are ready."""
+        """The processes of the ready workers."""
         return [
             worker.process.pid for worker in self._workers if worker.process.is_ready and worker.process.pid is not None
         ]
@@ -108,7 +108,7 @@ class WhisperFallback:
         if self._is_closed:
             raise RecognizerError("CANCELLED", "the fallback is closed")
         if self.waiting >= (MAX_WAITING if urgent else MAX_WAITING // 2):
-            raise RecognizerError("RESOURCE_EXHAUSTED", f"{self.waiting} utterances wait for Whisper")
+            raise RecognizerError("RESOURCE_EXHAUSTED", f"{self.waiting} utterances are waiting for Whisper")
         job = _Job(pcm, language, asyncio.get_running_loop().create_future())
         queue = self._urgent if urgent else self._patient
         queue.append(job)
@@ -120,21 +120,21 @@ class WhisperFallback:
                 queue.remove(job)
 
     async def aclose(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         self._is_closed = True
         for job in (*self._urgent, *self._patient):
             _fail(job, "CANCELLED", "the fallback is closed")
         await asyncio.gather(*(worker.process.stop(STOP_TIMEOUT_S) for worker in self._workers))
 
     def dispatch(self) -> None:
-        """Give what waits to workers that are free."""
+        """Assign waiting utterances to free workers."""
         for worker in self._workers:
             if worker.is_free and (queue := self._urgent or self._patient):
                 worker.take(queue.popleft())
 
 
 class _Worker:
-    """One process, and the utterance that it has."""
+    """One process, and its current utterance."""
 
     def __init__(self, pool: WhisperFallback, arguments: str, limit_s: float) -> None:
         self._pool = pool
@@ -156,12 +156,12 @@ class _Worker:
         return self.process.is_ready and self._job is None
 
     async def start(self) -> None:
-        """Returns when the model is loaded. :raises UsageError: it cannot be"""
+        """Returns when the model is loaded. :raises UsageError: it cannot be loaded"""
         self.process.begin()
         await self.process.wait_ready()
 
     def take(self, job: _Job) -> None:
-        """Have it recognized."""
+        """Recognize the utterance."""
         self._job, self._number = job, self._number + 1
         self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_long)
         # One utterance at a time: the pipe's buffer holds no more than that.

@@ -1,4 +1,4 @@
-"""The process that holds a Whisper model: utterances come by a pipe, texts go back, one after the other."""
+"""The process that runs a Whisper model: receives utterances over a pipe and returns texts, one at a time."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from fastcall.whisper.engine import Engine, EngineOptions
 
 __all__ = ["main", "serve"]
 
-# The audio of live calls comes before the text of an outage.
+# Audio of live calls has priority over recognition by the fallback.
 NICENESS = 5
 
 
 class Recognizing(Protocol):
-    """What serves requests: ``Engine``, or another in tests."""
+    """Serves requests: ``Engine``, or a replacement in tests."""
 
     def lacks(self, language: str) -> bool:
-        """Whether it does not have this language (BCP 47)."""
+        """Whether it does not support this language (BCP 47)."""
 
     def recognize(self, pcm: bytes, language: str) -> str:
         """The words in LINEAR16 at 8 kHz."""
 
     def warm_up(self, language: str) -> None:
-        """Load what is loaded late."""
+        """Load what would otherwise be loaded on first use."""
 
 
 def serve(make: Callable[[], Recognizing], language: str, parent: ParentPipe) -> None:
-    """Load, say ``ready`` or why not, then answer until the parent wants no more."""
+    """Load the model, send ``ready`` or the reason why not, then serve requests until the parent closes the pipe."""
     try:
         engine = make()
         if engine.lacks(language):
             raise UsageError(
-                f"this Whisper model does not have the language {language}: choose a multilingual one (a name without "
-                "'.en') in WHISPER_MODEL, or another language in GCP_STT_LANGUAGE"
+                f"this Whisper model does not support the language {language}: choose a multilingual one (a name "
+                "without '.en') in WHISPER_MODEL, or another language in GCP_STT_LANGUAGE"
             )
         engine.warm_up(language)
     except UsageError as error:
@@ -50,7 +50,7 @@ def serve(make: Callable[[], Recognizing], language: str, parent: ParentPipe) ->
     for head, pcm in parent:
         try:
             text = engine.recognize(pcm, head["language"])
-        except Exception as error:  # told to the server, which tells it to its user; the model goes on
+        except Exception as error:  # sent to the server, which reports it; the model keeps serving
             parent.send(number=head["number"], error=f"{type(error).__name__}: {error}")
         else:
             parent.send(number=head["number"], text=text)

@@ -86,8 +86,8 @@ def test_one_that_cannot_be_one_is_named_and_its_value_is_not(value: str) -> Non
         (b"HTTP/1.0 204\r\nx: y\r\n\r\n", None),
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n", "refused the tunnel: 407 Proxy Authentication Required"),
         (b"HTTP/1.1 503 \x1b[31mNo\r\n", "refused the tunnel: 503 [31mNo"),
-        (b"SSH-2.0-OpenSSH\r\n", "is no HTTP proxy"),
-        (b"", "is no HTTP proxy"),
+        (b"SSH-2.0-OpenSSH\r\n", "is not an HTTP proxy"),
+        (b"", "is not an HTTP proxy"),
     ],
 )
 def test_what_it_answers(head: bytes, refusal: str | None) -> None:

@@ -130,7 +130,7 @@ async def test_the_real_worker_from_end_to_end(tiny: str) -> None:
 
 async def test_the_real_worker_refuses_a_language_that_its_model_lacks(english: str) -> None:
     whisper = WhisperFallback(EngineOptions(english, threads=1), language="he-IL")
-    with pytest.raises(UsageError, match="does not have the language he-IL"):
+    with pytest.raises(UsageError, match="does not support the language he-IL"):
         await whisper.start()
 
 
@@ -174,7 +174,7 @@ def test_a_name_that_is_not_on_this_machine_is_not_downloaded_offline(
     pytest.importorskip("faster_whisper")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="HF_HUB_OFFLINE forbids to download it"):
+    with pytest.raises(UsageError, match="HF_HUB_OFFLINE forbids downloading it"):
         Engine(EngineOptions("tiny"))
 
 

@@ -148,7 +148,7 @@ async def test_closing_ends_what_waits_and_leaves_no_process() -> None:
     [
         ("Refusing", "en-US", "no model here: name another"),
         ("Dying", "en-US", "ended with status 3 while it loaded"),
-        ("Stub", "xx", "does not have the language xx"),
+        ("Stub", "xx", "does not support the language xx"),
     ],
 )
 async def test_a_worker_that_cannot_start_says_why(engine: str, language: str, message: str) -> None:

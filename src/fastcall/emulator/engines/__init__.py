@@ -1,4 +1,4 @@
-"""What turns audio into words, behind the port in `base`."""
+"""Engines turn audio into words, behind the interface in `base`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["make_engine"]
 
 
 def make_engine(options: Options) -> Engine:
-    """The engine that the options name. Raises UsageError when it cannot be had."""
-    # Imported here, each by itself: who uses tones needs no PocketSphinx.
+    """The engine that the options name. Raises UsageError if it is not available."""
+    # Imported here, only the one needed: tones works without PocketSphinx.
     if options.engine == "tones":
         from fastcall.emulator.engines.tones import TonesEngine
 
@@ -33,7 +33,7 @@ def make_engine(options: Options) -> Engine:
         except ModuleNotFoundError as error:
             raise UsageError(
                 f"the pocketsphinx engine needs the package {error.name}: pip install 'fastcall[emulator]' "
-                "(where no wheel of it exists for this Python, use --engine tones)"
+                "(if it has no wheel for this Python, use --engine tones)"
             ) from error
         return PocketsphinxEngine(options)
-    raise UsageError(f"there is no engine {options.engine!r}; choose pocketsphinx, tones or script")
+    raise UsageError(f"unknown engine {options.engine!r}; choose pocketsphinx, tones or script")

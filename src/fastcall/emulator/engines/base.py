@@ -1,8 +1,8 @@
-"""The port between the emulator and an engine.
+"""The interface between the emulator and an engine.
 
-An engine has no idea of protocols, limits or results: it is given the audio of a stream, as 16-bit PCM, and
-tells what it hears. It tells through a callback, because some engines know at once (tones) and others work
-in another process. All calls are made on the event loop, and callbacks must come on it.
+An engine knows nothing of protocols, limits or results: it receives the audio of a stream, as 16-bit PCM, and
+reports recognized words. It uses a callback, because some engines respond at once (tones) and others work in
+another process. All calls are made on the event loop, and so must be the callbacks.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class SpeechBegan:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The words of the utterance that is being spoken, all of them, as far as they are known."""
+    """All words of the current utterance known so far."""
 
     words: tuple[Word, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """No more speech; the words may still be on their way. `at_s` is where speech ended."""
+    """Speech has ended, at `at_s`; words may still follow."""
 
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceEnded:
-    """The words of an utterance, settled. `speech_end_s`: end of speech; `end_s`: the audio that is settled."""
+    """The settled words of an utterance. `speech_end_s`: end of speech; `end_s`: end of the settled audio."""
 
     words: tuple[Word, ...]
     speech_end_s: float
@@ -59,7 +59,7 @@ class UtteranceEnded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The engine cannot go on with this stream. `busy`: it had no room for it."""
+    """The engine cannot continue this stream. `busy`: it lacked capacity."""
 
     message: str
     busy: bool = False
@@ -67,7 +67,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """After `finish()`: everything has been told."""
+    """After `finish()`: all words were reported."""
 
 
 EngineEvent = SpeechBegan | Heard | SpeechEnded | UtteranceEnded | Failed | Finished
@@ -77,26 +77,26 @@ class EngineStream(Protocol):
     """The engine's side of one stream. Not thread-safe: event loop only."""
 
     def feed(self, pcm: NDArray[np.int16]) -> None:
-        """Take audio at the stream's rate. Never blocks; events may come during the call or later."""
+        """Process audio at the stream's rate. Never blocks; events may be reported during the call or later."""
 
     def finish(self) -> None:
-        """No more audio. Pending words are told, then `Finished`."""
+        """No more audio follows. Pending words are reported, then `Finished`."""
 
     def close(self) -> None:
-        """Forget the stream: no event comes after this call. May be called more than once."""
+        """Discard the stream: no event follows. May be called more than once."""
 
 
 class Engine(Protocol):
     """Opens streams. One per server."""
 
     sample_rates_hertz: tuple[int, ...]
-    """The rates that it takes; () for any."""
+    """The supported rates; () for any."""
 
     async def start(self) -> None:
-        """Get ready. Raises fastcall.errors.UsageError with the reason when it cannot."""
+        """Start the engine. Raises fastcall.errors.UsageError with the reason if it cannot."""
 
     def open(self, config: StreamConfig, listener: Callable[[EngineEvent], None]) -> EngineStream:
         """Begin a stream. `config.sample_rate_hertz` is one of `sample_rates_hertz`."""
 
     async def stop(self) -> None:
-        """Release everything, worker processes included."""
+        """Release all resources, including worker processes."""

@@ -1,4 +1,4 @@
-"""Where utterances begin and end, from one voiced/unvoiced decision per 20 ms frame. Pure."""
+"""Detects begin and end of utterances, from one voiced/unvoiced decision per 20 ms frame. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 __all__ = ["FRAME_S", "PREROLL_FRAMES", "Change", "Endpointer"]
 
 FRAME_S: Final = 0.02
-PREROLL_FRAMES: Final = 15  # given to the recognizer from before the begin: soft onsets
+PREROLL_FRAMES: Final = 15  # passed to the recognizer from before the begin, for soft onsets
 _START_VOICED, _START_WINDOW = 3, 5
-_SETTLE_FRAMES: Final = 5  # a voice activity detector takes the first 100 ms of a stream for speech
+_SETTLE_FRAMES: Final = 5  # the voice activity detector reports the first 100 ms of a stream as speech
 _MAX_VOICED_SHARE: Final = 0.1
 
 
@@ -22,7 +22,7 @@ class Change(Enum):
 
 
 class Endpointer:
-    """Call `step` once a frame."""
+    """Call `step` once per frame."""
 
     def __init__(self, *, end_silence_s: float, max_utterance_s: float) -> None:
         self._window_frames = max(round(end_silence_s / FRAME_S), 1)

@@ -1,4 +1,4 @@
-"""From a request's phrases to a JSGF grammar. Pure."""
+"""Builds a JSGF grammar from a request's phrases. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 
 __all__ = ["MAX_PHRASES", "jsgf_from_phrases"]
 
-MAX_PHRASES: Final = 5000  # as many as Google takes in a request
+MAX_PHRASES: Final = 5000  # Google's limit per request
 
 _WORD: Final = re.compile(r"[a-z][a-z'.-]*")
 
 
 def jsgf_from_phrases(phrases: Iterable[str], is_known: Callable[[str], bool]) -> tuple[str | None, tuple[str, ...]]:
-    """Return a grammar of the phrases in any order, and the phrases that it leaves out.
+    """Return a grammar of the phrases in any order, and the phrases that it omits.
 
-    A phrase is left out when one of its words is not in the dictionary (`is_known`) or is no plain word: a
-    single unknown word would make the whole grammar unusable. None when no phrase is left.
+    A phrase is omitted if one of its words is not in the dictionary (`is_known`) or not a plain word, because a
+    single unknown word would make the whole grammar unusable. None if no phrase remains.
     """
     kept: dict[str, None] = {}  # in order, each once
     dropped = []

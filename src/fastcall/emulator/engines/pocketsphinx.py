@@ -1,4 +1,4 @@
-"""The pocketsphinx engine: English speech, offline. Rough without a grammar, good with one.
+"""The pocketsphinx engine: English speech, offline. Inaccurate without a grammar, good with one.
 
 A voice activity detector cuts the stream into utterances; each goes through a worker process (see
 `pocketsphinx_pool`), because PocketSphinx holds the GIL while it decodes.
@@ -41,7 +41,7 @@ _VAD_MODE = 2
 
 
 class _Pending:
-    """An utterance that was cut from the stream: where it lies, its audio until it is its turn."""
+    """An utterance of the stream: its position, and its audio until its turn comes."""
 
     def __init__(self, start_s: float) -> None:
         self.start_s = start_s
@@ -132,7 +132,7 @@ class PocketsphinxStream:
         self._send_audio(speaking)
 
     def _submit(self) -> None:
-        """Give the oldest utterance to the pool, unless it is there already."""
+        """Submit the oldest utterance to the pool, unless it was submitted before."""
         if self._pending and self._pending[0].job is None:
             pending = self._pending[0]
             pending.job = self._pool.begin(self._wish, self._on_words, self._on_failure)

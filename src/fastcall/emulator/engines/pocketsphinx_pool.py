@@ -1,7 +1,7 @@
 """The worker processes of the pocketsphinx engine, and the utterances that wait for them.
 
-A worker decodes a few utterances at a time; an utterance holds its place only while it is spoken, so silent
-calls hold none. Everything here lives on one event loop.
+A worker decodes a few utterances at a time; an utterance occupies a slot only while it is spoken, so silent
+calls need none. Everything here runs on one event loop.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ WORKER_MODULE: Final = "fastcall.emulator.engines.pocketsphinx_worker"
 
 Words = list[tuple[str, float, float]]
 Frame = tuple[dict[str, Any], bytes]
-"""Head and payload; the heads that a worker takes are in `pocketsphinx_worker`."""
+"""Head and payload; `pocketsphinx_worker` describes the heads."""
 
 
 class Utterance:
-    """One utterance on its way through a worker. Callbacks come on the loop."""
+    """One utterance that a worker decodes. Callbacks run on the loop."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Utterance:
         self.on_words = on_words
         """Words so far, and whether they are settled."""
         self.on_failure = on_failure
-        """What went wrong, and whether for want of room."""
+        """What went wrong, and whether because of lacking capacity."""
         self.waiting: list[Frame] | None = []  # while no worker has it
         self.worker: _Worker | None = None
 
@@ -73,7 +73,7 @@ class Pool:
         return [worker.process.pid for worker in self._workers if worker.process.is_ready and worker.process.pid]
 
     async def start(self) -> None:
-        """Start the workers; returns when the first is ready. Raises UsageError when it cannot be."""
+        """Start the workers; returns when the first is ready. Raises UsageError if it cannot start."""
         first, *others = (worker.process for worker in self._workers)
         first.begin()
         try:
@@ -93,7 +93,7 @@ class Pool:
         on_words: Callable[[Words, bool], None],
         on_failure: Callable[[str, bool], None],
     ) -> Utterance:
-        """Begin an utterance: it gets a worker now, or waits for one with its audio kept."""
+        """Start an utterance: it gets a worker now, or waits for one while its audio is buffered."""
         utterance = Utterance(next(self._numbers), wish, on_words, on_failure)
         self._queue.append(utterance)
         self.dispatch()
@@ -109,14 +109,14 @@ class Pool:
         self._send(utterance, ({"do": "end", "utterance": utterance.number}, b""))
 
     def drop(self, utterance: Utterance) -> None:
-        """Nobody wants its words any more."""
+        """Its words are no longer needed."""
         if utterance in self._queue:
             self._queue.remove(utterance)
         elif utterance.worker is not None:
             utterance.worker.forget(utterance)
 
     def dispatch(self) -> None:
-        """Give waiting utterances to workers that have room, the least loaded first."""
+        """Assign waiting utterances to workers with free slots, the least loaded first."""
         while self._queue:
             free = [worker for worker in self._workers if worker.process.is_ready and len(worker.utterances) < SLOTS]
             if not free:
@@ -124,7 +124,7 @@ class Pool:
             min(free, key=lambda worker: len(worker.utterances)).take(self._queue.popleft())
 
     def worker_cannot_start(self) -> None:
-        """Nobody waits for what is not there."""
+        """Fail the waiting utterances if no worker is ready."""
         if not any(worker.process.is_ready for worker in self._workers):
             waiting, self._queue = list(self._queue), deque()
             for utterance in waiting:
@@ -154,7 +154,7 @@ class _Worker:
     def take(self, utterance: Utterance) -> None:
         self.utterances[utterance.number] = utterance
         utterance.worker = self
-        # Unread frames pile up no further than the longest utterance of each slot.
+        # Unread frames are limited to the longest utterance of each slot.
         self.process.send({"do": "begin", "utterance": utterance.number, **utterance.wish})
         for frame in utterance.waiting or ():
             self.process.send(*frame)

@@ -1,9 +1,9 @@
-"""A worker process of the pocketsphinx engine: decodes utterances that come on standard input.
+"""A worker process of the pocketsphinx engine: decodes utterances from standard input.
 
 Run as `python -m fastcall.emulator.engines.pocketsphinx_worker [grammar file]`. It ends when its
 input closes, so it never outlives the emulator. One thread; a decoder is used by one utterance at a time.
 
-It takes frames that say what to `do` with an `utterance`: `begin` (with `grammar`, a text or null, and `phrases`),
+It receives frames that say what to `do` with an `utterance`: `begin` (with `grammar`, a text or null, and `phrases`),
 `audio` (int16 at 16 kHz follows), `end`, `drop`. It answers with `heard` and `done`: [[word, start_s, end_s], ...], the
 second settled; with an `error`; and with a `note` for the log.
 """
@@ -22,15 +22,15 @@ from fastcall.emulator.engines.grammar import jsgf_from_phrases
 FRAME_S = 0.01
 _MODEL = "model"  # the search of the free language model
 WORD_INSERTION: Final = 0.2
-"""Price of a word of a grammar, as a probability. At PocketSphinx' 0.65 the end of a word's sound, or the silence after
-it, becomes one more short word."""
+"""Word insertion penalty of a grammar, as a probability. With PocketSphinx' default of 0.65, the end of a word, or the
+silence after it, becomes another short word."""
 
 
 def grammar_decoder() -> Any:
     """A decoder for grammars.
 
-    Without the second pass over the word lattice (`bestpath`): that pass forgets where the grammar may end, and adds
-    the first word of a phrase whose rest nobody said.
+    Without the second pass over the word lattice (`bestpath`), which ignores where the grammar may end, and adds the
+    first word of a phrase that was not said.
     """
     return Decoder(lm=None, bestpath=False, wip=WORD_INSERTION, loglevel="FATAL")
 
@@ -40,7 +40,7 @@ class Worker:
 
     def __init__(self, send: Callable[..., None]) -> None:
         self._send = send
-        self._idle: dict[str, list[Any]] = {}  # by search: decoders that have it active
+        self._idle: dict[str, list[Any]] = {}  # by search: idle decoders with this search active
         self._busy: dict[int, tuple[str, Any]] = {}
         self._shown: dict[int, list[Any]] = {}
         self._grammars: dict[tuple[str, ...], str | None] = {}
@@ -53,14 +53,14 @@ class Worker:
         if what == "begin":
             self._begin(utterance, head["grammar"], head["phrases"])
         elif utterance not in self._busy:
-            return  # it failed or was dropped
+            return  # failed or dropped
         elif what == "audio":
             self._audio(utterance, pcm)
         else:
             self._end(utterance, tell=what == "end")
 
     def check(self, grammar: str) -> None:
-        """Raise ValueError when the grammar cannot be used."""
+        """Raises ValueError if the grammar cannot be used."""
         search, decoder = self._acquire(grammar)
         self._idle.setdefault(search, []).append(decoder)
 
@@ -72,7 +72,7 @@ class Worker:
         except ValueError as error:
             self._send(utterance=utterance, error=str(error))
             return
-        decoder.set_cmn(self._cmn)  # the adaptation to another speaker's channel must not carry over
+        decoder.set_cmn(self._cmn)  # adaptation to another speaker's channel must not carry over
         decoder.start_utt()
         self._busy[utterance] = (search, decoder)
         self._shown[utterance] = []
@@ -82,7 +82,7 @@ class Worker:
             grammar, dropped = jsgf_from_phrases(phrases, lambda word: bool(self._lexicon.lookup_word(word)))
             if dropped:
                 shown = ", ".join(repr(phrase) for phrase in dropped[:10])
-                self._send(note=f"phrases with words that the dictionary lacks: {shown}")
+                self._send(note=f"phrases with words missing from the dictionary: {shown}")
             if len(self._grammars) > 100:
                 self._grammars.clear()
             self._grammars[phrases] = grammar
@@ -94,7 +94,7 @@ class Worker:
             return search, self._idle[search].pop()
         if grammar is None:
             return search, Decoder(loglevel="FATAL")
-        # A decoder that has another grammar can be given this one; loading a new one takes 0.15 s.
+        # Reuse a decoder that has another grammar; loading a new one takes 0.15 s.
         decoder, self._spare = self._spare, None
         for other, idle in self._idle.items():
             if decoder is None and other != _MODEL and idle:
@@ -106,7 +106,7 @@ class Worker:
         except ValueError:
             self._spare = decoder
             raise ValueError(
-                "PocketSphinx cannot use the grammar: a syntax error, or a word that its dictionary lacks"
+                "PocketSphinx cannot use the grammar: a syntax error, or a word missing from its dictionary"
             ) from None
         decoder.activate_search("grammar")
         return search, decoder
@@ -129,7 +129,7 @@ class Worker:
 
 
 def _words(decoder: Any) -> list[Any]:
-    """The words so far: [word, start_s, end_s]. Fillers and the marks of alternative pronunciations go."""
+    """The words so far: [word, start_s, end_s]. Without fillers and marks of alternative pronunciations."""
     if decoder.hyp() is None:
         return []
     return [
@@ -140,7 +140,7 @@ def _words(decoder: Any) -> list[Any]:
 
 
 def main() -> int:
-    # PocketSphinx' grammar scanner echoes what it does not understand to standard output: the pipe keeps that apart.
+    # PocketSphinx' grammar scanner echoes invalid input to standard output, so frames use another descriptor.
     parent = ParentPipe.of_stdio()
     worker = Worker(parent.send)
     if len(sys.argv) > 1:

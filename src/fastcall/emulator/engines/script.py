@@ -1,6 +1,6 @@
-"""The script engine: tells a text from a file at its times, whatever the audio holds.
+"""The script engine: reports a text from a file at its times, whatever the audio contains.
 
-For people who test what their application does with words. The times are those of each stream's own audio.
+For testing how an application handles words. The times are those of each stream's own audio.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MAX_UTTERANCES: Final = 10_000
 
 
 def parse_script(script: Any) -> tuple[Utterance, ...]:
-    """Utterances from a script as YAML gives it.
+    """Utterances from a parsed YAML script.
 
-    A list of mappings, in order of time: `at_s` (when the utterance begins), `text`, and `word_ms` (300 when
-    not given), or `words`: a list of [word, start_s, end_s]. Raises ValueError with the place.
+    A list of mappings, in order of time: `at_s` (when the utterance begins), `text`, and `word_ms` (by
+    default 300), or `words`: a list of [word, start_s, end_s]. Raises ValueError with the place.
     """
     if isinstance(script, Mapping) and set(script) == {"utterances"}:
         script = script["utterances"]
@@ -45,7 +45,7 @@ def parse_script(script: Any) -> tuple[Utterance, ...]:
         words = _words_of(entry, f"utterance {number}")
         for word in words:
             if not end_s <= word.start_s <= word.end_s:
-                raise ValueError(f"utterance {number}: {word.text!r} begins before what precedes it has ended")
+                raise ValueError(f"utterance {number}: {word.text!r} begins before the previous word has ended")
             end_s = word.end_s
         utterances.append(words)
     return tuple(utterances)
@@ -60,11 +60,11 @@ def _words_of(entry: Any, place: str) -> Utterance:
             raise ValueError(f"{place}: words must be a list")
         return tuple(_word(word, place) for word in words)
     if not {"at_s", "text"} <= set(entry) <= {"at_s", "text", "word_ms"}:
-        raise ValueError(f"{place}: takes 'at_s', 'text' and 'word_ms', or 'words' alone")
+        raise ValueError(f"{place}: use 'at_s', 'text' and 'word_ms', or only 'words'")
     at_s, word_s = _number(entry["at_s"], place), _number(entry.get("word_ms", DEFAULT_WORD_MS), place) / 1000
     texts = entry["text"].split() if isinstance(entry["text"], str) else []
     if not texts:
-        raise ValueError(f"{place}: text must hold words")
+        raise ValueError(f"{place}: text must contain words")
     return tuple(Word(text, at_s + i * word_s, at_s + (i + 1) * word_s) for i, text in enumerate(texts))
 
 
@@ -76,7 +76,7 @@ def _word(word: Any, place: str) -> Word:
 
 def _number(value: Any, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise ValueError(f"{place}: {value!r} is no time")
+        raise ValueError(f"{place}: {value!r} is not a time")
     return float(value)
 
 
@@ -91,8 +91,8 @@ class ScriptStream:
         self._listener: Callable[[EngineEvent], None] | None = listener
         self._end_silence_s = end_silence_s
         self._samples = 0
-        self._utterance = 0  # index of the one that is told
-        self._told = 0  # words of it
+        self._utterance = 0  # index of the current one
+        self._reported = 0  # words of it
         self._began = False
 
     def feed(self, pcm: NDArray[np.int16]) -> None:
@@ -114,17 +114,17 @@ class ScriptStream:
             if not self._began:
                 self._began = True
                 self._emit(SpeechBegan(words[0].start_s))
-            told = sum(word.end_s <= now_s for word in words)
-            if told > self._told:
-                self._told = told
-                self._emit(Heard(words[:told]))
+            reported = sum(word.end_s <= now_s for word in words)
+            if reported > self._reported:
+                self._reported = reported
+                self._emit(Heard(words[:reported]))
             end_s = words[-1].end_s + self._end_silence_s
             if now_s < end_s and not flush:
                 return
-            if told:
-                self._emit(SpeechEnded(words[told - 1].end_s))
-                self._emit(UtteranceEnded(words[:told], words[told - 1].end_s, min(end_s, now_s)))
-            self._utterance, self._told, self._began = self._utterance + 1, 0, False
+            if reported:
+                self._emit(SpeechEnded(words[reported - 1].end_s))
+                self._emit(UtteranceEnded(words[:reported], words[reported - 1].end_s, min(end_s, now_s)))
+            self._utterance, self._reported, self._began = self._utterance + 1, 0, False
 
     def _emit(self, event: EngineEvent) -> None:
         if self._listener is not None:
@@ -132,7 +132,7 @@ class ScriptStream:
 
 
 class ScriptEngine:
-    """Makes `ScriptStream`s; each stream hears the script from its beginning."""
+    """Creates `ScriptStream`s; each stream plays the script from its beginning."""
 
     sample_rates_hertz: tuple[int, ...] = ()
 
@@ -141,7 +141,7 @@ class ScriptEngine:
         self._end_silence_s = end_silence_s
 
     async def start(self) -> None:
-        """Nothing to get ready."""
+        """Nothing to start."""
 
     def open(self, config: StreamConfig, listener: Callable[[EngineEvent], None]) -> ScriptStream:
         return ScriptStream(self._script, config.sample_rate_hertz, listener, self._end_silence_s)

@@ -1,4 +1,4 @@
-"""The tones engine: hears the words of `fastcall.audio.tones`, at once, without a mistake."""
+"""The tones engine: recognizes the words of `fastcall.audio.tones`, at once and without errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["TonesEngine", "TonesStream"]
 
 
 class TonesStream:
-    """One stream's recognizer and its endpointing. Costs microseconds a batch, so it runs on the loop."""
+    """One stream's recognizer and its endpointing. Costs microseconds per batch, so it runs on the loop."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class TonesStream:
         self._last_end = 0
 
     def feed(self, pcm: NDArray[np.int16]) -> None:
-        # Pieces no longer than the silence that ends an utterance: a big one must not hide such a silence.
+        # In pieces no longer than the silence that ends an utterance: a larger one could hide such a silence.
         step = max(self._end_silence // 2, 1)
         for at in range(0, len(pcm), step):
             self._feed(pcm[at : at + step])
@@ -62,7 +62,7 @@ class TonesStream:
         for word in self._recognizer.finish():
             self._take(word)
             speaking = None
-        # A word of which only the beginning has come is not settled: whoever sends it again must get it.
+        # An incomplete word is not settled: a client that sends it again must get it.
         self._end_utterance(self._recognizer.samples if speaking is None else speaking)
         self._emit(Finished())
 
@@ -78,7 +78,7 @@ class TonesStream:
             self._end_utterance(word.end)
 
     def _begin(self, at: int) -> None:
-        """Speech at `at`: of this utterance, or of a new one when the silence before it was long enough."""
+        """Speech at `at`: of this utterance, or of a new one if the silence before it was long enough."""
         if self._began is not None and at - self._last_end >= self._end_silence:
             self._end_utterance(self._last_end + self._end_silence)
         if self._began is None:
@@ -100,7 +100,7 @@ class TonesStream:
 
 
 class TonesEngine:
-    """Makes `TonesStream`s; has no state of its own."""
+    """Creates `TonesStream`s; stateless."""
 
     sample_rates_hertz: tuple[int, ...] = (8000, 16000)
 
@@ -109,7 +109,7 @@ class TonesEngine:
         self._max_utterance_s = max_utterance_s
 
     async def start(self) -> None:
-        """Nothing to get ready."""
+        """Nothing to start."""
 
     def open(self, config: StreamConfig, listener: Callable[[EngineEvent], None]) -> TonesStream:
         return TonesStream(

@@ -1,4 +1,4 @@
-"""8 kHz to 16 kHz with a half-band filter: PocketSphinx' model wants 16 kHz."""
+"""8 kHz to 16 kHz with a half-band filter: PocketSphinx' model needs 16 kHz."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 __all__ = ["DELAY_SAMPLES", "Upsampler"]
 
-_HALF: Final = 16  # input samples to each side of a new sample
+_HALF: Final = 16  # input samples on each side of a new sample
 DELAY_SAMPLES: Final = _HALF
-"""How far the output is behind the input, in input samples (2 ms)."""
+"""Delay of the output, in input samples (2 ms)."""
 
 
 def _taps() -> NDArray[np.float64]:
