@@ -190,7 +190,7 @@ async def test_a_flood_of_messages_is_closed_and_the_call_beside_it_goes_on(
                     if sent % 100 == 0:
                         await asyncio.sleep(0)
                         by_fast_path = max(by_fast_path, messages_by_fast_path(served, flood))
-            assert await flood.closed() == (1008, "far more messages than a call has")
+            assert await flood.closed() == (1008, "far more messages than a call sends")
             if request.node.name.endswith("-audio]") and fast_path == "on":
                 assert BURST / 2 < by_fast_path <= BURST + RATE_PER_S * (time.monotonic() - began_at)
             else:
