@@ -31,7 +31,7 @@ class ScriptedWorker:
     taken: list[bytes] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     recognizer: str = "a script"
-    trouble: str = ""
+    unready_reason: str = ""
     is_strained: bool = False
     fails: bool = False
 
@@ -53,7 +53,7 @@ class ScriptedWorker:
             self.taken.append(message)
         return self.takes
 
-    def say(self, what: str, **more: Any) -> None:
+    def send(self, what: str, **more: Any) -> None:
         self.told.append({"do": what, **more})
 
     def has(self, call: RemoteCall) -> bool:

@@ -29,7 +29,7 @@ class Workers:
     @property
     def pids(self) -> dict[int, int]:
         """Of each worker the process that it last was."""
-        found = (re.search(r"worker (\d+) is there, pid (\d+)", line) for line in tuple(self.process.lines))
+        found = (re.search(r"worker (\d+) ready, pid (\d+)", line) for line in tuple(self.process.lines))
         # In their own order, whoever of them was there first.
         return dict(sorted((int(each[1]), int(each[2])) for each in found if each))
 

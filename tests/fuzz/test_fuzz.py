@@ -55,7 +55,7 @@ def test_a_fast_path_that_goes_on_after_a_close_frame_is_found(monkeypatch):
     close_soon = MediaConnection.close_soon
 
     def go_on_after_a_close(connection: MediaConnection, code: int, reason: str) -> None:
-        if code != 1000 or not connection.fast_path:
+        if code != 1000 or not connection.uses_fast_path:
             close_soon(connection, code, reason)
 
     monkeypatch.setattr(MediaConnection, "close_soon", go_on_after_a_close)

@@ -182,7 +182,7 @@ def test_no_message_is_of_a_stream_whose_id_cannot_stand_in_one() -> None:
         assert (call.media.messages, call.handed) == (0, [frame(text)])
 
 
-@pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.carry(None)])
+@pytest.mark.parametrize("change", [lambda call: call.media.close(), lambda call: call.frames.bind(None)])
 def test_a_fast_path_that_is_closed_takes_nothing(change: Callable[[Call], None]) -> None:
     call = Call()
     call.receive(frame(media(100)))

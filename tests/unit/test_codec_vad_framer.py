@@ -115,12 +115,12 @@ def test_what_the_callback_raises_is_raised() -> None:
         raise LookupError(change)
 
     with pytest.raises(LookupError, match="1"):
-        VadFramer(LoudnessDetector()).hear(rule(), 0, b"\x00" * 3200, 7.0, refuse)
+        VadFramer(LoudnessDetector()).process(rule(), 0, b"\x00" * 3200, 7.0, refuse)
 
 
 def test_silence_is_not_negative() -> None:
     with pytest.raises(ValueError, match="silence_samples=-1"):
-        VadFramer(LoudnessDetector()).hear(rule(), -1, b"", 7.0, print)
+        VadFramer(LoudnessDetector()).process(rule(), -1, b"", 7.0, print)
 
 
 @pytest.mark.parametrize("native", [(0, 1), (1, 0)])

@@ -153,9 +153,9 @@ async def test_a_client_that_leaves_makes_room(running: Running) -> None:
 async def test_without_a_worker_streams_are_told_until_there_is_one(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (worker,) = running.pool._workers
+    (process,) = running.pool.processes
     with monkeypatch.context() as broken:
-        broken.setattr(worker.process, "arguments", ["-m", "no_such_module"])
+        broken.setattr(process, "arguments", ["-m", "no_such_module"])
         await running.kill()
         for _ in range(2):
             async with running.stream() as stream:

@@ -272,7 +272,7 @@ async def test_a_supervisor_asks_by_the_proxy_too(prompt_emulator: str, monkeypa
     async with proxy_to(prompt_emulator) as proxy:
         monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
         async with supervising(ScriptedWorker(), ScriptedWorker(), speech_emulator_host=f"{HOST}:50051") as supervisor:
-            assert await supervisor.trouble() == []
+            assert await supervisor.unready_reasons() == []
         assert len(proxy.heads) == 1
 
 

@@ -67,10 +67,10 @@ async def test_null_is_the_same_as_missing(name: str, prompt_emulator: str) -> N
 
 
 WRONG_STARTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "no call": (lambda start: start.pop("callSid"), "'callSid' is not a text of 1 to 128 characters"),
+    "no call": (lambda start: start.pop("callSid"), "'callSid' is not a string of 1 to 128 characters"),
     "the outbound track alone": (
         lambda start: start.update(tracks=["outbound"]),
-        "the stream carries outbound only; what the caller says is the inbound track",
+        "the stream carries outbound only; the caller's audio is the inbound track",
     ),
     "a format that is not served": (
         lambda start: start.update(mediaFormat={"encoding": "OPUS", "sampleRate": 16000, "channels": 1}),

@@ -264,7 +264,8 @@ async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_tak
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 writer.transport.abort()
         async with asyncio.timeout(PATIENCE_S):
-            while served.server.frontend.broadcast.readers:
+            broadcast = served.server.frontend.broadcast
+            while broadcast.is_read or broadcast.watched:
                 await ask(served.port, "/healthz")
         assert served.server.metrics.watched == {}
 

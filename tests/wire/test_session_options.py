@@ -175,7 +175,7 @@ def test_a_model_of_version_2_is_asked_of_version_2(
     [
         ({"version": "v3"}, "version='v3': use v1 or v2"),
         ({"encoding": "opus"}, "encoding='opus': use linear16 or mulaw"),
-        ({"phrases": "apple"}, "phrases='apple': give a list of phrases, not one text"),
+        ({"phrases": "apple"}, "phrases='apple': pass a list of phrases, not one string"),
         (
             {"version": "v1", "location": "europe-west4", "settings": Settings(speech_emulator_host=None)},
             "GCP_STT_LOCATION=europe-west4: version 1 of the API has global, us and eu only; use one of them, or "

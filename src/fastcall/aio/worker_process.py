@@ -66,6 +66,11 @@ class WorkerProcess:
         """Of its process; None before there has been one."""
         return self._child.pid if self._child is not None else None
 
+    @property
+    def status(self) -> int | None:
+        """What its process ended with, minus the number of a signal; None while it runs or before there was one."""
+        return self._child.status if self._child is not None else None
+
     def begin(self) -> None:
         """Start it, and start it again whenever it ends."""
         loop = asyncio.get_running_loop()

@@ -162,11 +162,9 @@ async def test_one_that_is_at_work_ends_with_its_parent() -> None:
     """Its pipe is closed, as if this process were gone."""
     async with owning(STAYS) as owner:
         await owner.ready()
-        child, pipe = owner.process._child, owner.process._input
-        assert child is not None
-        assert pipe is not None
-        pipe.close()
-        assert await child.wait() == 0
+        assert owner.process.status is None
+        await owner.process.stop(grace_s=PATIENCE_S)
+        assert owner.process.status == 0  # not killed
 
 
 async def test_one_that_does_not_end_is_killed() -> None:

@@ -38,17 +38,17 @@ def health(call_s: float, *, spoke_from_s: float | None = None) -> Any:
 
 
 def test_a_stream_that_takes_nothing() -> None:
-    assert health(5).trouble_with(Stream(stuck=True), now=5.0) == "the recognizer takes no audio"
+    assert health(5).trouble_with(Stream(stuck=True), now=5.0) == "the recognizer accepts no audio"
     assert health(5).trouble_with(Stream(), now=5.0) == ""
 
 
 def test_speech_without_a_result_is_told_once_and_then_with_more_patience() -> None:
     made = health(20, spoke_from_s=1.0)
     assert made.trouble_with(Stream(), now=1.0 + STALL_S - 0.1) == ""
-    assert made.trouble_with(Stream(), now=1.0 + STALL_S) == "speech was heard and no result came"
+    assert made.trouble_with(Stream(), now=1.0 + STALL_S) == "there was speech but no result"
     assert made.trouble_with(Stream(), now=1.0 + STALL_S) == ""
     made.answered(now=10.0)
-    assert made.trouble_with(Stream(), now=10.0 + STALL_S) == "speech was heard and no result came"
+    assert made.trouble_with(Stream(), now=10.0 + STALL_S) == "there was speech but no result"
 
 
 def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -> None:

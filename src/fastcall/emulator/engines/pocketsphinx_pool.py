@@ -68,13 +68,18 @@ class Pool:
         self._workers = [_Worker(self, arguments) for _ in range(workers)]
 
     @property
+    def processes(self) -> tuple[WorkerProcess, ...]:
+        """The workers' processes."""
+        return tuple(worker.process for worker in self._workers)
+
+    @property
     def pids(self) -> list[int]:
         """The processes of the workers that are ready."""
-        return [worker.process.pid for worker in self._workers if worker.process.is_ready and worker.process.pid]
+        return [process.pid for process in self.processes if process.is_ready and process.pid]
 
     async def start(self) -> None:
         """Start the workers; returns when the first is ready. Raises UsageError if it cannot start."""
-        first, *others = (worker.process for worker in self._workers)
+        first, *others = self.processes
         first.begin()
         try:
             await first.wait_ready()
@@ -85,7 +90,7 @@ class Pool:
             process.begin()
 
     async def stop(self) -> None:
-        await asyncio.gather(*(worker.process.stop(_STOP_TIMEOUT_S) for worker in self._workers))
+        await asyncio.gather(*(process.stop(_STOP_TIMEOUT_S) for process in self.processes))
 
     def begin(
         self,
@@ -125,7 +130,7 @@ class Pool:
 
     def worker_cannot_start(self) -> None:
         """Fail the waiting utterances if no worker is ready."""
-        if not any(worker.process.is_ready for worker in self._workers):
+        if not any(process.is_ready for process in self.processes):
             waiting, self._queue = list(self._queue), deque()
             for utterance in waiting:
                 utterance.on_failure(NO_WORKER, False)
