@@ -215,5 +215,5 @@ async def test_the_lack_of_a_fallback_is_told_once_when_it_matters(caplog: pytes
                 await served.transcripts.wait_for(phone.call_sid, "session_failed")
     assert [record.message for record in caplog.records if "WHISPER_MODEL" in record.message] == [
         "no fallback for utterances that the recognizer cannot serve: set WHISPER_MODEL to a Whisper model "
-        "(pip install 'fastcall[whisper]'), or pass a function of your own with --fallback module:callable"
+        "(pip install 'fastcall[whisper]'), or name your own function with --fallback module:callable"
     ]
