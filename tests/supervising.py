@@ -35,7 +35,7 @@ class ScriptedWorker:
     is_strained: bool = False
     fails: bool = False
 
-    async def began(self) -> None:
+    async def wait_ready(self) -> None:
         """It has, always."""
 
     async def stop(self) -> None:
@@ -53,8 +53,8 @@ class ScriptedWorker:
             self.taken.append(message)
         return self.takes
 
-    def send(self, what: str, **more: Any) -> None:
-        self.told.append({"do": what, **more})
+    def send(self, kind: str, **fields: Any) -> None:
+        self.told.append({"type": kind, **fields})
 
     def has(self, call: RemoteCall) -> bool:
         return True

@@ -50,14 +50,14 @@ class ChildProcess:
         return self._exited.result() if self._exited.done() else None
 
     async def wait(self) -> int:
-        """Return its status when it has ended. May be called by many."""
+        """Return its exit status when it has exited. Any number of waiters."""
         return await asyncio.shield(self._exited)
 
     async def wait_listening(self, listening: Coroutine[Any, Any, bool]) -> int:
-        """Listen to it until it has ended; kill it when it closes its end and stays, or cannot be understood.
+        """Listen to it until it exits; kill it if it closes its output and stays, or sends something invalid.
 
-        :param listening: returns when it says nothing more; whether what it said could be understood
-        :return: its status
+        :param listening: returns at the end of its output, with whether all of it was valid
+        :return: its exit status
         """
         task = self._loop.create_task(listening)
         try:

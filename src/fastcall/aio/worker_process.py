@@ -1,4 +1,4 @@
-"""A worker process that is spoken with over its standard input and output, and is started again when it ends."""
+"""A subprocess that exchanges framed messages over stdin and stdout, and is restarted when it exits."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ log = logging.getLogger("fastcall.aio.worker_process")
 
 
 class WorkerProcess:
-    """One worker over all the lives of its process. Loop thread only; ``begin``, then ``stop``.
+    """One worker, whatever processes it takes. Loop thread only; call ``begin``, and ``stop`` in the end.
 
-    It says ``{"ready": ...}`` when it can work, or ``{"refused": "why"}``. It ends when its input does, which this
-    process alone holds.
+    The process sends ``{"ready": ...}`` when it can work, or ``{"refused": "why"}``. It exits when its stdin is closed,
+    whose other end only this process holds.
 
     :param name: what the log and errors call it
-    :param arguments: what Python runs; may be changed for the next life. Modules of the working directory do not come
-        before installed ones
+    :param arguments: what Python runs; a change applies to the next start. Installed modules come before those of
+        the working directory
     :param start_timeout_s: one that is not ready after so long is killed
-    :param on_message: takes the head and the payload of each of its frames; what it raises ends the process
-    :param on_exit: is called after each life, or attempt at one, with whether the worker had become ready
-    :param read: reads its next message; raises ``IncompleteReadError`` when there are no more
+    :param on_message: called with the head and the payload of each frame; an exception kills the process
+    :param on_exit: called after each exit or failed start, with whether the worker had become ready
+    :param read: reads the next message; raises ``IncompleteReadError`` at the end of the stream
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class WorkerProcess:
         self._input: asyncio.WriteTransport | None = None
         self._first_ready: asyncio.Future[Any] | None = None
         self._was_ready = False
-        self._has_said_why = False
+        self._is_exit_reported = False
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -78,9 +78,9 @@ class WorkerProcess:
         self._task = loop.create_task(self._live())
 
     async def wait_ready(self) -> Any:
-        """Return what it said with its first ``ready``.
+        """Return what came with its first ``ready``.
 
-        :raises UsageError: its first process ended before; what comes after it is another attempt
+        :raises UsageError: the process exited before its first ``ready``; it is restarted all the same
         """
         assert self._first_ready is not None
         return await asyncio.shield(self._first_ready)
@@ -97,7 +97,7 @@ class WorkerProcess:
             self._child.kill()
 
     async def stop(self, grace_s: float) -> None:
-        """Close its input, and kill it when it has not ended after the grace. May be called again, or for nothing."""
+        """Close its stdin, and kill it if it does not exit within the grace. Idempotent; allowed before ``begin``."""
         self.is_ready = False
         self._stopping.set()
         if self._task is None:
@@ -114,14 +114,14 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began_at = loop.time()
-            self._was_ready = self._has_said_why = False
+            self._was_ready = self._is_exit_reported = False
             try:
                 status = await self._live_once()
                 end = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
             except OSError as error:  # no memory, no descriptors: another time there may be
                 end = f"could not be started ({error.strerror or error})"
             self.is_ready = False
-            if not self._has_said_why:
+            if not self._is_exit_reported:
                 self._report(f"{self._name} {end}" + ("" if self._was_ready else " while it loaded"))
             self._on_exit(self._was_ready)
             with contextlib.suppress(TimeoutError):
@@ -146,19 +146,19 @@ class WorkerProcess:
             return await child.wait_listening(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> bool:
-        """Return when it says nothing more; whether what it said could be understood."""
+        """Return at the end of its output; whether all of it was valid."""
         while True:
             try:
                 self._receive(*await self._read(reader))
             except (asyncio.IncompleteReadError, ConnectionError):
                 return True
-            except Exception as error:  # whatever it is, it ends one process, and not the attention to its successors
-                log.error("%s says what cannot be understood; killing it: %r", self._name, error)
+            except Exception as error:  # whatever it is, it ends this process, not its monitoring
+                log.error("%s sent an invalid message; killing it: %r", self._name, error)
                 return False
 
     def _receive(self, head: dict[str, Any], payload: bytes) -> None:
         if "refused" in head:
-            self._has_said_why = True
+            self._is_exit_reported = True
             self._report(head["refused"])
             return
         if "ready" in head:
@@ -172,15 +172,15 @@ class WorkerProcess:
 
     def _kill_late(self, child: ChildProcess) -> None:
         if not self._was_ready:
-            self._has_said_why = True
+            self._is_exit_reported = True
             self._report(f"{self._name} was not ready within {self._start_timeout_s:g} s")
             child.kill()
 
     def _report(self, why: str) -> None:
-        """It has ended, or will: the first time this is for who waits for its start."""
+        """Before the first ``ready``, fail ``wait_ready``; afterwards, log it."""
         assert self._first_ready is not None
         if not self._first_ready.done():
             self._first_ready.set_exception(UsageError(why))
-            self._first_ready.exception()  # nobody need wait
+            self._first_ready.exception()  # retrieved, in case nobody awaits it
         elif not self._stopping.is_set():
             log.error("%s; starting another", why)

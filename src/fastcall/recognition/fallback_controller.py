@@ -1,6 +1,6 @@
 """Requests the fallback during outages: the clock, the tasks and the audio for ``FallbackRule``.
 
-One task per request; the rule bounds their number. The audio is copied at the request, so the history may drop it
+One task per request; the rule bounds their number. The audio is copied at the request, so the replay buffer may drop it
 meanwhile.
 """
 
@@ -39,7 +39,7 @@ class FallbackOwner(Protocol):
 class FallbackController:
     """The fallback requests of one session. Loop thread only; create it on the running loop.
 
-    :param history: the call's kept audio
+    :param replay_buffer: the call's kept audio
     :param intake: drained before a request: it may hold less than a batch of the utterance
     """
 

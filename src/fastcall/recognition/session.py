@@ -418,7 +418,7 @@ class RecognitionSession:
         end_sample = max(provider_stream.map.to_call(result.end_sample), self._hypothesis.settled_end)
         text, words = result.text.strip(), provider_stream.words_of(result)
         forgotten = self._hypothesis.forgotten_before(text, words[0].start_sample if words else None, end_sample)
-        if forgotten and self._stream_manager is not None and self._stream_manager.reopen_from():
+        if forgotten and self._stream_manager is not None and self._stream_manager.reopen():
             self._hypothesis.recall([text for text, _ in forgotten])
             return False
         provider_stream.map.forget_before(result.end_sample)

@@ -18,7 +18,7 @@ class StreamHealth:
     """The health of one session's streams. Loop thread only.
 
     :param hypothesis: how far results reach
-    :param history: how far the call's audio reaches
+    :param replay_buffer: how far the call's audio reaches
     """
 
     def __init__(self, hypothesis: Hypothesis, replay_buffer: ReplayBuffer) -> None:

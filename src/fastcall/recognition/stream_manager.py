@@ -39,7 +39,7 @@ class StreamManager:
     """The streams of one session. Loop thread only; made on the running loop.
 
     :param hypothesis: the settled end, and the known text after it
-    :param intake: drained before silence is sent instead of audio
+    :param audio_input: drained before silence is sent instead of audio
     :param rand: random numbers in [0, 1), for jitter
     :param on_sent: see ``ProviderStream.on_sent``
     """
@@ -73,13 +73,13 @@ class StreamManager:
         self._log = log
         self._active: ProviderStream | None = None
         self._draining: ProviderStream | None = None
-        self._draining_told_at = 0.0
+        self._draining_result_at = 0.0
         self._backoff = Backoff()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         self._is_finishing = False
         self._has_reopened = False
-        self._has_told_the_rest = False
+        self._has_reported_the_rest = False
         self._reopen_limit = ReopenLimit()
         self.outage: SessionFailed | None = None
         """Why there are no results at the moment."""
@@ -99,13 +99,13 @@ class StreamManager:
         self._watch()
 
     def pump(self) -> None:
-        """There is more audio in the history."""
+        """There is more audio in the replay buffer."""
         for provider_stream in (self._active, self._draining):
             if provider_stream is not None:
                 provider_stream.pump()
 
     def flush(self) -> None:
-        """Send everything in the history, even an incomplete batch."""
+        """Send everything in the replay buffer, even an incomplete batch."""
         for provider_stream in (self._active, self._draining):
             if provider_stream is not None:
                 provider_stream.flush()
@@ -140,37 +140,37 @@ class StreamManager:
         if self._active is not None and self._active.caught_up_since is not None and not self._hypothesis.is_behind:
             self._release_draining()
 
-    def reopen_from(self) -> bool:
+    def reopen(self) -> bool:
         """The active stream dropped words after the settled end: try another stream for them.
 
         :return: whether one is tried; not if enough were, or if the audio is not kept
         """
         settled_end = self._hypothesis.settled_end
-        if may_ask := self._replay_buffer.lost_to <= settled_end and self._reopen_limit.take(settled_end):
+        if may_reopen := self._replay_buffer.lost_to <= settled_end and self._reopen_limit.take(settled_end):
             self._rotate("words without a final", start=settled_end)
-        return may_ask
+        return may_reopen
 
     def finish(self) -> bool:
         """No more audio will come.
 
-        :return: whether to wait for ``relay_finished``
+        :return: whether to wait for ``stream_manager_finished``
         """
         self._is_finishing = True
-        self._stop(self._watch_timer)
+        self._cancel_timer(self._watch_timer)
         if self.failure is not None:
             return False
         if self._active is not None:
             self._active.finish()
             self._watch_timer = self._loop.call_later(CLOSING_ANSWER_S, self._reopen_at_the_end)
         elif self._replay_buffer.end > self._hypothesis.settled_end:
-            self._stop(self._retry_timer)
+            self._cancel_timer(self._retry_timer)
             self._try_open()  # the last words are worth an attempt out of turn
         return self._active is not None or self._retry_timer is not None
 
     def stop(self) -> None:
         """Cancel all streams; their events are ignored."""
-        self._stop(self._watch_timer)
-        self._stop(self._retry_timer)
+        self._cancel_timer(self._watch_timer)
+        self._cancel_timer(self._retry_timer)
         active, self._active = self._active, None
         if active is not None:
             active.cancel()
@@ -265,7 +265,7 @@ class StreamManager:
             self.provider_stream_ended(active, StreamEnd("DEADLINE_EXCEEDED", trouble))
             return
         if self._health.is_proven(active, now=now):
-            self._works()
+            self._note_recovery()
         if active.caught_up_since is not None:
             self._check_promotion(active, active.caught_up_since, now)
         pause = self._pause_start(active, now)
@@ -281,7 +281,7 @@ class StreamManager:
     def _check_promotion(self, active: ProviderStream, caught_up_since: float, now: float) -> None:
         """Whether the active stream's text replaces the text known before."""
         # The active stream may still return what the draining stream returned just now.
-        known_since = max(caught_up_since, self._draining_told_at)
+        known_since = max(caught_up_since, self._draining_result_at)
         if now - known_since <= ANSWER_S:
             return
         self._release_draining()
@@ -307,11 +307,11 @@ class StreamManager:
             self._health.words_came(now=self._loop.time())
         if provider_stream is self._active:
             self._health.answered(now=self._loop.time())
-            self._works()
-            self._has_told_the_rest = provider_stream.half_closed
+            self._note_recovery()
+            self._has_reported_the_rest = provider_stream.half_closed
             self._session.active_results(provider_stream, results)
         elif provider_stream is self._draining and self._session.draining_results(provider_stream, results):
-            self._draining_told_at = self._loop.time()
+            self._draining_result_at = self._loop.time()
 
     def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
         """The history overflowed before the stream connected, or accepted audio again."""
@@ -336,7 +336,7 @@ class StreamManager:
         if provider_stream.half_closed and end.code == "OK":
             self._finished()
         else:
-            self._act(
+            self._apply(
                 provider_stream,
                 end,
                 outcome_of(
@@ -347,8 +347,8 @@ class StreamManager:
     def _finished(self) -> None:
         """The active stream has returned everything. If words have no final, or speech at the end no result, try
         another stream once: providers sometimes end without their last final."""
-        untold = not self._has_told_the_rest and self._pauses.heard_speech(self._hypothesis.settled_end)
-        if (self._hypothesis.is_unsettled or untold) and not self._has_reopened:
+        is_unreported = not self._has_reported_the_rest and self._pauses.heard_speech(self._hypothesis.settled_end)
+        if (self._hypothesis.is_unsettled or is_unreported) and not self._has_reopened:
             self._has_reopened = True
             self._open()
         else:
@@ -356,7 +356,7 @@ class StreamManager:
 
     def _reopen_at_the_end(self) -> None:
         """The active stream should return the rest, but does not: try another stream once, while there is time."""
-        if self._active is None or self._has_reopened or self._has_told_the_rest:
+        if self._active is None or self._has_reopened or self._has_reported_the_rest:
             return
         if not self._active.half_closed:
             self._watch_timer = self._loop.call_later(CLOSING_BACKOFF_S, self._reopen_at_the_end)
@@ -372,7 +372,7 @@ class StreamManager:
 
     # --- failures -------------------------------------------------------------------------------------
 
-    def _act(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
+    def _apply(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
         if outcome.action is Action.ROTATE and self._loop.time() - provider_stream.opened_at > PAUSE_S:
             self._open()
             self._emit_rotated("limit")
@@ -397,14 +397,14 @@ class StreamManager:
 
     def _fail(self, end: StreamEnd, advice: str) -> None:
         self.failure = SessionFailed(end.code, end.message, advice)
-        self._stop(self._watch_timer)
+        self._cancel_timer(self._watch_timer)
         self._release_draining()
         self._session.stream_manager_finished(complete=False)
 
     def _back_off(self, provider_stream: ProviderStream, end: StreamEnd, outcome: Outcome) -> None:
         now = self._loop.time()
         if self._health.is_proven(provider_stream, now=now):
-            self._works()
+            self._note_recovery()
         else:
             self._recognizer.breaker.failed(now=now)
         wait_s = self._backoff.failed(jitter=self._rand(), quota=outcome.action is Action.BACK_OFF)
@@ -416,7 +416,7 @@ class StreamManager:
             self.outage = SessionFailed(end.code, end.message, outcome.advice, retrying=True)
             self._session.stream_manager_event(self.outage)
 
-    def _works(self) -> None:
+    def _note_recovery(self) -> None:
         """The active stream gave a result, or lasted: the outage is over."""
         self._backoff.succeeded()
         self._recognizer.breaker.succeeded()
@@ -424,7 +424,7 @@ class StreamManager:
             self.outage = None
             self._session.stream_manager_event(SessionRotated("reconnect"))
 
-    def _stop(self, timer: asyncio.TimerHandle | None) -> None:
+    def _cancel_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:
             timer.cancel()
         if timer is self._retry_timer:

@@ -20,7 +20,7 @@ from fastcall.twilio.stream_tokens import TICKET, console_tickets
 
 __all__ = ["Authorizer", "ticket_of"]
 
-log = logging.getLogger("fastcall.server.http_frontend")
+log = logging.getLogger("fastcall.server.authorizer")
 
 SIGNATURE_HEADER = "X-Twilio-Signature"
 LOG_EVERY_S = 10.0

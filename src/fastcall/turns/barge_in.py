@@ -58,7 +58,7 @@ class BargeIn:
         self._look_at = None
 
     def next_deadline(self) -> float | None:
-        """When to call ``look``, or None."""
+        """When to call ``poll``, or None."""
         return self._look_at
 
     def _yes(self) -> bool:

@@ -155,7 +155,7 @@ async def test_one_that_cannot_be_understood_is_killed(babble: str, caplog: pyte
     async with owning(f"{READY}{babble}\nthreading.Event().wait()\n") as owner:
         await owner.ready()
         assert await owner.told.get() is True
-    assert "the worker says what cannot be understood; killing it" in caplog.text
+    assert "the worker sent an invalid message; killing it" in caplog.text
 
 
 async def test_one_that_is_at_work_ends_with_its_parent() -> None:

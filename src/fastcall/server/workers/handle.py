@@ -36,10 +36,6 @@ STOP_TIMEOUT_S = 15.0
 START_TIMEOUT_S = 60.0
 # Share of the time after which a silent worker is killed; it reports ten times a second.
 LATE_SHARE = 2 / 15
-# A worker that closed its end is about to exit.
-EXIT_TIMEOUT_S = 10.0
-# Its last messages are in the kernel and are read at once, unless another process holds its end.
-LAST_WORDS_S = 1.0
 MAX_CALLS_NAMED = 20
 
 
@@ -135,7 +131,7 @@ class WorkerHandle:
         self._writer: asyncio.StreamWriter | None = None
         self._sender: Sender | None = None
         self._receiver: Receiver | None = None
-        self._began: asyncio.Future[None] = self._loop.create_future()
+        self._first_ready: asyncio.Future[None] = self._loop.create_future()
         self._has_started = False
         self._heartbeat = self._new_heartbeat()
         self._is_late_told = False
@@ -170,12 +166,12 @@ class WorkerHandle:
         """Whether the worker has this call, and no newer socket of it."""
         return self._calls.get(call.key) is call
 
-    async def began(self) -> None:
+    async def wait_ready(self) -> None:
         """Return when it becomes ready for the first time.
 
         :raises UsageError: it cannot be
         """
-        await asyncio.shield(self._began)
+        await asyncio.shield(self._first_ready)
 
     def take(self, descriptor: int, message: bytes) -> bool:
         """Send it a connection; see ``Sender.send``."""
@@ -184,10 +180,10 @@ class WorkerHandle:
         self._sent += 1
         return True
 
-    def send(self, what: str, **more: Any) -> None:
+    def send(self, kind: str, **fields: Any) -> None:
         """Send it a message; ignored if the worker is gone."""
         if self._writer is not None:
-            self._writer.write(json.dumps({"do": what, **more}).encode() + b"\n")
+            self._writer.write(json.dumps({"type": kind, **fields}).encode() + b"\n")
 
     async def numbers(self) -> dict[str, Any]:
         """Its metrics; the last ones reported, if it does not respond within a second."""
@@ -230,8 +226,8 @@ class WorkerHandle:
                 await self._process.wait()
             self._task.cancel()
             await asyncio.wait((self._task,))
-        if self._began.done() and not self._began.cancelled():
-            self._began.exception()  # reported by the code that waits for it
+        if self._first_ready.done() and not self._first_ready.cancelled():
+            self._first_ready.exception()  # reported by the code that waits for it
 
     # --- its lives ------------------------------------------------------------------------------------------
 
@@ -243,7 +239,7 @@ class WorkerHandle:
                 await self._live_once()
             except OSError as error:  # out of memory or descriptors: it may work later
                 log.error("worker %d cannot be started: %s", self._number, error.strerror or error)
-            if self._owner.is_stopping or (self._began.done() and self._began.exception() is not None):
+            if self._owner.is_stopping or (self._first_ready.done() and self._first_ready.exception() is not None):
                 return
             await asyncio.sleep(pause.after(self._loop.time() - began_at))
 
@@ -274,28 +270,8 @@ class WorkerHandle:
             self._close_sockets()
         self._on_exit(status)
 
-    async def _monitor(self, process: ChildProcess, reader: asyncio.StreamReader) -> int:
-        """Handle its messages until it exits, by itself or killed for an invalid message.
-
-        :return: its exit status
-        """
-        listening = self._loop.create_task(self._listen(reader))
-        exited = self._loop.create_task(process.wait())
-        try:
-            await asyncio.wait((listening, exited), return_when=asyncio.FIRST_COMPLETED)
-            if not exited.done():
-                await asyncio.wait((exited,), timeout=EXIT_TIMEOUT_S if listening.result() else 0)
-                process.kill()
-            # Not the end of its messages: a fork of it may hold its end open.
-            await exited
-            await asyncio.wait((listening,), timeout=LAST_WORDS_S)
-            return process.status or 0
-        finally:
-            listening.cancel()
-            exited.cancel()
-
     def _close_sockets(self) -> None:
-        """It exited: close the sockets to it."""
+        """Close the sockets to the process; redirect connections that it did not receive."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -335,78 +311,78 @@ class WorkerHandle:
         timeout_s = self._owner.worker_timeout_s
         return Heartbeat(late_s=timeout_s * LATE_SHARE, dead_s=timeout_s)
 
-    def on_message(self, word: dict[str, Any]) -> None:
+    def on_message(self, message: dict[str, Any]) -> None:
         """Handle a message from it."""
-        _HANDLERS[word["tell"]](self, word)
+        _HANDLERS[message["type"]](self, message)
 
-    def _ready(self, word: dict[str, Any]) -> None:
+    def _ready(self, message: dict[str, Any]) -> None:
         self._has_started, self.has_room, self.is_strained, self.fails = True, True, False, False
         self.is_full = False
         self._heartbeat = self._new_heartbeat()
         self._is_late_told = False
-        self.recognizer = word["recognizer"]
+        self.recognizer = message["recognizer"]
         self.send("watch", call_sids=self._owner.watched)
         for key in self._owner.remote_calls(self):
             self.send("remote", key=key.words(), is_live=True)
         pid = self._process.pid if self._process is not None else 0
         log.info("worker %d ready, pid %d", self._number, pid)
-        if not self._began.done():
-            self._began.set_result(None)
+        if not self._first_ready.done():
+            self._first_ready.set_result(None)
 
-    def _failed(self, word: dict[str, Any]) -> None:
-        if not self._began.done():
-            self._began.set_exception(UsageError(word["text"]))
+    def _failed(self, message: dict[str, Any]) -> None:
+        if not self._first_ready.done():
+            self._first_ready.set_exception(UsageError(message["text"]))
         else:
-            log.error("worker %d cannot start: %s", self._number, word["text"])
+            log.error("worker %d cannot start: %s", self._number, message["text"])
 
-    def _report(self, word: dict[str, Any]) -> None:
-        self._open, self._received = word["open"], word["received"]
-        self.has_room, self.is_strained, self.fails = word["has_room"], word["is_strained"], word["fails"]
+    def _report(self, message: dict[str, Any]) -> None:
+        self._open, self._received = message["open"], message["received"]
+        self.has_room, self.is_strained, self.fails = message["has_room"], message["is_strained"], message["fails"]
         if self._is_late_told:
             self._is_late_told = False
             log.info("worker %d responds again, after %.1f s", self._number, self._heartbeat.silent_s)
         self._heartbeat.beat()
-        if word["is_full"] and not self.is_full:
+        if message["is_full"] and not self.is_full:
             log.error("worker %d is out of file descriptors; it gets no calls until some are free", self._number)
-        elif self.is_full and not word["is_full"]:
+        elif self.is_full and not message["is_full"]:
             log.info("worker %d has file descriptors again", self._number)
-        self.is_full = word["is_full"]
+        self.is_full = message["is_full"]
         if self.is_full:
             self._take_back()
 
-    def _count(self, word: dict[str, Any]) -> None:
-        self._numbers = word["numbers"]
+    def _count(self, message: dict[str, Any]) -> None:
+        self._numbers = message["numbers"]
         if self._asked is not None and not self._asked.done():
             self._asked.set_result(None)
 
-    def _enter(self, word: dict[str, Any]) -> None:
-        key = StreamKey.of_words(word["key"])
-        parameters = {**word["tokens"], STREAM: key.name}
-        call = CallStarted(word["stream_sid"], key.call_sid, "", key.tracks, parameters)
+    def _enter(self, message: dict[str, Any]) -> None:
+        key = StreamKey.of_words(message["key"])
+        parameters = {**message["tokens"], STREAM: key.name}
+        call = CallStarted(message["stream_sid"], key.call_sid, "", key.tracks, parameters)
         holder = self._calls[key] = RemoteCall(self, call)
         self._owner.on_call_entered(call, holder)
 
-    def _leave(self, word: dict[str, Any]) -> None:
-        holder = self._calls.pop(StreamKey.of_words(word["key"]), None)
+    def _leave(self, message: dict[str, Any]) -> None:
+        holder = self._calls.pop(StreamKey.of_words(message["key"]), None)
         if holder is not None:
             self._owner.on_call_left(holder)
 
-    def _silent(self, word: dict[str, Any]) -> None:
-        self._note_silent(word, True)
+    def _silent(self, message: dict[str, Any]) -> None:
+        self._note_silent(message, True)
 
-    def _heard(self, word: dict[str, Any]) -> None:
-        self._note_silent(word, False)
+    def _heard(self, message: dict[str, Any]) -> None:
+        self._note_silent(message, False)
 
-    def _note_silent(self, word: dict[str, Any], is_silent: bool) -> None:
-        holder = self._calls.get(StreamKey.of_words(word["key"]))
+    def _note_silent(self, message: dict[str, Any], is_silent: bool) -> None:
+        holder = self._calls.get(StreamKey.of_words(message["key"]))
         if holder is not None:  # else it has left since
             holder.is_silent = is_silent
 
-    def _line(self, word: dict[str, Any]) -> None:
-        self._owner.publish(word["line"])
+    def _line(self, message: dict[str, Any]) -> None:
+        self._owner.publish(message["line"])
 
-    def _batch(self, word: dict[str, Any]) -> None:
-        self._owner.publish_batch(word["call_sid"], word["line"])
+    def _batch(self, message: dict[str, Any]) -> None:
+        self._owner.publish_batch(message["call_sid"], message["line"])
 
     def _on_exit(self, status: int) -> None:
         """It exited: report the calls lost with it."""

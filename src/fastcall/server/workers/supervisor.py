@@ -86,7 +86,7 @@ class Supervisor:
         self._workers = [WorkerHandle(number, self) for number in range(1, self._options.workers + 1)]
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await asyncio.gather(*(worker.began() for worker in self._workers))
+                await asyncio.gather(*(worker.wait_ready() for worker in self._workers))
             port = await frontend.listen()
         except TimeoutError:
             await self.stop()

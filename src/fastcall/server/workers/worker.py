@@ -128,32 +128,32 @@ class Worker:
     async def _receive_commands(self, reader: asyncio.StreamReader) -> None:
         while line := await _line(reader):
             try:
-                word = json.loads(line)
-                if word["do"] == "stop":
+                message = json.loads(line)
+                if message["type"] == "stop":
                     return
-                self._do(word)
+                self._do(message)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 log.error("invalid message from the parent process; exiting: %r", error)
                 return
 
-    def _do(self, word: dict[str, Any]) -> None:
-        if word["do"] == "numbers":
+    def _do(self, message: dict[str, Any]) -> None:
+        if message["type"] == "numbers":
             self._notify("numbers", numbers=self._snapshot())
-        elif word["do"] == "watch":
-            self._manager.watch(frozenset(word["call_sids"]))
-        elif word["do"] == "remote":
-            key = StreamKey.of_words(word["key"])
-            (self._remote_calls.add if word["is_live"] else self._remote_calls.discard)(key)
-        elif word["do"] == "revoke":
-            key = StreamKey.of_words(word["key"])
+        elif message["type"] == "watch":
+            self._manager.watch(frozenset(message["call_sids"]))
+        elif message["type"] == "remote":
+            key = StreamKey.of_words(message["key"])
+            (self._remote_calls.add if message["is_live"] else self._remote_calls.discard)(key)
+        elif message["type"] == "revoke":
+            key = StreamKey.of_words(message["key"])
             holder = self._holders.get(key)
             if isinstance(holder, CallRunner):
                 self.leave(key, holder)
-                holder.revoked(word["code"], word["text"])
+                holder.revoked(message["code"], message["text"])
 
-    def _notify(self, what: str, **more: Any) -> None:
+    def _notify(self, kind: str, **fields: Any) -> None:
         if not self._writer.is_closing():  # the parent is gone; the calls still end in order
-            self._writer.write(json.dumps({"tell": what, **more}).encode() + b"\n")
+            self._writer.write(json.dumps({"type": kind, **fields}).encode() + b"\n")
 
     def _emit(self, line: str) -> None:
         self._notify("line", line=line)

@@ -72,14 +72,14 @@ async def test_a_call_that_came_back_to_its_worker_is_let_alone(
 ) -> None:
     member, owner = idle
     said: list[str] = []
-    monkeypatch.setattr(member, "send", lambda what, **more: said.append(what))
-    enter = {"tell": "enter", "key": MAIN, "stream_sid": "MZ1", "tokens": {}}
+    monkeypatch.setattr(member, "send", lambda what, **fields: said.append(what))
+    enter = {"type": "enter", "key": MAIN, "stream_sid": "MZ1", "tokens": {}}
     member.on_message(enter)
     if is_known_to_be_silent:
-        member.on_message({"tell": "silent", "key": MAIN})
+        member.on_message({"type": "silent", "key": MAIN})
     member.on_message({**enter, "stream_sid": "MZ2"})  # the worker has seen that the first socket is dead
     assert (said, owner.gate.live) == ([], 1)
-    member.on_message({"tell": "leave", "key": MAIN})
+    member.on_message({"type": "leave", "key": MAIN})
     assert owner.gate.live == 0
 
 
@@ -88,20 +88,20 @@ async def test_what_a_worker_tells_of_one_stream_of_a_call_is_not_of_the_other(
 ) -> None:
     member, owner = idle
     said: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(member, "send", lambda what, **more: said.append((what, more)))
+    monkeypatch.setattr(member, "send", lambda what, **fields: said.append((what, fields)))
     for stream_sid, key in (("MZ1", MAIN), ("MZ2", FORK)):
-        member.on_message({"tell": "enter", "key": key, "stream_sid": stream_sid, "tokens": {}})
+        member.on_message({"type": "enter", "key": key, "stream_sid": stream_sid, "tokens": {}})
     main, fork = (owner.gate.holder(StreamKey.of_words(key)) for key in (MAIN, FORK))
     assert isinstance(main, RemoteCall)
     assert isinstance(fork, RemoteCall)
-    member.on_message({"tell": "silent", "key": FORK})
+    member.on_message({"type": "silent", "key": FORK})
     assert (main.silent_s(), fork.silent_s()) == (0.0, float("inf"))
-    member.on_message({"tell": "heard", "key": FORK})
+    member.on_message({"type": "heard", "key": FORK})
     assert (main.silent_s(), fork.silent_s()) == (0.0, 0.0)
     fork.revoke(1008, "why")
     assert said == [("revoke", {"key": FORK, "code": 1008, "text": "why"})]
-    member.on_message({"tell": "leave", "key": FORK})
-    member.on_message({"tell": "silent", "key": FORK})  # of a call that has left meanwhile
+    member.on_message({"type": "leave", "key": FORK})
+    member.on_message({"type": "silent", "key": FORK})  # of a call that has left meanwhile
     assert (main.is_live, fork.is_live, owner.gate.streams) == (True, False, ((main.key, "MZ1"),))
 
 

@@ -78,6 +78,6 @@ async def test_workers_are_told_which_calls_are_elsewhere() -> None:
         assert [len(each.told) for each in (first, second)] == [1, 1]
         supervisor.on_call_left(holder)  # and so the other one stays
         assert [each.told[-1]["is_live"] for each in (first, second)] == [True, False]
-        assert second.told[-1] == {"do": "remote", "key": KEY.words(), "is_live": False}
+        assert second.told[-1] == {"type": "remote", "key": KEY.words(), "is_live": False}
         supervisor.on_call_left(double)
         assert [each.told[-1]["is_live"] for each in (first, second)] == [False, False]
