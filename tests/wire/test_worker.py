@@ -58,7 +58,7 @@ def test_a_worker_ends_no_sooner_than_its_last_word_is_out(
     monkeypatch.setattr(CallManager, "snapshot", lambda _: last_word)
 
     def parent() -> list[bytes]:
-        ours.sendall(json.dumps(asdict(ServeOptions())).encode() + b'\n{"do": "stop"}\n')
+        ours.sendall(json.dumps(asdict(ServeOptions())).encode() + b'\n{"type": "stop"}\n')
         with ours.makefile("rb") as lines:
             return list(lines)
 
