@@ -65,4 +65,4 @@ def test_a_worker_ends_no_sooner_than_its_last_word_is_out(
     with ours, connections, ThreadPoolExecutor(1) as pool:
         heard = pool.submit(parent)
         uvloop.run(worker.run())
-        assert json.loads(heard.result()[-1]) == {"tell": "numbers", "numbers": last_word}
+        assert json.loads(heard.result()[-1]) == {"type": "numbers", "numbers": last_word}
