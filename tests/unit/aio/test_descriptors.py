@@ -12,12 +12,14 @@ from fastcall.aio.descriptors import spare_descriptors
 
 def test_each_that_is_open_is_one_less() -> None:
     before = spare_descriptors()
-    ends = [end for _ in range(10) for end in os.pipe()]
+    ends = [end for _ in range(100) for end in os.pipe()]
     after = spare_descriptors()
     for end in ends:
         os.close(end)
-    assert before - 20 <= after < before
-    assert spare_descriptors() == before
+    # Other threads of the process that runs the tests open and close some, too.
+    others = 20
+    assert before - 200 - others <= after < before
+    assert abs(spare_descriptors() - before) <= others
 
 
 @pytest.mark.parametrize(("limit", "spare"), [(resource.RLIM_INFINITY, 1 << 30), (0, 0)])
