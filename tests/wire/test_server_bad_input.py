@@ -133,7 +133,8 @@ async def test_a_message_that_cannot_be_taken_is_ignored_and_the_call_goes_on(
         for _ in range(3):
             await phone.socket.send(make(phone))
         await phone.say(tones("arrow [300]"))
-        assert await served.hang_up(phone) == ["apple arrow"]
+        # Where the machine is busy the odd messages may take so long that the utterance ends before them.
+        assert " ".join(await served.hang_up(phone)) == "apple arrow"
     (line,) = warnings.lines
     assert line.startswith(f"message ignored: {reason}")
     assert line.endswith(f"more like it are only counted call={phone.call_sid}")

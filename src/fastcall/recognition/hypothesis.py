@@ -36,7 +36,7 @@ class Hypothesis:
         self._active_text = ""
         self._active_end = 0
         self._unfinished = DroppedInterims()
-        # While there is an draining stream: its words since it was replaced, finals and newest interim, and the text
+        # While there is a draining stream: its words since it was replaced, finals and newest interim, and the text
         # settled since then, which may be less or more.
         self._has_draining = False
         self._draining_finals: list[str] = []
