@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame
 
 from fastcall.audio.tones import VOCABULARY, synthesize
 from fastcall.events import TranscriptEvent
@@ -232,6 +233,21 @@ async def serve_process(
 
 
 # --- a server in this loop ---------------------------------------------------------------------------------------
+
+
+class ParsedFrames:
+    """Counts the frames that websockets parses in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        parse = Frame.parse
+
+        def counting(*args: Any, **options: Any) -> Any:
+            found = yield from parse(*args, **options)
+            self.count += 1
+            return found
+
+        monkeypatch.setattr(Frame, "parse", counting)
 
 
 class Transcripts:

@@ -6,35 +6,18 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import Any
 
 import pytest
 from aiohttp.web_protocol import RequestHandler
-from websockets.frames import Frame
 
 from fastcall.server import http
-from peers import PATIENCE_S, Phone, client_frame, serving, turns, upgrade_request
+from peers import PATIENCE_S, ParsedFrames, Phone, client_frame, serving, turns, upgrade_request
 from waiting import until_so
 from workers import serving_workers
 
 CONTINUATION, TEXT, PING, PONG = 0, 1, 9, 10
 NOWHERE = "127.0.0.1:9"  # no call is begun here: no recognizer is needed
 SIGNED_ONLY = {"twilio_auth_token": "secret", "public_url": "https://calls.example.com"}
-
-
-class Parsed:
-    """Counts the frames that websockets parses in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        parse = Frame.parse
-
-        def counting(*args: Any, **options: Any) -> Any:
-            found = yield from parse(*args, **options)
-            self.count += 1
-            return found
-
-        monkeypatch.setattr(Frame, "parse", counting)
 
 
 async def send_until_closed(port: int, head: bytes, flood: bytes, total: int) -> tuple[bytes, int]:
@@ -59,7 +42,7 @@ async def send_until_closed(port: int, head: bytes, flood: bytes, total: int) ->
 
 
 async def test_a_refused_upgrade_costs_nothing_whatever_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed = Parsed(monkeypatch)
+    parsed = ParsedFrames(monkeypatch)
     flood = client_frame(0, b"") * 4096  # 24 KB
     async with serving(NOWHERE, **SIGNED_ONLY) as served:
         answer, taken = await send_until_closed(served.port, upgrade_request(served.port), flood, 10 * 1024 * 1024)
@@ -115,7 +98,7 @@ def close_frame(data: bytes) -> tuple[int, str]:
 
 
 async def test_a_request_with_more_than_64_kib_behind_it_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed = Parsed(monkeypatch)
+    parsed = ParsedFrames(monkeypatch)
     async with serving(NOWHERE) as served:
         head = upgrade_request(served.port)
         _, taken = await send_until_closed(served.port, head + client_frame(PING, b"x" * 125) * 1000, b"", 0)
@@ -127,7 +110,7 @@ async def test_a_request_with_more_than_64_kib_behind_it_is_cut_off(monkeypatch:
 @pytest.mark.usefixtures("fast_path")
 async def test_a_flood_of_pings_is_closed_and_not_parsed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastcall.server.websocket.CLOSE_TIMEOUT_S", 0.2)
-    parsed = Parsed(monkeypatch)
+    parsed = ParsedFrames(monkeypatch)
     async with serving(NOWHERE) as served:
         _, taken = await send_until_closed(
             served.port, upgrade_request(served.port), client_frame(PING, b"x" * 100) * 200, 20 * 1024 * 1024

@@ -16,7 +16,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from websockets.frames import Frame
 
 from both_paths import (
     BINARY,
@@ -39,7 +38,7 @@ from both_paths import (
 )
 from fastcall.recognition.session import RecognitionSession
 from fastcall.server.websocket import MediaConnection, PlainMediaConnection
-from peers import turns, upgrade_request
+from peers import ParsedFrames, turns, upgrade_request
 from sim.clock import elapse, in_virtual_time
 from thoroughness import THOROUGH, amount
 
@@ -568,21 +567,6 @@ async def test_mutated(breaking: Callable[[Random, bytes], bytes] | None) -> Non
 BOTH = pytest.mark.parametrize("kind", [MediaConnection, PlainMediaConnection])
 
 
-class Frames:
-    """Counts those that websockets parses."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        parse = Frame.parse
-
-        def counting(*args: Any, **options: Any) -> Any:
-            found = yield from parse(*args, **options)
-            self.count += 1
-            return found
-
-        monkeypatch.setattr(Frame, "parse", counting)
-
-
 @BOTH
 @pytest.mark.parametrize("opcode", [PING, PONG, TEXT])
 @in_virtual_time
@@ -590,7 +574,7 @@ async def test_one_connection_does_a_share_in_a_turn_of_the_loop(
     kind: type[MediaConnection], opcode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read of many frames is worked off 16 a turn, nothing is read meanwhile, and others have their turns."""
-    frames, side, other = Frames(monkeypatch), Side(kind), Side(kind)
+    frames, side, other = ParsedFrames(monkeypatch), Side(kind), Side(kind)
     side.connection.data_received(frame(b"", opcode) * 50)
     assert (frames.count, side.transport.is_paused) == (16, True)
     other.connection.data_received(frame(b"{}"))
@@ -608,7 +592,7 @@ async def test_many_connections_do_one_share_in_a_turn_together(
     kind: type[MediaConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many send too much, the turn of the others is as long as with one."""
-    frames, sides = Frames(monkeypatch), [Side(kind) for _ in range(20)]
+    frames, sides = ParsedFrames(monkeypatch), [Side(kind) for _ in range(20)]
     for side in sides:
         side.connection.data_received(frame(b"", PING) * 48)
     for turn in range(41):
@@ -623,7 +607,7 @@ async def test_what_was_read_of_a_connection_that_is_gone_is_bounded(
     kind: type[MediaConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it is done at once, so it is no more than a call's messages can be."""
-    frames, side = Frames(monkeypatch), Side(kind)
+    frames, side = ParsedFrames(monkeypatch), Side(kind)
     side.connection.data_received(prelude(2))
     before = frames.count
     side.connection.data_received(frame(b"", PING) * 5000)
@@ -668,7 +652,7 @@ async def test_every_frame_is_charged(
     kind: type[MediaConnection], flood: bytes, first: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And when too many came, what is left of the flood is not parsed."""
-    frames, side = Frames(monkeypatch), Side(kind)
+    frames, side = ParsedFrames(monkeypatch), Side(kind)
     side.connection.data_received(first)
     sent = 0
     while not side.connection.is_closing:
@@ -702,7 +686,7 @@ async def test_pongs_that_the_peer_does_not_read_are_bounded(kind: type[MediaCon
 async def test_what_a_closed_peer_still_sends_is_dropped_and_soon_not_taken(
     kind: type[MediaConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames, side = Frames(monkeypatch), Side(kind)
+    frames, side = ParsedFrames(monkeypatch), Side(kind)
     side.connection.close_soon(1008, "enough")
     side.connection.data_received(frame(b"", PING) * 1000)
     await turns(20)
@@ -724,7 +708,7 @@ async def test_a_peer_that_is_closed_may_answer_before_the_socket_is_closed(
     late = [frame(b"x" * 2000, BINARY), frame(media(AT_MS, CODES)), frame(b"", PING), frame(b"y" * 70, fin=False)]
     answer = frame((1000).to_bytes(2) + b"bye", CLOSE)
     for cut in range(1, len(answer)):
-        frames, side = Frames(monkeypatch), Side(kind)
+        frames, side = ParsedFrames(monkeypatch), Side(kind)
         side.connection.data_received(late[0][:begun])
         side.connection.close_soon(1008, "enough")
         await turns(2)
