@@ -33,7 +33,7 @@ class UserCallback:
     """A user's function. Calling it never raises: exceptions are logged with traceback, once per type and place. Any
     thread.
 
-    :param label: appended to "a callback failed" in the log line, such as `` call=CA123``
+    :param log: where exceptions are logged; its lines should name the call
     :param on_exit: called with ``SystemExit`` and ``KeyboardInterrupt``, after logging them; without it they have no
         effect
     :raises UsageError: it is async, and nobody would await its result
