@@ -67,7 +67,7 @@ class Call:
     call continues without it.
 
     :param owner: notified of the progress of speeches
-    :param history: has the caller's audio
+    :param replay_buffer: has the caller's audio
     :param call_time: maps samples of it to times
     :param speculate_s: how long an interim stands before a reply may begin on it; 0: never
     """

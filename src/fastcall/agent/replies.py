@@ -81,7 +81,7 @@ class Turn:
 class ReplyRunner:
     """Runs ``reply`` for the turns of one call, until the call ends.
 
-    :param inbox: the call's events
+    :param event_queue: the call's events
     :param say: queues a speech that was held back
     :param on_outcome: called with the outcome of each speculative start
     :param on_stall: called with the seconds when a step of a reply blocked the loop

@@ -40,7 +40,7 @@ class FallbackController:
     """The fallback requests of one session. Loop thread only; create it on the running loop.
 
     :param replay_buffer: the call's kept audio
-    :param intake: drained before a request: it may hold less than a batch of the utterance
+    :param audio_input: drained before a request: it may hold less than a batch of the utterance
     """
 
     def __init__(
