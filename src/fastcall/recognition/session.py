@@ -112,7 +112,7 @@ class RecognitionSession:
         self.replay_buffer = self._replay_buffer = ReplayBuffer(sample_bytes=sample_bytes, limit_samples=limit_samples)
         self.audio_input = AudioInput(self._replay_buffer, sample_bytes=sample_bytes)
         self.batch_samples = self._settings.stt_batch_ms * SAMPLES_PER_MS
-        """For callers that feed ``audio_input.track`` directly, on the loop: call ``pump`` when so many samples wait."""
+        """For callers that feed ``audio_input.track`` directly, on the loop: ``pump`` when so many samples wait."""
         self._partials = PartialTimer(
             self._settings.partial_debounce_s, self._guarded(on_partial) if on_partial else None
         )
