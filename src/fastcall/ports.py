@@ -19,6 +19,7 @@ __all__ = [
     "CallSocket",
     "Fallback",
     "MessageReceiver",
+    "ProviderState",
     "Recognizer",
     "RecognizerStream",
     "StreamConfig",
@@ -103,15 +104,12 @@ class RecognizerStream(Protocol):
         """Cancel the stream; ``stream_ended`` is called with ``CANCELLED``."""
 
 
-class Recognizer(Protocol):
-    """A provider of streams, shared by all calls of an event loop."""
+class ProviderState(Protocol):
+    """What all calls of an event loop know of a provider of streams. Pure."""
 
     @property
     def source(self) -> str:
         """``google`` or ``emulator``: the ``source`` of its results."""
-
-    def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
-        """Begin a stream; it connects in the background, and failures are reported as ``stream_ended``."""
 
     @property
     def breaker(self) -> CircuitBreaker:
@@ -122,6 +120,13 @@ class Recognizer(Protocol):
 
     def model_refused(self, config: StreamConfig) -> None:
         """The provider does not have ``config``'s model for its language; remembered by this recognizer."""
+
+
+class Recognizer(ProviderState, Protocol):
+    """A provider of streams, shared by all calls of an event loop."""
+
+    def open(self, config: StreamConfig, listener: StreamListener) -> RecognizerStream:
+        """Begin a stream; it connects in the background, and failures are reported as ``stream_ended``."""
 
     async def aclose(self) -> None:
         """Close all connections. All streams should have ended; open ones end with ``CANCELLED``."""

@@ -17,9 +17,10 @@ from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.ports import StreamResult
 from fastcall.recognition.hypothesis import Hypothesis
 from fastcall.recognition.ledger import TranscriptLedger
-from fastcall.recognition.provider_stream import ProviderStream
+from fastcall.recognition.machine import RecognitionMachine
 from fastcall.recognition.session import RecognitionSession
-from fastcall.recognition.stream_manager import StreamManager
+from fastcall.recognition.settlement import Settlement
+from fastcall.recognition.stream_state import StreamState
 from fastcall.recognition.time_map import TimeMap
 from sim.run import failures
 
@@ -29,22 +30,20 @@ SEEDS = 200
 """Within so many seeds each of them must be caught."""
 SECOND = 8000
 
-_init_provider_stream = ProviderStream.__init__
-_draining_results = RecognitionSession.draining_results
+_init_stream = StreamState.__init__
+_take_draining = Settlement.take_draining
 _forget_before = ReplayBuffer.forget_before
 
 
-def _late_start(provider_stream: ProviderStream, *args: Any, start: int, **kwargs: Any) -> None:
-    _init_provider_stream(provider_stream, *args, start=start + SECOND // 2, **kwargs)
+def _late_start(stream: StreamState, *args: Any, start: int, **kwargs: Any) -> None:
+    _init_stream(stream, *args, start=start + SECOND // 2, **kwargs)
 
 
-def _take_draining_finals(
-    self: RecognitionSession, provider_stream: ProviderStream, results: Sequence[StreamResult]
-) -> None:
+def _take_draining_finals(self: Settlement, stream: StreamState, results: Sequence[StreamResult]) -> bool:
     for result in results:
         if result.is_final:
-            self._take_final(provider_stream, result)
-    _draining_results(self, provider_stream, results)
+            self.take_final(stream, result, ())
+    return _take_draining(self, stream, results)
 
 
 def _base_plus_offset(self: TimeMap, point: int, piece: int) -> int:
@@ -70,21 +69,21 @@ def _nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def _as_they_come(provider_stream: ProviderStream, results: Sequence[StreamResult]) -> list[StreamResult]:
+def _as_they_come(stream: StreamState, results: Sequence[StreamResult]) -> list[StreamResult]:
     return list(results)
 
 
 MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
-    "results are taken as the provider reports them": (ProviderStream, "_sound", _as_they_come),
-    "a replay begins half a second late": (ProviderStream, "__init__", _late_start),
-    "finals of the draining stream are taken too": (RecognitionSession, "draining_results", _take_draining_finals),
+    "results are taken as the provider reports them": (StreamState, "sound", _as_they_come),
+    "a replay begins half a second late": (StreamState, "__init__", _late_start),
+    "finals of the draining stream are taken too": (Settlement, "take_draining", _take_draining_finals),
     "base plus offset in place of the piecewise map": (TimeMap, "_in_piece", _base_plus_offset),
     "the history is forgotten half a second early": (ReplayBuffer, "forget_before", _forget_early),
     "what was known is dropped when the owner changes": (Hypothesis, "active_changed", _drop_draining_words),
     "the owner's first word counts before it has caught up": (Hypothesis, "_is_short", lambda *_: False),
     "a gap in the audio takes no time": (RecognitionSession, "feed_silence", lambda session, samples: False),
-    "the last interim is not committed": (RecognitionSession, "_commit_interim", _nothing),
-    "after a failure nobody tries again": (StreamManager, "_try_open", _nothing),
+    "the last interim is not committed": (Settlement, "commit_interim", _nothing),
+    "after a failure nobody tries again": (RecognitionMachine, "_try_open", _nothing),
     "a late final goes to the newest utterance": (TranscriptLedger, "_share_out", _all_to_the_newest),
 }
 

@@ -23,7 +23,15 @@ PROVIDER = ProviderTraits(
     stream_limit_s=4, faults_per_s=1 / 4, stalls=0.1, hangs=0.1, outages=(Outage(20.0, 26.0, "UNAVAILABLE", 0.5),)
 )
 OF_A_CALL = (
-    *("CallRunner", "CallMachine", "RecognitionSession", "StreamManager", "ProviderStream", "TimeMap", "AudioInput"),
+    *(
+        "CallRunner",
+        "CallMachine",
+        "RecognitionSession",
+        "RecognitionMachine",
+        "ProviderStream",
+        "TimeMap",
+        "AudioInput",
+    ),
     *(
         "ReplayBuffer",
         "Hypothesis",

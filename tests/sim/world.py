@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from fastcall.events import TranscriptEvent
+from fastcall.events import RecognitionEvent, TranscriptEvent
 from fastcall.ports import StreamConfig
-from fastcall.recognition.session import RecognitionSession
+from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.server.call_runner import CallRunner
 from fastcall.twilio.stream_key import StreamKey
 from sim.clock import VirtualLoop, run_virtual
@@ -237,7 +237,7 @@ class SimWorld:
         self._note_settled(session)
         if session is not self._watched:
             self._watched = session
-            self._note_evicted(session)
+            self._watch_evictions(session)
         replay_buffer, problems = session.replay_buffer, self.seen.problems
         if session.lost_samples > self._lost_samples:
             lost = session.lost_samples - self._lost_samples
@@ -261,17 +261,23 @@ class SimWorld:
         if session.active_stream is not None:
             self.seen.settled_to = self._in_call(session.settled_samples)
 
-    def _note_evicted(self, session: RecognitionSession) -> None:
-        take = session.audio_evicted
+    def _watch_evictions(self, session: RecognitionSession) -> None:
+        """A final of the stream's source, while the owner has heard nothing and audio after the settled end is gone,
+        is what was known of that audio."""
+        settled_to = session.settled_samples
 
-        def note_and_take() -> None:
-            settled_to = session.settled_samples
-            take()
-            told = frozenset(self._provider.told)
-            span = (self._in_call(settled_to), self._in_call(session.settled_samples))
-            self.seen.evicted.append((*span, told))
+        def note(event: SessionEvent) -> None:
+            nonlocal settled_to
+            if not isinstance(event, RecognitionEvent) or event.kind != "final":
+                return
+            owner, lost_to = session.active_stream, session.replay_buffer.lost_to
+            is_unheard = owner is not None and not owner.map.length_samples
+            if is_unheard and event.source == self._provider.source and lost_to > settled_to:
+                span = (self._in_call(settled_to), self._in_call(event.end_sample))
+                self.seen.evicted.append((*span, frozenset(self._provider.told)))
+            settled_to = max(settled_to, event.end_sample)
 
-        session.audio_evicted = note_and_take  # type: ignore[method-assign]
+        session.add_listener(note)
 
     def look_for_leftovers(self) -> None:
         seen = self.seen

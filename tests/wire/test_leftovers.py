@@ -19,7 +19,7 @@ OF_A_CALL = (
     "CallRunner",
     "CallMachine",
     "RecognitionSession",
-    "StreamManager",
+    "RecognitionMachine",
     "ProviderStream",
     "ReplayBuffer",
     "Task",

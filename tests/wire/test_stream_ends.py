@@ -14,7 +14,7 @@ import pytest
 from google.cloud import speech_v1p1beta1 as speech
 
 from fastcall.google.grpc_status import STATUS_NAMES
-from fastcall.recognition import stream_manager
+from fastcall.recognition import machine
 from h2peer import ANSWER, OK, H2Peer, grpc_message, h2_server
 from peers import Phone, Served, ask, both_uplinks, peer_tls, serving, tones
 
@@ -212,7 +212,7 @@ async def test_an_end_that_no_other_stream_can_better(name: str, caplog: pytest.
 async def test_an_end_that_is_no_failure(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stream_manager, "PAUSE_S", LATER_S / 2)  # a limit that comes sooner is taken for a failure
+    monkeypatch.setattr(machine, "PAUSE_S", LATER_S / 2)  # a limit that comes sooner is taken for a failure
     end, cause, advice = NO_FAILURE[name]
     recognizer = Recognizer(end)
     async with a_word_said_to(recognizer) as (served, phone):

@@ -75,7 +75,7 @@ class Hypothesis:
         """Words of the draining stream from before its newest interim, which dropped them: they are kept."""
         self._draining_finals = [word for text in texts for word in tokens_of(text)] + self._draining_finals
 
-    def forgotten_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
+    def dropped_before(self, text: str, first_word_start: int | None, end_sample: int) -> list[tuple[str, int]]:
         """Call it once before ``take_final``: words that the active stream dropped, as (text, end)."""
         return self._unfinished.take_final(text, first_word_start, end_sample)
 

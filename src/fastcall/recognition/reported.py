@@ -194,7 +194,8 @@ class StreamReports:
         if not count or self._reach_back:
             return count
         shortest = self._shortest
-        if shortest and count < len(plain) and shortest[0] == plain[count] and shortest != list(plain[: len(shortest)]):
+        has_begun_after = bool(shortest) and count < len(plain) and shortest[0] == plain[count] != plain[0]
+        if has_begun_after and shortest != list(plain[: len(shortest)]):
             return count  # interims began after the repetition
         if not is_told:
             return 0 if shortest else count

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import NoWords
 from fastcall.recognition.hypothesis import Hypothesis
-from fastcall.recognition.provider_stream import ProviderStream
 from fastcall.recognition.stall import StallRule, WordlessRule
+from fastcall.recognition.stream_state import StreamState
 
 __all__ = ["StreamHealth"]
 
@@ -40,43 +40,41 @@ class StreamHealth:
         """A stream gave a result with words."""
         self._wordless.words_came(call_end=self._replay_buffer.end, now=now)
 
-    def lack_of_words(self, provider_stream: ProviderStream, *, now: float) -> NoWords | None:
+    def lack_of_words(self, stream: StreamState, *, now: float) -> NoWords | None:
         """Speech that the active stream got and returns no words for. Reported once, until words come again."""
         start = self._wordless.take_trouble(
-            call_end=self._replay_buffer.end, caught_up_since=provider_stream.caught_up_since, now=now
+            call_end=self._replay_buffer.end, caught_up_since=stream.caught_up_since, now=now
         )
         return None if start is None else NoWords(start, self._replay_buffer.end)
 
-    def trouble_with(self, provider_stream: ProviderStream, *, now: float) -> str:
+    def trouble_with(self, stream: StreamState, *, now: float) -> str:
         """Why the active stream does not work although it has not failed; empty if it does. Once per problem."""
-        if provider_stream.is_stuck(now=now):
+        if stream.is_stuck(now=now):
             return "the recognizer accepts no audio"
         heard_to, call_end = self._heard_to, self._replay_buffer.end
         if self._stall.is_stalled(
-            heard_to=heard_to, call_end=call_end, caught_up_since=provider_stream.caught_up_since, now=now
+            heard_to=heard_to, call_end=call_end, caught_up_since=stream.caught_up_since, now=now
         ):
             self._stall.reported()
             return "there was speech but no result"
         return ""
 
-    def is_in_doubt(self, provider_stream: ProviderStream, *, now: float) -> bool:
+    def is_in_doubt(self, stream: StreamState, *, now: float) -> bool:
         """Whether to try another stream for speech without results. Reported once per doubt."""
-        is_in_doubt = self._stall.is_in_doubt(
-            heard_to=self._heard_to, caught_up_since=provider_stream.caught_up_since, now=now
-        )
+        is_in_doubt = self._stall.is_in_doubt(heard_to=self._heard_to, caught_up_since=stream.caught_up_since, now=now)
         if is_in_doubt:
             self._stall.reported()
         return is_in_doubt
 
-    def is_proven(self, provider_stream: ProviderStream, *, now: float) -> bool:
+    def is_proven(self, stream: StreamState, *, now: float) -> bool:
         """Whether the stream worked: its end is then a new failure, not a repetition of the last."""
-        if provider_stream.has_answered:
+        if stream.has_answered:
             return True
-        if provider_stream.caught_up_since is None or self._stall.is_waiting(
+        if stream.caught_up_since is None or self._stall.is_waiting(
             heard_to=self._heard_to, call_end=self._replay_buffer.end
         ):
             return False
-        return now - provider_stream.caught_up_since > PROVEN_S
+        return now - stream.caught_up_since > PROVEN_S
 
     @property
     def _heard_to(self) -> int:

@@ -187,12 +187,12 @@ def test_of_the_same_word_twice_nobody_can_tell_that_it_was_cut() -> None:
 def test_what_a_final_left_out_is_not_missed_when_nobody_has_spoken_after_it() -> None:
     for nobody in (False, True):
         hypothesis = known()
-        assert hypothesis.forgotten_before("b c", 2 * S, 3 * S) == []
+        assert hypothesis.dropped_before("b c", 2 * S, 3 * S) == []
         hypothesis.take_final("b c", 3 * S)
         if nobody:
             hypothesis.nothing_follows()
         hypothesis.take_interim("e f", 9 * S)
-        assert hypothesis.forgotten_before("e f", 8 * S, 9 * S) == ([] if nobody else [("d", 4 * S)])
+        assert hypothesis.dropped_before("e f", 8 * S, 9 * S) == ([] if nobody else [("d", 4 * S)])
 
 
 def test_words_that_the_owner_settled_before_the_draining_stream_told_them_are_not_told_again() -> None:

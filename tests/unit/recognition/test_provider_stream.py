@@ -1,177 +1,168 @@
-"""One stream from a cursor: live at once, or paced until it has caught up. In virtual time."""
+"""One stream from a cursor: live at once, or paced until it has caught up. The test keeps the time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
 from fastcall.audio.replay_buffer import ReplayBuffer
-from fastcall.ports import StreamConfig, StreamEnd, StreamResult
+from fastcall.ports import StreamConfig
+from fastcall.recognition.inputs import AudioEvicted, RecognitionInput, StreamEnded
 from fastcall.recognition.provider_stream import (
     CLOSING_SPEED,
     MAX_PIECE_SAMPLES,
     REPLAY_PIECE_SAMPLES,
-    STUCK_S,
     ProviderStream,
 )
 from fastcall.recognition.rotation import RotationPlan
-from peers import ScriptedRecognizer
-from sim.clock import elapse, in_virtual_time
+from fastcall.recognition.stream_state import STUCK_S, StreamState
+from peers import ScriptedRecognizer, ScriptedStream
+from sim.clock import in_virtual_time
 
 BATCH = 1200
 
 
-class Owner:
-    def __init__(self) -> None:
-        self.ends: list[StreamEnd] = []
+class Stage:
+    """A stream of a call of so many seconds, opened at 0."""
 
-    def provider_stream_results(self, provider_stream: ProviderStream, results: Sequence[StreamResult]) -> None: ...
+    def __init__(self, seconds: float, *, start: int = 0, speed: float = 2.0) -> None:
+        self.replay_buffer = ReplayBuffer(sample_bytes=1, limit_samples=10**6)
+        self.replay_buffer.append(bytes(i % 251 for i in range(int(8000 * seconds))))
+        self.state = StreamState(StreamConfig("en-US", "default"), start=start, plan=RotationPlan(1e9, 1e9), now=0.0)
+        self.inputs: list[RecognitionInput] = []
+        self.sent: list[tuple[int, int]] = []
+        recognizer = ScriptedRecognizer()
+        self.sender = ProviderStream(
+            recognizer,
+            self.state,
+            self.replay_buffer,
+            batch_samples=BATCH,
+            replay_speed=speed,
+            receive=self.inputs.append,
+            on_writable=lambda sender: sender.pump(now=0.0),
+            on_sent=lambda first, last: self.sent.append((first, last)),
+        )
+        self.stream: ScriptedStream = recognizer.streams[0]
 
-    def provider_stream_evicted(self, provider_stream: ProviderStream) -> int:
-        return provider_stream.cursor
-
-    def provider_stream_ended(self, provider_stream: ProviderStream, end: StreamEnd) -> None:
-        self.ends.append(end)
-
-
-def make(
-    seconds: float, start: int = 0, speed: float = 2.0
-) -> tuple[ProviderStream, ScriptedRecognizer, ReplayBuffer, Owner]:
-    replay_buffer = ReplayBuffer(sample_bytes=1, limit_samples=10**6)
-    replay_buffer.append(bytes(i % 251 for i in range(int(8000 * seconds))))
-    recognizer, owner = ScriptedRecognizer(), Owner()
-    provider_stream = ProviderStream(
-        recognizer,
-        StreamConfig("en-US", "default"),
-        replay_buffer,
-        owner,
-        start=start,
-        plan=RotationPlan(1e9, 1e9),
-        batch_samples=BATCH,
-        replay_speed=speed,
-    )
-    return provider_stream, recognizer, replay_buffer, owner
+    def until(self, end: float) -> None:
+        """Let time pass, with every deadline before ``end``."""
+        while (due_at := self.sender.next_deadline()) is not None and due_at <= end:
+            self.sender.handle_deadline(now=due_at)
 
 
-@in_virtual_time
-async def test_a_replay_is_paced_in_pieces_and_ends_live() -> None:
-    provider_stream, recognizer, replay_buffer, _ = make(4.0)
-    provider_stream.pump()
-    (stream,) = recognizer.streams
-    assert stream.samples == REPLAY_PIECE_SAMPLES
-    assert provider_stream.caught_up_since is None
-    await elapse(1.0)
-    assert stream.samples == pytest.approx(2 * 8000, abs=REPLAY_PIECE_SAMPLES)
-    await elapse(1.0)
-    assert provider_stream.caught_up_since is not None
-    assert max(map(len, stream.written)) <= 2 * REPLAY_PIECE_SAMPLES
-    assert b"".join(stream.written) == replay_buffer.read(0, 10**6)
-    replay_buffer.append(bytes(BATCH - 1))
-    provider_stream.pump()
-    assert stream.samples == 4 * 8000
-    replay_buffer.append(bytes(1))
-    provider_stream.pump()
-    assert stream.samples == 4 * 8000 + BATCH
+def test_a_replay_is_paced_in_pieces_and_ends_live() -> None:
+    stage = Stage(4.0)
+    stage.sender.pump(now=0.0)
+    assert stage.stream.samples == REPLAY_PIECE_SAMPLES
+    assert stage.state.caught_up_since is None
+    stage.until(1.0)
+    assert stage.stream.samples == pytest.approx(2 * 8000, abs=REPLAY_PIECE_SAMPLES)
+    stage.until(2.0)
+    assert stage.state.caught_up_since is not None
+    assert max(map(len, stage.stream.written)) <= 2 * REPLAY_PIECE_SAMPLES
+    assert b"".join(stage.stream.written) == stage.replay_buffer.read(0, 10**6)
+    stage.replay_buffer.append(bytes(BATCH - 1))
+    stage.sender.pump(now=2.0)
+    assert stage.stream.samples == 4 * 8000
+    stage.replay_buffer.append(bytes(1))
+    stage.sender.pump(now=2.0)
+    assert stage.stream.samples == 4 * 8000 + BATCH
+    assert stage.sent == [(4 * 8000, 4 * 8000 + BATCH)]  # what was live, and nothing of the replay
 
 
 @pytest.mark.parametrize("rest", [0, 1, BATCH - 1, BATCH, BATCH + 1])
-@in_virtual_time
-async def test_a_provider_stream_that_finishes_while_it_catches_up_sends_all_and_hurries(rest: int) -> None:
-    provider_stream, recognizer, replay_buffer, _ = make(4.0)
-    replay_buffer.append(bytes(rest))
-    provider_stream.finish()
-    (stream,) = recognizer.streams
-    assert not stream.half_closed
-    await elapse((4.0 + 0.4) / CLOSING_SPEED)
-    assert stream.half_closed
-    assert provider_stream.half_closed
-    assert stream.samples == replay_buffer.end
+def test_a_stream_that_finishes_while_it_catches_up_sends_all_and_hurries(rest: int) -> None:
+    stage = Stage(4.0)
+    stage.replay_buffer.append(bytes(rest))
+    stage.sender.finish(now=0.0)
+    assert not stage.stream.half_closed
+    stage.until((4.0 + 0.4) / CLOSING_SPEED)
+    assert stage.stream.half_closed
+    assert stage.state.half_closed
+    assert stage.stream.samples == stage.replay_buffer.end
+    assert stage.sender.next_deadline() is None
 
 
-@in_virtual_time
-async def test_a_small_backlog_goes_at_once() -> None:
-    provider_stream, recognizer, _, _ = make(0.9, start=800)
-    provider_stream.pump()
-    assert recognizer.streams[0].samples == 7200 - 800 <= MAX_PIECE_SAMPLES
-    assert provider_stream.caught_up_since == asyncio.get_running_loop().time()
-    assert provider_stream.map.to_call(100) == 900
+def test_a_small_backlog_goes_at_once() -> None:
+    stage = Stage(0.9, start=800)
+    stage.sender.pump(now=3.0)
+    assert stage.stream.samples == 7200 - 800 <= MAX_PIECE_SAMPLES
+    assert stage.state.caught_up_since == 3.0
+    assert stage.state.map.to_call(100) == 900
 
 
 @in_virtual_time
 async def test_a_stream_that_is_not_writable_is_waited_for_without_a_timer() -> None:
-    provider_stream, recognizer, _, owner = make(2.0)
-    (stream,) = recognizer.streams
-    stream.writable = False
-    provider_stream.pump()
-    assert stream.written == []
-    stream.writable = True
-    provider_stream.stream_writable()
-    assert stream.samples == REPLAY_PIECE_SAMPLES
-    provider_stream.cancel()
+    stage = Stage(2.0)
+    stage.stream.writable = False
+    stage.sender.pump(now=0.0)
+    assert stage.stream.written == []
+    assert stage.sender.next_deadline() is None
+    stage.stream.writable = True
+    stage.sender.stream_writable()
+    assert stage.stream.samples == REPLAY_PIECE_SAMPLES
+    stage.sender.cancel()
     await asyncio.sleep(0)
-    assert [end.code for end in owner.ends] == ["CANCELLED"]
+    assert [event.end.code for event in stage.inputs if isinstance(event, StreamEnded)] == ["CANCELLED"]
 
 
-@in_virtual_time
-async def test_a_stream_that_takes_nothing_falls_behind_and_is_stuck_after_a_while() -> None:
-    provider_stream, recognizer, replay_buffer, _ = make(0.5)
-    provider_stream.pump()
-    assert provider_stream.caught_up_since is not None
-    now = asyncio.get_running_loop().time()
-    recognizer.streams[0].writable = False
-    assert not provider_stream.is_stuck(now=now + 100)  # nothing waits
-    replay_buffer.append(bytes(9000))
-    provider_stream.pump()
-    assert provider_stream.caught_up_since is None
-    assert not provider_stream.is_stuck(now=now + STUCK_S)
-    assert provider_stream.is_stuck(now=now + STUCK_S + 0.1)
-    recognizer.streams[0].writable = True
-    assert not provider_stream.is_stuck(now=now + STUCK_S + 0.1)
+def test_a_stream_that_takes_nothing_falls_behind_and_is_stuck_after_a_while() -> None:
+    stage = Stage(0.5)
+    stage.sender.pump(now=0.0)
+    assert stage.state.caught_up_since is not None
+    stage.stream.writable = False
+    assert not stage.state.is_stuck(now=100.0)  # nothing waits
+    stage.replay_buffer.append(bytes(9000))
+    stage.sender.pump(now=1.0)
+    assert stage.state.caught_up_since is None
+    assert not stage.state.is_stuck(now=STUCK_S)
+    assert stage.state.is_stuck(now=STUCK_S + 0.1)
+    stage.stream.writable = True
+    stage.sender.stream_writable()
+    assert not stage.state.is_stuck(now=STUCK_S + 0.1)
 
 
-@in_virtual_time
-async def test_keep_alive_is_silence_that_the_call_knows_nothing_of() -> None:
-    provider_stream, recognizer, replay_buffer, _ = make(0.5)
-    provider_stream.pump()
-    (stream,) = recognizer.streams
-    now = provider_stream.next_keep_alive()
-    provider_stream.keep_alive(now=now - 0.01)
-    assert stream.samples == 4000
-    provider_stream.keep_alive(now=now)
-    assert stream.samples == 4000 + MAX_PIECE_SAMPLES
-    assert not any(stream.written[-1])
-    assert provider_stream.next_keep_alive() - now == pytest.approx(MAX_PIECE_SAMPLES / 8000)
-    replay_buffer.append(bytes(1600))
-    provider_stream.pump()
-    assert provider_stream.map.to_call(4000 + MAX_PIECE_SAMPLES) == 4000
-    assert provider_stream.map.to_call(4000 + MAX_PIECE_SAMPLES + 1600) == 5600
+def test_keep_alive_is_silence_that_the_call_knows_nothing_of() -> None:
+    stage = Stage(0.5)
+    stage.sender.pump(now=0.0)
+    due_at = stage.sender.next_deadline()
+    assert due_at is not None
+    stage.sender.handle_deadline(now=due_at - 0.01)
+    assert stage.stream.samples == 4000
+    stage.sender.handle_deadline(now=due_at)
+    assert stage.stream.samples == 4000 + MAX_PIECE_SAMPLES
+    assert not any(stage.stream.written[-1])
+    assert stage.sender.next_deadline() == pytest.approx(due_at + MAX_PIECE_SAMPLES / 8000)
+    stage.replay_buffer.append(bytes(1600))
+    stage.sender.pump(now=due_at)
+    assert stage.state.map.to_call(4000 + MAX_PIECE_SAMPLES) == 4000
+    assert stage.state.map.to_call(4000 + MAX_PIECE_SAMPLES + 1600) == 5600
 
 
-@in_virtual_time
-async def test_keep_alive_sends_what_is_less_than_a_batch_before_any_silence() -> None:
-    provider_stream, recognizer, replay_buffer, _ = make(0.5)
-    provider_stream.pump()
-    replay_buffer.append(bytes(100))
-    provider_stream.keep_alive(now=provider_stream.next_keep_alive())
-    assert recognizer.streams[0].samples == 4100
-    assert provider_stream.map.pieces == 1
+def test_keep_alive_sends_what_is_less_than_a_batch_before_any_silence() -> None:
+    stage = Stage(0.5)
+    stage.sender.pump(now=0.0)
+    stage.replay_buffer.append(bytes(100))
+    stage.sender.handle_deadline(now=stage.sender.next_deadline() or 0.0)
+    assert stage.stream.samples == 4100
+    assert stage.state.map.pieces == 1
 
 
-@in_virtual_time
-async def test_audio_that_was_forgotten_keeps_its_time() -> None:
-    provider_stream, recognizer, replay_buffer, _ = make(0.1)
-    provider_stream.pump()
-    replay_buffer.append(bytes(1600))
-    replay_buffer.forget_before(2000)
-    provider_stream.pump()
-    assert provider_stream.cursor == 800  # 400 samples are less than a batch
-    replay_buffer.append(bytes(800))
-    provider_stream.pump()
-    assert provider_stream.cursor == replay_buffer.end == 3200
-    assert provider_stream.map.to_call(provider_stream.map.length_samples) == 3200
-    assert recognizer.streams[0].samples == 800 + 1200
-    replay_buffer.forget_before(10**6)
-    provider_stream.finish()
-    assert all(recognizer.streams[0].written)
+def test_audio_that_was_forgotten_keeps_its_time() -> None:
+    stage = Stage(0.1)
+    stage.sender.pump(now=0.0)
+    stage.replay_buffer.append(bytes(1600))
+    stage.replay_buffer.forget_before(2000)
+    stage.sender.pump(now=0.0)
+    assert stage.state.cursor == 800  # 400 samples are less than a batch
+    assert stage.inputs == []
+    stage.replay_buffer.append(bytes(800))
+    stage.sender.pump(now=0.0)
+    assert stage.inputs == [AudioEvicted(stage.state)]
+    assert stage.state.cursor == stage.replay_buffer.end == 3200
+    assert stage.state.map.to_call(stage.state.map.length_samples) == 3200
+    assert stage.stream.samples == 800 + 1200
+    stage.replay_buffer.forget_before(10**6)
+    stage.sender.finish(now=0.0)
+    assert all(stage.stream.written)

@@ -108,6 +108,15 @@ def test_what_is_said_again_is_given_again() -> None:
     assert stream.reports.oddities == []
 
 
+def test_a_word_said_twice_after_itself_is_no_repetition_though_interims_misheard_the_second() -> None:
+    """An interim that begins with the word does not tell which of the two it begins with."""
+    stream = Stream()
+    stream.final("so no", 1.0)
+    stream.interim("no um", 2.5)
+    stream.interim("no no", 2.5)
+    assert stream.final("no no way", 3.0) == "no no way"
+
+
 def test_without_spaces_the_same() -> None:
     stream = Stream()
     assert stream.final("你好今天", 1.0) == "你好今天"

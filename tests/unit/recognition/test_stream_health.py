@@ -61,7 +61,7 @@ def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -
 
 
 @pytest.mark.parametrize(
-    ("provider_stream", "spoke_from_s", "now", "is_proven"),
+    ("stream", "spoke_from_s", "now", "is_proven"),
     [
         (Stream(has_answered=True), None, 0.1, True),
         (Stream(), None, PROVEN_S + 0.1, True),
@@ -70,7 +70,5 @@ def test_a_word_without_a_result_is_doubted_once_and_then_with_more_patience() -
         (Stream(caught_up_since=None), None, 9.0, False),
     ],
 )
-def test_a_stream_that_has_worked(
-    provider_stream: Stream, spoke_from_s: float | None, now: float, is_proven: bool
-) -> None:
-    assert health(9, spoke_from_s=spoke_from_s).is_proven(provider_stream, now=now) is is_proven
+def test_a_stream_that_has_worked(stream: Stream, spoke_from_s: float | None, now: float, is_proven: bool) -> None:
+    assert health(9, spoke_from_s=spoke_from_s).is_proven(stream, now=now) is is_proven

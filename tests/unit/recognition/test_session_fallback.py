@@ -21,7 +21,6 @@ from fastcall.events import (
     SessionStarted,
 )
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
-from fastcall.recognition.fallback_policy import SettledSpan
 from fastcall.recognition.session import LOG, RecognitionSession, SessionEvent
 from fastcall.settings import Settings
 from peers import ScriptedFallback, ScriptedRecognizer, ScriptedStream
@@ -422,20 +421,6 @@ async def test_a_word_that_a_cut_went_through_stays_said(by_fallback: bool) -> N
         stage.stream.results(StreamResult("four five", True, S))
     assert [text for text, _, _ in stage.finals()] == ["one two", "three four five"]
     await (stage.close() if by_fallback else close_served(stage))
-
-
-@pytest.mark.parametrize("known", ["", "one two"])
-@in_virtual_time
-async def test_silence_of_the_fallbacks_is_no_news_while_words_are_known_that_may_be_in_it(known: str) -> None:
-    stage = Stage(serves=True)
-    stage.session.note_speech(True, 0)
-    await stage.hear(3.0)
-    if known:
-        stage.stream.results(StreamResult(known, False, 3 * S))
-    stage.session.fallback_settles(SettledSpan(0, S, ""))
-    assert stage.finals() == ([] if known else [("", "whisper", 1.0)])
-    await close_served(stage)
-    assert [text for text, _, _ in stage.finals()] == [known]
 
 
 @in_virtual_time
