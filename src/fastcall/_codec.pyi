@@ -1,7 +1,7 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, Self, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, CapsuleType
 
 BUILD: str
 
@@ -146,6 +146,49 @@ class VadFramer:
     ) -> None: ...
 
 @final
+class CallClock:
+    def __new__(cls) -> Self: ...
+    def heard(self, end_sample: int, /, *, now: float) -> None: ...
+    def skipped(self, samples: int, /) -> None: ...
+    def age_s(self, sample: int, /, *, now: float) -> float: ...
+
+@final
+class Histogram:
+    def __new__(cls, bounds: Iterable[float]) -> Self: ...
+    @property
+    def bounds(self) -> tuple[float, ...]: ...
+    @property
+    def counts(self) -> list[int]: ...
+    @property
+    def total(self) -> float: ...
+    def observe(self, value: float, /) -> None: ...
+
+@final
+class StreamPosition:
+    cursor: int
+    length_samples: int
+    call_end: int
+    is_audio: bool
+    last_write_at: float
+    def __new__(cls, cursor: int = 0, *, now: float = 0.0) -> Self: ...
+
+@final
+class LiveAudio:
+    def __new__(
+        cls,
+        track: AudioTrack,
+        clock: CallClock,
+        *,
+        age: Histogram,
+        wait: Histogram,
+        limit_samples: int,
+        batch_samples: int,
+    ) -> Self: ...
+    def bind(self, position: StreamPosition, sink: CapsuleType, on_flush: Callable[[], object], /) -> None: ...
+    def unbind(self) -> None: ...
+    def pump(self, *, now: float) -> bool: ...
+
+@final
 class MediaFastPath:
     def __new__(
         cls,
@@ -157,6 +200,7 @@ class MediaFastPath:
         *,
         limit_samples: int,
         batch_samples: int,
+        live: LiveAudio | None = None,
         on_batch: Callable[[], object],
         on_speech: Callable[[int], object],
     ) -> Self: ...

@@ -1,6 +1,6 @@
 from typing import Any, Final, Self, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, CapsuleType
 
 MESSAGE: Final = 1
 HEADERS: Final = 2
@@ -22,9 +22,11 @@ class Http2Stream:
     def id(self) -> int: ...
     @property
     def queued_bytes(self) -> int: ...
+    def audio_sink(self, field: int, /) -> CapsuleType: ...
 
 @final
 class Http2Connection:
+    flush_due: bool
     def __new__(cls, *, max_message_bytes: int = ..., writable_bytes: int = ...) -> Self: ...
     @property
     def wants_more(self) -> bool: ...

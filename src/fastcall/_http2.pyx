@@ -12,11 +12,21 @@ One thread, the event loop's; keeps the GIL, because calls of the library take m
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, strlen
 
 include "_core/nghttp2_abi.pxi"
+
+cdef extern from "audio_sink.h" nogil:
+    const char* AUDIO_SINK "FASTCALL_AUDIO_SINK"
+    ctypedef struct AudioSink "fastcall_audio_sink":
+        void* stream
+        uint8_t* (*reserve)(void* stream, size_t bytes) noexcept nogil
+        int (*commit)(void* stream, size_t bytes) noexcept nogil
+
 include "_core/http2_messages.pxi"
 
 # Events; Http2Connection.receive describes their values.
@@ -72,6 +82,7 @@ cdef class Http2Stream:
 
     cdef outgoing_t outgoing
     cdef incoming_t incoming
+    cdef AudioSink sink
     cdef readonly int32_t id
     cdef public object owner
     cdef list headers
@@ -90,10 +101,29 @@ cdef class Http2Stream:
         """Bytes written but not yet framed, because of the peer's window or its limit of streams."""
         return self.outgoing.end - self.outgoing.start
 
+    def audio_sink(self, uint8_t field, /):
+        """A capsule for ``_codec.LiveAudio``: it queues audio as ``Http2Connection.write`` does. It keeps the stream.
+
+        :param field: the tag of the audio in a message, as on the wire
+        """
+        self.outgoing.audio_field = field
+        self.sink.stream, self.sink.reserve, self.sink.commit = &self.outgoing, reserve_audio, commit_audio
+        capsule = PyCapsule_New(&self.sink, AUDIO_SINK, release_stream)
+        PyCapsule_SetContext(capsule, <void*>self)
+        Py_INCREF(self)
+        return capsule
+
+
+cdef void release_stream(object capsule) noexcept:
+    Py_DECREF(<object>PyCapsule_GetContext(capsule))
+
 
 @cython.final
 cdef class Http2Connection:
     """One connection, from its preface on. Sans I/O.
+
+    ``flush_due`` is the caller's: whether it has arranged to call ``data_to_send``. While it is false, an audio sink
+    asks for that.
 
     :param max_message_bytes: a longer message from the peer ends its stream (gRPC's default is 4 MiB)
     :param writable_bytes: a stream with less than this queued counts as writable
@@ -107,6 +137,7 @@ cdef class Http2Connection:
     cdef flush_t out
     cdef uint32_t max_message_bytes
     cdef size_t writable_bytes
+    cdef public bint flush_due
 
     def __cinit__(self, *, uint32_t max_message_bytes=4 * 1024 * 1024, size_t writable_bytes=16 * 1024):
         cdef nghttp2_session_callbacks* callbacks = NULL
@@ -182,6 +213,8 @@ cdef class Http2Connection:
         provider.source.ptr = &stream.outgoing
         provider.read_callback = read_outgoing
         stream.id = check(nghttp2_submit_request(self.session, NULL, fields, count, &provider, <void*>stream))
+        stream.outgoing.session, stream.outgoing.stream_id = self.session, stream.id
+        stream.outgoing.flush_due = &self.flush_due
         stream.connection = self
         self.streams.add(stream)
         return stream
@@ -216,7 +249,7 @@ cdef class Http2Connection:
 
     def reset(self, Http2Stream stream not None, uint32_t code=HTTP2_CANCEL, /):
         """Reset the stream: it reports no more events, and its queue is discarded."""
-        stream.ended = True
+        stream.ended = stream.outgoing.closed = True
         if not stream.gone:
             check(nghttp2_submit_rst_stream(self.session, FLAG_NONE, stream.id, code))
 
@@ -285,6 +318,7 @@ cdef class Http2Connection:
         return 0
 
     cdef int end(self, Http2Stream stream, object code) except -1:
+        stream.outgoing.closed = True
         if not stream.ended:
             stream.ended = True
             self.events.append((EVENT_ENDED, stream, (code, stream.headers, stream.fault)))

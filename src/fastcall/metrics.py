@@ -7,37 +7,19 @@ frame. A snapshot is plain JSON data: it can be sent between processes, and :fun
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from operator import add
 from typing import Any, Literal
 
-from fastcall.audio.audio_clock import CallClock
+from fastcall._codec import CallClock, Histogram
 
 __all__ = ["METRICS", "Histogram", "Metric", "Metrics", "merge", "without_gauges"]
 
 _AGE_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _BATCH_S = (0.05, 0.1, 0.15, 0.17, 0.2, 0.25, 0.5, 1.0, 5.0)
 _ANSWER_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
-
-
-class Histogram:
-    """Counts of values by upper bounds, and their sum. One thread."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
-        """For each bound, the values at or below it and above the bound before; last those above all bounds."""
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +125,6 @@ class Metrics:
     barge_in_seconds: Histogram = _histogram("From a caller's first voiced frame to the clear message sent", _ANSWER_S)
     loop_lateness_seconds: Histogram = _histogram("How late the event loop ran a timer", _AGE_S)
 
-    watched: dict[CallClock, Callable[[int, int], None]] = field(default_factory=dict)
-    """Called for each batch of a call, by the call's clock, with its first sample and the one after its last."""
-
     def note_refusal(self, reason: str, *, is_auth: bool) -> None:
         """A call was refused."""
         (self.auth_refusals if is_auth else self.calls_refused)[reason] += 1
@@ -158,8 +137,6 @@ class Metrics:
         """A call's audio from ``start_sample`` to ``end_sample`` was sent to the recognizer."""
         self.audio_age_seconds.observe(clock.age_s(end_sample, now=now))
         self.batch_wait_seconds.observe(clock.age_s(start_sample, now=now))
-        if self.watched and clock in self.watched:
-            self.watched[clock](start_sample, end_sample)
 
     def snapshot(self) -> dict[str, Any]:
         """All metrics as JSON data: counters and gauges as numbers, labelled counters as objects, histograms as

@@ -6,16 +6,20 @@ the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastcall._codec import MediaFastPath
 from fastcall.events import TranscriptEvent
 from fastcall.retry import CircuitBreaker
 from fastcall.twilio.stream_key import StreamKey
 
+if TYPE_CHECKING:
+    from typing_extensions import CapsuleType
+
 __all__ = [
+    "AudioSink",
     "CallSocket",
     "Fallback",
     "MessageReceiver",
@@ -87,8 +91,17 @@ class StreamListener(Protocol):
         """The stream was ended by either side. Called exactly once, and last."""
 
 
+AudioSink = tuple["CapsuleType", Callable[[], object]]
+"""A capsule by which compiled code queues audio for a stream (``_core/audio_sink.h``), and the function to call when it
+asks for the connection to be flushed."""
+
+
 class RecognizerStream(Protocol):
-    """One streaming recognition. All methods return at once and raise nothing."""
+    """One streaming recognition. All methods return at once and raise nothing.
+
+    A stream may also have ``audio_sink``: an ``AudioSink``, by which audio may go out instead of by ``write``, or None
+    while that is not possible.
+    """
 
     @property
     def writable(self) -> bool:

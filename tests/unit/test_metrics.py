@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from fastcall.audio.audio_clock import CallClock
 from fastcall.metrics import METRICS, Histogram, Metrics, merge, without_gauges
 
 
@@ -52,16 +51,6 @@ def test_processes_are_added_and_the_worst_loop_counts() -> None:
     counts, total = together["commit_latency_seconds"]
     assert (sum(counts), counts[-1], total) == (2, 1, 100.3)
     assert merge([]) == Metrics().snapshot()
-
-
-def test_who_watches_a_call_is_told_of_its_batches() -> None:
-    metrics, watched, other = Metrics(), CallClock(), CallClock()
-    told: list[tuple[int, int]] = []
-    metrics.watched = {watched: lambda start, end: told.append((start, end))}
-    for clock, start in ((watched, 0), (other, 5), (watched, 1200)):
-        metrics.note_sent(clock, start, start + 1200, now=1.0)
-    assert told == [(0, 1200), (1200, 2400)]
-    assert sum(metrics.audio_age_seconds.counts) == 3
 
 
 def test_a_refusal_is_counted_by_what_it_is() -> None:

@@ -30,7 +30,8 @@ cdef class MediaFastPath:
     :param track: of mu-law; the fast path is its producer
     :param limit_samples: limit of samples waiting in the track
     :param batch_samples: waiting samples that make a batch due
-    :param on_batch: called without arguments when a batch is due
+    :param live: sends batches that are due, of the same track; None: all are left to ``on_batch``
+    :param on_batch: called without arguments when a batch is due that ``live`` cannot send
     :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0
     :raises ValueError: the track is not mu-law, or ``limit_samples`` is negative
     """
@@ -42,9 +43,10 @@ cdef class MediaFastPath:
     cdef VadFramer vad
     cdef EndpointRule endpoint
     cdef Py_ssize_t limit_samples, batch_samples
+    cdef LiveAudio live
     cdef object on_batch, on_speech
     cdef bint is_open
-    cdef bint due, failed, starved  # pending for dispatch
+    cdef bint due, flush, failed, starved  # pending for dispatch
     cdef Change change
     cdef int64_t taken
     cdef int64_t allowed
@@ -60,6 +62,7 @@ cdef class MediaFastPath:
         *,
         Py_ssize_t limit_samples,
         Py_ssize_t batch_samples,
+        LiveAudio live=None,
         on_batch,
         on_speech,
     ):
@@ -75,7 +78,7 @@ cdef class MediaFastPath:
             self.is_open = True
         self.timeline, self.track, self.vad, self.endpoint = timeline, track, vad, endpoint
         self.limit_samples, self.batch_samples = limit_samples, batch_samples
-        self.on_batch, self.on_speech = on_batch, on_speech
+        self.live, self.on_batch, self.on_speech = live, on_batch, on_speech
 
     @property
     def messages(self):
@@ -126,12 +129,16 @@ cdef class MediaFastPath:
 
     cdef Outcome process(self, const uint8_t* audio, Py_ssize_t samples, double now) noexcept nogil:
         cdef int voiced = self.vad.take(audio, samples)
-        self.due = audio_waiting(&self.track.audio) >= self.batch_samples
+        cdef LiveStep step = OTHERWISE if self.live is None else self.live.step(now)
+        self.due = step == OTHERWISE and audio_waiting(&self.track.audio) >= self.batch_samples
+        self.flush = step == FLUSH
         self.failed = voiced < 0
         self.change = NOTHING
         if voiced == 0 or voiced == 1:
             self.change = self.endpoint.step(voiced, self.vad.processed, now)
-        return DISPATCH if self.due or self.failed or self.starved or self.change != NOTHING else TAKEN
+        if self.due or self.flush or self.failed or self.starved or self.change != NOTHING:
+            return DISPATCH
+        return TAKEN
 
     cdef int dispatch(self) except -1:
         """Calls the callbacks for the message just taken, in the order of the slow path: batch, then speech."""
@@ -139,6 +146,8 @@ cdef class MediaFastPath:
             raise MemoryError("no memory even for silence in place of a frame")
         if self.due:
             self.on_batch()
+        if self.flush:
+            self.live.flush()
         if self.failed:
             self.vad.raise_error()
         if self.change != NOTHING:

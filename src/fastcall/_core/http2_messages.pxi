@@ -18,6 +18,12 @@ ctypedef struct outgoing_t:
     bint deferred  # the library found the queue empty, and must be notified of more data
     bint told_full
     size_t writable_bytes  # below this the stream is writable
+    bint closed  # it has ended, or was reset
+    # For an audio sink; none of them is used once it is closed.
+    nghttp2_session* session
+    int32_t stream_id
+    uint8_t audio_field
+    bint* flush_due  # of the connection
 
 ctypedef struct incoming_t:
     uint8_t prefix[PREFIX_BYTES]
@@ -37,36 +43,67 @@ ctypedef void (*message_sink)(void* stream, const uint8_t* message, size_t lengt
 
 cdef int queue_message(outgoing_t* queue, const uint8_t* data, size_t length, int field) noexcept nogil:
     """-1: the queue is full, or there is no memory."""
-    cdef uint8_t head[FIELD_BYTES]
-    cdef size_t head_bytes = 0
-    cdef size_t total
-    cdef size_t rest = length
     cdef uint8_t* target
-    if length > MAX_QUEUED_BYTES:
-        return -1
-    if field:
-        head[0] = <uint8_t>field
-        head_bytes = 1
-        while rest > 0x7F:
-            head[head_bytes] = <uint8_t>(rest & 0x7F | 0x80)
-            rest >>= 7
-            head_bytes += 1
-        head[head_bytes] = <uint8_t>rest
-        head_bytes += 1
-    total = head_bytes + length
-    if make_room(queue, PREFIX_BYTES + total) < 0:
+    if length > MAX_QUEUED_BYTES or make_room(queue, head_bytes(length, field) + length) < 0:
         return -1
     target = queue.data + queue.end
+    write_head(target, length, field)
+    if length:  # memcpy from NULL is undefined, even for 0 bytes
+        memcpy(target + head_bytes(length, field), data, length)
+    queue.end += head_bytes(length, field) + length
+    return 0
+
+
+cdef size_t head_bytes(size_t length, int field) noexcept nogil:
+    """The bytes before a message's ``length``: the prefix and, with ``field``, its tag and length."""
+    cdef size_t count = PREFIX_BYTES
+    if field:
+        count += 2
+        while length > 0x7F:
+            length >>= 7
+            count += 1
+    return count
+
+
+cdef void write_head(uint8_t* target, size_t length, int field) noexcept nogil:
+    cdef size_t total = head_bytes(length, field) + length - PREFIX_BYTES
+    cdef size_t at = PREFIX_BYTES
     target[0] = 0  # not compressed
     target[1] = <uint8_t>(total >> 24)
     target[2] = <uint8_t>(total >> 16)
     target[3] = <uint8_t>(total >> 8)
     target[4] = <uint8_t>total
-    memcpy(target + PREFIX_BYTES, head, head_bytes)
-    if length:  # memcpy from NULL is undefined, even for 0 bytes
-        memcpy(target + PREFIX_BYTES + head_bytes, data, length)
-    queue.end += PREFIX_BYTES + total
-    return 0
+    if field:
+        target[at] = <uint8_t>field
+        at += 1
+        while length > 0x7F:
+            target[at] = <uint8_t>(length & 0x7F | 0x80)
+            length >>= 7
+            at += 1
+        target[at] = <uint8_t>length
+
+
+cdef uint8_t* reserve_audio(void* stream, size_t length) noexcept nogil:
+    """See audio_sink.h. NULL where ``Http2Connection.write`` would return false, or raise."""
+    cdef outgoing_t* queue = <outgoing_t*>stream
+    cdef size_t head = head_bytes(length, queue.audio_field)
+    if queue.closed or queue.half_closed or queue.told_full:
+        return NULL
+    if queue.end - queue.start + head + length >= queue.writable_bytes or make_room(queue, head + length) < 0:
+        return NULL
+    if <size_t>(queue.data + queue.end + head) & 1:
+        return NULL  # samples are written as 16-bit integers
+    return queue.data + queue.end + head
+
+
+cdef int commit_audio(void* stream, size_t length) noexcept nogil:
+    """See audio_sink.h."""
+    cdef outgoing_t* queue = <outgoing_t*>stream
+    write_head(queue.data + queue.end, length, queue.audio_field)
+    queue.end += head_bytes(length, queue.audio_field) + length
+    if queue.deferred and nghttp2_session_resume_data(queue.session, queue.stream_id) == 0:
+        queue.deferred = False
+    return not queue.flush_due[0]
 
 
 cdef int make_room(outgoing_t* queue, size_t wanted) noexcept nogil:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from fastcall._http2 import Http2Stream
+from fastcall.ports import AudioSink
 
 __all__ = ["Authorization", "CallCarrier", "GrpcCall", "GrpcListener", "Metadata"]
 
@@ -45,6 +46,9 @@ class CallCarrier(Protocol):
 
     def write(self, stream: Http2Stream, message: bytes, field: int) -> bool:
         """Queue a message; returns whether more may follow."""
+
+    def flush_soon(self) -> None:
+        """Something was queued without ``write``."""
 
     def half_close(self, stream: Http2Stream) -> None:
         """No more messages follow."""
@@ -141,6 +145,12 @@ class GrpcCall:
             self.writable = sum(len(m) for m, _ in self._early) < EARLY_BYTES
         else:
             self.writable = self._channel.write(self._stream, message, field)
+
+    def audio_sink(self, field: int) -> AudioSink | None:
+        """For messages whose only field has this tag; None while the call is not writable."""
+        if self._stream is None or not self.writable:
+            return None
+        return self._stream.audio_sink(field), self._channel.flush_soon
 
     def half_close(self) -> None:
         """No more messages."""

@@ -89,7 +89,6 @@ class GrpcChannel(asyncio.Protocol):
         self._settled = asyncio.Event()  # the peer has sent its settings, or the connection failed
         # In the order in which they were opened: requests are sent in this order.
         self._calls: dict[GrpcCall, None] = {}
-        self._flush_due = False
         self._written_at = 0.0
         self._paused = False
         self._draining = False
@@ -156,19 +155,26 @@ class GrpcChannel(asyncio.Protocol):
     def write(self, stream: Http2Stream, message: bytes, field: int) -> bool:
         """Queue a message; it is sent with the connection's next write. Returns whether more may follow."""
         writable = self._http2.write(stream, message, field)
-        self._flush_soon()
+        self.flush_soon()
         return writable
 
     def half_close(self, stream: Http2Stream) -> None:
         """The stream's last frame follows its queued messages."""
         self._http2.half_close(stream)
-        self._flush_soon()
+        self.flush_soon()
 
     def cancel(self, call: GrpcCall) -> None:
         """Reset its stream; its end is reported in a later turn of the loop."""
         if self._calls.pop(call, call) is None:
             self._reset(call)
             self._loop.call_soon(call.ended, "CANCELLED", "cancelled")
+
+    def flush_soon(self) -> None:
+        """Something is to be sent: at the end of this turn of the loop, or ``WRITE_EVERY_S`` after the last write."""
+        if not self._http2.flush_due and not self._paused and self._transport is not None:
+            self._http2.flush_due = True
+            wait_s = self._written_at + WRITE_EVERY_S - self._loop.time()
+            self._loop.call_later(max(wait_s, 0), self._flush)
 
     def _too_late(self, call: GrpcCall) -> None:
         if call in self._calls:
@@ -178,7 +184,7 @@ class GrpcChannel(asyncio.Protocol):
     def _reset(self, call: GrpcCall) -> None:
         if call.stream is not None and not self._over:
             self._http2.reset(call.stream)
-            self._flush_soon()
+            self.flush_soon()
 
     def _begin(self, call: GrpcCall) -> None:
         if self._authorization is not None and not self._authorization.is_ready:
@@ -224,7 +230,7 @@ class GrpcChannel(asyncio.Protocol):
             self._end(call, "UNAVAILABLE", str(error))
             return
         call.connected(stream)
-        self._flush_soon()
+        self.flush_soon()
 
     def _no_room(self, call: GrpcCall) -> None:
         """Not queued until others end: its owner can use another connection."""
@@ -301,7 +307,7 @@ class GrpcChannel(asyncio.Protocol):
             return False
         self._dispatch(SHARE_EVENTS)
         if self._http2.wants_to_send:
-            self._flush_soon()
+            self.flush_soon()
         return bool(self._events)
 
     def pause_writing(self) -> None:
@@ -311,7 +317,7 @@ class GrpcChannel(asyncio.Protocol):
     def resume_writing(self) -> None:
         """asyncio's."""
         self._paused = False
-        self._flush_soon()
+        self.flush_soon()
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio's; called once and last."""
@@ -341,14 +347,8 @@ class GrpcChannel(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
-    def _flush_soon(self) -> None:
-        if not self._flush_due and not self._paused and self._transport is not None:
-            self._flush_due = True
-            wait_s = self._written_at + WRITE_EVERY_S - self._loop.time()
-            self._loop.call_later(max(wait_s, 0), self._flush)
-
     def _flush(self) -> None:
-        self._flush_due = False
+        self._http2.flush_due = False
         transport = self._transport
         while transport is not None and not self._over and not self._paused:
             try:
@@ -439,5 +439,5 @@ class GrpcChannel(asyncio.Protocol):
             return
         if todo == "ask":
             self._http2.ping()
-            self._flush_soon()
+            self.flush_soon()
         self._keepalive = self._loop.call_later(self._silence.wait_s(now=now), self._keep_alive)

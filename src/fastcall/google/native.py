@@ -11,7 +11,7 @@ from fastcall.google.grpc_call import GrpcCall, GrpcListener, Metadata
 from fastcall.google.http2 import GrpcChannel
 from fastcall.google.route import Route
 from fastcall.google.uplink import STREAM_TIMEOUT_S, OpenStream, StreamRequest
-from fastcall.ports import StreamEnd
+from fastcall.ports import AudioSink, StreamEnd
 
 __all__ = ["NativeConnection", "NativeStream"]
 
@@ -92,6 +92,11 @@ class NativeStream:
     def writable(self) -> bool:
         """Whether a batch is sent now."""
         return self._call.writable
+
+    @property
+    def audio_sink(self) -> AudioSink | None:
+        """See the port; None as long as the call may have to be retried, because then its audio is kept."""
+        return self._call.audio_sink(self._audio_tag) if self._kept is None else None
 
     def write(self, pcm: bytes) -> None:
         """Send audio; see the port."""

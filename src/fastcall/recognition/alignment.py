@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 __all__ = ["first_of", "matching_prefix", "normalized", "words_before"]
 
@@ -15,6 +16,7 @@ BAND_WORDS = 16
 _OPTIONAL_MARKS = (range(0x0591, 0x05C8), range(0x0610, 0x061B), range(0x064B, 0x0660), range(0x0670, 0x0671))
 
 
+@lru_cache(maxsize=4096)  # each interim repeats the words of the one before
 def normalized(word: str) -> str:
     """The word without case and punctuation, for comparing two recognizers' spellings; NFC.
 

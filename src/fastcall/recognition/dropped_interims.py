@@ -95,6 +95,8 @@ def _is_settled(told: Sequence[str], overlap_samples: int, tokens: Sequence[str]
 
 def _goes_on(before: Sequence[str], after: Sequence[str]) -> bool:
     """Whether ``after`` still has most of the words of ``before``, in place."""
+    if after[: len(before)] == before:
+        return True
     pairs = zip(before, after, strict=False)
     same = sum(normalized(one) == normalized(other) for one, other in pairs)
     return same * 2 >= len(before)

@@ -351,7 +351,7 @@ class RecognitionMachine:
         if stream is self._active and not stream.map.length_samples and self._audio.lost_to > self.settled_end:
             self._settlement.commit_interim()
             self._known.active_changed()
-            stream.cursor = self.settled_end
+            stream.position.cursor = self.settled_end
 
     # --- the clock ------------------------------------------------------------------------------------
 
@@ -413,7 +413,7 @@ class RecognitionMachine:
         results = stream.sound(results)
         if stream not in (self._active, self._draining):
             return
-        if any(result.text.strip() for result in results):
+        if any(result.text and not result.text.isspace() for result in results):
             self._health.words_came(now=self._now)
         if stream is self._active:
             self._health.answered(now=self._now)

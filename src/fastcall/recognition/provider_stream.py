@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fastcall._codec import LiveAudio
 from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
-from fastcall.ports import Recognizer, RecognizerStream, StreamEnd, StreamResult
+from fastcall.ports import AudioSink, Recognizer, RecognizerStream, StreamEnd, StreamResult
 from fastcall.recognition.inputs import AudioEvicted, RecognitionInput, ResultsReceived, StreamEnded
 from fastcall.recognition.stream_state import StreamState
 
@@ -80,6 +81,24 @@ class ProviderStream:
         self._has_caught_up = False
         self._stream: RecognizerStream = recognizer.open(state.config, self)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it was sent everything but less than a batch, so that each batch can go out as it becomes due."""
+        state = self._state
+        return (
+            state.caught_up_since is not None
+            and not state.is_paced
+            and not self._is_finishing
+            and state.cursor >= self._flush_to
+        )
+
+    def bind(self, live: LiveAudio) -> bool:
+        """Have ``live`` send its batches, if the stream can be written to by compiled code; whether it can."""
+        sink: AudioSink | None = getattr(self._stream, "audio_sink", None)
+        if sink is not None:
+            live.bind(self._state.position, *sink)
+        return sink is not None
+
     # --- sending --------------------------------------------------------------------------------------
 
     def pump(self, *, now: float) -> None:
@@ -131,7 +150,7 @@ class ProviderStream:
             self._stream.write(bytes(2 * MAX_PIECE_SAMPLES))
             state.map.add_keepalive(MAX_PIECE_SAMPLES)
             # The next is due after this silence, not after another 5 s.
-            state.last_write_at = now - KEEPALIVE_AFTER_S + MAX_PIECE_SAMPLES / SAMPLE_RATE_HZ
+            state.position.last_write_at = now - KEEPALIVE_AFTER_S + MAX_PIECE_SAMPLES / SAMPLE_RATE_HZ
 
     def next_deadline(self) -> float | None:
         """When to call ``handle_deadline``; None: not by time alone."""
@@ -140,7 +159,7 @@ class ProviderStream:
         return None if self._is_finishing or not self._stream.writable else self._next_keep_alive()
 
     def _next_keep_alive(self) -> float:
-        return self._state.last_write_at + KEEPALIVE_AFTER_S
+        return self._state.position.last_write_at + KEEPALIVE_AFTER_S
 
     def _backlog(self) -> int:
         return self._replay_buffer.kept_from(self._state.cursor)
@@ -156,15 +175,15 @@ class ProviderStream:
         if state.cursor < self._replay_buffer.start:
             # Dropped audio keeps its time: the map jumps with the position.
             self._receive(AudioEvicted(state))
-            state.cursor = max(state.cursor, self._replay_buffer.start)
+            state.position.cursor = max(state.cursor, self._replay_buffer.start)
         pcm = self._replay_buffer.read(state.cursor, limit)
         samples = len(pcm) // 2
         self._stream.write(pcm)
         state.map.add_audio(state.cursor, samples)
-        state.cursor += samples
+        state.position.cursor += samples
         if self._has_caught_up:
             self._on_sent(state.cursor - samples, state.cursor)
-        state.last_write_at = now
+        state.position.last_write_at = now
 
     def _replay(self, now: float) -> int:
         """Send what is due; returns what is left."""

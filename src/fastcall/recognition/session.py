@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable
 from typing import Final, Literal
 
+from fastcall._codec import LiveAudio
 from fastcall.aio.callbacks import UserCallback
 from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import AudioInput
@@ -53,6 +54,10 @@ from fastcall.settings import Settings
 __all__ = ["RecognitionSession", "SessionEvent"]
 
 LOG: Final = logging.getLogger("fastcall.session")
+
+# The machine is told of these with all audio that was fed by then. Not of others: audio that was moved into the replay
+# buffer does not count as waiting for a batch any more.
+NEEDS_AUDIO = (UtteranceChanged, CloseRequested)
 
 
 class RecognitionSession:
@@ -106,25 +111,34 @@ class RecognitionSession:
         self.batch_samples = settings.stt_batch_ms * SAMPLES_PER_MS
         """For callers that feed ``audio_input.track`` directly, on the loop: ``pump`` when so many samples wait."""
         self._partials = PartialTimer(settings.partial_debounce_s, self._guarded(on_partial) if on_partial else None)
+        self._metrics = metrics or Metrics()
+        self.clock = CallClock()
+        """Maps samples of the call to the loop's clock. Loop thread."""
+        self.live = self._make_live(limit_samples)
+        """Sends batches without Python, as a rule; for callers that feed ``audio_input.track`` directly."""
+        self._live_stream: ProviderStream | None = None
+        self._on_batch: Callable[[int, int], None] | None = None
+        source = fallback.source if fallback is not None else None
         self._machine = RecognitionMachine(
-            self.replay_buffer,
-            config,
-            settings,
-            provider=recognizer,
-            fallback=fallback.source if fallback is not None else None,
-            rand=rand,
+            self.replay_buffer, config, settings, provider=recognizer, fallback=source, rand=rand
         )
         self._streams: dict[StreamState, ProviderStream] = {}
         self._asks: dict[int, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._is_running = False
+        self._is_running = self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
-        self._is_closing = False
-        self._metrics = metrics or Metrics()
-        self.clock = CallClock()
-        """Maps samples of the call to the loop's clock. Loop thread."""
+
+    def _make_live(self, limit_samples: int) -> LiveAudio:
+        return LiveAudio(
+            self.replay_buffer.track,
+            self.clock,
+            age=self._metrics.audio_age_seconds,
+            wait=self._metrics.batch_wait_seconds,
+            limit_samples=limit_samples,
+            batch_samples=self.batch_samples,
+        )
 
     @property
     def settings(self) -> Settings:
@@ -192,6 +206,8 @@ class RecognitionSession:
         if loop is None:
             self.audio_input.drain()
             return
+        if self.live.pump(now=loop.time()):
+            return
         now = self._drain(loop)
         for stream in tuple(self._streams.values()):
             stream.pump(now=now)
@@ -199,6 +215,7 @@ class RecognitionSession:
             self._receive(AudioArrived())
         elif any(state.is_paced for state in self._streams):
             self._arm(loop)
+        self._bind_live()
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> float:
         """Move waiting audio into the replay buffer; returns the time."""
@@ -242,6 +259,15 @@ class RecognitionSession:
                 await asyncio.shield(self._closed)
         except TimeoutError:
             self._receive(CloseTimedOut(timeout_s))
+        # Here, so that the caller continues in the turn in which the listeners hear of the end.
+        self._emit(SessionClosed())
+        self._partials.stop()
+        self._listeners.clear()
+
+    def watch_batches(self, callback: Callable[[int, int], None] | None) -> None:
+        """Call ``callback`` for each batch sent, with its first sample and the one after its last; None: no more."""
+        self._on_batch = callback
+        self._bind_live()
 
     def add_listener(self, listener: Callable[[SessionEvent], None]) -> None:
         """Call ``listener`` too with every event. Loop thread."""
@@ -253,11 +279,11 @@ class RecognitionSession:
     # --- the machine ----------------------------------------------------------------------------------
 
     def _receive(self, event: RecognitionInput) -> None:
-        """Tell the machine, with all audio that was fed by now, and do what it wants."""
+        """Tell the machine, and do what it wants."""
         loop = self._loop
         if loop is None:
             return
-        now = self._drain(loop)
+        now = self._drain(loop) if isinstance(event, NEEDS_AUDIO) else loop.time()
         if isinstance(event, StreamEnded):
             self._streams.pop(event.stream, None)
         self._machine.receive(event, now=now)
@@ -271,10 +297,14 @@ class RecognitionSession:
         try:
             while commands := self._machine.commands():
                 for command in commands:
-                    self._do(command, loop)
+                    if isinstance(command, RecognitionEvent):  # nearly all of them
+                        self._emit_result(command)
+                    else:
+                        self._do(command, loop)
         finally:
             self._is_running = False
         self._arm(loop)
+        self._bind_live()
 
     def _do(self, command: RecognitionCommand, loop: asyncio.AbstractEventLoop) -> None:
         match command:
@@ -294,6 +324,9 @@ class RecognitionSession:
                 self._asks.pop(number).cancel()
             case Log(level, message):
                 (self._log.info if level == "info" else self._log.warning)("%s", message)
+            case SessionClosed():
+                if self._closed is not None and not self._closed.done():
+                    self._closed.set_result(None)
             case _:
                 self._emit(command)
 
@@ -316,25 +349,35 @@ class RecognitionSession:
             stream.pump(now=self._loop.time())
             self._arm(self._loop)
 
+    def _bind_live(self) -> None:
+        """Have compiled code send live audio while nobody else needs to know of it: to one stream, that has had all."""
+        stream: ProviderStream | None = None
+        if len(self._streams) == 1 and self._on_batch is None and not self._machine.wants_audio:
+            (only,) = self._streams.values()
+            stream = only if only.is_live else None
+        if stream is not self._live_stream:
+            self.live.unbind()
+            self._live_stream = stream if stream is not None and stream.bind(self.live) else None
+
     def _note_sent(self, start: int, end: int) -> None:
         if self._loop is not None:
             self._metrics.note_sent(self.clock, start, end, now=self._loop.time())
+        if self._on_batch is not None:
+            self._on_batch(start, end)
 
     def _emit(self, event: SessionEvent) -> None:
-        if isinstance(event, RecognitionEvent) and event.kind == "final":
-            self._partials.reset()
         for listener in tuple(self._listeners):
             listener(event)
-        if isinstance(event, RecognitionEvent):
-            if event.kind == "interim":
-                self._partials.offer(event.text)
-            elif event.text and self._on_final is not None:
+
+    def _emit_result(self, event: RecognitionEvent) -> None:
+        if event.kind == "interim":
+            self._emit(event)
+            self._partials.offer(event.text)
+        else:
+            self._partials.reset()
+            self._emit(event)
+            if event.text and self._on_final is not None:
                 self._on_final(event.text)
-        elif isinstance(event, SessionClosed):
-            self._partials.stop()
-            self._listeners.clear()
-            if self._closed is not None and not self._closed.done():
-                self._closed.set_result(None)
 
     async def _ask(self, ask: AskFallback) -> None:
         assert self._fallback is not None
@@ -365,11 +408,14 @@ class RecognitionSession:
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         """One timer, for whatever is due first. One that is due too early finds nothing to do."""
-        times = [self._machine.next_deadline(), *(stream.next_deadline() for stream in self._streams.values())]
-        due_at = min((at for at in times if at is not None), default=None)
-        if self._timer is not None and due_at is not None and self._timer_at <= due_at:
-            return
+        due_at = self._machine.next_deadline()
+        for stream in self._streams.values():
+            stream_at = stream.next_deadline()
+            if due_at is None or (stream_at is not None and stream_at < due_at):
+                due_at = stream_at
         if self._timer is not None:
+            if due_at is not None and self._timer_at <= due_at:
+                return
             self._timer.cancel()
             self._timer = None
         if due_at is not None:
@@ -378,10 +424,11 @@ class RecognitionSession:
 
     def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        # A loop's timer may fire a tick early.
-        now = max(self._timer_at, self._drain(loop))
+        now = max(self._timer_at, loop.time())  # a loop's timer may fire a tick early
         for stream in tuple(self._streams.values()):
-            stream.handle_deadline(now=now)
+            if now >= (stream.next_deadline() or now):
+                self._drain(loop)
+                stream.handle_deadline(now=now)
         self._machine.handle_deadline(now=now)
         self._carry_out(loop)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastcall._codec import StreamPosition
 from fastcall.events import Word
 from fastcall.ports import StreamConfig, StreamResult
 from fastcall.recognition.reported import Reported, StreamReports
@@ -31,14 +32,13 @@ class StreamState:
         "answered_at",
         "caught_up_since",
         "config",
-        "cursor",
         "half_closed",
         "is_blocked",
         "is_paced",
-        "last_write_at",
         "map",
         "opened_at",
         "plan",
+        "position",
         "reports",
         "start",
     )
@@ -49,16 +49,15 @@ class StreamState:
         self.plan = plan
         self.opened_at = now
         # --- of the sender
-        self.cursor = start
-        """The next sample of the call to be sent."""
-        self.map = TimeMap()
+        self.position = StreamPosition(start, now=now)
+        """How far it was sent the call's audio; ``LiveAudio`` advances it too."""
+        self.map = TimeMap(self.position)
         self.is_paced = False
         """Whether it is so far behind that audio is sent at a limited speed."""
         self.is_blocked = False
         """Whether it is paced, and accepted no audio when some was due."""
         self.caught_up_since: float | None = None
         """Since when it has had all audio of the call, except for a batch; None while it has not."""
-        self.last_write_at = now
         self.half_closed = False
         """Whether all audio was sent and the stream was half-closed."""
         # --- of the machine
@@ -67,13 +66,18 @@ class StreamState:
         """When the last result arrived; None before the first."""
 
     @property
+    def cursor(self) -> int:
+        """The next sample of the call to be sent."""
+        return self.position.cursor
+
+    @property
     def has_answered(self) -> bool:
         """Whether there was a result."""
         return self.answered_at is not None
 
     def is_stuck(self, *, now: float) -> bool:
         """Whether it accepts no audio, although more and more waits."""
-        return self.is_blocked and now - self.last_write_at > STUCK_S
+        return self.is_blocked and now - self.position.last_write_at > STUCK_S
 
     # --- what a response says, in call time -----------------------------------------------------------
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from fastcall._codec import StreamPosition
+
 __all__ = ["TimeMap"]
 
 
@@ -17,37 +19,39 @@ class TimeMap:
 
     Contiguous audio is one piece, so the list grows with seams and not with time, and ``forget_before``
     bounds it besides.
+
+    :param position: where the last piece ends; audio that continues it may be added there, without this object
     """
 
-    def __init__(self) -> None:
+    def __init__(self, position: StreamPosition | None = None) -> None:
+        self._position = StreamPosition() if position is None else position
         # Parallel lists: where a piece starts in the stream, where in the call, and whether it is audio.
         self._stream_starts: list[int] = []
         self._call_starts: list[int] = []
         self._is_audio: list[bool] = []
-        self._length_samples = 0
-        self._call_end = 0
 
     @property
     def length_samples(self) -> int:
         """Samples sent on the stream so far."""
-        return self._length_samples
+        return self._position.length_samples
 
     def add_audio(self, call_start: int, samples: int) -> None:
         """The next ``samples`` samples on the stream are the call's from ``call_start`` on."""
         if not samples:
             return
-        if not (self._is_audio and self._is_audio[-1] and self._call_end == call_start):
+        position = self._position
+        if not (position.is_audio and position.call_end == call_start):
             self._open(call_start, audio=True)
-        self._length_samples += samples
-        self._call_end = call_start + samples
+        position.length_samples += samples
+        position.call_end = call_start + samples
 
     def add_keepalive(self, samples: int) -> None:
         """The next ``samples`` samples on the stream are silence, which the call does not count."""
         if not samples:
             return
         if not self._is_audio or self._is_audio[-1]:
-            self._open(self._call_end, audio=False)
-        self._length_samples += samples
+            self._open(self._position.call_end, audio=False)
+        self._position.length_samples += samples
 
     def to_call(self, stream_sample: int) -> int:
         """The call time of a point of the stream at which something ends.
@@ -68,7 +72,7 @@ class TimeMap:
         return self._in_piece(start, piece), self._in_piece(end, piece)
 
     def _piece_of(self, sample: int) -> int:
-        return max(0, bisect_right(self._stream_starts, min(sample, self._length_samples - 1)) - 1)
+        return max(0, bisect_right(self._stream_starts, min(sample, self.length_samples - 1)) - 1)
 
     def _in_piece(self, point: int, piece: int) -> int:
         """The call time of ``point``, or of the nearest end of ``piece``."""
@@ -77,7 +81,7 @@ class TimeMap:
         if not self._is_audio[piece]:
             return self._call_starts[piece]
         is_last = piece + 1 == len(self._stream_starts)
-        end = self._length_samples if is_last else self._stream_starts[piece + 1]
+        end = self.length_samples if is_last else self._stream_starts[piece + 1]
         begin = self._stream_starts[piece]
         return self._call_starts[piece] + min(max(point, begin), end) - begin
 
@@ -92,6 +96,7 @@ class TimeMap:
         return len(self._stream_starts)
 
     def _open(self, call_start: int, *, audio: bool) -> None:
-        self._stream_starts.append(self._length_samples)
+        self._stream_starts.append(self.length_samples)
         self._call_starts.append(call_start)
         self._is_audio.append(audio)
+        self._position.is_audio = audio

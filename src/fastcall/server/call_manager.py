@@ -249,11 +249,10 @@ class CallManager:
 
     def _update_watched(self) -> None:
         """Done here only, so that a batch of an unwatched call costs nothing more."""
-        self.metrics.watched = {
-            runner.session.clock: partial(self._report_batch, runner)
-            for runner in (self._calls if self._watched else ())
-            if runner.session is not None and runner.key.call_sid in self._watched
-        }
+        for runner in self._calls:
+            if runner.session is not None:
+                is_watched = runner.key.call_sid in self._watched
+                runner.session.watch_batches(partial(self._report_batch, runner) if is_watched else None)
 
     def _report_batch(self, runner: CallRunner, start: int, end: int) -> None:
         event, call_sid = TranscriptEvent("batch", start_sample=start, end_sample=end), runner.key.call_sid
@@ -282,8 +281,6 @@ class CallManager:
 
     def _forget(self, runner: CallRunner) -> None:
         self._calls.discard(runner)
-        if runner.key.call_sid in self._watched:
-            self._update_watched()
 
     def _sink(self, event: TranscriptEvent, *, key: StreamKey, stream_sid: str) -> None:
         line = log_line(event, key=key)

@@ -429,8 +429,9 @@ class CallRunner:
 
     def _arm(self) -> None:
         """Keep the one timer at or before the next deadline; an early timer only checks again."""
-        dues = (self._machine.next_deadline(), self._watchdog.next_deadline())
-        due_at = min((at for at in dues if at is not None), default=None)
+        due_at, watch_at = self._machine.next_deadline(), self._watchdog.next_deadline()
+        if due_at is None or (watch_at is not None and watch_at < due_at):
+            due_at = watch_at
         if due_at is None:
             return
         if self._timer is not None:
@@ -500,6 +501,7 @@ class CallRunner:
             self._machine.endpoint_rule,
             limit_samples=session.audio_input.limit_samples,
             batch_samples=session.batch_samples,
+            live=session.live,
             on_batch=session.pump,
             on_speech=self._speech_changed,
         )

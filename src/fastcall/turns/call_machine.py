@@ -241,8 +241,10 @@ class CallMachine:
         """When ``handle_deadline`` must be called, or None. It may lie in the past."""
         if self._state == "over":
             return None
-        times = (self._endpointer.next_deadline(), self._ledger.next_deadline())
-        return min((t for t in times if t is not None), default=None)
+        silent_at, text_at = self._endpointer.next_deadline(), self._ledger.next_deadline()
+        if silent_at is None or text_at is None:
+            return text_at if silent_at is None else silent_at
+        return min(silent_at, text_at)
 
     def handle_deadline(self, *, now: float) -> None:
         """Time has passed."""
