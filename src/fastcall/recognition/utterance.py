@@ -1,4 +1,4 @@
-"""One utterance in the ledger: its place in the call, its settled words, and its share of the newest interim."""
+"""One utterance in the ledger: its place in the call, its settled words, and those of the newest interim."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Utterance:
     source: str | None = None
     settled: list[str] = field(default_factory=list)
     """Its words from finals."""
-    claim: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     """Its words from the newest interim, after those."""
     commit_at: float | None = None
     """The deadline of its commit; None while it is spoken, and after the commit."""
@@ -36,7 +36,7 @@ class Utterance:
     @property
     def text(self) -> str:
         """Its whole text, as far as known."""
-        return joined([*self.settled, *self.claim])
+        return joined([*self.settled, *self.unsettled])
 
     def distance(self, word: Word) -> int:
         """How far the middle of ``word`` is outside this utterance, in samples."""

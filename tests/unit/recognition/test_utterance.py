@@ -12,7 +12,7 @@ S = 8000
 
 def test_its_text_is_what_is_settled_and_then_what_it_claims() -> None:
     assert Utterance(1, 0, 0).text == ""
-    assert Utterance(1, 0, 0, settled=["one"], claim=["two", "three"]).text == "one two three"
+    assert Utterance(1, 0, 0, settled=["one"], unsettled=["two", "three"]).text == "one two three"
 
 
 @pytest.mark.parametrize(
