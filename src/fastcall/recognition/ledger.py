@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from fastcall._codec import Debouncer
-from fastcall.events import RecognitionEvent, TranscriptEvent, TranscriptEventName
+from fastcall.events import SAMPLES_PER_MS, RecognitionEvent, TranscriptEvent, TranscriptEventName
 from fastcall.recognition.alignment import matching_prefix, words_before
-from fastcall.recognition.assignment import ORPHAN_SAMPLES, assign, carried, nearest, spread, times_before
+from fastcall.recognition.assignment import ORPHAN_SAMPLES, Span, assign, carried, nearest
 from fastcall.recognition.fallback_policy import GAP_SAMPLES
 from fastcall.recognition.tokenization import joined, tokens_by_word, tokens_of
 from fastcall.recognition.utterance import COVER_TOLERANCE_SAMPLES, Utterance
@@ -27,6 +27,8 @@ __all__ = ["TranscriptLedger"]
 
 # Utterances that a final may still reach. Google sends finals within seconds, rarely after a minute.
 MAX_KEPT = 64
+# The pace of fast speech: words that an interim is the first to have are the last before its end.
+WORD_SAMPLES = 200 * SAMPLES_PER_MS
 AT_ONCE = float("-inf")
 
 _Shares = list[tuple[Utterance, list[str]]]
@@ -48,8 +50,8 @@ class TranscriptLedger:
         self._interim_end = 0
         self._words: list[str] = []
         """Those after the settled end, of the newest interim."""
-        self._times: list[int] = []
-        """When each of them was said, as estimated; never decreasing."""
+        self._spans: list[Span] = []
+        """When each of them was said."""
         self._out: list[TranscriptEvent] = []
 
     # --- what happens ---------------------------------------------------------------------------
@@ -65,8 +67,9 @@ class TranscriptLedger:
             self.end(start_sample, now=now)
             start_sample = max(start_sample, self._utterances[-1].end_sample or 0)
         # Words that were committed are not the new utterance's, even if they were heard after its onset.
-        committed = sum(len(u.unsettled) for u in self._utterances if u.committed is not None)
-        self._times[:committed] = [min(at, start_sample - 1) for at in self._times[:committed]]
+        for index in range(sum(len(u.unsettled) for u in self._utterances if u.committed is not None)):
+            low, high = self._spans[index]
+            self._spans[index] = min(low, start_sample), min(high, start_sample)
         # The waiting partial is the previous utterance's, and the new one may have the same text.
         self._debouncer.reset()
         utterance = self._new(start_sample, max(start_sample, voice_sample or 0))
@@ -145,13 +148,15 @@ class TranscriptLedger:
     # --- words ---------------------------------------------------------------------------------
 
     def _take_interim(self, event: RecognitionEvent, tokens: list[str]) -> None:
-        """Words that the interim is the first to have were said after the end of the one before."""
-        times = carried(self._times, self._words, tokens)
-        low = max(self._settled_end, times[-1] if times else 0)
-        if low < self._interim_end < event.end_sample:
-            low = self._interim_end
-        self._words, self._times = tokens, times + times_before(event.end_sample, len(tokens) - len(times), low=low)
-        self._interim_end = event.end_sample
+        spans = carried(self._spans, self._words, tokens)
+        new = len(tokens) - len(spans)
+        if new > 0:
+            last_low, last_high = spans[-1] if spans else (0, 0)
+            high = max(event.end_sample, last_high)
+            known_to = self._interim_end if self._interim_end < event.end_sample else 0
+            low = max(self._settled_end, known_to, last_low, high - new * WORD_SAMPLES)
+            spans = spans + [(min(low, high), high)] * new
+        self._words, self._spans, self._interim_end = tokens, spans, event.end_sample
         self._assign_unsettled(event.source)
 
     def _assign_unsettled(self, source: str | None = None) -> None:
@@ -161,7 +166,7 @@ class TranscriptLedger:
             utterance.unsettled = []
             if not utterance.is_covered(self._settled_end):
                 uncovered.append(utterance)
-        for utterance, words in zip(uncovered, assign(self._words, self._times, uncovered), strict=False):
+        for utterance, words in zip(uncovered, assign(self._words, self._spans, uncovered), strict=True):
             if words:
                 utterance.unsettled = words
                 utterance.source = source or utterance.source
@@ -182,7 +187,7 @@ class TranscriptLedger:
         return matching_prefix(tokens, self._words)
 
     def _drop(self, count: int) -> None:
-        self._words, self._times = self._words[count:], self._times[count:]
+        self._words, self._spans = self._words[count:], self._spans[count:]
 
     def _keep_words_before(self, start: int, end: int, tokens: list[str]) -> None:
         """Nothing will settle words that a final of one span leaves out: keep interim words there."""
@@ -190,8 +195,8 @@ class TranscriptLedger:
         # The fallback may also return a word before an onset: its audio is longer than the span.
         sure = sum(len(u.unsettled) for u in over if (u.end_sample or 0) <= start)
         likely = sum(len(u.unsettled) for u in over if u.start_sample < start)
-        sure = max(sure, bisect_right(self._times, start - GAP_SAMPLES))
-        likely = max(likely, bisect_right(self._times, start))
+        sure = max(sure, bisect_right(self._spans, start - GAP_SAMPLES, key=itemgetter(1)))
+        likely = max(likely, bisect_right(self._spans, start, key=itemgetter(1)))
         count = words_before(self._words, tokens, sure=sure, likely=likely)
         for utterance in over:
             kept = utterance.unsettled[:count]
@@ -210,10 +215,10 @@ class TranscriptLedger:
         if tokens and not reached:
             reached = [self._orphan(self._settled_end, event.end_sample)]
         known = self._settled_by(event, tokens)
-        times = carried(self._times[:known], self._words[:known], tokens)
-        low = max([self._settled_end, *times[-1:]])
-        times += spread(len(tokens) - len(times), reached, low=low, high=max(low, event.end_sample))
-        return [(u, words) for u, words in zip(reached, assign(tokens, times, reached), strict=False) if words]
+        spans = carried(self._spans[:known], self._words[:known], tokens)
+        low = spans[-1][1] if spans else self._settled_end
+        spans += [(low, max(low, event.end_sample))] * (len(tokens) - len(spans))
+        return [(u, words) for u, words in zip(reached, assign(tokens, spans, reached), strict=True) if words]
 
     def _by_word_times(self, event: RecognitionEvent, utterances: list[Utterance]) -> _Shares:
         by_word = tokens_by_word(event.text, [word.text for word in event.words])

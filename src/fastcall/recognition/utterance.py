@@ -45,6 +45,11 @@ class Utterance:
             return self.start_sample - middle
         return max(0, middle - self.end_sample) if self.end_sample is not None else 0
 
+    def speech_in(self, low: int, high: int) -> int:
+        """How many samples of its speech are between two samples."""
+        end = high if self.end_sample is None else min(self.end_sample, high)
+        return max(0, end - max(self.voice_sample, low))
+
     def is_covered(self, settled_end: int) -> bool:
         """Whether finals up to ``settled_end`` reach its end of speech; of one shorter than the tolerance, at least its
         voice."""

@@ -29,6 +29,16 @@ def test_no_word_comes_after_an_utterance_that_is_being_spoken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("low_s", "high_s", "speech_s"),
+    [(0.0, 1.5, 0.0), (0.0, 1.75, 0.25), (1.75, 2.0, 0.25), (1.0, 4.0, 0.5), (2.0, 4.0, 0.0), (3.0, 2.0, 0.0)],
+)
+def test_its_speech_is_from_its_voice_to_its_end(low_s: float, high_s: float, speech_s: float) -> None:
+    utterance = Utterance(1, S, S + S // 2, end_sample=2 * S)
+    assert utterance.speech_in(int(low_s * S), int(high_s * S)) == int(speech_s * S)
+    assert Utterance(1, S, S).speech_in(0, 4 * S) == 3 * S
+
+
+@pytest.mark.parametrize(
     ("final_s", "voice_s", "covers"),
     [(1.6, 1.0, False), (1.71, 1.0, True), (2.0, 1.0, True), (1.8, 1.9, False), (1.95, 1.9, True), (2.0, 2.0, True)],
 )
