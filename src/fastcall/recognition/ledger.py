@@ -1,9 +1,9 @@
 """The transcript ledger: which words belong to which utterance.
 
-Every word has a time, and its utterance is a function of that time and of the utterances (``assignment``). The *settled
-end* is where the last final ends. Words before it are settled: they stay where they were assigned. Words after it are
-those of the newest interim, assigned anew at each change, so that an utterance's text is ready at its deadline.
-Amendments are found by comparing an utterance's text with what was published of it.
+It is known of every word when it was said, exactly or within a span, and its utterance is a function of that and of
+the utterances (``assignment``). The *settled end* is where the last final ends. Words before it are settled: they stay
+where they were assigned. Words after it are the newest interim's, assigned anew at each change, so that an utterance's
+text is ready at its deadline. Amendments are found by comparing an utterance's text with what was published of it.
 
 Invariants: one ``utterance_end`` per utterance, then only ``amended``; each word of a final is assigned to exactly one
 utterance; a committed word stays with its utterance unless a final says otherwise.
@@ -153,6 +153,7 @@ class TranscriptLedger:
         if new > 0:
             last_low, last_high = spans[-1] if spans else (0, 0)
             high = max(event.end_sample, last_high)
+            # An interim that ends before the one that it replaces is another stream's, and shows nothing of new words.
             known_to = self._interim_end if self._interim_end < event.end_sample else 0
             low = max(self._settled_end, known_to, last_low, high - new * WORD_SAMPLES)
             spans = spans + [(min(low, high), high)] * new
