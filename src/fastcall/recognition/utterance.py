@@ -1,4 +1,4 @@
-"""One utterance in the ledger: its place in the call, its settled words, and its share of the newest interim."""
+"""One utterance in the ledger: its place in the call, its settled words, and those of the newest interim."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Utterance:
     source: str | None = None
     settled: list[str] = field(default_factory=list)
     """Its words from finals."""
-    claim: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     """Its words from the newest interim, after those."""
     commit_at: float | None = None
     """The deadline of its commit; None while it is spoken, and after the commit."""
@@ -36,7 +36,7 @@ class Utterance:
     @property
     def text(self) -> str:
         """Its whole text, as far as known."""
-        return joined([*self.settled, *self.claim])
+        return joined([*self.settled, *self.unsettled])
 
     def distance(self, word: Word) -> int:
         """How far the middle of ``word`` is outside this utterance, in samples."""
@@ -44,6 +44,11 @@ class Utterance:
         if middle < self.start_sample:
             return self.start_sample - middle
         return max(0, middle - self.end_sample) if self.end_sample is not None else 0
+
+    def speech_in(self, low: int, high: int) -> int:
+        """How many samples of its speech are between two samples."""
+        end = high if self.end_sample is None else min(self.end_sample, high)
+        return max(0, end - max(self.voice_sample, low))
 
     def is_covered(self, settled_end: int) -> bool:
         """Whether finals up to ``settled_end`` reach its end of speech; of one shorter than the tolerance, at least its

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -337,6 +338,75 @@ def test_partials_of_an_utterance_never_show_words_of_the_one_before(script: Scr
     for utterance_id, text in observer.of("partial"):
         assert utterance_id is not None
         assert {token.partition(":")[0] for token in (text or "").split()} == {owner[utterance_id]}
+
+
+# --- the order of what happens -----------------------------------------------------------------------------
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> tuple[list[tuple[float, float]], list[tuple[float, str]]]:
+    """Begins as (start, voice), and interims as (end, text): of the same call, each in order."""
+    begins, interims = [], []
+    at, count = 0.0, 0
+    for _ in range(draw(st.integers(1, 5))):
+        begins.append((at, at + draw(st.sampled_from([0.0, 0.3]))))
+        at = begins[-1][1]
+        for _ in range(draw(st.integers(0, 4))):
+            at += draw(st.sampled_from([0.1, 0.35, 0.8]))
+            count += draw(st.integers(0, 3))
+            interims.append((at, " ".join(f"w{number}" for number in range(count))))
+        at += draw(st.sampled_from([0.05, 0.7, 3.0]))
+    return begins, interims
+
+
+@given(facts(), st.randoms(use_true_random=False))
+def test_the_same_facts_in_another_order_give_the_same_texts(
+    call: tuple[list[tuple[float, float]], list[tuple[float, str]]], rng: Random
+) -> None:
+    begins, interims = call
+    texts = []
+    for takes_turns in (False, True):
+        ledger = TranscriptLedger(commit_s=100, debounce_s=DEBOUNCE_S)
+        waiting: list[deque[tuple[float, float | str]]] = [deque(begins), deque(interims)]
+        while any(waiting):
+            at, what = (rng.choice([q for q in waiting if q]) if takes_turns else waiting[not waiting[0]]).popleft()
+            if isinstance(what, str):
+                ledger.receive(interim(what, at), now=0.0)
+            else:
+                ledger.begin(at_sample(at), now=0.0, voice_sample=at_sample(what))
+        ledger.finish(now=0.0)
+        texts.append([event.text for event in ledger.take() if event.event == "utterance_end"])
+    assert texts[0] == texts[1]
+    assert " ".join(filter(None, texts[0])) == (interims[-1][1] if interims else "")
+
+
+@given(facts(), st.integers(0, 4), st.booleans())
+def test_words_that_were_committed_stay_where_they_are(
+    call: tuple[list[tuple[float, float]], list[tuple[float, str]]], commits: int, settles: bool
+) -> None:
+    """Although the next utterance turns out to have begun before they were heard."""
+    begins, interims = call
+    observer = Observer()
+    first, *later = begins
+    observer.begin(0.0, *first)
+    told = interims[: commits + 1]
+    for end, text in told:
+        observer.receive(0.0, interim(text, end))
+    observer.end(0.0, first[1] + 0.1)
+    observer.advance(COMMIT_S)
+    committed = observer.of("utterance_end")
+    assert committed == [(1, told[-1][1] if told else "")]
+    for start, voice in later:
+        observer.begin(1.0, start, voice)
+    for end, text in interims[commits + 1 :]:
+        observer.receive(2.0, interim(text, end))
+    text, over = (interims[-1][1], interims[-1][0]) if interims else ("", 0.0)
+    if settles:
+        observer.receive(3.0, final(text, max(over, begins[-1][0]) + 0.1))
+    observer.finish(4.0)
+    assert observer.texts()[1].startswith(committed[0][1])
+    if settles:
+        assert " ".join(filter(None, observer.texts().values())) == text
 
 
 # --- the rules, one by one -------------------------------------------------------------------------------------
