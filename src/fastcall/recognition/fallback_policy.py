@@ -128,7 +128,7 @@ class FallbackRule:
         self._piece_samples = min(PIECE_SAMPLES, self._piece_when)
         self._spans: list[_Span] = []
         self._speech_start: int | None = None
-        self._has_detector = False
+        self._has_heard_speech = False  # a voice detector that never does may be deaf
         self._rest: tuple[int, int] | None = None
         self._settled_end = 0
         self._trouble = ""
@@ -159,8 +159,8 @@ class FallbackRule:
         :param call_end: the end of the audio
         :param quietest: the best moment for a cut between two samples
         """
-        self._has_detector = True
         if speaking:
+            self._has_heard_speech = True
             self._speech_start = self._take_rest(sample, now)
             return
         start, self._speech_start = self._speech_start, None
@@ -277,7 +277,7 @@ class FallbackRule:
         high = quietest(max(low + 1, high - CUT_WINDOW_SAMPLES), high) if is_cut else min(begins)
         piece = _Span(low, high, high, now, is_piece=True, is_cut=is_cut)
         is_spoken = self._speech_start is not None and self._speech_start < high
-        if self._has_detector and not is_spoken and not self._rest_is_in(low, high):
+        if self._has_heard_speech and not is_spoken and not self._rest_is_in(low, high):
             # No speech was detected in it: a fallback would hallucinate words.
             piece.text, piece.is_cut = "", False
         self._spans.insert(len(self._spans) if first is None else first, piece)

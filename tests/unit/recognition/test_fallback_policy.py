@@ -322,6 +322,12 @@ def test_a_piece_in_which_nobody_was_heard_is_settled_without_asking(is_over: bo
         assert spans(call.asks(now=91)) == [(19.9, 44.65)]  # of the utterance that goes on
 
 
+def test_a_detector_that_never_heard_anybody_may_be_deaf_and_its_silence_is_asked_for() -> None:
+    call = Call("outage")
+    call.note(False, 0, call_end_s=0.1)
+    assert spans(call.asks(now=71)) == [(0.0, 24.75)]
+
+
 def test_an_utterance_longer_than_the_bound_is_heard_in_pieces_and_its_end_alone() -> None:
     call = Call("off", limit=30 * S)
     call.note(True, 1, call_end_s=1.3)
