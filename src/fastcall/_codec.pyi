@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol, Self, final
 
 from typing_extensions import Buffer, CapsuleType
@@ -154,7 +154,7 @@ class CallClock:
 
 @final
 class Histogram:
-    def __new__(cls, bounds: Iterable[float]) -> Self: ...
+    def __new__(cls, bounds: Buffer) -> Self: ...
     @property
     def bounds(self) -> tuple[float, ...]: ...
     @property

@@ -7,6 +7,7 @@ frame. A snapshot is plain JSON data: it can be sent between processes, and :fun
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
@@ -50,7 +51,7 @@ def _labelled(label: str, text: str) -> Any:
 
 def _histogram(text: str, bounds: tuple[float, ...]) -> Any:
     metric = Metric("histogram", text, _add_histograms, bounds=bounds)
-    return field(default_factory=lambda: Histogram(bounds), metadata={"metric": metric})
+    return field(default_factory=lambda: Histogram(array("d", bounds)), metadata={"metric": metric})
 
 
 def _add_labelled(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -105,7 +106,7 @@ class Rig:
         self.peer.exchange()
         self.replay_buffer = ReplayBuffer(sample_bytes=sample_bytes, limit_samples=LIMIT)
         self.clock = CallClock()
-        self.ages, self.waits = Histogram((0.01, 0.1, 0.2)), Histogram((0.01, 0.1, 0.2))
+        self.ages, self.waits = (Histogram(array("d", (0.01, 0.1, 0.2))) for _ in range(2))
         self.live = LiveAudio(
             self.replay_buffer.track,
             self.clock,
@@ -257,14 +258,14 @@ def test_only_an_audio_sink_is_taken() -> None:
 @pytest.mark.parametrize("bounds", [(2.0, 1.0), (1.0, 1.0), range(17)])
 def test_bounds_of_a_histogram_increase_and_are_few(bounds: Any) -> None:
     with pytest.raises(ValueError, match="must increase"):
-        Histogram(bounds)
+        Histogram(array("d", bounds))
 
 
 @given(st.lists(st.floats(0, 10), max_size=40), st.sets(st.floats(0, 10), max_size=16))
 def test_a_histogram_counts_each_value_at_the_first_bound_that_it_does_not_exceed(
     values: list[float], bounds: set[float]
 ) -> None:
-    made = Histogram(sorted(bounds))
+    made = Histogram(array("d", sorted(bounds)))
     for value in values:
         made.observe(value)
     edges = [float("-inf"), *sorted(bounds), float("inf")]

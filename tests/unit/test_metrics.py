@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from array import array
 
 from fastcall.metrics import METRICS, Histogram, Metrics, merge, without_gauges
 
 
 def test_a_value_is_counted_at_the_first_bound_that_is_not_below_it() -> None:
-    histogram = Histogram((1.0, 2.0))
+    histogram = Histogram(array("d", (1.0, 2.0)))
     for value in (0.5, 1.0, 1.5, 2.0, 99.0):
         histogram.observe(value)
     assert (histogram.counts, histogram.total) == ([2, 2, 1], 104.0)

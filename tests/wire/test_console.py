@@ -369,7 +369,7 @@ async def test_who_watches_a_call_is_told_of_its_batches_and_of_no_others(prompt
                 await asyncio.gather(*(each.speak(tones("[300] apple arrow [900]")) for each in (phone, other)))
 
             check_batches(await read_batches(served.port, phone.call_sid, speak()), phone.call_sid)
-            while served.server.metrics.watched:  # the reader is gone: nothing is told any more
+            while served.server.frontend.broadcast.watched:  # until the reader is gone
                 await phone.speak(bytes([0xFF]) * 160)
         assert served.transcripts.of(phone.call_sid, "batch") == []
 

@@ -267,7 +267,6 @@ async def test_readers_that_are_gone_before_they_are_answered_leave_no_place_tak
             broadcast = served.server.frontend.broadcast
             while broadcast.is_read or broadcast.watched:
                 await ask(served.port, "/healthz")
-        assert served.server.metrics.watched == {}
 
 
 def reset_on_close(writer: asyncio.StreamWriter) -> None:

@@ -59,43 +59,52 @@ cdef class CallClock:
 cdef class Histogram:
     """Counts of values by upper bounds, and their sum. One thread; keeps the GIL.
 
-    :param bounds: increasing, at most 16
+    :param bounds: a buffer of doubles (``array("d")``), increasing, at most 16
     :raises ValueError: there are more, or they do not increase
     """
 
-    cdef int count
+    cdef Py_ssize_t count
     cdef double upper[HISTOGRAM_BOUNDS]
     cdef int64_t values[HISTOGRAM_BOUNDS + 1]
     cdef readonly double total
 
     def __cinit__(self, bounds):
-        bounds = tuple(bounds)
-        if len(bounds) > HISTOGRAM_BOUNDS or list(bounds) != sorted(set(bounds)):
-            raise ValueError(f"bounds={bounds}: must increase, and be at most {HISTOGRAM_BOUNDS}")
-        for bound in bounds:
-            self.upper[self.count] = bound
-            self.count += 1
+        data = bytes(memoryview(bounds).cast("B"))
+        self.count = len(data) // <Py_ssize_t>sizeof(double)
+        if self.count <= HISTOGRAM_BOUNDS:
+            memcpy(self.upper, PyBytes_AS_STRING(data), self.count * sizeof(double))
+        if self.count > HISTOGRAM_BOUNDS or not increases(self.upper, self.count):
+            raise ValueError(f"bounds={list(bounds)}: must increase, and be at most {HISTOGRAM_BOUNDS}")
 
     @property
     def bounds(self):
         """The upper bounds."""
-        return tuple([self.upper[index] for index in range(self.count)])
+        return tuple(memoryview(PyBytes_FromStringAndSize(<char*>self.upper, self.count * sizeof(double))).cast("d"))
 
     @property
     def counts(self):
         """For each bound, the values at or below it and above the bound before; last those above all bounds."""
-        return [self.values[index] for index in range(self.count + 1)]
+        data = PyBytes_FromStringAndSize(<char*>self.values, (self.count + 1) * sizeof(int64_t))
+        return memoryview(data).cast("q").tolist()
 
     def observe(self, double value, /):
         """Count one value."""
         self.add(value)
 
     cdef void add(self, double value) noexcept nogil:
-        cdef int index = 0
+        cdef Py_ssize_t index = 0
         while index < self.count and value > self.upper[index]:
             index += 1
         self.values[index] += 1
         self.total += value
+
+
+cdef bint increases(const double* values, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(1, count):
+        if not values[index - 1] < values[index]:
+            return False
+    return True
 
 
 @cython.final
