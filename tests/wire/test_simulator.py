@@ -25,8 +25,8 @@ from fastcall.simulator.impairments import LinePlan, Step
 from fastcall.simulator.playback import Clear, Mark, Media
 from fastcall.simulator.scripted_caller import Sentence
 from fastcall.simulator.twilio_client import CallIds, Lateness, PhoneAudio, sign_url
-from fastcall.twilio.messages import clear_message, mark_message, media_message
 from peers import PATIENCE_S
+from reference import clear_message, mark_message, media_message
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 

@@ -108,8 +108,6 @@ class MediaConnection(ServerConnection):
         self._receiver: MessageReceiver | None = None
         self._fragments = bytearray()
         self._fragmented: Opcode | None = None
-        self._outbound: asyncio.Queue[str] = asyncio.Queue()
-        self._outbound_bytes = 0
         self._closing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -352,13 +350,12 @@ class MediaConnection(ServerConnection):
 
     # --- outbound ---------------------------------------------------------------------------------------
 
-    def send_soon(self, message: str) -> None:
-        """Queue one message. With more than 2 MiB unsent, the peer is not reading and is closed with 1008."""
-        if self._closing is not None:
-            return
-        self._outbound_bytes += len(message)
-        self._outbound.put_nowait(message)
-        self._check_unread()
+    def send_soon(self, frames: bytes) -> None:
+        """Send whole text frames; the transport writes once for all those of a turn of the loop. With more than 2 MiB
+        unsent, the peer is not reading and is closed with 1008."""
+        if self._closing is None and self.protocol.state is State.OPEN:
+            self.transport.write(frames)
+            self._check_unread()
 
     def send_data(self) -> None:
         """Called by websockets: send its protocol's data, such as pongs and close frames."""
@@ -371,8 +368,8 @@ class MediaConnection(ServerConnection):
             self._check_unread()
 
     def _check_unread(self) -> None:
-        """The transport's unsent bytes: queued messages, pongs, and frame headers."""
-        if self._outbound_bytes + self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
+        """The transport's unsent bytes: messages and pongs."""
+        if self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
             self.close_soon(POLICY_VIOLATION, "the peer is not reading")
 
     def close_soon(self, code: int, reason: str) -> None:
@@ -393,16 +390,6 @@ class MediaConnection(ServerConnection):
         except Exception:
             log.exception("internal error while closing a connection; aborting it")
             self.transport.abort()
-
-    async def send_queued(self) -> None:
-        """Send queued messages until the connection closes."""
-        try:
-            while True:
-                message = await self._outbound.get()
-                await self.send(message)
-                self._outbound_bytes -= len(message)
-        except ConnectionClosed:
-            return
 
 
 def _ignore(data: bytes) -> None:
@@ -503,11 +490,9 @@ class MediaServer:
 
     async def _receive(self, connection: MediaConnection) -> None:
         connection.attach(self._make_receiver(connection), keeps=self._keeps and not connection.is_moved)
-        sender = asyncio.get_running_loop().create_task(connection.send_queued())
         try:
             await connection.wait_closed()
         finally:
-            sender.cancel()
             if connection.receiver is not None:
                 connection.receiver.socket_closed(*connection.how_it_ended())
         if connection.receiver is not None:
