@@ -64,7 +64,9 @@ class Speech:
         self._done: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
 
     def __await__(self) -> Generator[object, None, Heard]:
-        return asyncio.shield(self._done).__await__()
+        if self._done.done():
+            yield  # a handler that says one thing after the other, for ever, must not hold the loop when the call is over
+        return (yield from asyncio.shield(self._done).__await__())
 
     @property
     def is_done(self) -> bool:

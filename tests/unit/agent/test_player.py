@@ -449,3 +449,23 @@ async def test_when_the_call_is_over_everybody_is_let_go() -> None:
     player.say(late)
     assert not (await late).is_whole
     assert twilio.events[-1] == "clear"
+
+
+@in_virtual_time
+async def test_a_handler_that_speaks_for_ever_does_not_hold_the_loop_when_the_call_is_over() -> None:
+    player, _ = make()
+    player.finish()
+    spoken = 0
+
+    async def speak() -> None:
+        nonlocal spoken
+        while spoken < 1000:
+            speech = speech_of(bytes(1600))
+            player.say(speech)
+            await speech
+            spoken += 1
+
+    speaking = asyncio.create_task(speak())
+    await turns(10)
+    assert 0 < spoken <= 20
+    speaking.cancel()
