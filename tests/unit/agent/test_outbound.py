@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +81,28 @@ def test_what_cannot_be_is_refused() -> None:
         OutboundAudio("mp3")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rate_hz"):
         OutboundAudio("pcm", 8001)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_pieces_may_be_any_bytes_and_may_change_afterwards(kind: type) -> None:
+    audio, piece = OutboundAudio(), bytearray(b"\x55" * 2000)
+    audio.feed(kind(piece))
+    audio.feed(kind(piece[:7]))
+    audio.end()
+    piece[:] = bytes(2000)
+    assert all_of(audio, 300) == 2007 * b"\x55"
+
+
+def test_a_prompt_that_many_calls_play_is_kept_once() -> None:
+    """What 100 calls that have begun to play a minute of audio keep of it."""
+    prompt = b"\x55" * 480_000
+    tracemalloc.start()
+    try:
+        calls = [OutboundAudio() for _ in range(100)]
+        for audio in calls:
+            audio.feed(prompt)
+            audio.end()
+            assert audio.take(1600) == prompt[:1600]
+        assert tracemalloc.get_traced_memory()[0] < 480_000
+    finally:
+        tracemalloc.stop()
