@@ -2,8 +2,8 @@
 
 The first bytes show the format: a WAV file has its own, and compressed audio is refused.
 
-Nothing is converted before it is sent: a minute of speech passed at once must not block the loop. Nor is it copied: calls
-that play the same prompt share its bytes.
+Nothing is converted before it is sent: a minute of speech passed at once must not block the loop. Nor is it copied:
+calls that play the same prompt share its bytes.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ class Speech:
 
     def __await__(self) -> Generator[object, None, Heard]:
         if self._done.done():
-            yield  # a handler that says one thing after the other, for ever, must not hold the loop when the call is over
+            # A handler that says one thing after the other for ever must not hold the loop when its call is over.
+            yield None
         return (yield from asyncio.shield(self._done).__await__())
 
     @property

@@ -9,8 +9,9 @@ process with the bytes of their first messages. No extension is offered: Twilio 
 64 KiB per call. ``ping_timeout=None``: how Twilio answers pings is not documented, and must not end a call.
 
 The fast path: once the handshake is done, the transport passes received bytes to a compiled ``WebSocketFastPath``. It
-handles a live call's ordinary media messages; all other bytes go to websockets, in order, as without it. It also limits
-how many bytes one turn of the loop handles (``ReadTurns``).
+handles a live call's ordinary media messages; marks that come back go to the receiver (``MarkFilter``), and all other
+bytes to websockets, in order, as without it. It also limits how many bytes one turn of the loop handles
+(``ReadTurns``).
 
 The work that a stranger can cause is bounded: nothing is read after a request until it is admitted, a refused
 connection is closed, every frame is charged to the receiver, and once we close, only the peer's close frame is parsed.
@@ -32,7 +33,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from fastcall._codec import WebSocketFastPath
+from fastcall._codec import MarkFilter, WebSocketFastPath
 from fastcall.aio.read_turns import ReadTurns
 from fastcall.ports import MessageReceiver
 
@@ -98,6 +99,7 @@ class MediaConnection(ServerConnection):
     def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
         super().__init__(protocol, server, **options)
         self._fast_path: WebSocketFastPath | None = None
+        self._marks = MarkFilter()
         self._turns = ReadTurns(self._go_on)
         self._early = b""
         self._kept: bytearray | None = None
@@ -210,11 +212,19 @@ class MediaConnection(ServerConnection):
                 self._turns.defer(self.transport)
                 return
             if step == HAND_OVER:
-                super().data_received(fast_path.take_passthrough())
+                self._take_passthrough(fast_path.take_passthrough())
                 self._update_state(fast_path)
             else:
                 self._guard(fast_path.dispatch)
             step = fast_path.resume()
+
+    def _take_passthrough(self, data: bytes) -> None:
+        """A call that speaks gets five marks a second: they are spared the way through websockets."""
+        mark = self._marks.take(data) if self.uses_fast_path else None
+        if mark is not None and self._receiver is not None and self._dropped_bytes is None:
+            self._guard(self._receiver.message_received, mark)
+        else:
+            super().data_received(data)
 
     def _go_on(self) -> None:
         """Another turn of the loop: handle a share of the waiting data."""
