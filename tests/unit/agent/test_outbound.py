@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from fastcall._codec import mulaw_decode, mulaw_encode
 from fastcall._resample import Resampler
-from fastcall.agent.outbound import Encoding, OutboundAudio
+from fastcall.agent.outbound import Encoding, OutboundAudio, to_mulaw
+from fastcall.audio.wav import write_wav
+from fastcall.errors import UsageError
 
 
 def all_of(audio: OutboundAudio, size: int) -> bytes:
@@ -106,3 +108,20 @@ def test_a_prompt_that_many_calls_play_is_kept_once() -> None:
         assert tracemalloc.get_traced_memory()[0] < 480_000
     finally:
         tracemalloc.stop()
+
+
+@given(SAMPLES, st.sampled_from(["pcm", "mulaw"]), st.sampled_from([8000, 16_000, 24_000]))
+def test_a_prompt_converted_once_is_what_a_call_would_say(data: bytes, encoding: Encoding, rate_hz: int) -> None:
+    audio = OutboundAudio(encoding, rate_hz)
+    audio.feed(data)
+    audio.end()
+    assert to_mulaw(data, encoding=encoding, rate_hz=rate_hz) == all_of(audio, 1600)
+
+
+def test_a_prompt_may_be_a_wav_file_and_nothing_compressed() -> None:
+    mulaw = bytes(range(0, 256, 2)) * 20
+    assert to_mulaw(write_wav(mulaw)) == mulaw
+    with pytest.raises(UsageError):
+        to_mulaw(b"OggS\0" + bytes(100))
+    with pytest.raises(ValueError, match="rate_hz"):
+        to_mulaw(mulaw, rate_hz=1)
