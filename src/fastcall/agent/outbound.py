@@ -192,7 +192,7 @@ def to_mulaw(audio: bytes, *, encoding: Encoding = "mulaw", rate_hz: int = SAMPL
     """Convert a whole recording, mono, to what the telephone plays: G.711 mu-law at 8 kHz.
 
     Convert a prompt once, when the program starts: ``Call.say`` resamples what it gets for each call anew, which at
-    24 kHz takes as much time as all else that sending it costs.
+    24 kHz takes a quarter of the time of all that sending it costs.
 
     :param audio: samples, or a WAV file (16-bit PCM or mu-law)
     :param encoding: of samples: ``mulaw``, or ``pcm`` (LINEAR16); a WAV file has its own
@@ -200,7 +200,7 @@ def to_mulaw(audio: bytes, *, encoding: Encoding = "mulaw", rate_hz: int = SAMPL
     :raises UsageError: compressed audio, or a truncated or unusable WAV file
     :raises ValueError: no such encoding, or another rate
 
-    Safe in any thread. Keeps the GIL, for about half a millisecond a second of audio.
+    Safe in any thread. Keeps the GIL, for about a quarter of a millisecond a second of audio.
     """
     outbound = OutboundAudio(encoding, rate_hz)
     outbound.feed(audio)
