@@ -2,8 +2,8 @@
 
 @cython.final
 cdef class MarkFilter:
-    """Finds the ordinary mark messages in what a ``WebSocketFastPath`` hands over: each chunk is one frame, or a part of
-    one. One connection, in order, from its first frame. Loop thread only.
+    """Finds the ordinary mark messages in what a ``WebSocketFastPath`` hands over: each chunk is one frame, or a part
+    of one. One connection, in order, from its first frame. Loop thread only.
 
     When it cannot follow, because a frame's head came in two parts or a chunk has more than one frame, it finds nothing
     any more; the WebSocket implementation handles all.
