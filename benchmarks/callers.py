@@ -31,6 +31,7 @@ def state(callers: list[TwilioCaller], lateness: Lateness) -> str:
     return json.dumps(
         {
             "live": sum(caller.live for caller in callers),
+            "heard_s": sum(report.audio_received_bytes for report in reports) / 8000,
             "sent": sum(caller.frames_sent for caller in callers),
             "discarded": sum(report.frames_discarded for report in reports),
             "late_p99_ms": None if p99 is None else 1000 * p99,
@@ -54,6 +55,7 @@ async def main() -> None:
             keep_received=False,
             pacer=pacer,
             call_number=number,
+            discards_audio=True,
         )
         for number in range(calls)
     ]

@@ -6,6 +6,9 @@ on arrival, and whether each frame came exactly once. The number of calls grows 
 ms, a frame is lost, or the core is full; then the limit is narrowed down. fastcall goes through this with either
 transport, and the design that it replaces and the least that a C program can do go through the same, in the same run.
 
+`--talking` asks something else: what it costs when every call plays audio all the time. The designs take turns, silent
+and talking, `--rounds` times at each number of calls of `--steps`; of each the cheapest good round counts.
+
 A step is *invalid* when load and recognizer kept their core over 90 % busy, or sent less than 98 % of what was due:
 then they may be measured instead of the server. It is *disturbed* when other programs used more than 5 % of
 either core; a disturbed step that fails is repeated, at most twice. On a shared machine, `--nice -15` (needs the
@@ -27,11 +30,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import fastcall
 from density_report import draw_svg, render_table
 from fastcall.simulator.twilio_client import Lateness
 from processes import Child, CoreTime, process_cpu_s, resident_bytes, running
 
 HERE = Path(__file__).parent
+ANSWER = Path(fastcall.__file__).parent / "data" / "booking.wav"
 CEILING_MS = 10.0
 FULL = 0.97
 BUSY = 0.90
@@ -96,12 +101,17 @@ def serve_fastcall(recognizer: str, uplink: str) -> tuple[list[str], str]:
     return ["-m", "fastcall", "serve", *where], r"listening on (ws://\S+?),"
 
 
+def serve_talking(recognizer: str) -> tuple[list[str], str]:
+    arguments, ready = serve_fastcall(recognizer, "native")
+    return [str(HERE / "talking_server.py"), *arguments[arguments.index("serve") + 1 :]], ready
+
+
 def serve_replaced(recognizer: str) -> tuple[list[str], str]:
     return [str(HERE / "replaced_server.py"), recognizer], r"listening on (ws://\S+)"
 
 
-def serve_floor(recognizer: str) -> tuple[list[str], str]:
-    return [str(HERE / "floor" / "serve.py"), recognizer], r"listening on (ws://\S+)"
+def serve_floor(recognizer: str, *answer: str) -> tuple[list[str], str]:
+    return [str(HERE / "floor" / "serve.py"), recognizer, *answer], r"listening on (ws://\S+)"
 
 
 DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
@@ -111,6 +121,14 @@ DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
     "floor": serve_floor,
 }
 """fastcall with either uplink, the design that it replaces, and the least that a C program can do."""
+
+TALKING_DESIGNS: dict[str, Callable[[str], tuple[list[str], str]]] = {
+    "native": DESIGNS["native"],
+    "native talking": serve_talking,
+    "floor": serve_floor,
+    "floor talking": lambda recognizer: serve_floor(recognizer, str(ANSWER)),
+}
+"""Without answers, and with answers that never end."""
 
 
 # --- a step -------------------------------------------------------------------------------------------------
@@ -143,7 +161,7 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
     recognizer = Child([str(HERE / "cheap_recognizer.py"), str(options.load_core)])
     callers: Child | None = None
     try:
-        arguments, ready = DESIGNS[design](recognizer.line())
+        arguments, ready = {**DESIGNS, **TALKING_DESIGNS}[design](recognizer.line())
         # What the server prints goes into a file that nobody keeps.
         with (
             tempfile.NamedTemporaryFile() as output,
@@ -202,6 +220,8 @@ def measure(design: str, calls: int, options: argparse.Namespace) -> Step:
     )
     # What is heard again begins anywhere in a frame, so odd sizes are no error; a frame that was spoilt is lost.
     wrong = last["errors"] + [f"recognizer: {part['errors']} errors" for part in everything if part["errors"]]
+    if design.endswith("talking") and last["heard_s"] < calls * options.seconds:
+        wrong.append(f"callers heard {last['heard_s']:.0f} s")
     step.verdict = judge(step, wrong)
     return step
 
@@ -252,6 +272,34 @@ def find_limit(design: str, options: argparse.Namespace) -> list[Step]:
     return done
 
 
+def compare_talking(options: argparse.Namespace) -> list[Step]:
+    """All designs at each number of calls, round after round; of each the cheapest good round, or else the cheapest."""
+    best: list[Step] = []
+    for calls in options.steps:
+        rounds = [attempt(design, calls, options)[-1] for _ in range(options.rounds) for design in TALKING_DESIGNS]
+        for design in TALKING_DESIGNS:
+            steps = [step for step in rounds if step.design == design]
+            # A server that does not get the processor does more at once, and so costs less: a good round counts first.
+            best.append(min(steps, key=lambda step: (not step.good, step.call_us)))
+    return best
+
+
+def describe_talking(best: list[Step]) -> list[str]:
+    """The ratios of CPU time, of each number of calls."""
+    lines = []
+    for calls in sorted({step.calls for step in best}):
+        us = {step.design: step.call_us for step in best if step.calls == calls}
+        lines += [
+            f"{calls} calls: native talking {us['native talking'] / us['native']:.2f} times silent, "
+            f"floor talking {us['floor talking'] / us['floor']:.2f} times silent; "
+            f"native talking {us['native talking'] / us['floor talking']:.2f} times the floor, "
+            f"silent {us['native'] / us['floor']:.2f} times; what talking adds "
+            f"{us['native talking'] - us['native']:.0f} us a call-second, "
+            f"the floor's {us['floor talking'] - us['floor']:.0f}"
+        ]
+    return lines
+
+
 # --- the program --------------------------------------------------------------------------------------------
 
 
@@ -274,12 +322,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--settle-s", type=float, default=2.0, help="how long it settles before (default: 2)")
     parser.add_argument("--resolution", type=float, default=0.05, help="how near to narrow the limit down (0.05)")
     parser.add_argument("--no-narrowing", action="store_true", help="only the steps")
+    parser.add_argument("--talking", action="store_true", help="what endless answers cost (--steps: 200)")
+    parser.add_argument("--rounds", type=int, default=3, help="of --talking (3)")
     parser.add_argument("--server-core", type=int, default=cores[0])
     parser.add_argument("--load-core", type=int, default=cores[-1])
     parser.add_argument("--nice", type=int, default=0, help="niceness of server, calls and recognizer (0)")
     parser.add_argument("--out", default=str(HERE), help="folder for density.json and density.svg (default: here)")
     options = parser.parse_args(arguments)
-    options.steps = tuple(int(n) for n in options.steps.split(",")) if options.steps else STEPS
+    steps = (200,) if options.talking else STEPS
+    options.steps = tuple(int(n) for n in options.steps.split(",")) if options.steps else steps
     options.designs = options.designs.split(",")
     if options.server_core == options.load_core:
         parser.error("two cores are needed: one for the server, one for the load")
@@ -293,20 +344,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     print(render_table([])[0], flush=True)
+    if options.talking:
+        best = compare_talking(options)
+        print("\n" + "\n".join((*render_table(best), *describe_talking(best))))
+        return 0 if all(step.good for step in best) else 1
     steps = [step for design in options.designs for step in find_limit(design, options)]
-    best = {
+    limits = {
         design: max((step.calls for step in steps if step.design == design and step.good), default=0)
         for design in options.designs
     }
     print("\n" + "\n".join(render_table(steps)))
-    for design, calls in best.items():
+    for design, calls in limits.items():
         print(f"{design}: {calls} calls on one core")
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    result = {"ceiling_ms": CEILING_MS, "best": best, "steps": [asdict(step) for step in steps]}
+    result = {"ceiling_ms": CEILING_MS, "best": limits, "steps": [asdict(step) for step in steps]}
     (out / "density.json").write_text(json.dumps(result, indent=1) + "\n")
     (out / "density.svg").write_text(draw_svg(steps, CEILING_MS))
-    return 0 if all(best.values()) else 1
+    return 0 if all(limits.values()) else 1
 
 
 if __name__ == "__main__":

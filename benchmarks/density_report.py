@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["draw_svg", "render_table"]
 
 COLUMNS = (
-    ("design", 9, lambda s: s.design),
+    ("design", 14, lambda s: s.design),
     ("calls", 6, lambda s: s.calls),
     ("age p50", 8, lambda s: f"{s.age_p50_ms:.1f}"),
     ("p99 ms", 8, lambda s: f"{s.age_p99_ms:.1f}"),

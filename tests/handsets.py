@@ -8,6 +8,7 @@ from typing import Any
 
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.player import Speech
+from peers import messages_of
 
 
 class Twilio:
@@ -18,8 +19,8 @@ class Twilio:
         self.closed: list[tuple[int, str]] = []
         self.told: list[tuple[str, Any]] = []
 
-    def send_soon(self, message: str) -> None:
-        self.sent.append(json.loads(message))
+    def send_soon(self, frames: bytes) -> None:
+        self.sent += map(json.loads, messages_of(frames))
 
     def close_soon(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))

@@ -21,7 +21,10 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import Frame
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from fastcall.audio.tones import VOCABULARY, synthesize
 from fastcall.events import TranscriptEvent
@@ -452,6 +455,21 @@ def client_frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     if length < 1 << 16:
         return head + bytes([0x80 | 126]) + length.to_bytes(2, "big") + bytes(4) + payload
     return head + bytes([0x80 | 127]) + length.to_bytes(8, "big") + bytes(4) + payload
+
+
+def server_frame(text: str) -> bytes:
+    """A WebSocket text frame as a server sends it."""
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
+def messages_of(frames: bytes) -> list[str]:
+    """The text messages in a server's frames, as websockets reads them; a client that finds an error in them closes."""
+    client = ClientProtocol(parse_uri("ws://localhost"), state=State.OPEN, max_size=None)
+    client.receive_data(frames)
+    assert client.state is State.OPEN
+    events = client.events_received()
+    assert all(isinstance(event, Frame) and event.opcode is Opcode.TEXT and event.fin for event in events)
+    return [bytes(event.data).decode() for event in events if isinstance(event, Frame)]
 
 
 def upgrade_request(port: int, path: str = "/media") -> bytes:

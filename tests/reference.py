@@ -228,3 +228,23 @@ def scan_media(message: bytes) -> tuple[str, int, bytes, int, int] | None:
         return fields.get("streamSid", ""), int(media["timestamp"]), payload, *counts
     except (ValueError, KeyError, TypeError):
         return None
+
+
+# --- Twilio's messages, as ``json`` and ``base64`` make them ------------------------------------------------
+
+
+def media_message(stream_sid: str, audio: bytes) -> str:
+    """Audio to play."""
+    return json.dumps(
+        {"event": "media", "streamSid": stream_sid, "media": {"payload": base64.b64encode(audio).decode("ascii")}}
+    )
+
+
+def mark_message(stream_sid: str, name: str) -> str:
+    """Ask for an echo of ``name`` when all audio queued so far was played."""
+    return json.dumps({"event": "mark", "streamSid": stream_sid, "mark": {"name": name}})
+
+
+def clear_message(stream_sid: str) -> str:
+    """Drop all queued audio that was not yet played."""
+    return json.dumps({"event": "clear", "streamSid": stream_sid})

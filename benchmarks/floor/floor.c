@@ -3,7 +3,8 @@
    Telephone messages in (WebSocket, JSON, base64), voice detection for every 20 ms, LINEAR16 out in gRPC messages on
    HTTP/2 streams, 80 to a connection. Whatever costs more than that is left out: JSON is searched and not parsed,
    audio is taken in the order in which it comes, what the recognizer returns is dropped, nothing is logged or counted,
-   nothing survives a failure. One thread, epoll. Connections are accepted and upgraded by `serve.py`; voice detection
+   nothing survives a failure. With audio to say it sends that to every call without end: chunks with their marks in
+   WebSocket frames, two at a time, two seconds ahead, as fastcall does. One thread, epoll. Connections are accepted and upgraded by `serve.py`; voice detection
    is webrtcvad's own C, HTTP/2 is libnghttp2, both found at run time. Trusts whoever talks to it: for benchmarks only.
 
    RFC 6455 section 5.2; https://www.twilio.com/docs/voice/media-streams/websocket-messages;
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -26,6 +28,11 @@ enum {
     FRAME_SAMPLES = 160,   /* 20 ms */
     BATCH_SAMPLES = 1200,  /* 150 ms */
     IN_ROOM = 1 << 16,
+    CHUNK_BYTES = 1600,    /* 200 ms */
+    CHUNKS_AT_FIRST = 10,
+    CHUNKS_A_TURN = 2,
+    SID_ROOM = 64,
+    CHUNK_ROOM = 4 + 128 + SID_ROOM + (CHUNK_BYTES + 2) / 3 * 4 + 4 + 128 + SID_ROOM,
     EVENTS = 256,
     DATA_FLAG_EOF = 1,
     ERR_DEFERRED = -508,
@@ -78,8 +85,13 @@ typedef struct {
     int streams, is_dirty, waits_to_write;
 } upstream;
 
-typedef struct {
+typedef struct call {
     int fd, is_upstream;
+    struct call* speaks_next;
+    double speaks_at;
+    size_t said_bytes;
+    unsigned marks;
+    char sid[SID_ROOM];
     upstream* up;
     void* vad;
     int32_t stream;
@@ -97,9 +109,20 @@ static struct {
     upstream* newest;
     upstream* dirty[1024];
     int dirty_count, voiced;
+    call *first_speaker, *last_speaker; /* all have the same period, so they are in order */
+    const uint8_t* answer;
+    size_t answer_bytes;
     int16_t linear[256];
     int8_t base64[256];
 } state;
+
+static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
 
 static void watch(int operation, int fd, uint32_t events, void* what) {
     struct epoll_event event = {.events = events, .data.ptr = what};
@@ -250,6 +273,105 @@ static void open_stream(call* c) {
     mark_dirty(c->up);
 }
 
+/* --- what is said ----------------------------------------------------------------------------------------- */
+
+static uint8_t* put_frame(uint8_t* to, const char* text, size_t bytes) {
+    *to++ = 0x81;
+    if (bytes > 125) {
+        *to++ = 126;
+        *to++ = (uint8_t)(bytes >> 8);
+    }
+    *to++ = (uint8_t)bytes;
+    memcpy(to, text, bytes);
+    return to + bytes;
+}
+
+static size_t put_base64(char* to, const uint8_t* from, size_t bytes) {
+    char* start = to;
+    for (; bytes >= 3; bytes -= 3, from += 3) {
+        uint32_t word = (uint32_t)from[0] << 16 | (uint32_t)from[1] << 8 | from[2];
+        *to++ = ALPHABET[word >> 18];
+        *to++ = ALPHABET[word >> 12 & 63];
+        *to++ = ALPHABET[word >> 6 & 63];
+        *to++ = ALPHABET[word & 63];
+    }
+    if (bytes) {
+        uint32_t word = (uint32_t)from[0] << 16 | (bytes > 1 ? (uint32_t)from[1] << 8 : 0u);
+        *to++ = ALPHABET[word >> 18];
+        *to++ = ALPHABET[word >> 12 & 63];
+        *to++ = bytes > 1 ? ALPHABET[word >> 6 & 63] : '=';
+        *to++ = '=';
+    }
+    return (size_t)(to - start);
+}
+
+static void hang_up(call* c) {
+    epoll_ctl(state.epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    close(c->fd);
+    c->fd = -1; /* its stream may still know it: a benchmark keeps it */
+}
+
+static void say(call* c, int chunks) {
+    uint8_t out[CHUNKS_AT_FIRST * CHUNK_ROOM], *to = out;
+    char text[CHUNK_ROOM];
+    for (; chunks; chunks--) {
+        int bytes = sprintf(text, "{\"event\": \"media\", \"streamSid\": \"%s\", \"media\": {\"payload\": \"", c->sid);
+        size_t end = (size_t)bytes + put_base64(text + bytes, state.answer + c->said_bytes, CHUNK_BYTES);
+        memcpy(text + end, "\"}}", 3);
+        to = put_frame(to, text, end + 3);
+        c->said_bytes += CHUNK_BYTES;
+        if (c->said_bytes + CHUNK_BYTES > state.answer_bytes)
+            c->said_bytes = 0;
+        bytes = sprintf(
+            text, "{\"event\": \"mark\", \"streamSid\": \"%s\", \"mark\": {\"name\": \"fastcall:%u\"}}", c->sid, ++c->marks
+        );
+        to = put_frame(to, text, (size_t)bytes);
+    }
+    if (send(c->fd, out, (size_t)(to - out), MSG_DONTWAIT | MSG_NOSIGNAL) != to - out)
+        hang_up(c);
+}
+
+static void speak_at(call* c, double at) {
+    c->speaks_at = at;
+    c->speaks_next = NULL;
+    if (state.first_speaker)
+        state.last_speaker->speaks_next = c;
+    else
+        state.first_speaker = c;
+    state.last_speaker = c;
+}
+
+static void begin_to_speak(call* c, const uint8_t* text, size_t bytes) {
+    static const char key[] = "\"streamSid\":\"";
+    const uint8_t *sid = memmem(text, bytes, key, sizeof key - 1), *end;
+    if (!sid)
+        return;
+    sid += sizeof key - 1;
+    end = memchr(sid, '"', (size_t)(text + bytes - sid));
+    if (!end || end - sid >= SID_ROOM)
+        return;
+    memcpy(c->sid, sid, (size_t)(end - sid));
+    say(c, CHUNKS_AT_FIRST);
+    speak_at(c, now_s() + CHUNKS_A_TURN * CHUNK_BYTES / 8000.0);
+}
+
+static void speak_on(double now) {
+    while (state.first_speaker && state.first_speaker->speaks_at <= now) {
+        call* c = state.first_speaker;
+        state.first_speaker = c->speaks_next;
+        if (c->fd < 0 || c->is_half_closed)
+            continue;
+        say(c, CHUNKS_A_TURN);
+        speak_at(c, c->speaks_at + CHUNKS_A_TURN * CHUNK_BYTES / 8000.0);
+    }
+}
+
+/* How long to wait for events, at most 50 ms. */
+static int patience_ms(void) {
+    double left_s = state.first_speaker ? state.first_speaker->speaks_at - now_s() : 1.0;
+    return left_s <= 0 ? 0 : left_s >= 0.049 ? 50 : (int)(left_s * 1000) + 1;
+}
+
 /* --- a telephone's messages ------------------------------------------------------------------------------- */
 
 static void take_payload(call* c, const uint8_t* text, const uint8_t* end) {
@@ -285,16 +407,12 @@ static void take_text(call* c, const uint8_t* text, size_t bytes) {
             take_payload(c, found + sizeof payload - 1, text + bytes);
     } else if (memmem(text, bytes, start, sizeof start - 1)) {
         open_stream(c);
+        if (state.answer_bytes)
+            begin_to_speak(c, text, bytes);
     } else if (c->up && memmem(text, bytes, stop, sizeof stop - 1)) {
         c->is_half_closed = 1;
         send_batch(c);
     }
-}
-
-static void hang_up(call* c) {
-    epoll_ctl(state.epoll, EPOLL_CTL_DEL, c->fd, NULL);
-    close(c->fd);
-    c->fd = -1; /* its stream may still know it: a benchmark keeps it */
 }
 
 static void take_frames(call* c) {
@@ -364,11 +482,17 @@ const char* floor_begin(int recognizer_port, const char* vad_module) {
     }
     memset(state.base64, 0, sizeof state.base64);
     for (int i = 0; i < 64; i++)
-        state.base64[(uint8_t)"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[i]] = (int8_t)i;
+        state.base64[(uint8_t)ALPHABET[i]] = (int8_t)i;
     state.epoll = epoll_create1(EPOLL_CLOEXEC);
     state.recognizer = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)recognizer_port)};
     state.recognizer.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return NULL;
+}
+
+/* Say this mu-law to every call, again and again; the caller keeps it. */
+void floor_speak(const uint8_t* mulaw, size_t bytes) {
+    state.answer = mulaw;
+    state.answer_bytes = bytes;
 }
 
 /* A socket whose upgrade was answered, and what was received after the request. */
@@ -389,7 +513,7 @@ void floor_run(int listener, int turns) {
     struct epoll_event events[EVENTS];
     watch(EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
     for (int has_caller = 0; turns > 0 && !has_caller; turns--) {
-        int count = epoll_wait(state.epoll, events, EVENTS, 50);
+        int count = epoll_wait(state.epoll, events, EVENTS, patience_ms());
         for (int at = 0; at < count; at++) {
             upstream* what = events[at].data.ptr;
             if (!what)
@@ -399,6 +523,8 @@ void floor_run(int listener, int turns) {
             else
                 read_call((call*)(void*)what);
         }
+        if (state.first_speaker)
+            speak_on(now_s());
         for (int at = 0; at < state.dirty_count; at++) {
             state.dirty[at]->is_dirty = 0;
             flush(state.dirty[at]);

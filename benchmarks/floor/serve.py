@@ -1,5 +1,6 @@
-"""The least server, for `density.py`: `python benchmarks/floor/serve.py 127.0.0.1:PORT` (where the recognizer listens).
+"""The least server, for `density.py`: `python benchmarks/floor/serve.py 127.0.0.1:PORT [AUDIO.wav]`.
 
+The port is where the recognizer listens; the audio is what it says to each call, again and again, without it nothing.
 Accepts and upgrades connections; everything after that is `floor.c`, compiled when it is newer than what was compiled.
 Linux only (epoll).
 """
@@ -16,6 +17,8 @@ import sys
 from pathlib import Path
 
 import _webrtcvad
+
+from fastcall.audio.wav import read_wav
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "benchmarks"
@@ -66,6 +69,8 @@ def main() -> int:
     if missing is not None:
         print(f"the floor cannot be measured here: {missing.decode()}", file=sys.stderr)
         return 1
+    answer = read_wav(Path(sys.argv[2]).read_bytes()) if len(sys.argv) > 2 else b""
+    library.floor_speak(answer, ctypes.c_size_t(len(answer)))
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         print(f"listening on ws://127.0.0.1:{listener.getsockname()[1]}/media", flush=True)
         listener.setblocking(False)

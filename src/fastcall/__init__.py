@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastcall.agent.blocking import BlockingCall
     from fastcall.agent.call import Call
     from fastcall.agent.heard_text import Heard
+    from fastcall.agent.outbound import to_mulaw
     from fastcall.agent.player import Speech
     from fastcall.agent.replies import Turn
     from fastcall.errors import BacklogError, ClosedError, FastcallError, RecognizerError, UsageError
@@ -80,6 +81,7 @@ __all__ = [
     "__version__",
     "make_stream_token",
     "mulaw_decode_fast",
+    "to_mulaw",
 ]
 
 _HOMES = {
@@ -90,6 +92,7 @@ _HOMES = {
     "agent.call": ("Call",),
     "recognition.dispatcher": ("PendingText", "UtteranceDispatcher"),
     "recognition.session": ("RecognitionSession",),
+    "agent.outbound": ("to_mulaw",),
     "agent.player": ("Speech",),
     "errors": ("BacklogError", "ClosedError", "FastcallError", "RecognizerError", "UsageError"),
     "events": (

@@ -1,4 +1,4 @@
-"""The core: G.711, the audio ring, the debouncer, the scan of Twilio's media messages and the fast path.
+"""The core: G.711, the audio ring, the debouncer, the scan of Twilio's messages, the frames sent to it, the fast path.
 
 Every loop is a ``noexcept nogil`` function over plain pointers, or C in the headers in ``_core``. Every public function
 acquires the buffer, calls the loop and releases the buffer. It holds the buffer while the loop runs, because an
@@ -20,7 +20,8 @@ from cpython.buffer cimport (
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport isfinite
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint64_t
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strcmp
 
 cdef extern from *:
@@ -180,8 +181,10 @@ include "_core/ring.pxi"
 include "_core/track.pxi"
 include "_core/debouncer.pxi"
 include "_core/media.pxi"
+include "_core/outbound.pxi"
 include "_core/timeline.pxi"
 include "_core/endpointing.pxi"
 include "_core/vad_framer.pxi"
 include "_core/live_audio.pxi"
 include "_core/fast_path.pxi"
+include "_core/mark_filter.pxi"

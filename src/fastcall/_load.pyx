@@ -17,12 +17,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memchr, memcpy, memmove, memset
 
 cdef extern from * nogil:
     """
     #include <errno.h>
+    #include <string.h>
     #include <time.h>
     #include <unistd.h>
     #include <sys/socket.h>
@@ -50,6 +51,11 @@ cdef extern from * nogil:
         if (done < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
         return done;
     }
+    /* 0: nothing is there; -1: nothing will come. */
+    static ssize_t load_receive(int fd, void* data, size_t size) {
+        ssize_t got = recv(fd, data, size, MSG_DONTWAIT);
+        return got > 0 ? got : got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? 0 : -1;
+    }
     static uint32_t load_microseconds(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -60,9 +66,13 @@ cdef extern from * nogil:
     void load_timer_set(int fd, double at)
     void load_timer_clear(int fd)
     ssize_t load_send(int fd, const void* data, size_t size)
+    ssize_t load_receive(int fd, void* data, size_t size)
+    void* memmem(const void* data, size_t size, const void* wanted, size_t wanted_size)
     uint32_t load_microseconds()
     int close(int fd)
 
+
+include "_core/playback.pxi"
 include "_core/paced_call.pxi"
 
 
@@ -77,6 +87,9 @@ cdef class PacedCall:
 
     def __dealloc__(self):
         free(self.state.unsent)
+        if self.state.playback != NULL:
+            free(self.state.playback.passed)
+            free(self.state.playback)
 
     @property
     def sequence(self):
@@ -116,6 +129,49 @@ cdef class PacedCall:
     def blocked(self):
         """Whether frames wait until ``unblock``."""
         return self.state.blocked != 0
+
+    @property
+    def messages_received(self):
+        """Messages of the server that were handled here; 0 unless it plays."""
+        return self.state.playback.messages if self.state.playback != NULL else 0
+
+    @property
+    def audio_received_bytes(self):
+        """Bytes of audio in them."""
+        return self.state.playback.audio_bytes if self.state.playback != NULL else 0
+
+    @property
+    def marks_received(self):
+        """Marks in them."""
+        return self.state.playback.marks if self.state.playback != NULL else 0
+
+    @property
+    def marks_echoed(self):
+        """Marks that were sent back."""
+        return self.state.playback.echoed if self.state.playback != NULL else 0
+
+    @property
+    def clears_received(self):
+        """How often the audio that waited was dropped."""
+        return self.state.playback.clears if self.state.playback != NULL else 0
+
+    def take_passed(self):
+        """Returns, once, the frames that its owner must handle: all that are not Twilio's messages."""
+        if self.state.playback == NULL or self.state.playback.passed_bytes == 0:
+            return b""
+        passed = PyBytes_FromStringAndSize(<char*>self.state.playback.passed, self.state.playback.passed_bytes)
+        self.state.playback.passed_bytes = 0
+        return passed
+
+    def take_partial(self):
+        """Returns, once, the beginning of a frame that was received; the owner then reads the socket itself."""
+        if self.state.playback == NULL:
+            return b""
+        partial = PyBytes_FromStringAndSize(
+            <char*>self.state.playback.received, self.state.playback.received_bytes
+        )
+        self.state.playback.received_bytes = 0
+        return partial
 
     def block(self):
         """Data is queued in the transport: frames must wait, too."""
@@ -191,6 +247,7 @@ cdef class CallSender:
         unsigned int sequence,
         bytes mask,
         long long call_number=-1,
+        bint plays=False,
     ):
         """Begin to send a call's audio.
 
@@ -204,7 +261,9 @@ cdef class CallSender:
         :param sequence: ``sequenceNumber`` of the newest message so far
         :param mask: 4 bytes
         :param call_number: the number in stamps; -1: no stamps
-        :raises ValueError: sizes do not fit
+        :param plays: the socket is read here, until ``remove``: audio is counted and dropped, marks are echoed when it
+            would have been played, and other frames are passed on
+        :raises ValueError: sizes do not fit, or it plays without a socket
         """
         cdef PacedCall call = PacedCall()
         cdef PacedCallState* state = &call.state
@@ -216,6 +275,12 @@ cdef class CallSender:
             raise ValueError("steps must be pairs of 32-bit integers, and a cycle must have frames")
         if PyBytes_GET_SIZE(suffix) > SUFFIX_ROOM or PyBytes_GET_SIZE(mask) != 4:
             raise ValueError("stream_sid is too long, or mask has not 4 bytes")
+        if plays:
+            if fd < 0:
+                raise ValueError("a call that plays needs a socket")
+            state.playback = <Playback*>calloc(1, sizeof(Playback))
+            if state.playback == NULL:
+                raise MemoryError
         call.owns = (payloads, steps)
         state.fd = fd
         state.payloads = PyBytes_AS_STRING(payloads)
@@ -250,14 +315,14 @@ cdef class CallSender:
         """Send what is due.
 
         :param now: monotonic seconds
-        :return: the calls that need their owner: with unsent bytes, ended, or broken
+        :return: the calls that need their owner: with unsent bytes or passed frames, ended, or broken
         """
         cdef int wanting
         with nogil:
             wanting = run_calls(&self.schedule, now)
         if wanting == 0:
             return []
-        return [call for call in self.calls if wants_owner(call)]
+        return [call for call in self.calls if wants_owner(&(<PacedCall>call).state)]
 
     def arm(self, double now):
         """Set the timer for the next turn.
@@ -289,7 +354,3 @@ cdef class CallSender:
         self.schedule.calls = <PacedCallState**>memory
         self.schedule.room = room
         return 0
-
-
-cdef bint wants_owner(PacedCall call) noexcept:
-    return call.state.unsent_bytes or call.state.over or call.state.broken

@@ -206,9 +206,9 @@ class MessageReceiver(Protocol):
 class CallSocket(Protocol):
     """Sends to the phone."""
 
-    def send_soon(self, message: str) -> None:
-        """Queue one text message. Never waits: the queue is bounded, and the connection of a peer that does not read is
-        closed."""
+    def send_soon(self, frames: bytes) -> None:
+        """Send whole WebSocket frames, in order. Never waits: unsent data is bounded, and the connection of a peer that
+        does not read is closed."""
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""

@@ -116,7 +116,34 @@ static void judge_base64(const fastcall_kernels* kernels) {
     }
 }
 
+/* Encoding gives what decoding takes, at any length, and writes nothing else. */
+static void judge_base64_encode(void) {
+    static uint8_t bytes[3 * LONGEST], text[4 * LONGEST + GUARD], back[3 * LONGEST];
+    for (int i = 0; i < 3 * LONGEST; i++)
+        bytes[i] = (uint8_t)(i * 151 + i / 7);
+    for (int length = 0; length <= 3 * LONGEST; length++) {
+        int whole = length / 3 * 3, chars = (length + 2) / 3 * 4;
+        memset(text, 0xA5, sizeof text);
+        fastcall_base64_encode(bytes, text, length);
+        int wrong = fastcall_base64_plain(text, back, whole) || memcmp(back, bytes, (size_t)whole);
+        if (length > whole) {
+            uint8_t group[4] = {text[chars - 4], text[chars - 3], text[chars - 2], 'A'}, rest[3];
+            int padding = 3 - (length - whole);
+            wrong |= text[chars - 1] != '=' || (text[chars - 2] == '=') != (padding == 2);
+            if (padding == 2)
+                group[2] = 'A';
+            wrong |= fastcall_base64_plain(group, rest, 3) || memcmp(rest, bytes + whole, (size_t)(length - whole));
+            wrong |= rest[2] != 0 || (padding == 2 && rest[1] != 0);
+        }
+        for (int i = chars; i < chars + GUARD; i++)
+            wrong |= text[i] != 0xA5;
+        if (wrong)
+            fail("plain", "base64_encode", length);
+    }
+}
+
 int main(void) {
+    judge_base64_encode();
     for (int index = 0; index < FASTCALL_KERNELS_COUNT; index++) {
         const fastcall_kernels* kernels = &FASTCALL_ALL_KERNELS[index];
         if (!fastcall_has(index))

@@ -9,7 +9,7 @@ from unittest import mock
 
 import reference
 from fastcall import _codec, _http2
-from fastcall.events import MediaFrame, Rejected
+from fastcall.events import MarkPlayed, MediaFrame, Rejected
 from fastcall.twilio import messages as twilio
 from fuzz.fast_path import FastPath
 from fuzz.harness import Target
@@ -54,6 +54,7 @@ class MediaScan:
     tokens: Sequence[bytes] = (
         *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"=", b"==", b" ", b"\n", b"/", b"+", b"null", b"1", b"-1"),
         *(b'"event":"media"', b'"track":"inbound"', b'"payload":"AAAA"', b'"timestamp":"20"', b'"timestamp":20'),
+        *(b'"event":"mark"', b'"mark":{"name":"a"}', b'"mark":{', b'"name":"b"'),
         *(b'"media":{', b'"chunk":"2",', b'"streamSid":"MZ1",', b"\\u0041", b"\\/", b"\xff\xfe", b"\xc3\xa9", b"\0"),
         *(b"AAAA" * 30, b"////" * 8, b"12345678901", b"9999999999", b"1e5", b"NaN"),
     )
@@ -65,14 +66,19 @@ class MediaScan:
     def check(self, data: bytes) -> Hashable:
         scanned = _codec.scan_media(data)
         fast = twilio.parse_message(data)
-        with mock.patch.object(_codec, "scan_media", return_value=None):
+        name = _codec.scan_mark(data)
+        with (
+            mock.patch.object(_codec, "scan_media", return_value=None),
+            mock.patch.object(_codec, "scan_mark", return_value=None),
+        ):
             slow = twilio.parse_message(data)
         assert fast == slow
         assert scanned is None or fast == MediaFrame(*scanned)
+        assert name is None or fast == MarkPlayed(name)
         detail = fast.reason if isinstance(fast, Rejected) else ""
         if isinstance(fast, MediaFrame):
             detail = f"{len(fast.payload) % 3} {min(len(fast.payload), 255).bit_length()}"
-        return type(fast).__name__, detail, scanned is None
+        return type(fast).__name__, detail, scanned is None and name is None
 
 
 class Loops:

@@ -57,7 +57,7 @@ class SimSocket:
     def __init__(self) -> None:
         self.closed: tuple[int, str] | None = None
 
-    def send_soon(self, message: str) -> None:
+    def send_soon(self, frames: bytes) -> None:
         """As the port says."""
 
     def close_soon(self, code: int, reason: str) -> None:

@@ -24,8 +24,9 @@ import pytest_asyncio
 from fastcall import g711
 from fastcall.audio.wav import read_wav
 from fastcall.simulator.twilio_client import CallerMessages, CallIds
-from fastcall.twilio.messages import clear_message, mark_message, media_message, parse_message
+from fastcall.twilio.messages import parse_message
 from peers import PATIENCE_S, Phone, Process, Served, serving, tones
+from reference import clear_message, mark_message, media_message
 from thoroughness import amount
 from tone_talker import TONE_HZ, TONE_MS, tone
 

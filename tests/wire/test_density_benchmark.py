@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -59,6 +60,16 @@ def test_each_design_carries_a_few_calls_and_loses_nothing(tmp_path: Path) -> No
         assert step["call_us"] > 0
         assert step["call_kb"] > 0
     assert (tmp_path / "density.svg").read_text().startswith("<svg ")
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="server and load need a core each")
+def test_what_endless_answers_cost_is_told_as_ratios() -> None:
+    done = run("density.py", "--talking", "--steps", "10", "--seconds", "2", "--settle-s", "1", "--rounds", "1")
+    assert re.search(r"10 calls: native talking \d+\.\d\d times silent, floor talking \d", done.stdout), (
+        done.stdout + done.stderr
+    )
+    assert "callers heard" not in done.stdout
+    assert "calls failed" not in done.stdout
 
 
 def test_calls_come_and_go_and_leave_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fastcall.server.sniffer import PendingConnections, ProtocolSniffer
 from fastcall.server.websocket import MAX_KEPT_BYTES, MediaConnection, MediaServer
 from fastcall.server.workers.fd_forwarder import Receiver, Sender, adopt, handover_pair, moved_message, read_message
-from peers import PATIENCE_S, client_frame, turns, upgrade_request
+from peers import PATIENCE_S, client_frame, server_frame, turns, upgrade_request
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
@@ -38,7 +38,7 @@ class Listener:
                 self.connection.give(lambda descriptor, came: self._send(descriptor, moved_message(about, came)))
             )
         else:
-            self.connection.send_soon(f"heard {message.decode()}")
+            self.connection.send_soon(server_frame(f"heard {message.decode()}"))
 
     def _send(self, descriptor: int, message: bytes) -> bool:
         return self.sender is not None and self.sender.send(descriptor, message)

@@ -25,8 +25,8 @@ from fastcall.simulator.impairments import LinePlan, Step
 from fastcall.simulator.playback import Clear, Mark, Media
 from fastcall.simulator.scripted_caller import Sentence
 from fastcall.simulator.twilio_client import CallIds, Lateness, PhoneAudio, sign_url
-from fastcall.twilio.messages import clear_message, mark_message, media_message
 from peers import PATIENCE_S
+from reference import clear_message, mark_message, media_message
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -152,6 +152,42 @@ async def test_marks_come_back_when_the_audio_before_them_was_played() -> None:
     assert echoed_at >= report.received[1].at + 0.2
     numbers = [int(message["sequenceNumber"]) for message in recorder.messages[1:]]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_caller_for_load_echoes_marks_and_answers_pings_without_keeping_audio() -> None:
+    answered = asyncio.Event()
+
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "start":
+            await connection.send(media_message(SID, b"\x00" * 1600))
+            await connection.send(mark_message(SID, "played"))
+            await connection.send(clear_message(SID))
+            await (await connection.ping())
+            answered.set()
+
+    recorder = Recorder(answer)
+    async with listening(recorder) as url:
+        report = await TwilioCaller(url, audio(25), ids=IDS, discards_audio=True).run()
+    assert answered.is_set()
+    assert report.ok
+    assert report.received == []
+    assert (report.audio_received_bytes, report.marks_received, report.clears_received) == (1600, 1, 1)
+    assert (report.messages_received, report.marks_echoed) == (3, 1)
+    assert [mark["mark"]["name"] for mark in recorder.of("mark")] == ["played"]
+    assert report.messages_sent == len(recorder.messages)
+    numbers = [int(message["sequenceNumber"]) for message in recorder.messages[1:]]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_caller_for_load_sees_the_server_close() -> None:
+    async def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
+        if message["event"] == "media":
+            await connection.close(1008, "enough")
+
+    async with listening(Recorder(answer)) as url:
+        report = await TwilioCaller(url, audio(500), ids=IDS, discards_audio=True).run()
+    assert report.close_code == 1008
+    assert not report.ok
 
 
 async def test_clear_returns_the_outstanding_marks_at_once() -> None:

@@ -1,17 +1,19 @@
-# The scan of a Twilio media message. Included by _codec.pyx.
+# The scan of Twilio's media and mark messages. Included by _codec.pyx.
 # https://www.twilio.com/docs/voice/media-streams/websocket-messages
 
 cdef enum:
     PAYLOAD_LIMIT_BYTES = 16_384  # 2 s of audio in one message, where Twilio sends 20 ms
     STREAM_SID_LIMIT_CHARS = 64
     TIMESTAMP_LIMIT_DIGITS = 10
+    MARK_NAME_LIMIT_CHARS = 1024
 
-# The keys of the message, then those of its object "media".
+# The keys of the message, then those of its object "media", then that of "mark".
 cdef enum:
-    EVENT, SEQUENCE_NUMBER, STREAM_SID, MEDIA, TRACK, CHUNK, TIMESTAMP, PAYLOAD, KEYS
+    EVENT, SEQUENCE_NUMBER, STREAM_SID, MEDIA, MARK, TRACK, CHUNK, TIMESTAMP, PAYLOAD, NAME, KEYS
 
 cdef enum:
     NEEDED = 1 << EVENT | 1 << MEDIA | 1 << TRACK | 1 << TIMESTAMP | 1 << PAYLOAD
+    NEEDED_FOR_MARK = 1 << EVENT | 1 << MARK | 1 << NAME
     NO_COUNT = -1  # the message has none
     ODD_COUNT = -2  # it has one that is not a plain number
 
@@ -24,10 +26,12 @@ cdef Text* KEY_NAMES = [
     Text(b"sequenceNumber", 14),
     Text(b"streamSid", 9),
     Text(b"media", 5),
+    Text(b"mark", 4),
     Text(b"track", 5),
     Text(b"chunk", 5),
     Text(b"timestamp", 9),
     Text(b"payload", 7),
+    Text(b"name", 4),
 ]
 
 cdef struct Message:
@@ -99,6 +103,8 @@ cdef const char* read_object(
         message.seen |= 1 << key
         if key == MEDIA:
             at = read_object(at, end, TRACK, PAYLOAD, message)
+        elif key == MARK:
+            at = read_object(at, end, NAME, NAME, message)
         else:
             at = read_string(at, end, &message.values[key])
         if at == NULL:
@@ -114,14 +120,27 @@ cdef bint read_message(const char* at, const char* end, Message* message) noexce
     """Whether this is one inbound media message of the known form. Timestamp, payload and counts are not checked;
     ``streamSid`` may be missing."""
     message.seen = 0
-    at = read_object(at, end, EVENT, MEDIA, message)
-    if at == NULL or skip_space(at, end) != end or message.seen & NEEDED != NEEDED:
+    at = read_object(at, end, EVENT, MARK, message)
+    if at == NULL or skip_space(at, end) != end or message.seen & (NEEDED | 1 << MARK) != NEEDED:
         return False
     if message.seen & (1 << STREAM_SID) and not (
         1 <= message.values[STREAM_SID].chars <= STREAM_SID_LIMIT_CHARS and is_plain(&message.values[STREAM_SID])
     ):
         return False
     return text_is(&message.values[EVENT], b"media", 5) and text_is(&message.values[TRACK], b"inbound", 7)
+
+
+cdef bint read_mark_message(const char* at, const char* end, Message* message) noexcept nogil:
+    """Whether this is one inbound mark message of the known form, whose name needs no decoding."""
+    cdef int key
+    message.seen = 0
+    at = read_object(at, end, EVENT, MARK, message)
+    if at == NULL or skip_space(at, end) != end or message.seen & (NEEDED_FOR_MARK | 1 << MEDIA) != NEEDED_FOR_MARK:
+        return False
+    for key in range(KEYS):
+        if key != MARK and message.seen & (1 << key) and not is_plain(&message.values[key]):
+            return False
+    return text_is(&message.values[EVENT], b"mark", 4) and 1 <= message.values[NAME].chars <= MARK_NAME_LIMIT_CHARS
 
 
 cdef int64_t read_number(const Text* text) noexcept nogil:
@@ -222,5 +241,30 @@ def scan_media(message, /):
             return None
         sid = PyUnicode_DecodeASCII(stream_sid.start, stream_sid.chars, NULL) if found.seen & (1 << STREAM_SID) else ""
         return sid, timestamp_ms, audio, chunk, sequence
+    finally:
+        PyBuffer_Release(&source)
+
+
+def scan_mark(message, /):
+    """Parses an inbound Twilio mark message: the mark's name; else None.
+
+    ``message`` is the JSON text as bytes (any C-contiguous buffer). None does not mean invalid, as with ``scan_media``.
+    Accepted are: a name of 1 to 1024 printable ASCII characters without escapes; the documented keys in any order, each
+    at most once; nothing after the object.
+
+    :raises TypeError: not a buffer of bytes
+    :raises BufferError: not contiguous
+
+    Safe in any thread. Keeps the GIL.
+    """
+    cdef Py_buffer source
+    cdef Message found
+    cdef const char* start
+    hold(&source, message, PyBUF_SIMPLE, False)
+    try:
+        start = <const char*>source.buf
+        if not read_mark_message(start, start + source.len, &found):
+            return None
+        return PyUnicode_DecodeASCII(found.values[NAME].start, found.values[NAME].chars, NULL)
     finally:
         PyBuffer_Release(&source)

@@ -5,7 +5,8 @@ cdef enum:
     STAMP_CODES = 21
     STAMP_AT = 184  # in the base64: byte 138 of the frame
     SUFFIX_ROOM = 128
-    MESSAGE_ROOM = 8 + 160 + PAYLOAD_CHARS + SUFFIX_ROOM
+    MASKED_HEAD_BYTES = 8  # of a frame with 126 to 65,535 bytes
+    MESSAGE_ROOM = MASKED_HEAD_BYTES + 160 + PAYLOAD_CHARS + SUFFIX_ROOM
     BURST = 64  # messages of one call in one `send`
     LATE_STEPS = 10_001
 
@@ -46,6 +47,7 @@ cdef struct PacedCallState:
     char suffix[SUFFIX_ROOM]
     char* unsent
     size_t unsent_bytes
+    Playback* playback  # NULL: the owner reads the socket
 
 cdef struct Schedule:
     double* due
@@ -112,11 +114,26 @@ cdef void put_stamp(char* to, uint32_t at_us, uint32_t number, uint32_t call_num
         to[4 * at + 3] = ALPHABET[three & 63]
 
 
+cdef size_t mask_message(char* frame, const char* end, const uint8_t* mask) noexcept nogil:
+    """Makes a frame of the message from ``frame + MASKED_HEAD_BYTES`` to ``end``; returns its size."""
+    cdef size_t size = end - frame - MASKED_HEAD_BYTES, head = 6 if size < 126 else MASKED_HEAD_BYTES, at
+    if size < 126:
+        memmove(frame + head, frame + MASKED_HEAD_BYTES, size)
+        frame[1] = <char>(0x80 | size)
+    else:
+        frame[1] = <char>(0x80 | 126)
+        frame[2] = <char>(size >> 8)
+        frame[3] = <char>(size & 255)
+    frame[0] = <char>0x81
+    memcpy(frame + head - 4, mask, 4)
+    for at in range(size):
+        frame[head + at] ^= mask[at & 3]
+    return head + size
+
+
 cdef size_t put_message(char* frame, PacedCallState* call, int64_t number) noexcept nogil:
     """A masked WebSocket text frame with frame ``number`` of the call; returns its size."""
-    cdef char* start = frame + 8
-    cdef char* to = start
-    cdef size_t size, at
+    cdef char* to = frame + MASKED_HEAD_BYTES
     cdef int64_t timestamp = call.first_ms + 20 * number + DRIFT[number >> 5 & 15] - 2
     call.sequence += 1
     call.chunk += 1
@@ -135,16 +152,8 @@ cdef size_t put_message(char* frame, PacedCallState* call, int64_t number) noexc
         put_stamp(to + STAMP_AT, load_microseconds(), <uint32_t>call.sent, <uint32_t>call.call_number)
     to += PAYLOAD_CHARS
     to = put_text(to, call.suffix, call.suffix_bytes)
-    size = to - start
-    frame[0] = <char>0x81
-    frame[1] = <char>(0x80 | 126)
-    frame[2] = <char>(size >> 8)
-    frame[3] = <char>(size & 255)
-    memcpy(frame + 4, call.mask, 4)
-    for at in range(size):
-        start[at] ^= call.mask[at & 3]
     call.sent += 1
-    return size + 8
+    return mask_message(frame, to, call.mask)
 
 
 cdef double due_of(PacedCallState* call) noexcept nogil:
@@ -175,15 +184,23 @@ cdef void keep_unsent(PacedCallState* call, const char* data, size_t size) noexc
 
 
 cdef double run_call(PacedCallState* call, double now, const Schedule* schedule) noexcept nogil:
-    """Sends what is due for one call, or discards what is too late; returns when it is due again."""
-    cdef double due = due_of(call)
+    """Reads what came for one call, sends what is due, or discards what is too late; returns when it is due again."""
+    cdef double due = due_of(call), echo = INFINITY
     cdef size_t size = 0
     cdef int count = 0
     cdef ssize_t taken
     cdef int64_t step
+    if call.playback != NULL:
+        if not call.broken and not receive(call.playback, call.fd, now):
+            call.broken = 1
+        echo = next_echo(call.playback)
+        while echo <= now and not call.blocked and count < BURST:
+            size += put_echo(schedule.scratch + size, call)
+            count += 1
+            echo = next_echo(call.playback)
+    if call.broken:
+        return INFINITY
     while due <= now:
-        if call.broken:
-            return INFINITY
         if call.blocked:
             if now < due + schedule.discard_after_s:
                 return now + BLOCKED_S
@@ -205,7 +222,11 @@ cdef double run_call(PacedCallState* call, double now, const Schedule* schedule)
             return INFINITY
         if <size_t>taken < size:
             keep_unsent(call, schedule.scratch + taken, size - taken)
-    return due
+    return due if due < echo else echo
+
+
+cdef bint wants_owner(const PacedCallState* call) noexcept nogil:
+    return call.unsent_bytes or call.over or call.broken or (call.playback != NULL and call.playback.passed_bytes)
 
 
 cdef int run_calls(Schedule* schedule, double now) noexcept nogil:
@@ -214,8 +235,7 @@ cdef int run_calls(Schedule* schedule, double now) noexcept nogil:
     for at in range(schedule.count):
         if schedule.due[at] <= now:
             schedule.due[at] = run_call(schedule.calls[at], now, schedule)
-            if schedule.calls[at].unsent_bytes or schedule.calls[at].over or schedule.calls[at].broken:
-                wanting += 1
+            wanting += wants_owner(schedule.calls[at])
     return wanting
 
 

@@ -2,12 +2,14 @@
 
 The first bytes show the format: a WAV file has its own, and compressed audio is refused.
 
-Nothing is converted before it is sent: a minute of speech passed at once must not block the loop.
+Nothing is converted before it is sent: a minute of speech passed at once must not block the loop. Nor is it copied:
+calls that play the same prompt share its bytes.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from typing import Literal
 
 from fastcall._codec import alaw_encode, mulaw_decode, mulaw_encode
@@ -16,7 +18,10 @@ from fastcall.audio.sniff import kind_of
 from fastcall.audio.wav import WavReader
 from fastcall.events import SAMPLE_RATE_HZ, AudioFormat
 
-__all__ = ["Encoding", "OutboundAudio", "PayloadEncoder"]
+__all__ = ["Encoding", "OutboundAudio", "PayloadEncoder", "to_mulaw"]
+
+# Smaller pieces are joined: a source may yield a few bytes at a time.
+SMALL_BYTES = 1600
 
 Encoding = Literal["mulaw", "pcm"]
 """G.711 mu-law, or LINEAR16: signed, 16 bit, little-endian. Mono."""
@@ -60,10 +65,14 @@ class OutboundAudio:
     def __init__(self, encoding: Encoding = "mulaw", rate_hz: int = SAMPLE_RATE_HZ) -> None:
         if encoding not in ("mulaw", "pcm"):
             raise ValueError(f"encoding={encoding!r}: must be 'mulaw' or 'pcm'")
-        self._head: bytearray | None = bytearray()
+        self._head: bytes | None = b""
         """The first bytes, until they show the format; then None."""
         self._wav: WavReader | None = None
-        self._raw = bytearray()
+        self._pieces: deque[bytes] = deque()
+        """The audio that waits, and of the first what was taken already."""
+        self._taken_bytes = 0
+        self._raw_bytes = 0
+        """Bytes that wait."""
         self._fed_bytes = 0
         self._is_ended = False
         self._set_format(encoding, rate_hz)
@@ -84,8 +93,7 @@ class OutboundAudio:
         if self._head is None:
             self._add(audio)
         else:
-            self._head += audio
-            self._sniff(bytes(self._head), is_all=False)
+            self._sniff(self._head + audio, is_all=False)
 
     def end(self) -> None:
         """The audio is complete.
@@ -94,7 +102,7 @@ class OutboundAudio:
         """
         self._is_ended = True
         if self._head:
-            self._sniff(bytes(self._head), is_all=True)
+            self._sniff(self._head, is_all=True)
         if self._wav is not None:
             self._wav.check_whole()
 
@@ -105,6 +113,7 @@ class OutboundAudio:
     def _sniff(self, head: bytes, *, is_all: bool) -> None:
         kind = kind_of(head, is_all=is_all)
         if kind is None:
+            self._head = head
             return
         self._head = None
         if kind == "wav":
@@ -117,18 +126,23 @@ class OutboundAudio:
             audio = self._wav.push(audio)
             if self._wav.format is not None and not was_known:
                 self._set_format(*self._wav.format)
-        self._raw += audio
+        if self._pieces and len(self._pieces[-1]) < SMALL_BYTES:
+            self._pieces[-1] += audio
+        elif audio:
+            self._pieces.append(bytes(audio))
+        self._raw_bytes += len(audio)
         self._fed_bytes += len(audio)
 
     def drop(self) -> None:
         """Drop the remaining audio."""
-        self._raw.clear()
+        self._pieces.clear()
+        self._taken_bytes = self._raw_bytes = 0
         self._is_ended = self._is_flushed = True
 
     @property
     def waiting_samples(self) -> int:
         """Samples that wait to be taken, at 8 kHz."""
-        return self._at_8_khz(len(self._raw))
+        return self._at_8_khz(self._raw_bytes)
 
     @property
     def total_samples(self) -> int | None:
@@ -138,7 +152,7 @@ class OutboundAudio:
     @property
     def is_empty(self) -> bool:
         """Nothing is left and nothing more will come."""
-        return self._is_ended and self._is_flushed and len(self._raw) < self._width
+        return self._is_ended and self._is_flushed and self._raw_bytes < self._width
 
     @property
     def is_ended(self) -> bool:
@@ -148,15 +162,50 @@ class OutboundAudio:
     def take(self, samples: int) -> bytes:
         """About so many samples of mu-law, or fewer; a filter may hold some back until the end."""
         size = -(-samples * self._rate_hz // SAMPLE_RATE_HZ) * self._width
-        raw = bytes(self._raw[: min(size, len(self._raw) // self._width * self._width)])
-        del self._raw[: len(raw)]
+        raw = self._take_raw(min(size, self._raw_bytes // self._width * self._width))
         if self._resampler is None:
             return mulaw_encode(raw) if self._is_pcm else raw
         pcm = self._resampler.push(raw if self._is_pcm else mulaw_decode(raw))
-        if self._is_ended and not self._is_flushed and len(self._raw) < self._width:
+        if self._is_ended and not self._is_flushed and self._raw_bytes < self._width:
             self._is_flushed = True
             pcm += self._resampler.flush()
         return mulaw_encode(pcm)
 
+    def _take_raw(self, size: int) -> bytes:
+        parts = []
+        self._raw_bytes -= size
+        while size:
+            piece, start = self._pieces[0], self._taken_bytes
+            parts.append(piece[start : start + size])
+            self._taken_bytes += len(parts[-1])
+            size -= len(parts[-1])
+            if self._taken_bytes == len(piece):
+                self._pieces.popleft()
+                self._taken_bytes = 0
+        return b"".join(parts)
+
     def _at_8_khz(self, size_bytes: int) -> int:
         return -(-(size_bytes // self._width) * SAMPLE_RATE_HZ // self._rate_hz)
+
+
+def to_mulaw(audio: bytes, *, encoding: Encoding = "mulaw", rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """Convert a whole recording, mono, to what the telephone plays: G.711 mu-law at 8 kHz.
+
+    Convert a prompt once, when the program starts: ``Call.say`` resamples what it gets for each call anew, which at
+    24 kHz takes a quarter of the time of all that sending it costs.
+
+    :param audio: samples, or a WAV file (16-bit PCM or mu-law)
+    :param encoding: of samples: ``mulaw``, or ``pcm`` (LINEAR16); a WAV file has its own
+    :param rate_hz: of samples: 4,000 to 192,000, a multiple of 25
+    :raises UsageError: compressed audio, or a truncated or unusable WAV file
+    :raises ValueError: no such encoding, or another rate
+
+    Safe in any thread. Keeps the GIL, for about a quarter of a millisecond a second of audio.
+    """
+    outbound = OutboundAudio(encoding, rate_hz)
+    outbound.feed(audio)
+    outbound.end()
+    parts = []
+    while not outbound.is_empty:
+        parts.append(outbound.take(SAMPLE_RATE_HZ))
+    return b"".join(parts)

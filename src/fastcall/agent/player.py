@@ -1,18 +1,20 @@
 """Sends a handler's audio: paced, in chunks, each followed by its mark; stopped by ``clear``.
 
 Twilio buffers audio and plays it in order, so pacing is not needed for playback; it limits what ``clear`` discards, and
-what a slow network has to carry. The peer has about two seconds buffered, far more than any stall of the loop. Nothing
-blocks; a speaking call has one timer.
+what a slow network has to carry. The peer has one to two seconds buffered, far more than any stall of the loop. Nothing
+blocks; a speaking call has one timer, which sends two chunks at a time, at moments that differ from call to call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections import deque
 from collections.abc import AsyncIterable, Generator
 from typing import Protocol
 
+from fastcall._codec import OutboundFrames
 from fastcall.agent.heard_text import Heard, heard_text
 from fastcall.agent.outbound import OutboundAudio, PayloadEncoder
 from fastcall.agent.playout import ECHO_GRACE_S, Playout
@@ -20,7 +22,6 @@ from fastcall.agent.response_latency import OpenTurn
 from fastcall.errors import BacklogError
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, AudioFormat
 from fastcall.ports import CallSocket
-from fastcall.twilio.messages import clear_message, mark_message, media_message
 
 __all__ = ["AudioPlayer", "AudioPlayerOwner", "Speech"]
 
@@ -28,6 +29,8 @@ log = logging.getLogger("fastcall.call")
 
 CHUNK_SAMPLES = 1600
 LEAD_S = 2.0
+# A wake-up costs as much as several chunks.
+CHUNKS_A_TURN = 2
 # Below this, a partial chunk is sent too: the peer would fall silent.
 LOW_LEAD_S = 0.4
 CLEAR_TIMEOUT_S = 1.0
@@ -61,7 +64,10 @@ class Speech:
         self._done: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
 
     def __await__(self) -> Generator[object, None, Heard]:
-        return asyncio.shield(self._done).__await__()
+        if self._done.done():
+            # A handler that says one thing after the other for ever must not hold the loop when its call is over.
+            yield None
+        return (yield from asyncio.shield(self._done).__await__())
 
     @property
     def is_done(self) -> bool:
@@ -114,9 +120,7 @@ class AudioPlayer:
         self, socket: CallSocket, stream_sid: str, owner: AudioPlayerOwner, audio_format: AudioFormat | None = None
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._socket = socket
-        self._stream_sid = stream_sid
-        self._encode = PayloadEncoder(audio_format or AudioFormat()).encode
+        self._set_stream(socket, stream_sid, audio_format or AudioFormat())
         self._owner = owner
         self._playout = Playout()
         self._queue: deque[Speech | str] = deque()
@@ -128,15 +132,21 @@ class AudioPlayer:
         self._clears: list[tuple[asyncio.Future[Heard], Heard]] = []
         self._clear_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._numbers = 0
         self._is_over = False
+
+    def _set_stream(self, socket: CallSocket, stream_sid: str, audio_format: AudioFormat) -> None:
+        self._socket = socket
+        self._frames = OutboundFrames(stream_sid)
+        self._encode = PayloadEncoder(audio_format).encode
+        self._phase = zlib.crc32(stream_sid.encode(errors="replace")) / 2**32
+        """Spreads the turns of calls that began at the same moment; 0 to 1."""
 
     def carry_over(self, socket: CallSocket, stream_sid: str, audio_format: AudioFormat) -> None:
         """Send to this stream from now on, in its format. Audio that the previous stream did not play is lost; its
         marks will not come back, and count as passed."""
-        self._socket = socket
-        self._stream_sid = stream_sid
-        self._encode = PayloadEncoder(audio_format).encode
+        self._set_stream(socket, stream_sid, audio_format)
         self._playout.give_up(now=self._loop.time())
         self._report_passed()
         self._resolve_clears()
@@ -207,7 +217,7 @@ class AudioPlayer:
             for each in self._queue:
                 if isinstance(each, str):
                     self._send_mark(each)
-            self._socket.send_soon(clear_message(self._stream_sid))
+            self._socket.send_soon(self._frames.clear())
         self._playout.clear(now=self._loop.time())
         stopped = [*self._sent, *(each for each in self._queue if isinstance(each, Speech))]
         self._sent.clear()
@@ -245,7 +255,8 @@ class AudioPlayer:
         self._report_passed()
         if echo == "played":
             self._end_played()
-            self._go_on()
+            if self._playout.is_drained:
+                self._go_on()
         return echo != "unknown"
 
     def _report_passed(self) -> None:
@@ -253,7 +264,7 @@ class AudioPlayer:
             self._owner.mark_passed(name)
 
     def _send_mark(self, name: str) -> None:
-        self._socket.send_soon(mark_message(self._stream_sid, name))
+        self._socket.send_soon(self._frames.mark(name))
         self._playout.mark_sent(name, now=self._loop.time())
 
     def finish(self) -> None:
@@ -266,8 +277,9 @@ class AudioPlayer:
 
     # --- sending ---------------------------------------------------------------------------------------
 
-    def _go_on(self) -> None:
+    def _go_on(self, max_chunks: int | None = None) -> None:
         """Send what may be sent now, and arm the timer for the rest."""
+        chunks = 0
         while self._queue and not self._is_over:
             head = self._queue[0]
             if isinstance(head, str):
@@ -277,8 +289,10 @@ class AudioPlayer:
                 self._queue.popleft()
                 self._sent.append(head)
                 self._end_played()
-            elif not self._send_chunk(head):
+            elif chunks == max_chunks or not self._send_chunk(head):
                 break
+            else:
+                chunks += 1
         self._arm()
 
     def _send_chunk(self, speech: Speech) -> bool:
@@ -293,9 +307,8 @@ class AudioPlayer:
             speech.has_room.set()
         if not chunk:
             return audio.is_empty
-        self._socket.send_soon(media_message(self._stream_sid, self._encode(chunk)))
         mark = self._playout.sent(speech.number, len(chunk), now=now)
-        self._socket.send_soon(mark_message(self._stream_sid, mark))
+        self._socket.send_soon(self._frames.media(self._encode(chunk)) + self._frames.mark(mark))
         if not speech.has_begun:
             speech.has_begun = True
             self._owner.speech_began(speech)
@@ -327,28 +340,34 @@ class AudioPlayer:
                 await close()
 
     def _arm(self) -> None:
-        """The one timer: when there is room at the peer, or when its marks are overdue."""
+        """Keep the one timer at or before the moment when there is room at the peer, or when its marks are overdue; an
+        early timer only checks again."""
+        due_at = None if self._is_over else self._next_deadline(self._loop.time())
         if self._timer is not None:
+            if due_at is not None and self._timer_at <= due_at:
+                return
             self._timer.cancel()
             self._timer = None
-        if self._is_over:
-            return
-        now = self._loop.time()
+        if due_at is not None:
+            self._timer_at = due_at
+            self._timer = self._loop.call_at(due_at, self._timer_fired)
+
+    def _next_deadline(self, now: float) -> float | None:
         lead_s = self._playout.lead_s(now=now)
         deadlines = []
         head = self._queue[0] if self._queue else None
         # The filter may hold the rest of audio that has ended, although nothing waits.
         if isinstance(head, Speech) and (head.audio.waiting_samples or head.audio.is_ended):
             is_short = head.audio.waiting_samples < CHUNK_SAMPLES and not head.audio.is_ended
-            room_at_s = LOW_LEAD_S if is_short else _full_lead_s()
+            turn_s = (1 + self._phase) * CHUNKS_A_TURN * CHUNK_SAMPLES / SAMPLE_RATE_HZ
+            room_at_s = LOW_LEAD_S if is_short else LEAD_S - turn_s
             deadlines.append(now + max(0.001, lead_s - room_at_s))
         elif self._sent:
             deadlines.append(now + lead_s + ECHO_GRACE_S + 0.001)
         mark_overdue_at = self._playout.next_deadline()
         if mark_overdue_at is not None:
             deadlines.append(mark_overdue_at + 0.001)
-        if deadlines:
-            self._timer = self._loop.call_at(min(deadlines), self._timer_fired)
+        return min(deadlines, default=None)
 
     def _timer_fired(self) -> None:
         self._timer = None
@@ -361,7 +380,7 @@ class AudioPlayer:
         self._report_passed()
         while is_unheard and self._sent:
             self._end(self._sent.popleft())
-        self._go_on()
+        self._go_on(CHUNKS_A_TURN)
 
     # --- ends ------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class Playout:
             if chunk.samples:
                 self._played[chunk.speech] += chunk.samples
         self._last_echo_at = now
-        if not any(chunk.samples for chunk in self._waiting):
+        if self.is_drained:
             self._ends_at = min(self._ends_at, now)
         return "played"
 
@@ -144,7 +144,7 @@ class Playout:
     def heard_samples(self, speech: int, *, now: float) -> int:
         """How much of a speech was heard by now."""
         heard = self._played.get(speech, 0)
-        head = next((chunk for chunk in self._waiting if chunk.samples), None)
+        head = self._head()
         if head is not None and head.speech == speech:
             playing_s = now - max(self._last_echo_at, head.sent_at)
             heard += min(head.samples, max(0, int(playing_s * SAMPLE_RATE_HZ)))
@@ -165,7 +165,15 @@ class Playout:
 
     def is_playing(self, *, now: float) -> bool:
         """Whether the caller hears something, as far as is known."""
-        return any(chunk.samples for chunk in self._waiting) and now < self._ends_at + ECHO_GRACE_S
+        return not self.is_drained and now < self._ends_at + ECHO_GRACE_S
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all chunks were heard to their ends."""
+        return self._head() is None
+
+    def _head(self) -> _Chunk | None:
+        return next((chunk for chunk in self._waiting if chunk.samples), None)
 
     @property
     def marks(self) -> int:

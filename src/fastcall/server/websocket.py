@@ -9,8 +9,9 @@ process with the bytes of their first messages. No extension is offered: Twilio 
 64 KiB per call. ``ping_timeout=None``: how Twilio answers pings is not documented, and must not end a call.
 
 The fast path: once the handshake is done, the transport passes received bytes to a compiled ``WebSocketFastPath``. It
-handles a live call's ordinary media messages; all other bytes go to websockets, in order, as without it. It also limits
-how many bytes one turn of the loop handles (``ReadTurns``).
+handles a live call's ordinary media messages; marks that come back go to the receiver (``MarkFilter``), and all other
+bytes to websockets, in order, as without it. It also limits how many bytes one turn of the loop handles
+(``ReadTurns``).
 
 The work that a stranger can cause is bounded: nothing is read after a request until it is admitted, a refused
 connection is closed, every frame is charged to the receiver, and once we close, only the peer's close frame is parsed.
@@ -32,7 +33,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from fastcall._codec import WebSocketFastPath
+from fastcall._codec import MarkFilter, WebSocketFastPath
 from fastcall.aio.read_turns import ReadTurns
 from fastcall.ports import MessageReceiver
 
@@ -98,6 +99,7 @@ class MediaConnection(ServerConnection):
     def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
         super().__init__(protocol, server, **options)
         self._fast_path: WebSocketFastPath | None = None
+        self._marks = MarkFilter()
         self._turns = ReadTurns(self._go_on)
         self._early = b""
         self._kept: bytearray | None = None
@@ -108,8 +110,6 @@ class MediaConnection(ServerConnection):
         self._receiver: MessageReceiver | None = None
         self._fragments = bytearray()
         self._fragmented: Opcode | None = None
-        self._outbound: asyncio.Queue[str] = asyncio.Queue()
-        self._outbound_bytes = 0
         self._closing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -212,11 +212,19 @@ class MediaConnection(ServerConnection):
                 self._turns.defer(self.transport)
                 return
             if step == HAND_OVER:
-                super().data_received(fast_path.take_passthrough())
+                self._take_passthrough(fast_path.take_passthrough())
                 self._update_state(fast_path)
             else:
                 self._guard(fast_path.dispatch)
             step = fast_path.resume()
+
+    def _take_passthrough(self, data: bytes) -> None:
+        """A call that speaks gets five marks a second: they are spared the way through websockets."""
+        mark = self._marks.take(data) if self.uses_fast_path else None
+        if mark is not None and self._receiver is not None and self._dropped_bytes is None:
+            self._guard(self._receiver.message_received, mark)
+        else:
+            super().data_received(data)
 
     def _go_on(self) -> None:
         """Another turn of the loop: handle a share of the waiting data."""
@@ -352,13 +360,12 @@ class MediaConnection(ServerConnection):
 
     # --- outbound ---------------------------------------------------------------------------------------
 
-    def send_soon(self, message: str) -> None:
-        """Queue one message. With more than 2 MiB unsent, the peer is not reading and is closed with 1008."""
-        if self._closing is not None:
-            return
-        self._outbound_bytes += len(message)
-        self._outbound.put_nowait(message)
-        self._check_unread()
+    def send_soon(self, frames: bytes) -> None:
+        """Send whole text frames; the transport writes once for all those of a turn of the loop. With more than 2 MiB
+        unsent, the peer is not reading and is closed with 1008."""
+        if self._closing is None and self.protocol.state is State.OPEN:
+            self.transport.write(frames)
+            self._check_unread()
 
     def send_data(self) -> None:
         """Called by websockets: send its protocol's data, such as pongs and close frames."""
@@ -371,8 +378,8 @@ class MediaConnection(ServerConnection):
             self._check_unread()
 
     def _check_unread(self) -> None:
-        """The transport's unsent bytes: queued messages, pongs, and frame headers."""
-        if self._outbound_bytes + self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
+        """The transport's unsent bytes: messages and pongs."""
+        if self.transport.get_write_buffer_size() > MAX_OUTBOUND_BYTES:
             self.close_soon(POLICY_VIOLATION, "the peer is not reading")
 
     def close_soon(self, code: int, reason: str) -> None:
@@ -393,16 +400,6 @@ class MediaConnection(ServerConnection):
         except Exception:
             log.exception("internal error while closing a connection; aborting it")
             self.transport.abort()
-
-    async def send_queued(self) -> None:
-        """Send queued messages until the connection closes."""
-        try:
-            while True:
-                message = await self._outbound.get()
-                await self.send(message)
-                self._outbound_bytes -= len(message)
-        except ConnectionClosed:
-            return
 
 
 def _ignore(data: bytes) -> None:
@@ -503,11 +500,9 @@ class MediaServer:
 
     async def _receive(self, connection: MediaConnection) -> None:
         connection.attach(self._make_receiver(connection), keeps=self._keeps and not connection.is_moved)
-        sender = asyncio.get_running_loop().create_task(connection.send_queued())
         try:
             await connection.wait_closed()
         finally:
-            sender.cancel()
             if connection.receiver is not None:
                 connection.receiver.socket_closed(*connection.how_it_ended())
         if connection.receiver is not None:

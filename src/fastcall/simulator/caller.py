@@ -107,6 +107,8 @@ class TwilioCaller:
     :param pacer: sends the frames; calls of one loop share one
     :param conduct: its faults
     :param call_number: not -1: frames carry stamps with this number
+    :param discards_audio: for load: the sending loop reads what the server sends, echoes the marks, and counts and
+        drops the audio; messages that Twilio would refuse count as any others. Not with TLS
     :raises UsageError: the URL cannot be called
     """
 
@@ -125,6 +127,7 @@ class TwilioCaller:
         pacer: Pacer | None = None,
         conduct: Conduct = GOOD_CONDUCT,
         call_number: int = -1,
+        discards_audio: bool = False,
     ) -> None:
         self.report = CallReport(ids or CallIds.derive(secrets.token_hex(8), 0))
         self._url = check_url(url)
@@ -138,6 +141,7 @@ class TwilioCaller:
         self._pacer = pacer
         self._conduct = conduct
         self._call_number = call_number
+        self._discards_audio = discards_audio
         self._first_timestamp_ms = first_timestamp_ms
         self._messages = CallerMessages(self.report.ids, first_timestamp_ms)
         self._playback = Playback()
@@ -235,6 +239,8 @@ class TwilioCaller:
         )
 
     async def _speak(self, socket_: ClientConnection) -> None:
+        if self._discards_audio:
+            socket_.transport.pause_reading()  # before the server has anything to say
         await self._send(socket_, CallerMessages.connected)
         await self._send(socket_, lambda messages: messages.start(self._parameters))
         first_at = self.report.first_frame_at = time.monotonic()
@@ -249,6 +255,7 @@ class TwilioCaller:
             first_timestamp_ms=self._first_timestamp_ms,
             sequence=self._messages.count,
             call_number=self._call_number,
+            on_frames=socket_.data_received if self._discards_audio else None,
         )
         try:
             await self._see_through(socket_, line, pacer, first_at)
@@ -256,10 +263,27 @@ class TwilioCaller:
             self._hurry.set()
             pacer.remove(line)
             self._count_frames(line)
+            if self._discards_audio:
+                self._read_on(socket_, line)
         if self._ending == "drop":
             socket_.transport.abort()
         elif not self._conduct.no_stop:
             await self._send(socket_, CallerMessages.stop)
+
+    def _read_on(self, socket_: ClientConnection, line: PacedCall) -> None:
+        """The sending loop does not read the socket any more."""
+        report = self.report
+        report.messages_received += line.messages_received
+        report.audio_received_bytes += line.audio_received_bytes
+        report.marks_received += line.marks_received
+        report.clears_received += line.clears_received
+        report.marks_echoed += line.marks_echoed
+        report.messages_sent += line.marks_echoed
+        for frames in (line.take_passed(), line.take_partial()):
+            if frames:
+                socket_.data_received(frames)
+        if not socket_.transport.is_closing():
+            socket_.transport.resume_reading()
 
     async def _see_through(self, socket_: ClientConnection, line: PacedCall, pacer: Pacer, first_at: float) -> None:
         """Send marks and keys until the audio or the call is over; the pacer sends the audio."""
@@ -268,6 +292,7 @@ class TwilioCaller:
         while self._ending is None and not line.over:
             if line.broken:
                 self._hurry.set()
+                socket_.transport.resume_reading()
                 await socket_.wait_closed()
             if self._lost is not None:
                 raise self._lost

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastcall._load import CallSender, PacedCall
 from fastcall.simulator.impairments import STEADY, LinePlan
@@ -18,6 +19,13 @@ from fastcall.simulator.twilio_client import CallIds, Lateness, PhoneAudio
 __all__ = ["Pacer"]
 
 DISCARD_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    transport: asyncio.WriteTransport
+    on_end: Callable[[], None]
+    on_frames: Callable[[bytes], None] | None
 
 
 class Pacer:
@@ -29,7 +37,7 @@ class Pacer:
     def __init__(self, lateness: Lateness | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._sender = CallSender((lateness or Lateness()).counts, discard_after_s=DISCARD_AFTER_S)
-        self._owners: dict[PacedCall, tuple[asyncio.WriteTransport, Callable[[], None]]] = {}
+        self._owners: dict[PacedCall, _Owner] = {}
         self._waiting: set[PacedCall] = set()
         self._packed: dict[int, tuple[LinePlan, bytes]] = {}
         self._handle: asyncio.TimerHandle | None = None
@@ -47,6 +55,7 @@ class Pacer:
         first_timestamp_ms: int,
         sequence: int,
         call_number: int = -1,
+        on_frames: Callable[[bytes], None] | None = None,
     ) -> PacedCall:
         """Start sending a call's audio.
 
@@ -54,6 +63,9 @@ class Pacer:
         :param first_at: when the first frame is due, ``time.monotonic()``
         :param sequence: ``sequenceNumber`` of the newest message
         :param call_number: not -1: frames carry stamps (see ``fastcall._load``)
+        :param on_frames: given: the sender reads the socket and echoes marks, while the transport's reading is paused;
+            called with the frames that are not Twilio's messages
+        :raises ValueError: ``on_frames`` with TLS
         """
         # With TLS only the transport can write.
         socket = None if transport.get_extra_info("ssl_object") else transport.get_extra_info("socket")
@@ -70,8 +82,9 @@ class Pacer:
             sequence=sequence,
             mask=secrets.token_bytes(4),
             call_number=call_number,
+            plays=on_frames is not None,
         )
-        self._owners[call] = transport, on_end
+        self._owners[call] = _Owner(transport, on_end, on_frames)
         self.wait_for(call)
         self._wake_at(self._sender.arm(time.monotonic()))
         return call
@@ -97,17 +110,20 @@ class Pacer:
 
     def _turn(self) -> None:
         for call in tuple(self._waiting):
-            if not self._owners[call][0].get_write_buffer_size():
+            if not self._owners[call].transport.get_write_buffer_size():
                 call.unblock()
                 self._waiting.discard(call)
         for call in self._sender.send_due(time.monotonic()):
-            transport, on_end = self._owners[call]
+            owner = self._owners[call]
             if rest := call.take_unsent():
-                transport.write(rest)
+                owner.transport.write(rest)
                 self._waiting.add(call)
-            elif call.over or call.broken:
+            if owner.on_frames is not None and (frames := call.take_passed()):
+                owner.on_frames(frames)
+                self.wait_for(call)  # they may have been answered
+            if not rest and (call.over or call.broken):
                 self.remove(call)
-                on_end()
+                owner.on_end()
         if self._owners:
             self._wake_at(self._sender.arm(time.monotonic()))
 

@@ -1,9 +1,10 @@
-"""The messages of Twilio Media Streams: parses received ones into events, and builds the three that are sent.
+"""The messages of Twilio Media Streams: parses received ones into events. The core's ``OutboundFrames`` builds those
+that are sent.
 
 Nothing here raises on input: an invalid message becomes :class:`~fastcall.events.Rejected` with one of the reasons
 below, and the caller counts it. A ``start`` is accepted if it names the call and the stream, carries the inbound track,
-and its audio can be decoded; other invalid fields are left out and reported. The core's ``scan_media`` reads the common
-message faster, and is tested against this module.
+and its audio can be decoded; other invalid fields are left out and reported. ``scan_media`` and ``scan_mark`` of the
+core read the common messages faster, and are tested against this module.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
 """
@@ -32,9 +33,6 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "REASONS",
     "TwilioEvent",
-    "clear_message",
-    "mark_message",
-    "media_message",
     "parse_message",
 ]
 
@@ -92,6 +90,9 @@ def parse_message(message: bytes) -> TwilioEvent:
     fast = _codec.scan_media(message)
     if fast is not None:
         return MediaFrame(*fast)
+    mark = _codec.scan_mark(message)
+    if mark is not None:
+        return MarkPlayed(mark)
     try:
         data = json.loads(message.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -265,22 +266,3 @@ _READERS: dict[str, Callable[[dict[str, Any]], TwilioEvent]] = {
     "mark": _mark,
     "stop": _stop,
 }
-
-
-# --- server to Twilio; field names are exact, extra fields give warning 31951 ---------------------
-
-
-def media_message(stream_sid: str, mulaw: bytes) -> str:
-    """Audio to play. ``mulaw``: G.711 mu-law, 8 kHz mono, without any file header; any length."""
-    payload = base64.b64encode(mulaw).decode("ascii")
-    return json.dumps({"event": "media", "streamSid": stream_sid, "media": {"payload": payload}})
-
-
-def mark_message(stream_sid: str, name: str) -> str:
-    """Ask for an echo of ``name`` when all audio queued so far was played."""
-    return json.dumps({"event": "mark", "streamSid": stream_sid, "mark": {"name": name}})
-
-
-def clear_message(stream_sid: str) -> str:
-    """Drop all queued audio that was not yet played; outstanding marks come back."""
-    return json.dumps({"event": "clear", "streamSid": stream_sid})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastcall._codec import mulaw_decode, mulaw_encode
 from fastcall._resample import Resampler
-from fastcall.agent.outbound import Encoding, OutboundAudio
+from fastcall.agent.outbound import Encoding, OutboundAudio, to_mulaw
+from fastcall.audio.wav import write_wav
+from fastcall.errors import UsageError
 
 
 def all_of(audio: OutboundAudio, size: int) -> bytes:
@@ -79,3 +83,45 @@ def test_what_cannot_be_is_refused() -> None:
         OutboundAudio("mp3")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rate_hz"):
         OutboundAudio("pcm", 8001)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_pieces_may_be_any_bytes_and_may_change_afterwards(kind: type) -> None:
+    audio, piece = OutboundAudio(), bytearray(b"\x55" * 2000)
+    audio.feed(kind(piece))
+    audio.feed(kind(piece[:7]))
+    audio.end()
+    piece[:] = bytes(2000)
+    assert all_of(audio, 300) == 2007 * b"\x55"
+
+
+def test_a_prompt_that_many_calls_play_is_kept_once() -> None:
+    """What 100 calls that have begun to play a minute of audio keep of it."""
+    prompt = b"\x55" * 480_000
+    tracemalloc.start()
+    try:
+        calls = [OutboundAudio() for _ in range(100)]
+        for audio in calls:
+            audio.feed(prompt)
+            audio.end()
+            assert audio.take(1600) == prompt[:1600]
+        assert tracemalloc.get_traced_memory()[0] < 480_000
+    finally:
+        tracemalloc.stop()
+
+
+@given(SAMPLES, st.sampled_from(["pcm", "mulaw"]), st.sampled_from([8000, 16_000, 24_000]))
+def test_a_prompt_converted_once_is_what_a_call_would_say(data: bytes, encoding: Encoding, rate_hz: int) -> None:
+    audio = OutboundAudio(encoding, rate_hz)
+    audio.feed(data)
+    audio.end()
+    assert to_mulaw(data, encoding=encoding, rate_hz=rate_hz) == all_of(audio, 1600)
+
+
+def test_a_prompt_may_be_a_wav_file_and_nothing_compressed() -> None:
+    mulaw = bytes(range(0, 256, 2)) * 20
+    assert to_mulaw(write_wav(mulaw)) == mulaw
+    with pytest.raises(UsageError):
+        to_mulaw(b"OggS\0" + bytes(100))
+    with pytest.raises(ValueError, match="rate_hz"):
+        to_mulaw(mulaw, rate_hz=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from fastcall.agent.outbound import OutboundAudio
 from fastcall.agent.player import AudioPlayer, Speech
 from fastcall.errors import BacklogError
 from fastcall.events import AudioFormat
+from fastcall.simulator.twilio_client import CallIds
 from handsets import Twilio
 from peers import turns
 from sim.clock import elapse, in_virtual_time
@@ -95,15 +97,35 @@ async def test_on_another_stream_what_waits_is_said_and_what_was_sent_counts_as_
 
 
 @in_virtual_time
-async def test_the_peer_has_two_seconds_in_store_and_gets_more_as_it_plays() -> None:
+async def test_the_peer_has_one_to_two_seconds_in_store_and_gets_more_as_it_plays() -> None:
     player, twilio = make()
     player.say(speech_of(bytes(80_000)))
     assert len(twilio.audio) == 16_000
-    for name in twilio.marks[:5]:
-        player.echoed(name)
-    await elapse(1.0)
-    assert len(twilio.audio) == 24_000
+    for tenths in range(1, 75):
+        await elapse(0.1)
+        if tenths % 2 == 0:
+            assert player.echoed(twilio.marks[tenths // 2 - 1])
+        assert 1.0 <= len(twilio.audio) / 8000 - tenths / 10 <= 2.0
     player.finish()
+
+
+@in_virtual_time
+async def test_calls_that_begin_to_speak_at_once_do_not_all_send_at_once_ever_after() -> None:
+    loop, calls = asyncio.get_running_loop(), 100
+    sent_at: list[float] = []
+    players = []
+    for number in range(calls):
+        twilio = Twilio()
+        player = AudioPlayer(twilio, CallIds.derive("spread", number).stream_sid, twilio)
+        player.say(speech_of(bytes(80_000)))
+        twilio.send_soon = lambda frames: sent_at.append(loop.time())  # type: ignore[method-assign]
+        players.append(player)
+    await elapse(4.0)
+    turns_of_20_ms = Counter(int(at / 0.02) for at in sent_at)
+    assert len(sent_at) > 10 * calls
+    assert max(turns_of_20_ms.values()) < calls / 4
+    for player in players:
+        player.finish()
 
 
 @in_virtual_time
@@ -427,3 +449,23 @@ async def test_when_the_call_is_over_everybody_is_let_go() -> None:
     player.say(late)
     assert not (await late).is_whole
     assert twilio.events[-1] == "clear"
+
+
+@in_virtual_time
+async def test_a_handler_that_speaks_for_ever_does_not_hold_the_loop_when_the_call_is_over() -> None:
+    player, _ = make()
+    player.finish()
+    spoken = 0
+
+    async def speak() -> None:
+        nonlocal spoken
+        while spoken < 1000:
+            speech = speech_of(bytes(1600))
+            player.say(speech)
+            await speech
+            spoken += 1
+
+    speaking = asyncio.create_task(speak())
+    await turns(10)
+    assert 0 < spoken <= 20
+    speaking.cancel()

