@@ -1,7 +1,7 @@
 """What a message costs the whole server, beside the least that a C program can do for the same calls (`floor/`).
 
-Both serve the same simulated calls with the same recognizer, by turns, each with new processes. CPU time counts, and the
-cheapest turn of each side: other load makes both dearer, never cheaper.
+Both serve the same simulated calls with the same recognizer, by turns, each with new processes. CPU time counts, and
+the cheapest turn of each side: other load makes both dearer, never cheaper.
 """
 
 from __future__ import annotations
