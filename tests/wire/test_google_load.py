@@ -30,7 +30,7 @@ CONFIG = StreamConfig("en-US", "default")
 
 # --- streams that come and go -------------------------------------------------------------------------------------
 
-STREAMS = amount(4_000, thorough=10_000)
+STREAMS = amount(3_000, thorough=10_000)
 OURS = ("GrpcCall", "GrpcChannel", "Http2Connection", "Http2Stream", "NativeConnection", "NativeStream", "OneStream")
 
 
@@ -88,7 +88,7 @@ async def test_thousands_of_streams_leave_nothing_behind() -> None:
     async with answering() as (address, service):
         recognizer = GoogleRecognizer(emulator_host=address, uplink="native")
         try:
-            await come_and_go(recognizer, STREAMS // 2)  # the allocators have seen it all
+            await come_and_go(recognizer, 1_000)  # the allocators have seen it all
             before, bytes_before = held(), resident_bytes()
             codes = await come_and_go(recognizer, STREAMS)
             after, grown_bytes = held(), resident_bytes() - bytes_before
@@ -98,7 +98,7 @@ async def test_thousands_of_streams_leave_nothing_behind() -> None:
         assert recognizer.open_streams == 0
         assert all(after[name] <= others[name] for name in ("Http2Stream", "NativeStream", "GrpcCall"))
         assert after - before == Counter()
-        # One stream's two requests alone are 5 kB: 20 MB or more, if they stayed. What the allocators keep differs by
+        # One stream's two requests alone are 5 kB: 15 MB or more, if they stayed. What the allocators keep differs by
         # some MB.
         assert grown_bytes < 10_000_000
         await until_called(service, "disconnected", lambda: not service.connections)
