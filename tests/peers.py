@@ -88,14 +88,28 @@ class Process:
 
         def is_there() -> bool:
             found[:] = [match for line in self.lines if (match := re.search(pattern, line))]
-            return bool(found) or self._child.poll() is not None
+            return bool(found)
 
-        with self._changed:
-            self._changed.wait_for(is_there, PATIENCE_S)
-        if not found:
-            self.stop()
-            raise AssertionError(f"no line like {pattern!r}; stdout: {self.lines}; stderr: {self.stderr}")
+        self._wait_until(is_there, f"no line like {pattern!r}")
         return found[0]
+
+    def wait_for_words(self, words: str, call_sid: str) -> None:
+        """Until the call's utterances, each as it was last amended, are these words. If the caller is held up, a second
+        utterance begins in the middle of them."""
+        told = re.compile(rf"(?:Final|Amended): (.*) call={call_sid} utt=(\d+)")
+
+        def are_there() -> bool:
+            texts = {match[2]: match[1] for line in self.lines if (match := told.search(line))}
+            return " ".join(texts.values()) == words
+
+        self._wait_until(are_there, f"call {call_sid} has not said {words!r}")
+
+    def _wait_until(self, is_so: Callable[[], bool], otherwise: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: is_so() or self._child.poll() is not None, PATIENCE_S)
+        if not is_so():
+            self.stop()
+            raise AssertionError(f"{otherwise}; stdout: {self.lines}; stderr: {self.stderr}")
 
     def send_signal(self, number: int) -> None:
         self._child.send_signal(number)
