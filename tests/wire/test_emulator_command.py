@@ -33,7 +33,7 @@ def start(*arguments: str) -> Process:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fastcall", "emulator", *arguments]
-    return forkserver.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return forkserver.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 async def transcript(channel: grpc.aio.Channel, pcm: bytes) -> list[str]:
@@ -164,7 +164,7 @@ def test_it_ends_with_its_parent() -> None:
         assert child.stdout is not None
         assert child.stdout.readline().startswith("emulator listening on 127.0.0.1:")
         child.stdin.close()
-        assert child.wait(10) == 0
+        assert child.wait(PATIENCE_S) == 0
 
 
 def is_gone(code: str, text: str) -> bool:

@@ -76,7 +76,7 @@ class Stage:
             if last:
                 stream.results(*last)
             stream.end(StreamEnd("OK"))
-        await asyncio.wait_for(self.runner.wait_over(), 5)
+        await asyncio.wait_for(self.runner.wait_over(), 60)
 
 
 VOICE, SILENCE = b"\x10" * 8000, b"\xff" * 8000
@@ -168,7 +168,7 @@ async def test_a_handler_hears_utterances_and_its_failure_is_told(caplog: pytest
 async def test_a_socket_that_closes_before_its_start_is_over_at_once() -> None:
     stage = Stage()
     stage.runner.socket_closed(1006, "")
-    await asyncio.wait_for(stage.runner.wait_over(), 5)
+    await asyncio.wait_for(stage.runner.wait_over(), 60)
     assert stage.events == []
 
 
