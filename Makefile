@@ -54,7 +54,7 @@ serve: build  ## the server on 127.0.0.1:8080, with the embedded recognizer unle
 test: build  ## all tests, JOBS=4 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 thorough: build  ## what `make test` tries some of, in full: more random examples, seeds and frames, every combination
-	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,agent_calls console_browser emulator_command google_load leftovers sniffer))
+	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,agent_calls calls console_browser emulator_command google_load leftovers sniffer))
 
 test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYTHONS=...), each in an environment of its own
 	@set -e; for python in $(or $(PYTHONS),$$("$(PYTHON)" tools/pythons.py)); do echo "tests on $$python"; \

@@ -224,7 +224,7 @@ class Load:
 
     async def until_all_are_served(self) -> None:
         """Each caller has been served since the last kill."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(4 * PATIENCE_S):  # a process that has just started imports a lot
             while not all(caller.done for caller in self.callers):
                 self.news.clear()
                 await self.news.wait()

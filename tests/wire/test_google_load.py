@@ -1,4 +1,4 @@
-"""The uplink under load: thousands of streams that come and go, and fifty connections that are cut at once."""
+"""The uplink under load: thousands of streams that come and go, and connections that are cut all at once."""
 
 from __future__ import annotations
 
@@ -106,9 +106,10 @@ async def test_thousands_of_streams_leave_nothing_behind() -> None:
         assert held()["Http2Connection"] <= others["Http2Connection"]
 
 
-# --- 50 connections cut at once -----------------------------------------------------------------------------------
+# --- connections cut at once --------------------------------------------------------------------------------------
 
-CONNECTIONS, STREAMS_EACH = 50, 2
+# At the pace of speech: no more than a machine that others use keeps up with.
+CONNECTIONS, STREAMS_EACH = amount(20, thorough=50), 2
 PIECE = 1200
 
 
@@ -143,7 +144,7 @@ class TonesCall:
         await self.session.close(20.0)
 
 
-async def test_fifty_connections_cut_at_once_lose_nothing() -> None:
+async def test_many_connections_cut_at_once_lose_nothing() -> None:
     """In mid-word, with audio on its way in both directions, by a TCP reset of all of them in one moment."""
     options = ["--final-delay-s", "0.2", "--max-utterance-s", "1.5", "--max-streams", "0"]
     emulator = await asyncio.to_thread(start_emulator, *options)
@@ -158,7 +159,8 @@ async def test_fifty_connections_cut_at_once_lose_nothing() -> None:
             await between.until(lambda: len(between.open) == CONNECTIONS)
             begins_at = loop.time() + 0.2
             speaking = [
-                asyncio.create_task(call.speak(begins_at + 0.1 * number / 100)) for number, call in enumerate(calls)
+                asyncio.create_task(call.speak(begins_at + 0.1 * number / len(calls)))
+                for number, call in enumerate(calls)
             ]
             await asyncio.sleep(begins_at + 3.0 - loop.time())
             for number in range(CONNECTIONS):
