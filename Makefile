@@ -18,7 +18,7 @@ CORE_TESTS := tests/fuzz tests/unit/test_codec*.py tests/unit/test_g711.py tests
 SESSION_TESTS := $(addprefix tests/wire/test_,$(addsuffix .py,calls fallback_calls google_adapter google_channels \
 	google_load google_uplinks google_v2 half_open_ends leftovers long_call lossless session_threads))
 SECONDS ?= 60
-JOBS ?= 3
+JOBS ?= 4
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 SEEDS ?= 2000
 FIRST ?= 0
@@ -51,10 +51,10 @@ demo: build  ## a phone call on this machine: server, recognizer and caller
 serve: build  ## the server on 127.0.0.1:8080, with the embedded recognizer unless Google is set up
 	@$(BIN)/fastcall serve
 
-test: build  ## all tests, JOBS=3 at once: most of them wait for a wire
+test: build  ## all tests, JOBS=4 at once: most of them wait for a wire
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 thorough: build  ## what `make test` tries some of, in full: more random examples, seeds and frames, every combination
-	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,console_browser emulator_command front google_load leftovers))
+	FASTCALL_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/sim tests/fuzz $(addprefix tests/wire/test_,$(addsuffix .py,agent_calls calls console_browser emulator_command google_load leftovers sniffer))
 
 test-pythons:  ## the tests on every other Python from 3.11 on that is here (PYTHONS=...), each in an environment of its own
 	@set -e; for python in $(or $(PYTHONS),$$("$(PYTHON)" tools/pythons.py)); do echo "tests on $$python"; \

@@ -39,6 +39,9 @@ from forkserver import Popen
 PATIENCE_S = 60.0
 """How long a test waits for an event that should come: far longer than it takes, so that only a defect is slow."""
 
+MAX_LAG_MS = 60_000
+"""A server whose loop waits for the processor refuses calls; those that tests start share it with the other tests."""
+
 FAST_PATH = os.environ.get("FASTCALL_FAST_PATH", "on")
 """``on`` or ``off``: whether the servers that tests start have the fast path. Nothing may come of it."""
 
@@ -91,14 +94,28 @@ class Process:
 
         def is_there() -> bool:
             found[:] = [match for line in self.lines if (match := re.search(pattern, line))]
-            return bool(found) or self._child.poll() is not None
+            return bool(found)
 
-        with self._changed:
-            self._changed.wait_for(is_there, PATIENCE_S)
-        if not found:
-            self.stop()
-            raise AssertionError(f"no line like {pattern!r}; stdout: {self.lines}; stderr: {self.stderr}")
+        self._wait_until(is_there, f"no line like {pattern!r}")
         return found[0]
+
+    def wait_for_words(self, words: str, call_sid: str) -> None:
+        """Until the call's utterances, each as it was last amended, are these words. If the caller is held up, a second
+        utterance begins in the middle of them; it has no words if all of them are given to the first."""
+        told = re.compile(rf"(?:Final|Amended): (.*) call={call_sid} utt=(\d+)")
+
+        def are_there() -> bool:
+            texts = {match[2]: match[1] for line in self.lines if (match := told.search(line))}
+            return " ".join(filter(None, texts.values())) == words
+
+        self._wait_until(are_there, f"call {call_sid} has not said {words!r}")
+
+    def _wait_until(self, is_so: Callable[[], bool], otherwise: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: is_so() or self._child.poll() is not None, PATIENCE_S)
+        if not is_so():
+            self.stop()
+            raise AssertionError(f"{otherwise}; stdout: {self.lines}; stderr: {self.stderr}")
 
     def send_signal(self, number: int) -> None:
         self._child.send_signal(number)
@@ -224,7 +241,7 @@ async def serve_process(
 ) -> AsyncIterator[Process]:
     process = await asyncio.to_thread(
         Process,
-        ["serve", "--port", "0", "--fast-path", FAST_PATH, *arguments],
+        ["serve", "--port", "0", "--fast-path", FAST_PATH, "--max-lag-ms", str(MAX_LAG_MS), *arguments],
         ready=SERVE_READY,
         environ=serve_environment(**variables),
         popen=popen,
@@ -325,6 +342,19 @@ class Served:
         return self.transcripts.utterances(phone.call_sid)
 
 
+def are_said(heard: Sequence[str], sentences: Sequence[str]) -> bool:
+    """Whether the utterances of a call are these sentences, each an utterance of its own or, if the caller was held up
+    in the middle of it, several. One of those has no words if all of them are given to another."""
+    left = [text for text in heard if text]
+    for sentence in sentences:
+        said = ""
+        while left and said != sentence:
+            said = f"{said} {left.pop(0)}".strip()
+        if said != sentence:
+            return False
+    return not left
+
+
 @contextlib.asynccontextmanager
 async def serving(
     recognizer: str | None,
@@ -340,7 +370,9 @@ async def serving(
     server = Server(
         Settings(speech_emulator_host=recognizer, **{"language": "en-US", **way(), **settings}),
         ServeOptions(
-            port=0, handler=handler, fallback=fallback, stt=stt, fast_path=FAST_PATH == "on", **(options or {})
+            **{"port": 0, "handler": handler, "fallback": fallback, "stt": stt, "max_lag_ms": MAX_LAG_MS},
+            fast_path=FAST_PATH == "on",
+            **(options or {}),
         ),
         on_transcript=transcripts.write,
     )

@@ -23,3 +23,9 @@ def name_of(path: Path) -> str:
 @functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All of a file's tree: several rules look at each node."""
+    return tuple(ast.walk(tree_of(path)))

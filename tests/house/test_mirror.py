@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
 from house import MODULES, SRC, TESTS, name_of
 
@@ -86,22 +86,26 @@ MIRRORED = [
 NAMES = {path.stem for path in TESTS.rglob("test_*.py")}
 
 
-@pytest.mark.parametrize("path", MIRRORED, ids=name_of)
-def test_module_has_a_test_file(path):
+def wrong_about(path: Path) -> str | None:
     inside = path.relative_to(SRC)
     place = TESTS / "unit" / inside.parent
     mirrors = [place / f"test_{path.stem}.py", place / f"test_{inside.parent.name}_{path.stem}.py"]
-    if any(mirror.exists() for mirror in mirrors):
-        assert inside.as_posix() not in JUDGED_BY, "it has a file of its own: that is where one looks"
-    else:
-        wanted = mirrors[0].relative_to(TESTS.parent)
-        assert inside.as_posix() in JUDGED_BY, f"write {wanted}, or say here what judges it"
+    has_own, is_said = any(mirror.exists() for mirror in mirrors), inside.as_posix() in JUDGED_BY
+    if has_own and is_said:
+        return "it has a file of its own: that is where one looks"
+    if not has_own and not is_said:
+        return f"write {mirrors[0].relative_to(TESTS.parent)}, or say here what judges it"
+    return None
 
 
-@pytest.mark.parametrize("module", sorted(JUDGED_BY))
-def test_what_is_said_here_is_true(module):
-    assert (SRC / module).exists()
-    assert set(JUDGED_BY[module]) <= NAMES
+def test_every_module_has_a_test_file():
+    assert len(MIRRORED) > 100
+    assert {name_of(path): wrong for path in MIRRORED if (wrong := wrong_about(path))} == {}
+
+
+def test_what_is_said_here_is_true():
+    assert [module for module in JUDGED_BY if not (SRC / module).exists()] == []
+    assert {name for names in JUDGED_BY.values() for name in names} - NAMES == set()
 
 
 def test_no_two_test_files_have_one_name():

@@ -52,6 +52,15 @@ def test_help_names_every_verb():
     assert set(re.findall(r"^make ([\w-]+) +\S", told, re.MULTILINE)) == targets() - {"help"}
 
 
+def test_the_tests_that_verbs_name_exist():
+    names = re.findall(r"\$\(addprefix (\S+),\$\(addsuffix (\S+),([^)]*)\)\)", MAKEFILE.replace("\\\n", " "))
+    assert len(names) >= 2
+    paths = [f"{prefix}{name}{suffix}" for prefix, suffix, all_of_it in names for name in all_of_it.split()]
+    paths += re.findall(r"(?<![\w.,/])tests/[\w/.*]+", MAKEFILE)
+    paths = [path for path in paths if not path.endswith("/test_")]
+    assert [path for path in paths if not list(ROOT.glob(path))] == []
+
+
 def test_continuous_integration_runs_the_verbs():
     script = ROOT / ".ci" / "run"
     text = script.read_text(encoding="utf-8")

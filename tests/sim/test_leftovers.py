@@ -17,7 +17,7 @@ from sim.scenario import Outage, ProviderTraits, long_call
 from sim.world import SimSocket, SimVoice
 from thoroughness import amount
 
-CALLS, AT_ONCE = amount(200, thorough=1000), 50
+CALLS, AT_ONCE = amount(100, thorough=1000), 50
 SETTINGS = Settings(stt_rotate_after_s=2, stt_rotate_by_s=2.5, stt_replay_s=5)
 PROVIDER = ProviderTraits(
     stream_limit_s=4, faults_per_s=1 / 4, stalls=0.1, hangs=0.1, outages=(Outage(20.0, 26.0, "UNAVAILABLE", 0.5),)

@@ -93,10 +93,11 @@ def test_the_stream_need_not_be_named():
 
 
 @each_instruction_set
-@pytest.mark.parametrize("count", [*range(1, 100), 160, 240, 16_383, 16_384])
-def test_payloads_of_every_padding(count):
-    audio = (AUDIO * 103)[:count]
-    assert scan_media(compact(fields(payload=base64.b64encode(audio).decode()))) == (STREAM_SID, 155, audio, 1, 3)
+def test_payloads_of_every_padding():
+    for count in (*range(1, 100), 160, 240, 16_383, 16_384):
+        audio = (AUDIO * 103)[:count]
+        message = compact(fields(payload=base64.b64encode(audio).decode()))
+        assert scan_media(message) == (STREAM_SID, 155, audio, 1, 3), count
 
 
 @pytest.mark.parametrize("timestamp", ["0", "5", "007", "9999999999"])

@@ -87,16 +87,21 @@ class LongCall:
 _LONG_CALL = pytest.StashKey[LongCall]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long call is judged when all else is done."""
-    items.sort(key=lambda item: item.path.name == "test_long_call.py")
+def is_one_of_several(config: pytest.Config) -> bool:
+    """Whether the tests are dealt out to several processes."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long call is judged when all else is done. Of several processes one has it as its first test, and the others
+    do the rest meanwhile."""
+    items.sort(key=lambda item: (item.path.name == "test_long_call.py") != is_one_of_several(config))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """It begins before all else. Where the tests are dealt out to several processes each has its own: nobody knows yet
-    which of them will judge."""
+    """It begins before all else."""
     chosen = any(item.path.name == "test_long_call.py" for item in session.items)
-    if chosen and not session.config.option.collectonly:
+    if chosen and not session.config.option.collectonly and not is_one_of_several(session.config):
         session.config.stash[_LONG_CALL] = LongCall()
 
 
@@ -108,5 +113,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def long_call(request: pytest.FixtureRequest) -> LongCall:
-    """The call that was placed when the tests began."""
-    return request.config.stash[_LONG_CALL]
+    """The call that was placed when the tests began, or is now."""
+    stash = request.config.stash
+    if _LONG_CALL not in stash:
+        stash[_LONG_CALL] = LongCall()
+    return stash[_LONG_CALL]

@@ -217,7 +217,8 @@ async def read(url: str, **options: Any) -> tuple[bool, EventReader]:
         reader = EventReader(CheckOptions(url, **options))
         reader.follow("CA1")
         with reader:
-            return reader.wait_for("CA1", "session_started", 1.0), reader
+            # Far longer than anyone waits here: it returns with the event, or with the end of all events.
+            return reader.wait_for("CA1", "session_started", 10 * PATIENCE_S), reader
 
     return await asyncio.wait_for(asyncio.to_thread(run), PATIENCE_S)
 

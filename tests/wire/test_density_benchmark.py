@@ -39,7 +39,7 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(ROOT / "benchmarks" / program), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -57,7 +57,8 @@ def test_each_design_carries_a_few_calls_and_loses_nothing(tmp_path: Path) -> No
         assert step["requests_a_second"] > 0
         assert step["responses_a_second"] > 0
         assert 0 < step["age_p50_ms"] <= step["age_p99_ms"]
-        assert step["call_us"] > 0
+        # The least that a program in C can do is less than the system counts in: 10 ms of all calls together.
+        assert step["call_us"] > 0 or step["design"] == "floor"
         assert step["call_kb"] > 0
     assert (tmp_path / "density.svg").read_text().startswith("<svg ")
 

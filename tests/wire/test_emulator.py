@@ -22,6 +22,7 @@ from google.cloud.speech_v2.services.speech.transports import SpeechGrpcTranspor
 from fastcall.audio.tones import synthesize
 from fastcall.emulator.options import Options
 from fastcall.emulator.server import Emulator
+from peers import PATIENCE_S
 
 TEXT = "apple arrow autumn"
 V1 = {"v1": (speech_v1, SyncV1, AsyncV1), "v1p1beta1": (speech_v1p1beta1, SyncBeta, AsyncBeta)}
@@ -240,7 +241,7 @@ async def test_a_connection_carries_100_streams_and_queues_the_rest_in_silence()
         await calls[0].done_writing()
         while await calls[0].read() is not grpc.aio.EOF:
             pass
-        await asyncio.wait_for(write, 5)  # room was made, and only then it went out
+        await asyncio.wait_for(write, PATIENCE_S)  # room was made, and only then it went out
         assert emulator.state.opened == 4
         for call in (*calls, waiting):
             call.cancel()
@@ -264,5 +265,5 @@ async def test_a_client_that_disappears_leaves_nothing(emulator: Emulator, monke
         close = emulator.state.admission.close
         monkeypatch.setattr(emulator.state.admission, "close", lambda: (close(), gone.set()))
         call.cancel()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), PATIENCE_S)
     assert emulator.state.admission.open_streams == 0

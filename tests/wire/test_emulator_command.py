@@ -33,7 +33,7 @@ def start(*arguments: str) -> Process:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fastcall", "emulator", *arguments]
-    return forkserver.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return forkserver.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 async def transcript(channel: grpc.aio.Channel, pcm: bytes) -> list[str]:
@@ -164,7 +164,7 @@ def test_it_ends_with_its_parent() -> None:
         assert child.stdout is not None
         assert child.stdout.readline().startswith("emulator listening on 127.0.0.1:")
         child.stdin.close()
-        assert child.wait(10) == 0
+        assert child.wait(PATIENCE_S) == 0
 
 
 def is_gone(code: str, text: str) -> bool:
@@ -224,7 +224,7 @@ class Load:
 
     async def until_all_are_served(self) -> None:
         """Each caller has been served since the last kill."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(4 * PATIENCE_S):  # a process that has just started imports a lot
             while not all(caller.done for caller in self.callers):
                 self.news.clear()
                 await self.news.wait()

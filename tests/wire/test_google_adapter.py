@@ -217,6 +217,7 @@ async def test_fifty_calls_that_begin_together_on_a_fresh_server_with_a_model_th
             said = tones("[300] apple arrow [700]")
             await asyncio.gather(*(phone.say(said) for phone in phones))
             await asyncio.gather(*(phone.stop() for phone in phones))
+            await asyncio.gather(*(phone.socket.close() for phone in phones))  # who stays is warned of
             await asyncio.gather(*(served.transcripts.wait_for(phone.call_sid, "call_ended") for phone in phones))
     finally:
         await asyncio.to_thread(emulator.stop)

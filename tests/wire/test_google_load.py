@@ -1,4 +1,4 @@
-"""The uplink under load: thousands of streams that come and go, and fifty connections that are cut at once."""
+"""The uplink under load: thousands of streams that come and go, and connections that are cut all at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIG = StreamConfig("en-US", "default")
 
 # --- streams that come and go -------------------------------------------------------------------------------------
 
-STREAMS = amount(4_000, thorough=10_000)
+STREAMS = amount(3_000, thorough=10_000)
 OURS = ("GrpcCall", "GrpcChannel", "Http2Connection", "Http2Stream", "NativeConnection", "NativeStream", "OneStream")
 
 
@@ -88,7 +88,7 @@ async def test_thousands_of_streams_leave_nothing_behind() -> None:
     async with answering() as (address, service):
         recognizer = GoogleRecognizer(emulator_host=address, uplink="native")
         try:
-            await come_and_go(recognizer, STREAMS // 2)  # the allocators have seen it all
+            await come_and_go(recognizer, 1_000)  # the allocators have seen it all
             before, bytes_before = held(), resident_bytes()
             codes = await come_and_go(recognizer, STREAMS)
             after, grown_bytes = held(), resident_bytes() - bytes_before
@@ -98,7 +98,7 @@ async def test_thousands_of_streams_leave_nothing_behind() -> None:
         assert recognizer.open_streams == 0
         assert all(after[name] <= others[name] for name in ("Http2Stream", "NativeStream", "GrpcCall"))
         assert after - before == Counter()
-        # One stream's two requests alone are 5 kB: 20 MB or more, if they stayed. What the allocators keep differs by
+        # One stream's two requests alone are 5 kB: 15 MB or more, if they stayed. What the allocators keep differs by
         # some MB.
         assert grown_bytes < 10_000_000
         await until_called(service, "disconnected", lambda: not service.connections)
@@ -106,9 +106,10 @@ async def test_thousands_of_streams_leave_nothing_behind() -> None:
         assert held()["Http2Connection"] <= others["Http2Connection"]
 
 
-# --- 50 connections cut at once -----------------------------------------------------------------------------------
+# --- connections cut at once --------------------------------------------------------------------------------------
 
-CONNECTIONS, STREAMS_EACH = 50, 2
+# At the pace of speech: no more than a machine that others use keeps up with.
+CONNECTIONS, STREAMS_EACH = amount(20, thorough=50), 2
 PIECE = 1200
 
 
@@ -143,7 +144,7 @@ class TonesCall:
         await self.session.close(20.0)
 
 
-async def test_fifty_connections_cut_at_once_lose_nothing() -> None:
+async def test_many_connections_cut_at_once_lose_nothing() -> None:
     """In mid-word, with audio on its way in both directions, by a TCP reset of all of them in one moment."""
     options = ["--final-delay-s", "0.2", "--max-utterance-s", "1.5", "--max-streams", "0"]
     emulator = await asyncio.to_thread(start_emulator, *options)
@@ -158,7 +159,8 @@ async def test_fifty_connections_cut_at_once_lose_nothing() -> None:
             await between.until(lambda: len(between.open) == CONNECTIONS)
             begins_at = loop.time() + 0.2
             speaking = [
-                asyncio.create_task(call.speak(begins_at + 0.1 * number / 100)) for number, call in enumerate(calls)
+                asyncio.create_task(call.speak(begins_at + 0.1 * number / len(calls)))
+                for number, call in enumerate(calls)
             ]
             await asyncio.sleep(begins_at + 3.0 - loop.time())
             for number in range(CONNECTIONS):

@@ -172,7 +172,7 @@ async def test_a_handler_is_given_the_utterances_and_its_defects_hurt_nobody(pro
     ):
         await phone.start()
         await phone.speak(tones("[300] apple arrow [700]"))
-        await asyncio.to_thread(process.wait_for, "(Final|Amended): apple arrow")
+        await asyncio.to_thread(process.wait_for_words, "apple arrow", phone.call_sid)
         await phone.stop()
     told = [line for line in process.lines if "the handler failed" in line]
     assert told == [f"ERROR the handler failed; the call continues without it call={phone.call_sid}"]

@@ -22,7 +22,7 @@ def test_calls_beside_every_attack_lose_nothing() -> None:
     # As long as it takes every attack to come about; not forked, for it measures the processes that its server starts.
     short = ("--calls", "10", "--quiet-s", "1", "--siege-s", "3", "--mbit", "3", "--show-log")
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), *short], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(PROGRAM), *short], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 frames lost, 0 doubled, of 10 calls" in done.stdout

@@ -83,7 +83,7 @@ async def begin(*arguments: str) -> Popen:
 
 async def end(process: Popen) -> tuple[int, str, str]:
     with process:
-        out, err = await asyncio.to_thread(process.communicate, timeout=60)
+        out, err = await asyncio.to_thread(process.communicate, timeout=240)
     return process.returncode, out, err
 
 
@@ -206,7 +206,7 @@ async def test_interrupted_it_hangs_up_and_sums_up() -> None:
     listener = Listener()
     async with listening(listener) as url:
         process = await begin(url, "--tones", "apple", "--repeat", "0", "--calls", "2")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(listener.audio) < 2:
                 listener.heard.clear()
                 await listener.heard.wait()

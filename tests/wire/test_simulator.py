@@ -482,7 +482,7 @@ async def test_calls_that_wait_for_their_start_are_not_placed_after_hanging_up()
                 caller.hang_up()
 
     recorder = Recorder(answer)
-    async with listening(recorder) as url, asyncio.timeout(10):
+    async with listening(recorder) as url, asyncio.timeout(PATIENCE_S):
         callers += [TwilioCaller(url, PhoneAudio(b"\x01", passes=None)) for _ in range(2)]
         reports = await place_calls(callers, ramp_s=3600)
     assert [report.error for report in reports] == [None, "hung up before the call was placed"]
@@ -502,7 +502,7 @@ async def test_a_caller_who_listens_presses_keys_too_and_counts_what_is_sent() -
             caller.hang_up()
 
     recorder = Recorder(answer)
-    async with listening(recorder) as url, asyncio.timeout(10):
+    async with listening(recorder) as url, asyncio.timeout(PATIENCE_S):
         caller = ListeningCaller(url, [Sentence("one", b"\x10" * 320)], ids=IDS)
         report = await caller.run()
     assert report.ok

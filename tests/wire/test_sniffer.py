@@ -178,7 +178,7 @@ async def test_thousands_of_idle_connections_do_not_touch_a_call(prompt_emulator
             opened = await asyncio.gather(*connecting, return_exceptions=True)
             sockets += [each for each in opened if not isinstance(each, BaseException)]
         await speaking
-        await asyncio.to_thread(process.wait_for, r"(Final|Amended): apple arrow autumn call=")
+        await asyncio.to_thread(process.wait_for_words, "apple arrow autumn", phone.call_sid)
         async with Phone(process.ready[1], "late") as late:
             await late.start()
             await late.say(tones("[300] badge bamboo [700]"))

@@ -85,17 +85,17 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
         told = r"worker 1 was killed by signal 9; (\d+) calls lost: (.*) \("
         line = await asyncio.to_thread(it.process.wait_for, told)
         await asyncio.to_thread(it.process.wait_for, f"worker 1 ready, pid (?!{before[1]}$)")
-        assert line[1] == "10"
         lost = set(line[2].split(", "))
+        # About half of them: who has the fewest is known by reports, which come late from a worker that is held up.
+        assert len(lost) == int(line[1])
+        assert 5 <= len(lost) <= 15
         results = await asyncio.gather(*speaking, return_exceptions=True)
         for phone, result in zip(phones, results, strict=True):
             if phone.call_sid in lost:
                 assert result is None or isinstance(result, ConnectionClosed)
             else:
                 assert result is None
-                await asyncio.to_thread(
-                    it.process.wait_for, f"(Final|Amended): apple arrow autumn call={phone.call_sid}"
-                )
+                await asyncio.to_thread(it.process.wait_for_words, "apple arrow autumn", phone.call_sid)
                 await (await phone.socket.ping())
         assert it.pids[2] == before[2]
         async with Phone(it.url, "after") as phone:  # the new one has the fewest
@@ -104,8 +104,8 @@ async def test_a_worker_that_is_killed_takes_only_its_own_calls_and_comes_back(p
             await phone.stop()
             await asyncio.to_thread(it.process.wait_for, f"(Final|Amended): badge call={phone.call_sid}")
         numbers = await it.numbers()
-        assert numbers["fastcall_calls_live"] == 10
-        assert numbers["fastcall_calls_started_total"] >= 11
+        assert numbers["fastcall_calls_live"] == 20 - len(lost)
+        assert numbers["fastcall_calls_started_total"] >= 21 - len(lost)
 
 
 async def test_what_one_worker_has_another_may_not(prompt_emulator: str) -> None:

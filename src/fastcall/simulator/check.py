@@ -106,13 +106,14 @@ class EventReader:
             return list(self._records[call_sid])
 
     def wait_for(self, call_sid: str, event: str, timeout_s: float) -> bool:
-        """Whether such an event of a followed call arrived, now or within the time."""
+        """Whether such an event of a followed call arrived, now or within the time. After an error none will."""
 
         def came() -> bool:
             return any(record["event"] == event for record in self._records[call_sid])
 
         with self._news:
-            return self._news.wait_for(came, timeout_s) if self.error is None else came()
+            self._news.wait_for(lambda: came() or self.error is not None, timeout_s)
+            return came()
 
     def _read(self) -> None:
         try:

@@ -120,7 +120,7 @@ class Pipe(io.StringIO):
     def write(self, text: str) -> int:
         self.writes_bytes.append(len(text.encode()))
         self.entered.set()
-        self.is_open.wait(10)
+        self.is_open.wait(60)
         if self.failures:
             raise self.failures.pop()
         return super().write(text)
@@ -157,7 +157,7 @@ def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeyp
     class ClosedMeanwhile(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             closing.start()
-            assert news_of_the_end.wait(10)
+            assert news_of_the_end.wait(60)
             return False
 
     pipe = Pipe()
@@ -169,7 +169,7 @@ def test_it_ends_although_it_is_told_so_just_when_it_has_gathered_enough(monkeyp
         output = LogOutput(pipe)
     closing = threading.Thread(target=lambda: is_written.put(output.close()), daemon=True)
     log.info("last")
-    assert is_written.get(timeout=10)
+    assert is_written.get(timeout=60)
     assert pipe.getvalue() == "last\n"
 
 
@@ -179,7 +179,7 @@ def test_a_reader_that_stops_costs_lines_and_nothing_else(monkeypatch: pytest.Mo
     pipe.is_open.clear()
     output = LogOutput(pipe)
     log.info("first")
-    assert pipe.entered.wait(10)
+    assert pipe.entered.wait(60)
     for number in range(25):
         log.info("%d", number)
     assert output.dropped_lines == 16  # with the one that is being written ten wait
@@ -195,7 +195,7 @@ def test_a_log_that_cannot_be_written_is_told_of_once(capsys: pytest.CaptureFixt
     for line in ("lost", "lost too", "written"):
         pipe.entered.clear()
         log.info(line)
-        assert pipe.entered.wait(10)
+        assert pipe.entered.wait(60)
     output.close()
     assert output.dropped_lines == 2
     assert pipe.getvalue() == "written\n"
@@ -209,7 +209,7 @@ def test_where_nobody_can_be_told_lines_are_counted_and_it_goes_on(monkeypatch: 
     output = LogOutput(pipe)
     pipe.failures = [BrokenPipeError("nobody reads")]
     log.info("lost")
-    assert gone.entered.wait(10)
+    assert gone.entered.wait(60)
     log.info("written")
     output.close()
     assert (output.dropped_lines, pipe.getvalue()) == (1, "written\n")

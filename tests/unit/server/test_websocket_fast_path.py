@@ -230,8 +230,14 @@ async def test_whole(name: str) -> None:
         await alone.drop()
 
 
+def head_bytes(data: bytes) -> int:
+    """How long the head of a frame is, with its key."""
+    return {126: 8, 127: 14}.get(data[1] & 127, 6) if data[1] & 128 else 14
+
+
 def cuts_of(name: str) -> list[list[int]]:
-    """Where a place is cut: in two at every byte of its head and at some of the rest, and at every byte at once.
+    """Where a place is cut: in two at every byte of its head, behind it, and at some of the rest, and at every byte at
+    once.
 
     The heads of a text are those of the ordinary one: each of the others is cut at every third byte of its head.
     """
@@ -242,8 +248,8 @@ def cuts_of(name: str) -> list[list[int]]:
     if len(data) > 2000:
         cuts = [[at] for at in (1, 2, 3, 4, 7, 8, 9, 10, 14, 500, 1030, 1040, len(data) - 1)]
         return cuts[first::step]
-    apart = 1 if EVERYTHING else 1 + len(data) // amount(4, thorough=24)
-    head = range(1, min(15, len(data)))[first::step]
+    apart = 1 if EVERYTHING else 1 + len(data) // amount(3, thorough=24)
+    head = range(1, min(15 if THOROUGH or EVERYTHING else head_bytes(data) + 2, len(data)))[first::step]
     return [*([at] for at in (*head, *range(15 + first, len(data), apart), len(data) - 1)), list(range(1, len(data)))]
 
 
