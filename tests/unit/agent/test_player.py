@@ -469,3 +469,15 @@ async def test_a_handler_that_speaks_for_ever_does_not_hold_the_loop_when_the_ca
     await turns(10)
     assert 0 < spoken <= 20
     speaking.cancel()
+
+
+@in_virtual_time
+async def test_a_reply_that_is_cancelled_notes_at_once_what_was_heard() -> None:
+    """The next reply begins in the same turn of the loop, and asks its model with what this one said."""
+    player, _ = make()
+    played = speech_of(bytes(1600))
+    player.say(played)
+    player.clear()
+    assert played.is_done
+    with pytest.raises(StopIteration):
+        next(played.__await__())
