@@ -182,6 +182,7 @@ class CountingRoute(Route):
 
 async def test_messages_that_follow_a_write_soon_go_out_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(http2, "WRITE_EVERY_S", 0.1)
+    monkeypatch.setattr(http2, "BUSY_SHARE", 0.0)
     async with grpcio_server(echo) as port:
         route = CountingRoute("127.0.0.1", port)
         channel = GrpcChannel(route)
@@ -207,11 +208,12 @@ async def test_what_waits_for_its_write_goes_out_when_the_channel_is_closed(monk
         if isinstance(event, h2.events.RequestReceived):
             peer.h2.send_headers(event.stream_id, ANSWER)
 
+    monkeypatch.setattr(http2, "WRITE_EVERY_S", 0.5)
+    monkeypatch.setattr(http2, "BUSY_SHARE", 0.0)
     async with h2_server(note) as (port, connections):
         channel = GrpcChannel(Route("127.0.0.1", port))
         call, listener = open_call(channel)
         await listener.until(lambda: "answered" in listener.seen)
-        monkeypatch.setattr(http2, "WRITE_EVERY_S", 60.0)
         call.cancel()
         await channel.aclose()
         await connections[0].lost

@@ -65,8 +65,8 @@ class Speech:
 
     def __await__(self) -> Generator[object, None, Heard]:
         if self._done.done() and not self.number:
-            # It was never queued. A handler that says one thing after the other for ever must not hold the loop when its
-            # call is over. What was played yields nothing: a reply that is cancelled still notes at once what was heard.
+            # It was never queued. A handler that says one thing after the other for ever must not hold the loop when
+            # its call is over. What was played yields nothing: a cancelled reply still notes at once what was heard.
             yield None
         return (yield from asyncio.shield(self._done).__await__())
 

@@ -1,8 +1,8 @@
 """gRPC calls over HTTP/2 on the event loop's transport, by libnghttp2: no thread, and no task per call.
 
 All messages that the calls of a connection write in one turn of the loop are sent with one system call, at the end of
-that turn, or 3 ms after the previous write; received data is dispatched in the turn that reads it. So the kernel's cost
-is shared by all calls of a connection, and the cost per call falls with load.
+that turn or, while the loop's thread is busy, 3 ms after the previous write; received data is dispatched in the turn
+that reads it. So the kernel's cost is shared by all calls of a connection, and the cost per call falls with load.
 
 A connection serves until the peer sends GOAWAY, it breaks, or it is closed; its owner then creates another. Calls that
 it could not serve end with a gRPC status like all others. It never retries: that is up to the owner.
@@ -14,6 +14,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections import deque
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ from fastcall.google.grpc_call import Authorization, GrpcCall, GrpcListener, Met
 from fastcall.google.grpc_status import REFUSED_STREAM, header_block, status_of
 from fastcall.google.keepalive import KeepAlive
 from fastcall.google.route import Route
+from fastcall.google.write_pacing import WritePacing
 
 __all__ = ["GrpcChannel"]
 
@@ -46,9 +48,10 @@ CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_AFTER_S = 20.0
 KEEPALIVE_TIMEOUT_S = 10.0
 GOODBYE_S = 0.5
-# Minimum time between two writes: with many calls, one write carries several requests, and most of a request's cost is
-# the kernel's. With a few calls, hardly any request waits.
+# Minimum time between two writes while the loop's thread uses more than so much of its core: with many calls, one write
+# then carries several requests.
 WRITE_EVERY_S = 0.003
+BUSY_SHARE = 1 / 3
 # Limits of what one turn of the loop processes: bytes received, and events dispatched; the rest follows in the next.
 SHARE_BYTES = 16 * 1024
 SHARE_EVENTS = 256
@@ -89,7 +92,7 @@ class GrpcChannel(asyncio.Protocol):
         self._settled = asyncio.Event()  # the peer has sent its settings, or the connection failed
         # In the order in which they were opened: requests are sent in this order.
         self._calls: dict[GrpcCall, None] = {}
-        self._written_at = 0.0
+        self._pacing = WritePacing(every_s=WRITE_EVERY_S, busy_share=BUSY_SHARE, cpu_s=time.thread_time)
         self._paused = False
         self._draining = False
         self._over = False
@@ -170,11 +173,10 @@ class GrpcChannel(asyncio.Protocol):
             self._loop.call_soon(call.ended, "CANCELLED", "cancelled")
 
     def flush_soon(self) -> None:
-        """Something is to be sent: at the end of this turn of the loop, or ``WRITE_EVERY_S`` after the last write."""
+        """Something is to be sent: at the end of this turn of the loop, or a little later (see ``WritePacing``)."""
         if not self._http2.flush_due and not self._paused and self._transport is not None:
             self._http2.flush_due = True
-            wait_s = self._written_at + WRITE_EVERY_S - self._loop.time()
-            self._loop.call_later(max(wait_s, 0), self._flush)
+            self._loop.call_later(self._pacing.wait_s(now=self._loop.time()), self._flush)
 
     def _too_late(self, call: GrpcCall) -> None:
         if call in self._calls:
@@ -357,7 +359,7 @@ class GrpcChannel(asyncio.Protocol):
                 self._abort("UNAVAILABLE", f"the HTTP/2 connection to {self._address} broke: {error}")
                 return
             if data:
-                self._written_at = self._loop.time()
+                self._pacing.written(now=self._loop.time())
                 transport.write(data)
             if events:
                 self._queue(events)
