@@ -55,10 +55,6 @@ __all__ = ["RecognitionSession", "SessionEvent"]
 
 LOG: Final = logging.getLogger("fastcall.session")
 
-# The machine is told of these with all audio that was fed by then. Not of others: audio that was moved into the replay
-# buffer does not count as waiting for a batch any more.
-NEEDS_AUDIO = (UtteranceChanged, CloseRequested)
-
 
 class RecognitionSession:
     """The recognition session of a call. Call all methods except ``feed`` and ``feed_silence`` on the loop's thread.
@@ -235,6 +231,9 @@ class RecognitionSession:
 
         Part of ``note_speech``; call it directly if you know utterances but not exactly when somebody speaks.
         """
+        # Only where the audio is needed: what was moved does not count as waiting for a batch any more.
+        if self._loop is not None and (not begins or self._machine.wants_audio):
+            self._drain(self._loop)
         self._receive(UtteranceChanged(begins, sample, is_last))
 
     # --- life ---------------------------------------------------------------------------------------
@@ -253,6 +252,7 @@ class RecognitionSession:
         if self._is_closing or self._closed is None:
             return
         self._is_closing = True
+        self.audio_input.drain()
         try:
             async with asyncio.timeout(timeout_s):
                 self._receive(CloseRequested())
@@ -283,10 +283,9 @@ class RecognitionSession:
         loop = self._loop
         if loop is None:
             return
-        now = self._drain(loop) if isinstance(event, NEEDS_AUDIO) else loop.time()
         if isinstance(event, StreamEnded):
             self._streams.pop(event.stream, None)
-        self._machine.receive(event, now=now)
+        self._machine.receive(event, now=loop.time())
         self._carry_out(loop)
 
     def _carry_out(self, loop: asyncio.AbstractEventLoop) -> None:

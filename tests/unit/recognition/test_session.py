@@ -104,6 +104,16 @@ async def test_when_an_utterance_ends_what_is_less_than_a_batch_goes_out_too() -
 
 
 @in_virtual_time
+async def test_an_utterance_that_begins_delays_no_batch() -> None:
+    stage = Stage()
+    stage.say(7)
+    stage.session.note_speech(True, 0)
+    stage.say(1)
+    assert stage.stream.samples == 8 * 160
+    await stage.close()
+
+
+@in_virtual_time
 async def test_the_rest_of_an_utterance_goes_out_when_back_pressure_is_over() -> None:
     stage = Stage()
     stage.say(11)
