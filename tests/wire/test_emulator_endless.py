@@ -41,6 +41,8 @@ class EndlessClient:
         self.words: list[str] = []
         self.restarts = 0
         self.limits: list[str] = []
+        self.hidden = 0
+        """Ends that gRPC's asynchronous client hid, because it was writing when they came (grpc/grpc issue 36066)."""
 
     async def run(self) -> None:
         while not await self._one_stream():
@@ -59,6 +61,10 @@ class EndlessClient:
                         final_end_ms = result.result_end_time.total_seconds() * 1000
         except exceptions.OutOfRange as error:
             self.limits.append(error.message)
+        except exceptions.InternalServerError as error:
+            if error.message != "Internal error from Core":
+                raise
+            self.hidden += 1
         except asyncio.CancelledError:
             assert self._leaving
         else:
@@ -119,6 +125,7 @@ async def test_endless_streaming_loses_and_doubles_nothing(restart_after_ms: flo
         await endless.run()
     assert endless.words == words
     assert endless.restarts >= 3
-    assert len(endless.limits) >= limits * 3
+    assert len(endless.limits) + endless.hidden >= limits * 3
+    assert emulator.state.ended["OUT_OF_RANGE"] == len(endless.limits) + endless.hidden
     assert set(endless.limits) <= {"Exceeded maximum allowed stream duration of 6 seconds."}
     assert emulator.state.opened == endless.restarts + 1
