@@ -4,6 +4,7 @@ from typing import Protocol, Self, final
 from typing_extensions import Buffer, CapsuleType
 
 BUILD: str
+MAX_PIECE_SAMPLES: int
 
 class ErrorBase(Exception): ...
 class error(ErrorBase): ...

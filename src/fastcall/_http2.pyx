@@ -19,13 +19,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, strlen
 
 include "_core/nghttp2_abi.pxi"
-
-cdef extern from "audio_sink.h" nogil:
-    const char* AUDIO_SINK "FASTCALL_AUDIO_SINK"
-    ctypedef struct AudioSink "fastcall_audio_sink":
-        void* stream
-        uint8_t* (*reserve)(void* stream, size_t bytes) noexcept nogil
-        int (*commit)(void* stream, size_t bytes) noexcept nogil
+include "_core/audio_sink.pxi"
 
 include "_core/http2_messages.pxi"
 

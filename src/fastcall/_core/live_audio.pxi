@@ -2,18 +2,13 @@
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
-cdef extern from "audio_sink.h" nogil:
-    const char* AUDIO_SINK "FASTCALL_AUDIO_SINK"
-    ctypedef struct AudioSink "fastcall_audio_sink":
-        void* stream
-        uint8_t* (*reserve)(void* stream, size_t bytes) noexcept nogil
-        int (*commit)(void* stream, size_t bytes) noexcept nogil
-
 cdef enum:
     HISTOGRAM_BOUNDS = 16
     SAMPLE_RATE = 8000
     # Under 15,000 bytes of LINEAR16: the smallest limit for a request in Google's documentation.
-    MAX_PIECE_SAMPLES = 7200
+    LIVE_PIECE_SAMPLES = 7200
+
+MAX_PIECE_SAMPLES = LIVE_PIECE_SAMPLES
 
 cdef enum LiveStep:
     IDLE, SENT, FLUSH, OTHERWISE  # FLUSH: sent, and the connection must be flushed
@@ -203,7 +198,7 @@ cdef class LiveAudio:
         samples = end - start
         if samples < self.batch_samples:
             return IDLE
-        if samples > MAX_PIECE_SAMPLES or start < <int64_t>audio.kept_from:
+        if samples > LIVE_PIECE_SAMPLES or start < <int64_t>audio.kept_from:
             return OTHERWISE
         if end - <int64_t>audio.kept_from > self.limit_samples:
             return OTHERWISE

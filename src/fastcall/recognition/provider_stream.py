@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fastcall._codec import LiveAudio
+from fastcall._codec import MAX_PIECE_SAMPLES, LiveAudio
 from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 from fastcall.ports import AudioSink, Recognizer, RecognizerStream, StreamEnd, StreamResult
@@ -17,8 +17,6 @@ from fastcall.recognition.stream_state import StreamState
 
 __all__ = ["ProviderStream"]
 
-# Under 15,000 bytes of LINEAR16: the smallest limit for a request in Google's documentation.
-MAX_PIECE_SAMPLES = 900 * SAMPLES_PER_MS
 REPLAY_PIECE_SAMPLES = 250 * SAMPLES_PER_MS
 # Further behind than this, a stream is paced; nearer, it sends everything. Brief back-pressure stays below it.
 LIVE_BACKLOG_SAMPLES = 1000 * SAMPLES_PER_MS

@@ -14,9 +14,8 @@ import random
 from collections.abc import Callable
 from typing import Final, Literal
 
-from fastcall._codec import LiveAudio
+from fastcall._codec import CallClock, LiveAudio
 from fastcall.aio.callbacks import UserCallback
-from fastcall.audio.audio_clock import CallClock
 from fastcall.audio.audio_input import AudioInput
 from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.call_logger import CallLogger

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fastcall.audio.audio_clock import CallClock
+from fastcall._codec import CallClock
 from fastcall.events import (
     FallbackAsked,
     FallbackSilent,

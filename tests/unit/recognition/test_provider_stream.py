@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from fastcall._codec import MAX_PIECE_SAMPLES
 from fastcall.audio.replay_buffer import ReplayBuffer
 from fastcall.ports import StreamConfig
 from fastcall.recognition.inputs import AudioEvicted, RecognitionInput, StreamEnded
 from fastcall.recognition.provider_stream import (
     CLOSING_SPEED,
-    MAX_PIECE_SAMPLES,
     REPLAY_PIECE_SAMPLES,
     ProviderStream,
 )

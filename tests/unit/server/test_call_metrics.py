@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastcall.audio.audio_clock import CallClock
+from fastcall._codec import CallClock
 from fastcall.events import (
     CallStarted,
     FallbackAsked,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastcall.audio.audio_clock import CallClock
+from fastcall._codec import CallClock
 
 
 def test_audio_at_its_pace_has_no_age_and_late_audio_has_its_lateness() -> None:
