@@ -20,10 +20,12 @@ DEFAULT_LANGUAGE = "he-IL"
 # BCP 47, as far as recognizers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto" for some of Google's models.
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
 # Prefixes of our variables, to detect misspelt ones.
-PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "VAD_")
+PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "TURN_", "VAD_")
 # How soon v2 ends an utterance, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
 # The uplinks to the recognizer: libnghttp2 on the event loop, grpcio, or the first of them that is installed.
+# How a turn's end is found: by silence whose length the text decides, or by silence of one length.
+TURN_DETECTIONS = ("adaptive", "silence")
 UPLINKS = ("auto", "native", "grpcio")
 MAX_PHRASES, MAX_PHRASE_LETTERS, MAX_LETTERS_IN_ALL = 5000, 100, 100_000
 MAX_ALTERNATIVES = 3
@@ -75,12 +77,16 @@ class Settings:
     vad_start_ms: int = _env("VAD_START_MS", 60, low=20, high=1000)
     vad_hangover_ms: int = _env("VAD_HANGOVER_MS", 500, low=100, high=5000)
     vad_preroll_ms: int = _env("VAD_PREROLL_MS", 300, low=0, high=2000)
+    turn_detection: str = _env("TURN_DETECTION", "adaptive")
+    turn_min_silence_ms: int = _env("TURN_MIN_SILENCE_MS", 400, low=100, high=4500)
+    turn_max_silence_ms: int = _env("TURN_MAX_SILENCE_MS", 1800, low=100, high=4500)
     utterance_max_s: float = _env("UTTERANCE_MAX_S", 60.0, low=1, high=3600)
     call_silent_max_s: float = _env("CALL_SILENT_MAX_S", 60.0, low=0, high=86_400)
     call_max_s: float = _env("CALL_MAX_S", 0.0, low=0, high=86_400)
     barge_in: bool = _env("BARGE_IN", True)
-    barge_in_min_ms: int = _env("BARGE_IN_MIN_MS", 0, low=0, high=10_000)
-    barge_in_min_words: int = _env("BARGE_IN_MIN_WORDS", 0, low=0, high=100)
+    barge_in_min_ms: int = _env("BARGE_IN_MIN_MS", 300, low=0, high=10_000)
+    barge_in_min_words: int = _env("BARGE_IN_MIN_WORDS", 1, low=0, high=100)
+    barge_in_resume_ms: int = _env("BARGE_IN_RESUME_MS", 1000, low=0, high=10_000)
     speculate_after_ms: int = _env("SPECULATE_AFTER_MS", 0, low=0, high=5000)
     agent_failure_prompt: str | None = _env("AGENT_FAILURE_PROMPT", None)
     language: str | None = _env("GCP_STT_LANGUAGE", None)
@@ -125,6 +131,15 @@ class Settings:
 
         if self.stt_uplink not in UPLINKS:
             raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: use {', '.join(UPLINKS)}")
+
+        if self.turn_detection not in TURN_DETECTIONS:
+            raise UsageError(f"TURN_DETECTION={self.turn_detection!r}: use {', '.join(TURN_DETECTIONS)}")
+
+        if self.turn_max_silence_ms < self.turn_min_silence_ms:
+            raise UsageError(
+                f"TURN_MAX_SILENCE_MS={self.turn_max_silence_ms}: must not be less than "
+                f"TURN_MIN_SILENCE_MS={self.turn_min_silence_ms}"
+            )
 
         for code in (self.language, *self.alternative_language_codes):
             if code is not None and not _LANGUAGE.fullmatch(code):

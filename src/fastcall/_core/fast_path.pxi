@@ -128,14 +128,14 @@ cdef class MediaFastPath:
         return self.process(audio, samples, now)
 
     cdef Outcome process(self, const uint8_t* audio, Py_ssize_t samples, double now) noexcept nogil:
-        cdef int voiced = self.vad.take(audio, samples)
+        cdef int voice = self.vad.take(audio, samples)
         cdef LiveStep step = OTHERWISE if self.live is None else self.live.step(now)
         self.due = step == OTHERWISE and audio_waiting(&self.track.audio) >= self.batch_samples
         self.flush = step == FLUSH
-        self.failed = voiced < 0
+        self.failed = voice == FAILED
         self.change = NOTHING
-        if voiced == 0 or voiced == 1:
-            self.change = self.endpoint.step(voiced, self.vad.processed, now)
+        if voice >= 0:
+            self.change = self.endpoint.step(<Voice>voice, self.vad.processed, now)
         if self.due or self.flush or self.failed or self.starved or self.change != NOTHING:
             return DISPATCH
         return TAKEN

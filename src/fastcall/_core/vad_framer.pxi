@@ -10,6 +10,11 @@ cdef enum:
     ASKED_SILENCE_SAMPLES = 4000
     MULAW_SILENCE_CODE = 0xFF
 
+# What ``take`` returns besides a ``Voice``.
+cdef enum:
+    FAILED = -1
+    INCOMPLETE = -2
+
 
 @cython.final
 cdef class VadFramer:
@@ -19,19 +24,22 @@ cdef class VadFramer:
     :param native: addresses of a C function ``int f(void *state, int rate_hz, const int16_t *pcm, size_t samples)`` and
         of its ``state``, equivalent to ``is_speech``; then no Python objects are created for frames. They must be
         valid as long as ``detector`` exists
+    :param gate: tells the caller's voice from others in the background; None: all voice is the caller's
     """
 
     cdef object detector
     cdef NativeDetector native
     cdef void* state
+    cdef ForegroundGate gate  # or None
     cdef object error  # raised by the detector or a callback, until it is reported
     cdef uint8_t part[VOICE_FRAME_SAMPLES]  # the incomplete next frame
     cdef Py_ssize_t part_samples
     cdef int64_t processed
 
-    def __cinit__(self, detector, native=None):
+    def __cinit__(self, detector, native=None, ForegroundGate gate=None):
         cdef size_t function, state
         self.detector = detector
+        self.gate = gate
         if native is not None:
             function, state = native
             if function == 0 or state == 0:
@@ -89,10 +97,10 @@ cdef class VadFramer:
         object on_change,
     ) noexcept nogil:
         """Passes samples to the detector, ``stride`` codes per frame of 160. Returns whether nothing failed."""
-        cdef int voiced
+        cdef int voice
         while samples > 0:
-            voiced = self.take(codes, samples if samples < VOICE_FRAME_SAMPLES else VOICE_FRAME_SAMPLES)
-            if voiced < 0 or (voiced < 2 and not self.step(voiced, endpoint, now, on_change)):
+            voice = self.take(codes, samples if samples < VOICE_FRAME_SAMPLES else VOICE_FRAME_SAMPLES)
+            if voice == FAILED or (voice != INCOMPLETE and not self.step(<Voice>voice, endpoint, now, on_change)):
                 return False
             codes += stride
             samples -= VOICE_FRAME_SAMPLES
@@ -110,13 +118,13 @@ cdef class VadFramer:
             left -= VOICE_FRAME_SAMPLES
             self.part_samples = 0
             self.processed += VOICE_FRAME_SAMPLES
-            if not self.step(False, endpoint, now, on_change):
+            if not self.step(NO_VOICE, endpoint, now, on_change):
                 return False
         self.part_samples = left
         return True
 
-    cdef bint step(self, bint voiced, EndpointRule endpoint, double now, object on_change) noexcept nogil:
-        cdef Change change = endpoint.step(voiced, self.processed, now)
+    cdef bint step(self, Voice voice, EndpointRule endpoint, double now, object on_change) noexcept nogil:
+        cdef Change change = endpoint.step(voice, self.processed, now)
         if change == NOTHING:
             return True
         with gil:
@@ -135,22 +143,22 @@ cdef class VadFramer:
         return self.part_samples + samples < 2 * VOICE_FRAME_SAMPLES
 
     cdef int take(self, const uint8_t* codes, Py_ssize_t samples) noexcept nogil:
-        """Adds codes that fit: 1 or 0 = a frame was completed, with or without voice; -1 = it failed; 2 = no frame was
-        completed."""
+        """Adds codes that fit. Returns what kind of ``Voice`` the frame is that they complete, ``INCOMPLETE`` if they
+        complete none, ``FAILED`` if the detector did."""
         cdef Py_ssize_t missing = VOICE_FRAME_SAMPLES - self.part_samples
-        cdef int voiced
+        cdef int voice
         if samples < missing:
             memcpy(self.part + self.part_samples, codes, samples)
             self.part_samples += samples
-            return 2
+            return INCOMPLETE
         if self.part_samples:
             memcpy(self.part + self.part_samples, codes, missing)
-            voiced = self.ask(self.part)
+            voice = self.ask(self.part)
         else:
-            voiced = self.ask(codes)
+            voice = self.ask(codes)
         self.part_samples = samples - missing
         memcpy(self.part, codes + missing, self.part_samples)
-        return voiced
+        return voice
 
     cdef int ask(self, const uint8_t* codes) noexcept nogil:
         cdef int16_t pcm[VOICE_FRAME_SAMPLES]
@@ -159,16 +167,19 @@ cdef class VadFramer:
         self.processed += VOICE_FRAME_SAMPLES
         if self.native != NULL:
             voiced = self.native(self.state, VOICE_RATE_HZ, pcm, VOICE_FRAME_SAMPLES)
-            return voiced if voiced == 0 or voiced == 1 else -1
-        with gil:
-            return self.ask_python(<const char*>pcm)
+        else:
+            with gil:
+                voiced = self.ask_python(<const char*>pcm)
+        if voiced != 0 and voiced != 1:
+            return FAILED
+        return voiced if self.gate is None else self.gate.judge(pcm, voiced)
 
     cdef int ask_python(self, const char* pcm) noexcept:
         try:
             return 1 if self.detector.is_speech(PyBytes_FromStringAndSize(pcm, 2 * VOICE_FRAME_SAMPLES)) else 0
         except Exception as error:
             self.error = error
-            return -1
+            return FAILED
 
     cdef int raise_error(self) except -1:
         """Raises the stored error."""

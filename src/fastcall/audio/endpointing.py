@@ -31,7 +31,8 @@ NO_AUDIO_S = 1.0
 
 # Results of ``EndpointRule.feed``.
 BEGAN = 1
-_ENDS = {2: "hangover", 3: "too_long"}
+_ENDS = {2: "hangover", 3: "too_long", 4: "background"}
+LOUD = 5
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,7 +49,8 @@ class SpeechEnded:
 
     end_sample: int
     reason: str
-    """``hangover``, ``no_audio``, ``too_long`` or ``stopped``."""
+    """``hangover``; ``background``: the same, but others are heard; ``no_words``, ``no_audio``, ``too_long`` or
+    ``stopped``."""
 
 
 class Endpointer:
@@ -58,19 +60,31 @@ class Endpointer:
     :param hangover_ms: length of the window that must be (nearly) unvoiced at the end
     :param preroll_ms: audio before the onset that belongs to the utterance
     :param max_s: an utterance of this length is ended; the next may begin at once
+    :param voiced_frames: how many frames in that window may be voiced; by default a tenth
+    :param background_ms: how much longer the window is if background voice goes on
     """
 
-    def __init__(self, *, start_ms: int, hangover_ms: int, preroll_ms: int, max_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        start_ms: int,
+        hangover_ms: int,
+        preroll_ms: int,
+        max_s: float,
+        voiced_frames: int | None = None,
+        background_ms: int = 0,
+    ) -> None:
         onset_frames = max(1, start_ms // FRAME_MS)
         hangover_frames = max(1, hangover_ms // FRAME_MS)
         self.rule = EndpointRule(
             onset_frames=onset_frames,
             onset_window_frames=onset_frames + ONSET_SLACK_FRAMES,
             hangover_frames=hangover_frames,
-            hangover_voiced_frames=int(hangover_frames * END_VOICED_SHARE),
+            hangover_voiced_frames=int(hangover_frames * END_VOICED_SHARE) if voiced_frames is None else voiced_frames,
             settle_samples=SETTLE_SAMPLES,
             preroll_samples=preroll_ms * SAMPLES_PER_MS,
             max_samples=int(max_s * 1000) * SAMPLES_PER_MS,
+            background_frames=background_ms // FRAME_MS,
         )
         """The compiled rule. Feed it frames in order, from one place at a time."""
 
@@ -84,16 +98,22 @@ class Endpointer:
         """End of the newest voiced frame of the open utterance."""
         return self.rule.last_voiced_sample
 
-    def feed(self, voiced: bool, end_sample: int, *, now: float) -> SpeechBegan | SpeechEnded | None:
+    @property
+    def last_caller_sample(self) -> int:
+        """The same, for the caller's voice."""
+        return self.rule.last_caller_sample
+
+    def feed(self, voice: int, end_sample: int, *, now: float) -> SpeechBegan | SpeechEnded | None:
         """One frame of 20 ms that ends at ``end_sample``; frames come in order.
 
+        :param voice: 0: none; 1 (or True): the caller's; 2: background voice
         :return: what it changed, if anything
         """
-        change = self.rule.feed(voiced, end_sample, now)
+        change = self.rule.feed(voice, end_sample, now)
         return self.describe(change) if change else None
 
     def describe(self, change: int) -> SpeechBegan | SpeechEnded:
-        """The change for the number that the rule has just returned, 1 to 3."""
+        """The change for the number that the rule has just returned, 1 to 4."""
         if change == BEGAN:
             return SpeechBegan(self.rule.start_sample, self.rule.voice_sample)
         return SpeechEnded(self.rule.last_voiced_sample, _ENDS[change])
@@ -106,12 +126,11 @@ class Endpointer:
     def handle_deadline(self, *, now: float) -> SpeechEnded | None:
         """Ends the utterance if no audio came for 1 s."""
         deadline = self.next_deadline()
-        return self._end("no_audio") if deadline is not None and now >= deadline else None
+        return self.end("no_audio") if deadline is not None and now >= deadline else None
 
-    def stop(self) -> SpeechEnded | None:
-        """The audio is over: ends the open utterance."""
-        return self._end("stopped") if self.rule.in_speech else None
-
-    def _end(self, reason: str) -> SpeechEnded:
+    def end(self, reason: str) -> SpeechEnded | None:
+        """Ends the open utterance."""
+        if not self.rule.in_speech:
+            return None
         self.rule.end()
         return SpeechEnded(self.rule.last_voiced_sample, reason)

@@ -126,6 +126,12 @@ class TranscriptLedger:
                 utterance.commit_at = AT_ONCE
         self._commit_due(now)
 
+    @property
+    def open_text(self) -> str | None:
+        """The text so far of the newest utterance, until it is committed; then None."""
+        newest = self._utterances[-1] if self._utterances else None
+        return newest.text if newest is not None and newest.committed is None else None
+
     # --- time ----------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
@@ -280,8 +286,7 @@ class TranscriptLedger:
     # --- events --------------------------------------------------------------------------------
 
     def _offer_partial(self, now: float) -> None:
-        newest = self._utterances[-1] if self._utterances else None
-        text = newest.text if newest is not None and newest.committed is None else ""
+        text = self.open_text
         if text:
             self._emit_partial(self._debouncer.offer(text, now=now))
 

@@ -12,15 +12,13 @@ import random
 from collections.abc import Callable
 
 from fastcall._codec import MediaFastPath, VadFramer
-from fastcall.agent.controller import AgentController, Handler
+from fastcall.agent.controller import AgentCommand, AgentController, Handler
 from fastcall.audio.audio_input import PayloadDecoder
 from fastcall.call_logger import CallLogger, call_logger
 from fastcall.events import (
     AudioFormat,
     CallStarted,
     CallStopped,
-    DtmfPressed,
-    MarkPlayed,
     MediaFrame,
     Refused,
     Rejected,
@@ -130,7 +128,7 @@ class CallRunner:
         self._close_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._vad_framer = VadFramer(voice, getattr(voice, "native", None))
+        self._vad_framer = VadFramer(voice, getattr(voice, "native", None), self._machine.foreground_gate)
         self._fast_path: MediaFastPath | None = None
         self._fast_path_counted = 0
         self._is_flooded = self._is_closing = self._running = False
@@ -416,10 +414,10 @@ class CallRunner:
                 self._close_socket(code, reason)
             case Warn(message):
                 self._log.warning("%s", one_line(message[:MAX_LOG_CHARS]))
-            case DtmfPressed() | MarkPlayed():
+            case _:
                 self._notify_agent(command)
 
-    def _notify_agent(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
+    def _notify_agent(self, command: AgentCommand) -> None:
         if self._agent is not None:
             self._agent.note_command(command)
 

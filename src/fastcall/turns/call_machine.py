@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fastcall._codec import EndpointRule
-from fastcall.audio.endpointing import Endpointer, SpeechBegan, SpeechEnded
+from fastcall._codec import EndpointRule, ForegroundGate
+from fastcall.audio.endpointing import SpeechBegan, SpeechEnded
 from fastcall.audio.timeline import MAX_SILENCE_SAMPLES, CallTime, InboundTimeline
 from fastcall.events import (
     SAMPLE_RATE_HZ,
@@ -55,6 +55,17 @@ from fastcall.events import (
 )
 from fastcall.recognition.ledger import TranscriptLedger
 from fastcall.settings import Settings
+from fastcall.turns.completeness import Expectation
+from fastcall.turns.turn_policy import (
+    Completeness,
+    HoldSpeech,
+    IgnoreSpeech,
+    InterruptionConfirmed,
+    ReleaseSpeech,
+    ResumeSpeech,
+    StopSpeech,
+    TurnPolicy,
+)
 from fastcall.twilio.stream_key import StreamKey
 
 __all__ = [
@@ -65,6 +76,7 @@ __all__ = [
     "NoteSpeech",
     "OpenSession",
     "PushAudio",
+    "SpeechCommand",
     "Warn",
 ]
 
@@ -131,6 +143,9 @@ class Warn:
     message: str
 
 
+SpeechCommand = StopSpeech | InterruptionConfirmed | ResumeSpeech | IgnoreSpeech | HoldSpeech | ReleaseSpeech
+"""What the agent is to do with its speech."""
+
 Command = (
     OpenSession
     | PushAudio
@@ -141,6 +156,7 @@ Command = (
     | TranscriptEvent
     | DtmfPressed
     | MarkPlayed
+    | SpeechCommand
 )
 
 Event = (
@@ -170,9 +186,10 @@ class CallMachine:
     """The rules of one call, from opening the socket to the last words. Pure; one thread.
 
     :param settings: the configuration
+    :param completeness: judges how complete a text is; by default word lists of the language
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, completeness: Completeness | None = None) -> None:
         self._state: State = "waiting"
         self._call: CallStarted | None = None
         self._session_open = False
@@ -185,12 +202,11 @@ class CallMachine:
         """Maps the session's and the voice detector's audio to call time: long silence is shortened for them."""
         self.rejected: Counter[str] = Counter()
         """Rejected messages, by reason."""
-        self._endpointer = Endpointer(
-            start_ms=settings.vad_start_ms,
-            hangover_ms=settings.vad_hangover_ms,
-            preroll_ms=settings.vad_preroll_ms,
-            max_s=settings.utterance_max_s,
-        )
+        self._turns = TurnPolicy(settings, completeness)
+        self._turn_id = 0
+        """The utterance that is the newest turn."""
+        self._ended_by: dict[int, str] = {}
+        """Why turns ended that are not committed."""
         self._ledger = TranscriptLedger(
             commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.partial_debounce_s
         )
@@ -207,7 +223,12 @@ class CallMachine:
     @property
     def endpoint_rule(self) -> EndpointRule:
         """Takes frames of 20 ms without an event each; pass its result to ``speech_changed``."""
-        return self._endpointer.rule
+        return self._turns.rule
+
+    @property
+    def foreground_gate(self) -> ForegroundGate | None:
+        """Tells the caller's voice from others, for whoever feeds ``endpoint_rule``; None: all is the caller's."""
+        return self._turns.gate
 
     @property
     def call(self) -> CallStarted | None:
@@ -230,7 +251,7 @@ class CallMachine:
     @property
     def last_voiced_sample(self) -> int:
         """End of the newest voiced frame of the newest utterance."""
-        return self._endpointer.last_voiced_sample
+        return self._turns.last_voiced_sample
 
     def commands(self) -> list[Command]:
         """The commands to execute, in order; empties the list."""
@@ -241,16 +262,17 @@ class CallMachine:
         """When ``handle_deadline`` must be called, or None. It may lie in the past."""
         if self._state == "over":
             return None
-        silent_at, text_at = self._endpointer.next_deadline(), self._ledger.next_deadline()
-        if silent_at is None or text_at is None:
-            return text_at if silent_at is None else silent_at
-        return min(silent_at, text_at)
+        turn_at, text_at = self._turns.next_deadline(), self._ledger.next_deadline()
+        if turn_at is None or text_at is None:
+            return text_at if turn_at is None else turn_at
+        return min(turn_at, text_at)
 
     def handle_deadline(self, *, now: float) -> None:
         """Time has passed."""
-        self._endpoint(self._endpointer.handle_deadline(now=now), now=now)
+        self._turns.handle_deadline(now=now)
+        self._decide(now)
         self._ledger.handle_deadline(now=now)
-        self._commands += self._ledger.take()
+        self._transcribe(now)
 
     def receive(self, event: Event, *, now: float) -> None:
         """Process an event. Once the call is over, events are ignored."""
@@ -349,7 +371,8 @@ class CallMachine:
         if self._state == "waiting":
             self._state = "over"
         elif self._state == "live":
-            self._endpoint(self._endpointer.stop(), now=now)
+            self._turns.stop()
+            self._decide(now)
             self._state = "ending"
             if self._session_open:
                 self._commands.append(CloseSession())
@@ -365,25 +388,66 @@ class CallMachine:
     # --- the audio -----------------------------------------------------------------------------------
 
     def speech_changed(self, change: int, *, now: float) -> None:
-        """A frame was fed to ``endpoint_rule``, which returned 1 to 3."""
-        self._endpoint(self._endpointer.describe(change), now=now)
+        """A frame was fed to ``endpoint_rule``, which returned 1 to 5."""
+        self._turns.changed(change, now=now)
+        self._decide(now)
 
-    def _endpoint(self, change: SpeechBegan | SpeechEnded | None, *, now: float) -> None:
-        if change is None:
-            return
-        if isinstance(change, SpeechBegan):
-            self._ledger.begin(change.start_sample, now=now, voice_sample=change.voice_sample)
-            self._commands.append(NoteSpeech(True, change.start_sample))
-        else:
-            self._ledger.end(change.end_sample, now=now)
-            self._commands.append(NoteSpeech(False, change.end_sample, is_last=change.reason == "stopped"))
-        self._commands += self._ledger.take()
+    def _decide(self, now: float) -> None:
+        """Carry out what the policy has decided."""
+        for decision in self._turns.decisions():
+            if isinstance(decision, SpeechBegan):
+                self._turn_id = self._ledger.begin(decision.start_sample, now=now, voice_sample=decision.voice_sample)
+                self._commands.append(NoteSpeech(True, decision.start_sample))
+                self._transcribe(now)
+            elif isinstance(decision, SpeechEnded):
+                ended = self._ledger.end(decision.end_sample, now=now)
+                if ended is not None:
+                    self._ended_by[ended] = decision.reason
+                is_last = decision.reason == "stopped"
+                self._commands.append(NoteSpeech(False, decision.end_sample, is_last=is_last))
+                self._transcribe(now)
+            else:
+                self._commands.append(decision)
+
+    def _transcribe(self, now: float) -> None:
+        """Pass on what the ledger has to tell."""
+        for event in self._ledger.take():
+            if event.event != "utterance_end":
+                self._commands.append(event)
+                continue
+            if event.utterance_id == self._turn_id:
+                self._turns.committed(event.text or "")
+            details: dict[str, str | bool] = {"turn_end": self._ended_by.pop(event.utterance_id or 0, "")}
+            if self._turns.is_backchannel and event.utterance_id == self._turn_id:
+                details["backchannel"] = True
+            self._commands.append(replace(event, details=details))
+        self._decide(now)
+
+    # --- the agent -----------------------------------------------------------------------------------
+
+    def agent_speaks(self, *, is_interruptible: bool, level_dbfs: float) -> None:
+        """The caller hears the agent from now on, so loud at its loudest."""
+        self._turns.agent_speaks(is_interruptible=is_interruptible, level_dbfs=level_dbfs)
+
+    def agent_silent(self) -> None:
+        """The agent is not heard any more."""
+        self._turns.agent_silent()
+
+    def expect(self, expectation: Expectation | None) -> None:
+        """What the agent expects to hear next."""
+        self._turns.expect(expectation)
 
     # --- the recognizer ------------------------------------------------------------------------------
 
     def _recognized(self, event: RecognitionEvent, now: float) -> None:
         self._ledger.receive(event, now=now)
-        self._commands += self._ledger.take()
+        text = self._ledger.open_text
+        if text is not None and self._turns.in_speech:
+            self._turns.words(text, event.end_sample, now=now)
+        elif text:
+            self._turns.late_words(text)
+        self._decide(now)
+        self._transcribe(now)
 
     def _fallback_asked(self, event: FallbackAsked, now: float) -> None:
         utterance_id = self._ledger.reschedule(event.end_sample, commit_at=now + self._fallback_wait_s)
@@ -403,6 +467,7 @@ class CallMachine:
         self._commands.append(TranscriptEvent("session_started", source=event.source))
 
     def _session_failed(self, event: SessionFailed, now: float) -> None:
+        self._turns.recognizer_changed(is_serving=False, now=now)
         what = f"{event.code}: {event.message}"
         self._commands += [
             TranscriptEvent("session_failed", text=what),
@@ -410,6 +475,7 @@ class CallMachine:
         ]
 
     def _session_rotated(self, event: SessionRotated, now: float) -> None:
+        self._turns.recognizer_changed(is_serving=True, now=now)
         self._commands.append(TranscriptEvent("session_rotated", text=event.reason))
 
     def _no_words(self, event: NoWords, now: float) -> None:
@@ -428,7 +494,7 @@ class CallMachine:
 
     def _finish(self, now: float) -> None:
         self._ledger.finish(now=now)
-        self._commands += self._ledger.take()
+        self._transcribe(now)
         self._commands += [TranscriptEvent("session_closed"), TranscriptEvent("call_ended", text=self._refused_for)]
         self._state = "over"
 

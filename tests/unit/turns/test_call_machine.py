@@ -27,6 +27,7 @@ from fastcall.events import (
 )
 from fastcall.settings import Settings
 from fastcall.turns.call_machine import CallMachine, CloseSession, CloseSocket, NoteSpeech, OpenSession, PushAudio, Warn
+from fastcall.turns.turn_policy import ReleaseSpeech
 
 CALL = CallStarted("MZ1", "CA1", "AC1")
 FRAME = MediaFrame("MZ1", 155, bytes(160))
@@ -188,16 +189,18 @@ def test_an_utterance_from_its_begin_to_its_end() -> None:
     made = machine("live")
     now = speak(made, 0, [False] * 20 + [True] * 50, 1.0)
     made.receive(RecognitionEvent("interim", "hello world", 70 * 160, "emulator"), now=now)
-    now = speak(made, 70 * 160, [False] * 30, now)
+    now = speak(made, 70 * 160, [False] * 50, now)
     out = made.commands()
     assert [c.event for c in out if isinstance(c, TranscriptEvent)] == ["utterance_begin", "partial"]
     assert [c.speaking for c in out if isinstance(c, NoteSpeech)] == [True, False]
     due = made.next_deadline()
     assert due is not None
     made.handle_deadline(now=due)
-    (end,) = made.commands()
+    end, released = made.commands()
     assert isinstance(end, TranscriptEvent)
     assert (end.event, end.text, end.end_sample) == ("utterance_end", "hello world", 70 * 160)
+    assert end.details == {"turn_end": "hangover"}
+    assert released == ReleaseSpeech(is_superseded=True)
     made.receive(RecognitionEvent("final", "hello word", 72 * 160, "emulator"), now=due + 1)
     assert kinds(made) == ["final", "amended"]
 
@@ -210,7 +213,7 @@ def test_the_end_of_a_call_ends_the_utterance_then_the_session_then_the_call() -
     assert kinds(made) == ["NoteSpeech", "CloseSession"]
     made.receive(SocketClosed(1000), now=now)
     made.receive(RecognitionEvent("final", "good bye", 70 * 160, "emulator"), now=now + 0.1)
-    assert kinds(made) == ["final", "utterance_end"]
+    assert kinds(made) == ["final", "utterance_end", "ReleaseSpeech"]
     made.receive(SessionClosed(), now=now + 0.2)
     assert kinds(made) == ["session_closed", "call_ended"]
     assert made.state == "over"
@@ -236,7 +239,7 @@ def test_close_session_comes_once() -> None:
 
 def test_an_utterance_waits_for_the_fallback_and_not_for_one_that_is_silent() -> None:
     made = machine("live")
-    now = speak(made, 0, [False] * 10 + [True] * 20 + [False] * 30, 1.0)
+    now = speak(made, 0, [False] * 10 + [True] * 20 + [False] * 50, 1.0)
     (ended,) = [c for c in made.commands() if isinstance(c, NoteSpeech) and not c.speaking]
     assert not ended.is_last
     made.receive(FallbackAsked(0, ended.sample, "outage", "whisper"), now=now)
@@ -248,7 +251,7 @@ def test_an_utterance_waits_for_the_fallback_and_not_for_one_that_is_silent() ->
     assert told == TranscriptEvent("fallback", 1, "failed: INTERNAL: it has ended", 0, ended.sample, "whisper")
     assert isinstance(warning, Warn)
     made.handle_deadline(now=now + 1)
-    assert kinds(made) == ["utterance_end"]
+    assert kinds(made) == ["utterance_end", "ReleaseSpeech"]
 
 
 def test_the_last_utterance_says_that_nothing_follows_it() -> None:

@@ -1,0 +1,237 @@
+"""Plays labelled turns to fastcall's rules, on audio time, and writes down what they decide.
+
+A set is a folder with ``labels.json``, ``wav/`` and, to print the table, ``score.py``. Each clip goes through the real
+voice detector, gate, call machine and turn policy; the recognizer's interims and finals come from the labels' word
+times plus --lag-ms, without punctuation; the agent's playback is the labels'. No clock is read: the decisions are the
+same on every machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastcall._codec import VadFramer
+from fastcall.audio.vad import WebRtcVoiceDetector
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, CallStarted, RecognitionEvent, TranscriptEvent
+from fastcall.settings import Settings
+from fastcall.turns.call_machine import CallMachine, NoteSpeech
+from fastcall.turns.completeness import Expectation
+from fastcall.turns.turn_policy import StopSpeech
+
+__all__ = ["POINTS", "Decisions", "Point", "attenuated", "decide", "main", "read_set"]
+
+FRAME_SAMPLES = 160
+# A recognizer settles what was said when so much silence follows.
+FINAL_SILENCE_MS = 700
+# What the dialogue of a category knows: a question for a number, a name, an address, or for yes or no.
+EXPECTED = {"number": "digits", "spelled": "spelling", "yesno": "yes_no", "address": "address"}
+DIGIT_WORDS = ["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of what is judged."""
+
+    name: str
+    settings: dict[str, Any]
+    expects: bool = False
+
+
+DEFAULT = Point("default", {})
+SWEEP = [(300, 1000), (300, 1300), (400, 1500), (400, 1800), (500, 1800), (500, 2000), (600, 2000), (700, 2000)]
+SWEEP += [(800, 2200), (900, 2400)]
+POINTS = [
+    Point("silence 500", {"turn_detection": "silence", "vad_hangover_ms": 500}),
+    DEFAULT,
+    *(Point(f"{low}-{high}", {"turn_min_silence_ms": low, "turn_max_silence_ms": high}) for low, high in SWEEP),
+]
+
+
+@dataclass
+class Decisions:
+    """What was decided about one clip, in ms of its audio."""
+
+    began: list[float]
+    ends: list[float]
+    reasons: list[str]
+    stops: list[float]
+    words: list[str]
+    """Of the committed utterances, in order."""
+
+
+def read_set(folder: Path) -> dict[str, Any]:
+    """The labels of a set."""
+    labels: dict[str, Any] = json.loads((folder / "labels.json").read_text())
+    return labels
+
+
+def attenuated(codes: bytes, level_db: float) -> bytes:
+    """The audio, so many dB weaker."""
+    from fastcall._codec import mulaw_decode, mulaw_encode
+
+    if not level_db:
+        return codes
+    pcm = np.frombuffer(mulaw_decode(codes), np.int16) * 10 ** (-level_db / 20)
+    return mulaw_encode(pcm.round().astype(np.int16).tobytes())
+
+
+def level_dbfs(codes: bytes) -> float:
+    """The power of the loudest 20 ms."""
+    from fastcall._codec import mulaw_decode
+
+    pcm = np.frombuffer(mulaw_decode(codes[: len(codes) // FRAME_SAMPLES * FRAME_SAMPLES]), np.int16)
+    power = (pcm.reshape(-1, FRAME_SAMPLES).astype(float) ** 2).mean(axis=1)
+    return float(10 * np.log10(np.percentile(power, 95) / 32768**2 + 1e-10))
+
+
+def results_of(clip: dict[str, Any], lag_ms: int) -> Iterator[tuple[int, RecognitionEvent]]:
+    """What the recognizer returns, and after which sample."""
+    said: list[str] = []
+    words = clip["words"]
+    for index, (word, _, end) in enumerate(words):
+        said.append(re.sub(r"[^\w' ]", "", word))
+        text = " ".join(said)
+        yield end + lag_ms * SAMPLES_PER_MS, RecognitionEvent("interim", text, end, "labels")
+        next_start = words[index + 1][1] if index + 1 < len(words) else end + 60 * SAMPLE_RATE_HZ
+        if next_start - end > FINAL_SILENCE_MS * SAMPLES_PER_MS:
+            final = RecognitionEvent("final", text, end, "labels")
+            yield end + (lag_ms + FINAL_SILENCE_MS) * SAMPLES_PER_MS, final
+            said = []
+
+
+def expectation_of(clip: dict[str, Any]) -> Expectation | None:
+    """What the agent that asked for this turn knows."""
+    kind: Any = EXPECTED.get(clip.get("category", ""))
+    if kind is None:
+        return None
+    if kind != "digits":
+        return Expectation(kind)
+    count, times = 0, 1
+    for word in re.findall(r"[a-z]+", clip["text"].lower()):
+        count += times if word in DIGIT_WORDS else 0
+        times = {"double": 2, "triple": 3}.get(word, 1)
+    return Expectation(kind, length=count)
+
+
+def decide(folder: Path, clip: dict[str, Any], point: Point, *, lag_ms: int = 300, weaker_db: float = 0) -> Decisions:
+    """Play a clip."""
+    settings = Settings(**{"language": "en-US", **point.settings})
+    machine = CallMachine(settings)
+    detector = WebRtcVoiceDetector(settings.vad_mode)
+    framer = VadFramer(detector, detector.native, machine.foreground_gate)
+    codes = attenuated(_codes(folder / clip["file"]), weaker_db)
+    results = sorted(results_of(clip, lag_ms), key=lambda each: each[0])
+    changes = _agent_changes(folder, clip)
+    out = Decisions([], [], [], [], [])
+    machine.receive(CallStarted("MZ", "CA", "AC"), now=0.0)
+    if point.expects:
+        machine.expect(expectation_of(clip))
+    for end in range(FRAME_SAMPLES, len(codes) + 1, FRAME_SAMPLES):
+        now = end / SAMPLE_RATE_HZ
+        while changes and changes[0][0] < end:
+            level = changes.pop(0)[1]
+            machine.agent_silent() if level is None else machine.agent_speaks(is_interruptible=True, level_dbfs=level)
+        framer.process(
+            machine.endpoint_rule,
+            0,
+            codes[end - FRAME_SAMPLES : end],
+            now,
+            lambda change, now=now: machine.speech_changed(change, now=now),
+        )
+        while results and results[0][0] <= end:
+            machine.receive(results.pop(0)[1], now=now)
+        while (due_at := machine.next_deadline()) is not None and due_at <= now:
+            machine.handle_deadline(now=now)
+        _note(machine, out, 1000 * now)
+    return out
+
+
+def _note(machine: CallMachine, out: Decisions, at_ms: float) -> None:
+    for command in machine.commands():
+        if isinstance(command, NoteSpeech) and command.speaking:
+            out.began.append(at_ms)
+        elif isinstance(command, NoteSpeech) and at_ms > 20:
+            out.ends.append(at_ms)
+        elif isinstance(command, StopSpeech):
+            out.stops.append(at_ms)
+        elif isinstance(command, TranscriptEvent) and command.event == "utterance_end":
+            out.words += (command.text or "").split()
+            out.reasons.append(str((command.details or {}).get("turn_end")))
+
+
+def _agent_changes(folder: Path, clip: dict[str, Any]) -> list[tuple[int, float | None]]:
+    """From which samples on the agent is heard, and how loud; None: it is silent."""
+    if "agent" in clip:
+        return [(clip["agent_start"] or 0, level_dbfs(_codes(folder / clip["agent"])))]
+    changes: list[tuple[int, float | None]] = []
+    for event in clip["events"]:
+        if event["kind"] == "echo":
+            changes += [(event["start"], level_dbfs(_codes(folder / event["agent"]))), (event["end"], None)]
+    return changes
+
+
+def _codes(path: Path) -> bytes:
+    data = path.read_bytes()
+    at = data.index(b"data")
+    return data[at + 8 :][: int.from_bytes(data[at + 4 : at + 8], "little")]
+
+
+def play(folder: Path, labels: dict[str, Any], points: Sequence[Point], **options: Any) -> dict[str, Any]:
+    """All decisions, as the scorer reads them."""
+    made = []
+    for number, point in enumerate(points, 1):
+        print(f"\r{number} of {len(points)}: {point.name}" + 20 * " ", end="", file=sys.stderr, flush=True)
+        ends = {clip["id"]: decide(folder, clip, point, **options).ends for clip in labels["turns"]}
+        stops = {clip["id"]: decide(folder, clip, point, **options).stops for clip in labels["interruptions"]}
+        made.append({"name": point.name, "ends": ends, "stops": stops})
+    print(file=sys.stderr)
+    return {"points": made}
+
+
+def main() -> None:
+    """Play a set, write the decisions, print the scorer's tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", type=Path, required=True, help="folder with labels.json and wav/")
+    parser.add_argument("--out", type=Path, default=Path("decisions.json"), help="file for the decisions")
+    parser.add_argument("--lag-ms", type=int, default=300, help="from a word's end to the result that has it")
+    parser.add_argument("--weaker-db", type=float, default=0, help="make the callers so much weaker")
+    parser.add_argument("--expect", action="store_true", help="the agent tells what it expects, where it can know")
+    parser.add_argument("--default", action="store_true", help="the default settings only")
+    arguments = parser.parse_args()
+    if not (arguments.set / "labels.json").is_file():
+        parser.error(f"--set {arguments.set}: there is no labels.json in it")
+    labels = read_set(arguments.set)
+    points = [DEFAULT] if arguments.default else POINTS
+    points = [Point(each.name, each.settings, arguments.expect) for each in points]
+    decisions = play(arguments.set, labels, points, lag_ms=arguments.lag_ms, weaker_db=arguments.weaker_db)
+    arguments.out.write_text(json.dumps(decisions))
+    scorer = arguments.set / "score.py"
+    if scorer.is_file():
+        subprocess.run([sys.executable, scorer, arguments.set / "labels.json", arguments.out], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                scorer,
+                arguments.set / "labels.json",
+                arguments.out,
+                "--by",
+                "condition",
+                "--point",
+                "default",
+            ],
+            check=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

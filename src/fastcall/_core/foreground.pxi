@@ -1,0 +1,130 @@
+# Tells the caller's voice from others in the background, by loudness. Included by _codec.pyx.
+#
+# Babble, a television, hold music and the echo of the agent lie 14 dB and more below the caller. So a frame in which the
+# detector hears voice is the caller's if it is not much weaker than the caller was, and clearly above the line's noise.
+# All levels are powers (mean squares), so that a frame costs no logarithm.
+
+from libc.math cimport pow as c_pow, log10
+
+cdef extern from "foreground.h" nogil:
+    float fastcall_power(const int16_t* pcm, int samples) noexcept
+
+cdef enum:
+    # The noise floor is the least power within the newest one to two of these.
+    FLOOR_WINDOW_FRAMES = 40
+    # The detector's own noise floor needs as long to settle.
+    GATE_SETTLE_FRAMES = 6
+
+cdef double FULL_SCALE = 32768.0 * 32768.0
+cdef float FLOOR_SMOOTHING = 0.5
+# How fast the caller's level rises towards louder frames, and sinks while there is voice: 0.3 dB a second.
+cdef float LEVEL_ATTACK = 0.3
+cdef float LEVEL_DECAY = <float>c_pow(10, -0.3 / 10 / 50)
+
+
+cdef float power_of(double dbfs) noexcept:
+    return <float>(FULL_SCALE * c_pow(10, dbfs / 10))
+
+
+cdef double dbfs_of(float power) noexcept:
+    return 10 * log10(power / FULL_SCALE) if power > 0 else -100.0
+
+
+@cython.final
+cdef class ForegroundGate:
+    """Judges the frames of a call in which a detector hears voice. Pure; one thread; keeps the GIL.
+
+    Levels are in dBFS: 0 is a full-scale square wave.
+
+    :param caller_db: how far below the caller's level the caller's own voice may lie
+    :param background_db: how far below it a voice lies that is no voice any more
+    :param least_dbfs: what is weaker is no voice
+    :param above_floor_db: how far above the noise floor voice is, at least
+    :param first_level_dbfs: the caller's level before anything was heard, and the least
+    :param echo_db: while the agent speaks, the caller's voice is at most so far below the agent's
+    """
+
+    cdef float caller_share, background_share, least, above_floor, first_level, echo_share
+    cdef float level, agent
+    cdef float smoothed, minimum, older_minimum
+    cdef int frames, window_frames
+
+    def __cinit__(
+        self,
+        *,
+        double caller_db,
+        double background_db,
+        double least_dbfs,
+        double above_floor_db,
+        double first_level_dbfs,
+        double echo_db,
+    ):
+        self.caller_share = <float>c_pow(10, -caller_db / 10)
+        self.background_share = <float>c_pow(10, -background_db / 10)
+        self.least = power_of(least_dbfs)
+        self.above_floor = <float>c_pow(10, above_floor_db / 10)
+        self.first_level = self.level = power_of(first_level_dbfs)
+        self.echo_share = <float>c_pow(10, -echo_db / 10)
+        self.minimum = self.older_minimum = <float>FULL_SCALE
+        self.smoothed = <float>FULL_SCALE
+
+    @property
+    def level_dbfs(self):
+        """How loud the caller's voice is."""
+        return dbfs_of(self.level)
+
+    @property
+    def floor_dbfs(self):
+        """How loud the line is when nobody speaks."""
+        return dbfs_of(min(self.minimum, self.older_minimum))
+
+    def agent_speaks(self, double level_dbfs, /):
+        """The agent is heard from now on, so loud."""
+        self.agent = power_of(level_dbfs)
+
+    def agent_silent(self):
+        """The agent is not heard any more."""
+        self.agent = 0
+
+    def feed(self, pcm, bint voiced, /):
+        """One frame of 160 samples: 0: no voice, 1: the caller's, 2: background voice.
+
+        :param pcm: 320 bytes of LINEAR16
+        :param voiced: whether the detector hears voice in it
+        :raises ValueError: another length
+        """
+        cdef Py_buffer source
+        hold(&source, pcm, PyBUF_SIMPLE, False)
+        try:
+            if source.len != 2 * VOICE_FRAME_SAMPLES:
+                raise ValueError(f"{source.len} bytes: a frame has {2 * VOICE_FRAME_SAMPLES}")
+            return self.judge(<const int16_t*>source.buf, voiced)
+        finally:
+            PyBuffer_Release(&source)
+
+    cdef Voice judge(self, const int16_t* pcm, bint voiced) noexcept nogil:
+        cdef float power = fastcall_power(pcm, VOICE_FRAME_SAMPLES)
+        cdef float weakest, callers
+        self.note_floor(power)
+        if not voiced or self.frames <= GATE_SETTLE_FRAMES:
+            return NO_VOICE
+        weakest = max(self.least, self.above_floor * min(self.minimum, self.older_minimum))
+        callers = max(weakest, self.level * self.caller_share, self.agent * self.echo_share)
+        weakest = max(weakest, self.level * self.background_share)
+        self.level = max(self.first_level, self.level * LEVEL_DECAY)
+        if power <= weakest:
+            return NO_VOICE
+        if power <= callers:
+            return BACKGROUND
+        if power > self.level:
+            self.level += LEVEL_ATTACK * (power - self.level)
+        return VOICE
+
+    cdef void note_floor(self, float power) noexcept nogil:
+        self.smoothed = power if power < self.smoothed else self.smoothed + FLOOR_SMOOTHING * (power - self.smoothed)
+        self.minimum = min(self.minimum, self.smoothed)
+        self.frames += self.frames <= GATE_SETTLE_FRAMES
+        self.window_frames += 1
+        if self.window_frames == FLOOR_WINDOW_FRAMES:
+            self.older_minimum, self.minimum = self.minimum, <float>FULL_SCALE
+            self.window_frames = 0

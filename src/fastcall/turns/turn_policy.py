@@ -1,0 +1,375 @@
+"""Decides when the caller's turn begins and ends, and when the agent is to stop, to hold back, and to go on.
+
+A turn begins with the caller's voice and ends in silence. How long the silence must be depends on what was said: a text
+that is whole ends sooner than one that breaks off after "my". Four witnesses:
+
+- **the ear**: the voice detector, and a gate that tells the caller's voice from others in the background;
+- **the text**: how complete it is (``turns/completeness``), or what the agent expects to hear (``expect``), as long as
+  it covers what was heard; words that are still missing leave it undecided;
+- **its age**: a turn ends if no words come any more although some sound goes on;
+- **the agent**: what it is playing, and whether that may be interrupted.
+
+The agent is stopped by a run of the caller's voice, or by words that are no backchannel ("mhm", "okay"). Until words
+confirm it, an interruption can be taken back: the agent then says the rest. Speech that would begin while the caller's
+turn is open is held; if the turn brings words, it is superseded.
+
+Pure. Call time is counted in samples, clock time is an argument in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fastcall._codec import EndpointRule, ForegroundGate
+from fastcall.audio.endpointing import LOUD, Endpointer, SpeechBegan, SpeechEnded
+from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
+from fastcall.recognition.tokenization import tokens_of
+from fastcall.settings import Settings
+from fastcall.turns.completeness import UNDECIDED, Expectation, completeness, expected, is_backchannel
+from fastcall.turns.lexicon import Lexicon, lexicon_of
+
+__all__ = [
+    "Completeness",
+    "HoldSpeech",
+    "IgnoreSpeech",
+    "InterruptionConfirmed",
+    "ReleaseSpeech",
+    "ResumeSpeech",
+    "StopSpeech",
+    "TurnDecision",
+    "TurnPolicy",
+]
+
+FRAME_MS = 20
+# The share of frames in the silence at a turn's end that may have voice in them, and how many at most: a cough.
+VOICED_SHARE = 0.12
+MAX_VOICED_FRAMES = 6
+# How much longer the silence must be if background voice goes on, in which weak syllables of the caller get lost.
+BACKGROUND_MS = 300
+# A text covers the voice if it ends at most so long before it does: detectors go on a little after a word's end.
+COVER_SAMPLES = 260 * SAMPLES_PER_MS
+# A turn ends if no new words come for this long besides the silence that its text asks for.
+NO_WORDS_S = 1.0
+
+Completeness = Callable[[str], float]
+"""How complete a text is: from 0 (the caller surely goes on) to 1 (it is surely whole)."""
+
+
+@dataclass(slots=True, frozen=True)
+class StopSpeech:
+    """The caller interrupts: the agent must not be heard any more. ``InterruptionConfirmed`` or ``ResumeSpeech``
+    follows."""
+
+
+@dataclass(slots=True, frozen=True)
+class InterruptionConfirmed:
+    """The interruption has words: what was being said will not be said."""
+
+
+@dataclass(slots=True, frozen=True)
+class ResumeSpeech:
+    """The interruption brought no words, or a backchannel: the agent goes on where it was stopped."""
+
+    reason: Literal["no_words", "backchannel"]
+
+
+@dataclass(slots=True, frozen=True)
+class IgnoreSpeech:
+    """The caller was heard while the agent spoke, and does not interrupt it."""
+
+    reason: Literal["backchannel", "uninterruptible"]
+
+
+@dataclass(slots=True, frozen=True)
+class HoldSpeech:
+    """The caller's turn is open: what the agent says from now on must not begin."""
+
+
+@dataclass(slots=True, frozen=True)
+class ReleaseSpeech:
+    """The turn is over: the agent may speak. If the turn has words, what was held is superseded."""
+
+    is_superseded: bool
+
+
+TurnDecision = (
+    SpeechBegan
+    | SpeechEnded
+    | StopSpeech
+    | InterruptionConfirmed
+    | ResumeSpeech
+    | IgnoreSpeech
+    | HoldSpeech
+    | ReleaseSpeech
+)
+
+_Agent = Literal["silent", "speaking", "stopped"]
+
+
+class TurnPolicy:
+    """The rules of one call. Pure; one thread.
+
+    :param settings: ``TURN_*``, ``VAD_*`` and ``BARGE_IN*``
+    :param judge: judges texts; by default the word lists of the call's language do
+    """
+
+    def __init__(self, settings: Settings, judge: Completeness | None = None) -> None:
+        self._lexicon: Lexicon = lexicon_of(settings.language_or())
+        self._judge = judge or self._judge_by_lexicon
+        self._is_adaptive = settings.turn_detection == "adaptive"
+        self._min_ms, self._max_ms = settings.turn_min_silence_ms, settings.turn_max_silence_ms
+        self._may_interrupt = settings.barge_in
+        self._run_frames = max(1, settings.barge_in_min_ms // FRAME_MS) if settings.barge_in else 0
+        self._min_words = settings.barge_in_min_words
+        self._resume_s = settings.barge_in_resume_ms / 1000
+        self._endpointer = Endpointer(
+            start_ms=settings.vad_start_ms,
+            hangover_ms=self._silence_ms(UNDECIDED) if self._is_adaptive else settings.vad_hangover_ms,
+            preroll_ms=settings.vad_preroll_ms,
+            max_s=settings.utterance_max_s,
+            voiced_frames=self._voiced_frames(self._silence_ms(UNDECIDED)) if self._is_adaptive else None,
+            background_ms=BACKGROUND_MS if self._is_adaptive else 0,
+        )
+        self.gate = foreground_gate() if self._is_adaptive else None
+        """Tells the caller's voice from others; None: all voice is the caller's."""
+        self._expectation: Expectation | None = None
+        self._is_recognizing = True
+        self._text = ""
+        self._complete = UNDECIDED
+        self._asked_ms = self._silence_ms(UNDECIDED)
+        self._no_words_at: float | None = None
+        self._agent: _Agent = "silent"
+        self._is_interruptible = True
+        self._resume_at: float | None = None
+        self._is_backchannel = False
+        """The agent was speaking when the newest turn began, and the turn is a backchannel so far."""
+        self._is_ignored = self._is_held = False
+        self._decisions: list[TurnDecision] = []
+
+    # --- what a machine asks ------------------------------------------------------------------------
+
+    @property
+    def rule(self) -> EndpointRule:
+        """Takes frames of 20 ms without an event each; pass its result to ``changed``."""
+        return self._endpointer.rule
+
+    @property
+    def in_speech(self) -> bool:
+        """Whether a turn is open."""
+        return self._endpointer.in_speech
+
+    @property
+    def last_voiced_sample(self) -> int:
+        """End of the newest voiced frame of the newest turn."""
+        return self._endpointer.last_voiced_sample
+
+    @property
+    def is_backchannel(self) -> bool:
+        """Whether the newest turn only says that the caller listens, while the agent speaks."""
+        return self._is_backchannel
+
+    def decisions(self) -> list[TurnDecision]:
+        """What was decided since the last call, in order; empties the list."""
+        decisions, self._decisions = self._decisions, []
+        return decisions
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_deadline`` must be called, or None."""
+        times = (self._endpointer.next_deadline(), self._no_words_at, self._resume_at)
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_deadline(self, *, now: float) -> None:
+        """Time has passed."""
+        self._end(self._endpointer.handle_deadline(now=now))
+        if self._no_words_at is not None and now >= self._no_words_at:
+            self._end(self._endpointer.end("no_words"))
+        if self._resume_at is not None and now >= self._resume_at:
+            self._take_back(now)
+
+    # --- the ear ------------------------------------------------------------------------------------
+
+    def changed(self, change: int, *, now: float) -> None:
+        """A frame was fed to ``rule``, which returned ``change``, from 1 to 5."""
+        if change == LOUD:
+            self._interrupt_by_voice(now)
+            return
+        event = self._endpointer.describe(change)
+        if isinstance(event, SpeechEnded):
+            self._end(event)
+            return
+        self._text, self._no_words_at, self._complete = "", None, UNDECIDED
+        self._is_ignored = False
+        self._is_backchannel = False
+        self._decisions.append(event)
+        if self._agent == "silent" and self._is_adaptive:
+            self._is_held = True
+            self._decisions.append(HoldSpeech())
+        elif self.rule.voice_run_frames >= self._run_frames:
+            self._interrupt_by_voice(now)
+
+    def stop(self) -> None:
+        """The audio is over."""
+        self._end(self._endpointer.end("stopped"))
+
+    def _end(self, event: SpeechEnded | None) -> None:
+        if event is not None:
+            self._no_words_at = None
+            self._decisions.append(event)
+
+    # --- the text -----------------------------------------------------------------------------------
+
+    def expect(self, expectation: Expectation | None) -> None:
+        """What the caller is likely to say; until a turn with words is committed."""
+        self._expectation = expectation
+
+    def recognizer_changed(self, *, is_serving: bool, now: float) -> None:
+        """The recognizer was lost, or serves the call again, perhaps on another stream: missing words mean nothing."""
+        self._is_recognizing = is_serving
+        if self._no_words_at is not None:
+            self._wait_for_words(now)
+
+    def words(self, text: str, end_sample: int, *, now: float) -> None:
+        """The open turn's text so far, from a result that covers the audio before ``end_sample``."""
+        is_new = text != self._text
+        if is_new:
+            self._text = text
+            self._complete = self._judged()
+        if self._is_adaptive and self._endpointer.in_speech:
+            self._set_silence(end_sample)
+            if is_new:
+                self._wait_for_words(now)
+        if is_new and text:
+            self._interrupt_by_words(text)
+
+    def late_words(self, text: str) -> None:
+        """The text of a turn that has ended and is not committed."""
+        if text:
+            self._interrupt_by_words(text)
+
+    def committed(self, text: str) -> None:
+        """The newest turn's text is committed."""
+        if text:
+            self._expectation = None
+            self._interrupt_by_words(text)
+        if self._agent == "stopped":
+            self._resume("backchannel" if text else "no_words")
+        if self._is_held:
+            self._is_held = False
+            self._decisions.append(ReleaseSpeech(is_superseded=bool(text)))
+
+    def _judge_by_lexicon(self, text: str) -> float:
+        return completeness(text, self._lexicon)
+
+    def _silence_ms(self, complete: float) -> int:
+        return round(self._max_ms - min(max(complete, 0.0), 1.0) * (self._max_ms - self._min_ms))
+
+    @staticmethod
+    def _voiced_frames(silence_ms: int) -> int:
+        return min(MAX_VOICED_FRAMES, int(silence_ms // FRAME_MS * VOICED_SHARE))
+
+    def _judged(self) -> float:
+        if self._text and self._expectation is not None:
+            return expected(self._text, self._lexicon, self._expectation)
+        return self._judge(self._text) if self._text else UNDECIDED
+
+    def _set_silence(self, end_sample: int) -> None:
+        """The silence that ends the turn, if the text covers the audio before ``end_sample``."""
+        complete, covered_to = self._complete, end_sample + COVER_SAMPLES
+        if self._endpointer.last_caller_sample > covered_to:
+            complete = min(complete, UNDECIDED)
+        # If the caller goes on, a whole text is whole no more; one that breaks off is for the next words to complete.
+        until = covered_to if complete > UNDECIDED else -1
+        self._asked_ms = self._silence_ms(complete)
+        self.rule.set_hangover(max(1, self._asked_ms // FRAME_MS), self._voiced_frames(self._asked_ms), until)
+
+    def _wait_for_words(self, now: float) -> None:
+        is_waiting = self._is_recognizing and bool(self._text)
+        self._no_words_at = now + self._asked_ms / 1000 + NO_WORDS_S if is_waiting else None
+
+    # --- the agent ----------------------------------------------------------------------------------
+
+    def agent_speaks(self, *, is_interruptible: bool, level_dbfs: float) -> None:
+        """The caller hears the agent from now on, so loud at its loudest."""
+        self._agent = "speaking"
+        self._is_interruptible = is_interruptible
+        self.rule.report_run(self._run_frames)
+        if self.gate is not None:
+            self.gate.agent_speaks(level_dbfs)
+
+    def agent_silent(self) -> None:
+        """The agent is not heard any more."""
+        if self._agent == "speaking":
+            self._agent = "silent"
+        self._hush()
+
+    def _hush(self) -> None:
+        self.rule.report_run(0)
+        if self.gate is not None:
+            self.gate.agent_silent()
+
+    def _interrupt_by_voice(self, now: float) -> None:
+        if not self._may_be_stopped():
+            return
+        if self._text and is_backchannel(self._text, self._lexicon):
+            self._ignore("backchannel")
+            return
+        self._stop()
+        if self._resume_s and self._is_adaptive:
+            self._resume_at = now + self._resume_s
+        else:
+            self._confirm()
+
+    def _interrupt_by_words(self, text: str) -> None:
+        if self._agent == "silent":
+            return
+        self._is_backchannel = is_backchannel(text, self._lexicon)
+        if self._is_backchannel:
+            if self._agent == "speaking":
+                self._ignore("backchannel")
+        elif self._agent == "stopped":
+            self._confirm()
+        elif self._min_words and len(tokens_of(text)) >= self._min_words and self._may_be_stopped():
+            self._stop()
+            self._confirm()
+
+    def _may_be_stopped(self) -> bool:
+        if self._agent != "speaking" or not self._may_interrupt:
+            return False
+        if not self._is_interruptible:
+            self._ignore("uninterruptible")
+        return self._is_interruptible
+
+    def _ignore(self, reason: Literal["backchannel", "uninterruptible"]) -> None:
+        if not self._is_ignored:
+            self._is_ignored = True
+            self._decisions.append(IgnoreSpeech(reason))
+
+    def _stop(self) -> None:
+        self._agent = "stopped"
+        self._hush()
+        self._decisions.append(StopSpeech())
+
+    def _confirm(self) -> None:
+        self._agent, self._resume_at = "silent", None
+        self._decisions.append(InterruptionConfirmed())
+
+    def _take_back(self, now: float) -> None:
+        """No words have come. While the caller's voice goes on, they may."""
+        quiet_s = (self.rule.heard_samples - self.last_voiced_sample) / SAMPLE_RATE_HZ
+        if self._endpointer.in_speech and quiet_s < self._resume_s:
+            self._resume_at = now + max(0.02, self._resume_s - quiet_s)
+        else:
+            self._resume("backchannel" if self._text else "no_words")
+
+    def _resume(self, reason: Literal["no_words", "backchannel"]) -> None:
+        self._agent, self._resume_at = "silent", None
+        self._decisions.append(ResumeSpeech(reason))
+
+
+def foreground_gate() -> ForegroundGate:
+    """The gate of a call. Telephone speech lies between -18 and -30 dBFS; a caller 18 dB below that is still heard."""
+    return ForegroundGate(
+        caller_db=14, background_db=24, least_dbfs=-52, above_floor_db=6, first_level_dbfs=-36, echo_db=24
+    )
