@@ -277,7 +277,11 @@ class Partial:
 
 @dataclass(slots=True, frozen=True)
 class Utterance:
-    """One committed utterance; times are call time in ms."""
+    """One committed utterance; times are call time in ms.
+
+    Words that arrive after an utterance was committed without any make it an ordinary one, with the same id. If they
+    change the text of one that had words, it is given again with ``is_correction``.
+    """
 
     id: int
     """From 1 in each call."""
@@ -287,16 +291,18 @@ class Utterance:
     """When the speech began, in call time."""
     end_ms: int
     """When it ended."""
+    is_correction: bool = False
+    """Whether ``text`` replaces the text given with this id before; it is the whole text, not the difference."""
 
 
 @dataclass(slots=True, frozen=True)
 class Amendment:
-    """The new text of a committed utterance, because a late final differs."""
+    """The new text of a committed utterance that had words, because a late final differs."""
 
     id: int
     """Of the amended utterance."""
     text: str
-    """The whole text, not the difference."""
+    """The whole text, not the difference; empty if nothing was said after all: undo what you did because of it."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -57,7 +57,8 @@ class BlockingCall:
         self.state = call.state
 
     def utterances(self) -> Iterator[Utterance]:
-        """Iterate over committed utterances, until the call ends."""
+        """Iterate over committed utterances, each with words, until the call ends. Late words make another one, or
+        one with ``is_correction``: see ``Call.utterances``."""
         return self._iterate(self._call.utterances())
 
     def keys(self) -> Iterator[str]:

@@ -102,6 +102,8 @@ class Call:
         )
         self._keys: EventQueue[str] = EventQueue(MAX_WAITING_KEYS, on_drop=self._metrics.note_event_dropped)
         self._inboxes: list[EventQueue[CallEvent]] = []
+        self._other_speeches: list[Speech] = []
+        """Unfinished speeches said outside of the replies of ``answer``."""
         self._is_interrupted = False
         """The caller interrupted, and the utterance is not committed yet."""
         self._is_over = False
@@ -131,8 +133,12 @@ class Call:
     # --- in ---------------------------------------------------------------------------------------------
 
     async def utterances(self) -> AsyncIterator[Utterance]:
-        """Iterate over committed utterances, from the call's beginning to its end, without those that have no words.
-        If the handler is too slow, the oldest are dropped and counted."""
+        """Iterate over committed utterances, from the call's beginning to its end; each has words.
+
+        An utterance that was committed without words comes when its words do. If a late final changes the text of one
+        that came before, it comes again, with ``is_correction`` and the whole new text; one that loses all of its words
+        does not: only ``events`` reports that. If the handler is too slow, the oldest are dropped and counted.
+        """
         async for utterance in self._utterances:
             yield utterance
 
@@ -142,8 +148,9 @@ class Call:
             yield key
 
     def events(self) -> AsyncIterator[CallEvent]:
-        """Iterate over all events from now on: ``Partial`` while someone speaks, ``Utterance`` (also without words),
-        ``Amendment``, ``BargeIn``, ``DtmfPressed``, and ``MarkPlayed`` for your own marks.
+        """Iterate over all events from now on: ``Partial`` while someone speaks, ``Utterance`` (also without words; it
+        comes again if they arrive later), ``Amendment`` when a text changes (and no ``Utterance`` for it), ``BargeIn``,
+        ``DtmfPressed``, and ``MarkPlayed`` for your own marks.
 
         :raises RuntimeError: 16 loops over events run already
         """
@@ -165,9 +172,17 @@ class Call:
         """Call ``await reply(turn)`` for each utterance, until the call ends; ``turn.text`` is its text.
 
         One reply runs at a time, in its own task. It is cancelled when the caller interrupts, or when the next
-        utterance is committed; exceptions of ``reply`` are raised here. With ``SPECULATE_AFTER_MS`` a reply may start
-        on an interim: its audio is then held back until the text is committed, and it is cancelled and restarted if
-        the words have changed.
+        utterance is committed; exceptions of ``reply`` are raised here. The next utterance also stops the answer's
+        audio, and ``turn.interrupted`` is what was heard of it. Audio said outside of the replies is not stopped: while
+        such audio waits or plays, only the answer's unsent audio is dropped, and up to 2 s of it may still be heard.
+
+        If the text is corrected, and no audio of the answer was sent, the reply is cancelled and restarted with the new
+        text, or not restarted if no words are left. Otherwise it goes on, and the turn has the new text: see
+        ``Turn.corrected_text``. It is never restarted once ``turn.wait_committed`` has returned, so that its side
+        effects do not happen twice. Corrections of earlier turns are ignored.
+
+        With ``SPECULATE_AFTER_MS`` a reply may start on an interim: its audio is then held back until the text is
+        committed, and it is cancelled and restarted if the words have changed.
         """
         event_queue = self._open_event_queue()
         rule = Speculation(self._speculate_s)
@@ -177,6 +192,7 @@ class Call:
                 event_queue,
                 rule,
                 say=self._say,
+                stop=self._stop_reply,
                 on_outcome=self._count_outcome,
                 on_stall=self._owner.stalled,
             )
@@ -234,10 +250,37 @@ class Call:
         return speech
 
     def _say(self, speech: Speech, turn: Turn | None, source: AsyncIterable[bytes] | None = None) -> None:
+        if turn is not None and turn.is_cut:
+            speech.audio.drop()
+            speech.finish(0)
+            return
         self.player.check_room(speech.audio)
         began_at, ready_at = (turn.began_at, turn.ready_at) if turn is not None else (None, None)
         speech.turn = self._turns.said(now=self._loop.time(), began_at=began_at, ready_at=ready_at)
         self.player.say(speech, source)
+        if turn is not None:
+            turn.note_said(speech)
+        else:
+            self._other_speeches = [each for each in self._other_speeches if not each.is_done]
+            self._other_speeches.append(speech)
+
+    def _stop_reply(self, turn: Turn) -> Heard:
+        """Stop a reply's audio, and none that was said outside of the replies; return what was heard of it."""
+        unfinished = turn.unfinished()
+        if any(each.has_begun for each in unfinished) and all(each.is_done for each in self._other_speeches):
+            self.player.clear()
+        for speech in unfinished:
+            if speech.is_done:
+                continue
+            speech.audio.drop()
+            if not speech.has_begun:
+                speech.finish(0)
+                continue
+            # Clearing the peer's buffer would clear the other audio as well: what was sent is played.
+            speech.is_broken = True
+            if speech.source is not None:
+                speech.source.cancel()
+        return turn.heard()
 
     def mark(self, name: str) -> None:
         """Ask for ``MarkPlayed`` when the audio queued so far was played, or cleared.
@@ -274,12 +317,14 @@ class Call:
 
     def deliver(self, event: CallEvent) -> None:
         """An event for the handler."""
-        if isinstance(event, BargeIn | Utterance):
-            self._is_interrupted = isinstance(event, BargeIn)
         if isinstance(event, Utterance) and event.text:
             self._utterances.put(event)
         elif isinstance(event, DtmfPressed):
             self._keys.put(event.digit)
+        if isinstance(event, Utterance) and event.is_correction:
+            event = Amendment(event.id, event.text)
+        if isinstance(event, BargeIn | Utterance):
+            self._is_interrupted = isinstance(event, BargeIn)
         for event_queue in self._inboxes:
             event_queue.put(event)
 

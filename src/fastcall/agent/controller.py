@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,6 @@ from fastcall.aio.stall_monitor import is_async, watch_steps
 from fastcall.call_logger import call_logger
 from fastcall.events import (
     SAMPLES_PER_MS,
-    Amendment,
     BargeIn,
     CallStarted,
     DtmfPressed,
@@ -48,6 +48,9 @@ Handler = Callable[[Any], Any]
 HANDLER_GRACE_S = 5.0
 # And after its cancellation.
 HANDLER_CANCEL_S = 1.0
+
+# As many as the recognition session still assigns words to.
+MAX_WORDLESS = 64
 
 
 class AgentController:
@@ -87,6 +90,8 @@ class AgentController:
         self._start_ms = settings.vad_start_ms
         self._voice_sample = 0
         """Approximately where the voice of the newest utterance began."""
+        self._wordless: deque[int] = deque(maxlen=MAX_WORDLESS)
+        """Ids of utterances committed without words, which may still arrive."""
         self._has_begun = False
         """Somebody has begun to speak, and the utterance does not exist yet."""
         self._utterance_id = 0
@@ -152,7 +157,13 @@ class AgentController:
             self._words_known(utterance_id, text)
             self._commit(event, utterance_id, text)
         elif event.event == "amended":
-            self._call.deliver(Amendment(utterance_id, text))
+            if utterance_id in self._wordless:
+                # The handler was told nothing yet that it could answer.
+                self._wordless.remove(utterance_id)
+                self._words_known(utterance_id, text)
+                self._commit(event, utterance_id, text)
+            else:
+                self._call.deliver(self._utterance_of(event, utterance_id, text, is_correction=True))
 
     def finish(self) -> None:
         """The call is over."""
@@ -176,14 +187,21 @@ class AgentController:
     # --- turns ----------------------------------------------------------------------------------------------
 
     def _commit(self, event: TranscriptEvent, utterance_id: int, text: str) -> None:
-        start, end = event.start_sample or 0, event.end_sample or 0
         if text:
-            now = self._loop.time()
+            now, end = self._loop.time(), event.end_sample or 0
             spoken_at = now - self._session.clock.age_s(end, now=now)
             self._turns.committed(utterance_id, end, spoken_at=spoken_at, now=now)
             self._call.player.begin_answer()
-        start_ms, end_ms = (self._machine.call_time.of(sample) // SAMPLES_PER_MS for sample in (start, end))
-        self._call.deliver(Utterance(utterance_id, text, start_ms, end_ms))
+        else:
+            self._wordless.append(utterance_id)
+        self._call.deliver(self._utterance_of(event, utterance_id, text))
+
+    def _utterance_of(
+        self, event: TranscriptEvent, utterance_id: int, text: str, *, is_correction: bool = False
+    ) -> Utterance:
+        samples = (event.start_sample or 0, event.end_sample or 0)
+        start_ms, end_ms = (self._machine.call_time.of(sample) // SAMPLES_PER_MS for sample in samples)
+        return Utterance(utterance_id, text, start_ms, end_ms, is_correction)
 
     def _answered(self, found: FirstResponse) -> None:
         metrics = self._metrics
