@@ -40,6 +40,21 @@ async def echo_texts(call: Call) -> None:
         call.mark(utterance.text)
 
 
+async def reply_with_texts(call: Call) -> None:
+    """The same, by ``answer``."""
+
+    async def reply(turn: Turn) -> None:
+        call.mark(turn.text)
+
+    await call.answer(reply)
+
+
+def echo_texts_from_a_thread(call: BlockingCall) -> None:
+    """The same, in a thread."""
+    for utterance in call.utterances():
+        call.mark(utterance.text)
+
+
 async def hang_up(call: Call) -> None:
     """End the call after its first utterance."""
     async for _ in call.utterances():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -137,6 +138,29 @@ async def test_an_answer_after_the_time_limit_amends() -> None:
         amended = await served.transcripts.wait_for(phone.call_sid, "amended")
         await served.hang_up(phone)
     assert (amended["utterance_id"], amended["text"], amended["source"]) == (1, talk.said[0], "fallback")
+
+
+@pytest.mark.parametrize("handler", ["echo_texts", "reply_with_texts", "echo_texts_from_a_thread"])
+async def test_words_after_the_time_limit_reach_the_handler(handler: str) -> None:
+    stub_engines.may_answer.clear()
+    async with (
+        serving(
+            None,
+            fallback="stub_engines:hear_tones_late",
+            enable_streaming_stt=False,
+            stt_fallback_timeout_ms=100,
+            handler=f"talkers:{handler}",
+        ) as served,
+        Phone(served.url) as phone,
+    ):
+        talk = Talk(phone, served)
+        await phone.start()
+        assert (await talk.say())["text"] == ""
+        stub_engines.may_answer.set()
+        async with asyncio.timeout(PATIENCE_S):
+            message = json.loads(await phone.socket.recv())
+        await served.hang_up(phone)
+    assert message["mark"]["name"] == talk.said[0]
 
 
 async def test_a_fallback_that_fails_is_told_and_the_utterance_is_committed_without_it() -> None:

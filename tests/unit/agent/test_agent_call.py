@@ -35,6 +35,39 @@ async def test_utterances_come_in_order_until_the_end_and_those_without_words_do
     assert call.is_over
 
 
+LATE = [Utterance(1, "", 100, 200), Utterance(1, "hello", 100, 200)]
+CORRECTED = [Utterance(1, "hallo", 100, 200), Utterance(1, "hello", 100, 200, is_correction=True)]
+RETRACTED = [Utterance(1, "hello", 100, 200), Utterance(1, "", 100, 200, is_correction=True)]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "utterances", "events"),
+    [
+        pytest.param(LATE, LATE[1:], LATE, id="late words make an ordinary utterance"),
+        pytest.param(CORRECTED, CORRECTED, [CORRECTED[0], Amendment(1, "hello")], id="a correction"),
+        pytest.param(RETRACTED, RETRACTED[:1], [RETRACTED[0], Amendment(1, "")], id="no words are left"),
+    ],
+)
+async def test_late_words_come_once_to_every_reader(
+    delivered: list[Utterance], utterances: list[Utterance], events: list[object]
+) -> None:
+    call, _ = make()
+    reader = call.events()
+    for utterance in delivered:
+        call.deliver(utterance)
+    call.finish()
+    assert [u async for u in call.utterances()] == utterances
+    assert [event async for event in reader] == events
+
+
+async def test_a_correction_does_not_end_an_interruption() -> None:
+    call, twilio = make()
+    call.deliver(BargeIn(2, "", 0))
+    call.deliver(CORRECTED[1])
+    assert await call.say(bytes(160)) == Heard("", 0, False)
+    assert twilio.sent == []
+
+
 async def test_a_slow_handler_loses_the_oldest_and_it_is_counted() -> None:
     metrics = Metrics()
     call, _ = make(metrics)

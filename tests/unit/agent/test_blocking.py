@@ -10,7 +10,7 @@ import pytest
 
 from fastcall.agent.blocking import MAX_THREADS, BlockingCall, run_in_thread
 from fastcall.agent.call import Call
-from fastcall.events import CallStarted, DtmfPressed, Partial, Utterance
+from fastcall.events import Amendment, CallStarted, DtmfPressed, Partial, Utterance
 from handsets import Twilio
 
 
@@ -64,6 +64,30 @@ async def test_a_thread_hears_and_speaks() -> None:
     assert twilio.events == ["media", "mark", "mark", "clear"]
     assert call.state == {"seen": True}
     assert twilio.closed
+
+
+async def test_a_thread_gets_late_words_and_corrections() -> None:
+    call, _ = make()
+    utterances: list[Utterance] = []
+    events: list[object] = []
+    begun = threading.Event()
+
+    def handler(blocking_call: BlockingCall) -> None:
+        reader = blocking_call.events()
+        begun.set()
+        utterances.extend(blocking_call.utterances())
+        events.extend(reader)
+
+    running = asyncio.ensure_future(run_in_thread(handler, call))
+    await until(begun)
+    late, corrected = Utterance(1, "hallo", 0, 1), Utterance(1, "hello", 0, 1, is_correction=True)
+    for event in (Utterance(1, "", 0, 1), late, corrected):
+        call.deliver(event)
+    call.finish()
+    async with asyncio.timeout(5):
+        await running
+    assert utterances == [late, corrected]
+    assert events == [Utterance(1, "", 0, 1), late, Amendment(1, "hello")]
 
 
 async def test_an_iterator_is_read_in_the_thread_until_it_is_cut_off() -> None:

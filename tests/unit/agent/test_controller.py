@@ -17,7 +17,8 @@ from fastcall._codec import mulaw_decode
 from fastcall.agent.blocking import BlockingCall
 from fastcall.agent.call import Call
 from fastcall.agent.controller import Handler
-from fastcall.events import BargeIn, CallEvent, MarkPlayed, TranscriptEvent
+from fastcall.agent.replies import Turn
+from fastcall.events import Amendment, BargeIn, CallEvent, MarkPlayed, TranscriptEvent, Utterance
 from fastcall.metrics import Metrics
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.server.call_runner import CallRunner
@@ -191,6 +192,104 @@ async def test_each_turn_is_measured_with_its_parts() -> None:
     assert len(stage.told("agent_audio")) == 2
     await stage.end()
     assert [e.details["state"] for e in stage.told("agent_audio") if e.details] == ["begin", "begin", "cut", "cut"]
+
+
+async def iterates(call: Call) -> None:
+    async for utterance in call.utterances():
+        given.append((utterance.text, utterance.is_correction))
+
+
+async def replies(call: Call) -> None:
+    async def reply(turn: Turn) -> None:
+        given.append((turn.text, False))
+        try:
+            async for text in turn.corrections():
+                given.append((text, True))
+        except asyncio.CancelledError:
+            given.append((turn.corrected_text or "", True))
+            raise
+
+    await call.answer(reply)
+
+
+async def reads_events(call: Call) -> None:
+    async for event in call.events():
+        if isinstance(event, Utterance | Amendment) and event.text:
+            given.append((event.text, isinstance(event, Amendment)))
+
+
+def iterates_in_a_thread(call: BlockingCall) -> None:
+    for utterance in call.utterances():
+        given.append((utterance.text, utterance.is_correction))
+
+
+given: list[tuple[str, bool]] = []
+LOOPS = [iterates, replies, reads_events, iterates_in_a_thread]
+
+
+@pytest.mark.parametrize("handler", LOOPS)
+async def test_words_that_come_after_the_commit_reach_every_loop_once(handler: Handler) -> None:
+    given.clear()
+    stage = Stage(handler, utterance_commit_ms=0)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.until(lambda: stage.told("utterance_end"))
+    assert [event.text for event in stage.told("utterance_end")] == [""]
+    assert given == []
+    await stage.recognize("hello", is_final=True, end_ms=600)
+    await stage.until(lambda: given)
+    assert [event.text for event in stage.told("amended")] == ["hello"]
+    await stage.end()
+    assert given == [("hello", False)]
+
+
+@pytest.mark.parametrize("handler", LOOPS)
+async def test_a_correction_reaches_every_loop_once(handler: Handler) -> None:
+    given.clear()
+    stage = Stage(handler, utterance_commit_ms=0)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
+    await stage.recognize("hallo", is_final=False, end_ms=500)
+    await stage.hear(*[SILENCE] * 30)
+    await stage.until(lambda: given)
+    await stage.recognize("hello", is_final=True, end_ms=600)
+    await stage.until(lambda: len(given) > 1)
+    await stage.end()
+    expected = [("hallo", False), ("hello", True)]
+    # The reply had said nothing, and was started anew.
+    assert given == (expected if handler is not replies else [*expected, ("hello", False)])
+
+
+async def test_the_response_to_late_words_is_measured_once_they_are_there() -> None:
+    stage = Stage(answers, utterance_commit_ms=0)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.until(lambda: stage.told("utterance_end"))
+    waited_from = time.monotonic()
+    for _ in range(20):
+        await _tick()
+    waited_ms = 1000 * (time.monotonic() - waited_from)
+    assert stage.told("first_response") == []
+    await stage.recognize("hello", is_final=True, end_ms=600)
+    (response,) = stage.told("first_response")
+    assert response.utterance_id == 1
+    assert response.details is not None
+    # What the recognizer was late is not the agent's time; clocks may tick in whole milliseconds.
+    assert response.details["commit_ms"] >= waited_ms / 2
+    await stage.end()
+
+
+async def test_a_correction_is_no_turn_to_measure() -> None:
+    stage = Stage(answers, utterance_commit_ms=0)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
+    await stage.recognize("hallo", is_final=False, end_ms=500)
+    await stage.hear(*[SILENCE] * 30)
+    await stage.until(lambda: stage.told("first_response"))
+    await stage.recognize("hello", is_final=True, end_ms=600)
+    assert [event.text for event in stage.told("amended")] == ["hello"]
+    assert [event.text for event in stage.told("agent_audio")][-2:] == [
+        "you said hello",
+        "and that is no first response",
+    ]
+    assert len(stage.told("first_response")) == 1
+    await stage.end()
 
 
 async def test_what_the_caller_said_can_be_had_if_it_is_kept() -> None:
