@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcall._codec import VadFramer
+from fastcall._codec import VadFramer, mulaw_decode, mulaw_encode
 from fastcall.audio.vad import WebRtcVoiceDetector
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, CallStarted, RecognitionEvent, TranscriptEvent
 from fastcall.settings import Settings
@@ -31,6 +31,8 @@ from fastcall.turns.turn_policy import StopSpeech
 __all__ = ["POINTS", "Decisions", "Point", "attenuated", "decide", "main", "read_set"]
 
 FRAME_SAMPLES = 160
+# The server sends the agent's audio in pieces of 200 ms.
+CHUNK_SAMPLES = 1600
 # A recognizer settles what was said when so much silence follows.
 FINAL_SILENCE_MS = 700
 # What the dialogue of a category knows: a question for a number, a name, an address, or for yes or no.
@@ -77,21 +79,10 @@ def read_set(folder: Path) -> dict[str, Any]:
 
 def attenuated(codes: bytes, level_db: float) -> bytes:
     """The audio, so many dB weaker."""
-    from fastcall._codec import mulaw_decode, mulaw_encode
-
     if not level_db:
         return codes
     pcm = np.frombuffer(mulaw_decode(codes), np.int16) * 10 ** (-level_db / 20)
     return mulaw_encode(pcm.round().astype(np.int16).tobytes())
-
-
-def level_dbfs(codes: bytes) -> float:
-    """The power of the loudest 20 ms."""
-    from fastcall._codec import mulaw_decode
-
-    pcm = np.frombuffer(mulaw_decode(codes[: len(codes) // FRAME_SAMPLES * FRAME_SAMPLES]), np.int16)
-    power = (pcm.reshape(-1, FRAME_SAMPLES).astype(float) ** 2).mean(axis=1)
-    return float(10 * np.log10(np.percentile(power, 95) / 32768**2 + 1e-10))
 
 
 def results_of(clip: dict[str, Any], lag_ms: int) -> Iterator[tuple[int, RecognitionEvent]]:
@@ -139,8 +130,7 @@ def decide(folder: Path, clip: dict[str, Any], point: Point, *, lag_ms: int = 30
     for end in range(FRAME_SAMPLES, len(codes) + 1, FRAME_SAMPLES):
         now = end / SAMPLE_RATE_HZ
         while changes and changes[0][0] < end:
-            level = changes.pop(0)[1]
-            machine.agent_silent() if level is None else machine.agent_speaks(is_interruptible=True, level_dbfs=level)
+            _agent(machine, changes.pop(0)[1])
         framer.process(
             machine.endpoint_rule,
             0,
@@ -156,6 +146,14 @@ def decide(folder: Path, clip: dict[str, Any], point: Point, *, lag_ms: int = 30
     return out
 
 
+def _agent(machine: CallMachine, sent: bytes | None) -> None:
+    if sent is None:
+        machine.agent_silent()
+    else:
+        machine.agent_sends(sent)
+        machine.agent_speaks(is_interruptible=True)
+
+
 def _note(machine: CallMachine, out: Decisions, at_ms: float) -> None:
     for command in machine.commands():
         if isinstance(command, NoteSpeech) and command.speaking:
@@ -169,15 +167,19 @@ def _note(machine: CallMachine, out: Decisions, at_ms: float) -> None:
             out.reasons.append(str((command.details or {}).get("turn_end")))
 
 
-def _agent_changes(folder: Path, clip: dict[str, Any]) -> list[tuple[int, float | None]]:
-    """From which samples on the agent is heard, and how loud; None: it is silent."""
+def _agent_changes(folder: Path, clip: dict[str, Any]) -> list[tuple[int, bytes | None]]:
+    """From which samples on the agent is heard, and what is sent for it; None: it is silent."""
     if "agent" in clip:
-        return [(clip["agent_start"] or 0, level_dbfs(_codes(folder / clip["agent"])))]
-    changes: list[tuple[int, float | None]] = []
+        return _sent(clip["agent_start"] or 0, clip["samples"], _codes(folder / clip["agent"]))
+    changes: list[tuple[int, bytes | None]] = []
     for event in clip["events"]:
         if event["kind"] == "echo":
-            changes += [(event["start"], level_dbfs(_codes(folder / event["agent"]))), (event["end"], None)]
+            changes += [*_sent(event["start"], event["end"], _codes(folder / event["agent"])), (event["end"], None)]
     return changes
+
+
+def _sent(start: int, end: int, codes: bytes) -> list[tuple[int, bytes | None]]:
+    return [(start + at, codes[at : at + CHUNK_SAMPLES]) for at in range(0, end - start, CHUNK_SAMPLES)]
 
 
 def _codes(path: Path) -> bytes:

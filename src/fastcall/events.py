@@ -293,6 +293,9 @@ class Utterance:
     """When it ended."""
     is_correction: bool = False
     """Whether ``text`` replaces the text given with this id before; it is the whole text, not the difference."""
+    is_backchannel: bool = False
+    """Whether the caller only showed that they listen ("mhm", "okay") while the agent spoke on. Needs no answer: given
+    by ``events`` only."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -336,6 +339,7 @@ TranscriptEventName = Literal[
     "amended",
     "fallback",
     "barge_in",
+    "not_interrupted",
     "agent_audio",
     "first_response",
     "session_closed",

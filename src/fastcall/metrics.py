@@ -79,6 +79,7 @@ class Metrics:
     fallback_failures: int = _counter("Requests to the fallback that failed")
     no_words: int = _counter("Times the recognizer returned no words for 5 s of speech")
     barge_ins: int = _counter("Times a caller interrupted a handler's speech")
+    barge_ins_taken_back: int = _counter("Interruptions that brought no words: the speech went on")
     agent_failures: int = _counter("Exceptions in handlers and their audio sources")
     agent_stalls: int = _counter("Times a handler blocked the event loop for over 0.2 s")
     agent_events_dropped: int = _counter("Events dropped because a handler was too slow (oldest first)")

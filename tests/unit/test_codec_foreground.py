@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from fastcall._codec import ForegroundGate
+from fastcall._codec import ForegroundGate, mulaw_encode
 from fastcall.turns.turn_policy import foreground_gate
 
 NO_VOICE, VOICE, BACKGROUND = 0, 1, 2
@@ -89,11 +89,24 @@ def test_the_caller_s_level_follows_the_caller_and_sinks_slowly() -> None:
 
 def test_while_the_agent_speaks_its_echo_is_not_the_caller() -> None:
     gate = call()
-    gate.agent_speaks(-14)
-    assert VOICE not in hear(gate, -40, 1000)
+    gate.agent_speaks()
+    assert VOICE not in hear(gate, -42, 1000)
     assert set(hear(gate, -25, 200)) == {VOICE}
     gate.agent_silent()
-    assert set(hear(call(), -40, 1000)) == {VOICE}
+    assert set(hear(call(), -42, 1000)) == {VOICE}
+
+
+def test_the_agent_is_as_loud_as_what_it_sends() -> None:
+    gate = call()
+    for index in range(100):
+        gate.agent_sends(mulaw_encode(frame(-8, index)) + b"\xff" * 100)
+    assert gate.agent_dbfs == pytest.approx(-8, abs=1)
+    gate.agent_speaks()
+    assert VOICE not in hear(gate, -33, 1000)
+    for index in range(10_000):
+        gate.agent_sends(mulaw_encode(frame(-20, index)))
+    assert gate.agent_dbfs == pytest.approx(-20, abs=1)
+    assert VOICE in hear(gate, -33, 1000)
 
 
 def test_the_floor_is_what_the_line_has_between_words() -> None:

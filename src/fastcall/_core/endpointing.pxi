@@ -85,7 +85,7 @@ cdef class EndpointRule:
     cdef bint speaking
     cdef int64_t start, voice, last_voiced, last_caller, floor
     cdef int run, gap, loud  # the caller's voice: frames without a gap, frames since then, and how many are reported
-    cdef int64_t newest
+    cdef int64_t newest, run_start
     cdef bint heard
     cdef double last_audio
 
@@ -145,6 +145,11 @@ cdef class EndpointRule:
         return self.run
 
     @property
+    def run_sample(self):
+        """Where that run begins."""
+        return self.run_start
+
+    @property
     def heard_samples(self):
         """Where the newest frame ends."""
         return self.newest
@@ -185,7 +190,7 @@ cdef class EndpointRule:
         self.newest = end_sample
         if end_sample <= self.settle:
             voice = NO_VOICE
-        self.count_run(voice)
+        self.count_run(voice, end_sample)
         if not self.speaking:
             window_add(&self.onset, voice == VOICE)
             if voice != VOICE or self.onset.voiced_frames < self.needed:
@@ -221,8 +226,10 @@ cdef class EndpointRule:
         self.until = -1
         self.resize(self.default_frames, self.default_allowed)
 
-    cdef void count_run(self, Voice voice) noexcept nogil:
+    cdef void count_run(self, Voice voice, int64_t end_sample) noexcept nogil:
         if voice == VOICE:
+            if self.run == 0:
+                self.run_start = end_sample - VOICE_FRAME_SAMPLES
             self.run += 1
             self.gap = 0
         elif self.run:

@@ -41,11 +41,13 @@ cdef class ForegroundGate:
     :param least_dbfs: what is weaker is no voice
     :param above_floor_db: how far above the noise floor voice is, at least
     :param first_level_dbfs: the caller's level before anything was heard, and the least
-    :param echo_db: while the agent speaks, the caller's voice is at most so far below the agent's
+    :param echo_db: while the agent is heard, the caller's voice lies at most so far below the agent's loudest
+    :param first_agent_dbfs: the agent's level before any of its audio was sent
     """
 
     cdef float caller_share, background_share, least, above_floor, first_level, echo_share
     cdef float level, agent
+    cdef bint is_agent_heard
     cdef float smoothed, minimum, older_minimum
     cdef int frames, window_frames
 
@@ -58,12 +60,14 @@ cdef class ForegroundGate:
         double above_floor_db,
         double first_level_dbfs,
         double echo_db,
+        double first_agent_dbfs,
     ):
         self.caller_share = <float>c_pow(10, -caller_db / 10)
         self.background_share = <float>c_pow(10, -background_db / 10)
         self.least = power_of(least_dbfs)
         self.above_floor = <float>c_pow(10, above_floor_db / 10)
         self.first_level = self.level = power_of(first_level_dbfs)
+        self.agent = power_of(first_agent_dbfs)
         self.echo_share = <float>c_pow(10, -echo_db / 10)
         self.minimum = self.older_minimum = <float>FULL_SCALE
         self.smoothed = <float>FULL_SCALE
@@ -78,13 +82,28 @@ cdef class ForegroundGate:
         """How loud the line is when nobody speaks."""
         return dbfs_of(min(self.minimum, self.older_minimum))
 
-    def agent_speaks(self, double level_dbfs, /):
-        """The agent is heard from now on, so loud."""
-        self.agent = power_of(level_dbfs)
+    @property
+    def agent_dbfs(self):
+        """How loud the agent is, by what was sent."""
+        return dbfs_of(self.agent)
+
+    def agent_sends(self, codes, /):
+        """Some of the agent's audio, mu-law; the caller hears it now or soon."""
+        cdef Py_buffer source
+        hold(&source, codes, PyBUF_SIMPLE, False)
+        try:
+            with nogil:
+                self.note_agent(<const uint8_t*>source.buf, source.len)
+        finally:
+            PyBuffer_Release(&source)
+
+    def agent_speaks(self):
+        """The agent is heard from now on."""
+        self.is_agent_heard = True
 
     def agent_silent(self):
         """The agent is not heard any more."""
-        self.agent = 0
+        self.is_agent_heard = False
 
     def feed(self, pcm, bint voiced, /):
         """One frame of 160 samples: 0: no voice, 1: the caller's, 2: background voice.
@@ -109,7 +128,9 @@ cdef class ForegroundGate:
         if not voiced or self.frames <= GATE_SETTLE_FRAMES:
             return NO_VOICE
         weakest = max(self.least, self.above_floor * min(self.minimum, self.older_minimum))
-        callers = max(weakest, self.level * self.caller_share, self.agent * self.echo_share)
+        callers = max(weakest, self.level * self.caller_share)
+        if self.is_agent_heard:
+            callers = max(callers, self.agent * self.echo_share)
         weakest = max(weakest, self.level * self.background_share)
         self.level = max(self.first_level, self.level * LEVEL_DECAY)
         if power <= weakest:
@@ -119,6 +140,19 @@ cdef class ForegroundGate:
         if power > self.level:
             self.level += LEVEL_ATTACK * (power - self.level)
         return VOICE
+
+    cdef void note_agent(self, const uint8_t* codes, Py_ssize_t samples) noexcept nogil:
+        cdef int16_t pcm[VOICE_FRAME_SAMPLES]
+        cdef float power
+        while samples >= VOICE_FRAME_SAMPLES:
+            kernels.mulaw_decode(codes, pcm, VOICE_FRAME_SAMPLES)
+            power = fastcall_power(pcm, VOICE_FRAME_SAMPLES)
+            if power > self.agent:
+                self.agent += LEVEL_ATTACK * (power - self.agent)
+            else:
+                self.agent *= LEVEL_DECAY
+            codes += VOICE_FRAME_SAMPLES
+            samples -= VOICE_FRAME_SAMPLES
 
     cdef void note_floor(self, float power) noexcept nogil:
         self.smoothed = power if power < self.smoothed else self.smoothed + FLOOR_SMOOTHING * (power - self.smoothed)

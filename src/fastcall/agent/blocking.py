@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastcall.agent.call import Call
@@ -18,6 +18,7 @@ from fastcall.agent.heard_text import Heard
 from fastcall.agent.outbound import Encoding
 from fastcall.agent.player import Speech
 from fastcall.events import SAMPLE_RATE_HZ, CallEvent, Utterance
+from fastcall.turns.completeness import Kind
 
 __all__ = ["BlockingCall", "BlockingSpeech", "run_in_thread"]
 
@@ -99,6 +100,10 @@ class BlockingCall:
         finally:
             self.wait_for(_put(pieces, None, speech))
         return BlockingSpeech(self, speech)
+
+    def expect(self, kind: Kind | None, *, length: int | None = None, choices: Sequence[str] = ()) -> None:
+        """Tell what the caller is likely to say next."""
+        self._ask(lambda: self._call.expect(kind, length=length, choices=choices))
 
     def keep_audio(self, seconds: float) -> None:
         """Keep the caller's newest audio."""

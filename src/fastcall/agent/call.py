@@ -30,6 +30,7 @@ from fastcall.events import (
 )
 from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket
+from fastcall.turns.completeness import Expectation, Kind
 from fastcall.turns.speculation import Outcome, Speculation
 from fastcall.twilio.messages import MAX_MARK_CHARS
 
@@ -58,6 +59,9 @@ class CallOwner(AudioPlayerOwner, Protocol):
 
     def stalled(self, seconds: float) -> None:
         """One of its steps blocked the loop."""
+
+    def expect(self, expectation: Expectation | None) -> None:
+        """It told what the caller is likely to say."""
 
 
 class Call:
@@ -200,6 +204,18 @@ class Call:
         finally:
             self._inboxes.remove(event_queue)
 
+    def expect(self, kind: Kind | None, *, length: int | None = None, choices: Sequence[str] = ()) -> None:
+        """Tell what the caller is likely to say next, so that the turn ends as soon as that is said, and not in a pause
+        in the middle of it. Counts until an utterance with words is committed, or until the next call of this.
+
+        :param kind: ``digits`` and ``spelling`` (with ``length``, if it is known), ``yes_no``, ``address``, ``choice``
+            (of ``choices``), ``anything``; None: nothing in particular
+        :param length: how many digits, or letters
+        :param choices: the answers to choose from
+        :raises ValueError: the parameters contradict each other
+        """
+        self._owner.expect(None if kind is None else Expectation(kind, length, tuple(choices)))
+
     # --- out --------------------------------------------------------------------------------------------
 
     def say(
@@ -317,7 +333,7 @@ class Call:
 
     def deliver(self, event: CallEvent) -> None:
         """An event for the handler."""
-        if isinstance(event, Utterance) and event.text:
+        if isinstance(event, Utterance) and event.text and not event.is_backchannel:
             self._utterances.put(event)
         elif isinstance(event, DtmfPressed):
             self._keys.put(event.digit)

@@ -32,13 +32,23 @@ from fastcall.events import (
 from fastcall.metrics import Metrics
 from fastcall.ports import CallSocket
 from fastcall.recognition.session import RecognitionSession
-from fastcall.recognition.tokenization import tokens_of
 from fastcall.settings import Settings
-from fastcall.turns.barge_in import BargeIn as BargeInRule
-from fastcall.turns.call_machine import CallMachine, CloseSession, NoteSpeech
+from fastcall.turns.call_machine import CallMachine, CloseSession, NoteSpeech, SpeechCommand
+from fastcall.turns.completeness import Expectation
+from fastcall.turns.turn_policy import (
+    HoldSpeech,
+    IgnoreSpeech,
+    InterruptionConfirmed,
+    ReleaseSpeech,
+    ResumeSpeech,
+    StopSpeech,
+)
 from fastcall.twilio.stream_key import StreamKey
 
-__all__ = ["AgentController", "Handler"]
+__all__ = ["AgentCommand", "AgentController", "Handler"]
+
+AgentCommand = NoteSpeech | CloseSession | DtmfPressed | MarkPlayed | SpeechCommand
+"""The call machine's commands that concern a handler."""
 
 
 Handler = Callable[[Any], Any]
@@ -84,18 +94,12 @@ class AgentController:
         self._metrics = metrics
         self._prompt = prompt
         self._turns = ResponseLatency()
-        self._barge_in = BargeInRule(
-            is_on=settings.barge_in, min_ms=settings.barge_in_min_ms, min_words=settings.barge_in_min_words
-        )
-        self._start_ms = settings.vad_start_ms
-        self._voice_sample = 0
-        """Approximately where the voice of the newest utterance began."""
         self._wordless: deque[int] = deque(maxlen=MAX_WORDLESS)
         """Ids of utterances committed without words, which may still arrive."""
-        self._has_begun = False
-        """Somebody has begun to speak, and the utterance does not exist yet."""
         self._utterance_id = 0
-        self._timer: asyncio.TimerHandle | None = None
+        """Of the newest turn."""
+        self._interrupted: Heard | None = None
+        """What had been heard when the agent was stopped, until that is confirmed or taken back."""
         self._has_stalled = False
         self._is_given_up = False
         self._call = Call(
@@ -112,20 +116,28 @@ class AgentController:
 
     # --- from the runner ----------------------------------------------------------------------------------
 
-    def note_command(self, command: NoteSpeech | CloseSession | DtmfPressed | MarkPlayed) -> None:
-        """The call machine's commands that concern a handler."""
+    def note_command(self, command: AgentCommand) -> None:
+        """One of the call machine's commands."""
+        player = self._call.player
         match command:
             case NoteSpeech(speaking, sample):
-                self._note_speech(speaking, sample)
+                if not speaking:
+                    self._turns.ended(sample, now=self._loop.time())
             case DtmfPressed():
                 self._call.deliver(command)
             case MarkPlayed(name):
-                if not self._call.player.echoed(name):
+                if not player.echoed(name):
                     self._call.deliver(command)
             case CloseSession():
-                # The caller is gone; words may still come.
-                self._stop_timer()
-                self._call.player.finish()
+                player.finish()  # the caller is gone; words may still come
+            case HoldSpeech():
+                player.hold()
+            case ReleaseSpeech(is_superseded):
+                if is_superseded:
+                    player.supersede()
+                player.release()
+            case _:
+                self._note_interruption(command)
 
     @property
     def has_hung_up(self) -> bool:
@@ -136,38 +148,25 @@ class AgentController:
         """The call continues on another stream."""
         self._call.carry_over(started, socket)
 
-    def _note_speech(self, speaking: bool, sample: int) -> None:
-        if speaking:
-            # Voice needed to be detected.
-            self._has_begun = True
-            self._voice_sample = self._machine.last_voiced_sample - self._start_ms * SAMPLES_PER_MS
-        else:
-            self._barge_in.speech_ended()
-            self._turns.ended(sample, now=self._loop.time())
-
     def note(self, event: TranscriptEvent) -> None:
         """A transcript event."""
         utterance_id, text = event.utterance_id or 0, event.text or ""
         if event.event == "utterance_begin":
-            self._utterance_began(utterance_id)
+            self._utterance_id = utterance_id
         elif event.event == "partial":
             self._call.deliver(Partial(utterance_id, text))
-            self._words_known(utterance_id, text)
         elif event.event == "utterance_end":
-            self._words_known(utterance_id, text)
             self._commit(event, utterance_id, text)
         elif event.event == "amended":
             if utterance_id in self._wordless:
                 # The handler was told nothing yet that it could answer.
                 self._wordless.remove(utterance_id)
-                self._words_known(utterance_id, text)
                 self._commit(event, utterance_id, text)
             else:
                 self._call.deliver(self._utterance_of(event, utterance_id, text, is_correction=True))
 
     def finish(self) -> None:
         """The call is over."""
-        self._stop_timer()
         self._call.finish()
         if not self._task.done():
             self._loop.call_later(HANDLER_GRACE_S, self._cancel_handler)
@@ -187,21 +186,28 @@ class AgentController:
     # --- turns ----------------------------------------------------------------------------------------------
 
     def _commit(self, event: TranscriptEvent, utterance_id: int, text: str) -> None:
-        if text:
+        is_backchannel = bool((event.details or {}).get("backchannel"))
+        if text and not is_backchannel:
             now, end = self._loop.time(), event.end_sample or 0
             spoken_at = now - self._session.clock.age_s(end, now=now)
             self._turns.committed(utterance_id, end, spoken_at=spoken_at, now=now)
             self._call.player.begin_answer()
         else:
             self._wordless.append(utterance_id)
-        self._call.deliver(self._utterance_of(event, utterance_id, text))
+        self._call.deliver(self._utterance_of(event, utterance_id, text, is_backchannel=is_backchannel))
 
     def _utterance_of(
-        self, event: TranscriptEvent, utterance_id: int, text: str, *, is_correction: bool = False
+        self,
+        event: TranscriptEvent,
+        utterance_id: int,
+        text: str,
+        *,
+        is_correction: bool = False,
+        is_backchannel: bool = False,
     ) -> Utterance:
         samples = (event.start_sample or 0, event.end_sample or 0)
         start_ms, end_ms = (self._machine.call_time.of(sample) // SAMPLES_PER_MS for sample in samples)
-        return Utterance(utterance_id, text, start_ms, end_ms, is_correction)
+        return Utterance(utterance_id, text, start_ms, end_ms, is_correction, is_backchannel)
 
     def _answered(self, found: FirstResponse) -> None:
         metrics = self._metrics
@@ -214,54 +220,48 @@ class AgentController:
         details = {f"{part}_ms": round(1000 * getattr(found, f"{part}_s"), 1) for part in parts}
         self._publish(TranscriptEvent("first_response", found.utterance_id, details=details))
 
-    # --- barge-in ---------------------------------------------------------------------------------------------
+    # --- interruptions ----------------------------------------------------------------------------------------
 
-    def _utterance_began(self, utterance_id: int) -> None:
-        if not self._has_begun:
-            return  # words outside any utterance: nobody began to speak
-        self._has_begun = False
-        self._utterance_id = utterance_id
-        if self._barge_in.speech_began(self._voiced_ms(), now=self._loop.time()):
-            self._interrupt(utterance_id)
-        self._arm()
+    def _note_interruption(
+        self, command: StopSpeech | InterruptionConfirmed | ResumeSpeech | IgnoreSpeech
+    ) -> None:
+        match command:
+            case StopSpeech():
+                self._stop()
+            case InterruptionConfirmed():
+                heard, self._interrupted = self._interrupted, None
+                if heard is not None:
+                    self._call.player.clear()
+                    self._call.deliver(BargeIn(self._utterance_id, heard.text, heard.ms))
+            case ResumeSpeech():
+                if self._interrupted is not None:
+                    self._interrupted = None
+                    self._metrics.barge_ins_taken_back += 1
+                    self._call.player.resume()
+            case IgnoreSpeech(reason):
+                details = {"reason": reason}
+                self._publish(TranscriptEvent("not_interrupted", self._utterance_id, details=details))
 
-    def _words_known(self, utterance_id: int, text: str) -> None:
-        if utterance_id == self._utterance_id and self._barge_in.words_known(len(tokens_of(text))):
-            self._interrupt(utterance_id)
-            self._arm()
-
-    def _voiced_ms(self) -> int:
-        return (self._machine.last_voiced_sample - self._voice_sample) // SAMPLES_PER_MS
-
-    def _interrupt(self, utterance_id: int) -> None:
+    def _stop(self) -> None:
+        """The caller must not hear the agent any more."""
         player = self._call.player
         if not player.is_speaking:
             return
-        heard, _ = player.clear()
+        heard = self._interrupted = player.pause()
         now = self._loop.time()
-        after_s = self._session.clock.age_s(self._voice_sample, now=now)
+        after_s = self._session.clock.age_s(self._machine.voice_sample, now=now)
         self._metrics.barge_ins += 1
         self._metrics.barge_in_seconds.observe(after_s)
         details = {"heard_ms": heard.ms, "after_ms": round(1000 * after_s, 1)}
-        self._publish(TranscriptEvent("barge_in", utterance_id, heard.text, details=details))
-        self._call.deliver(BargeIn(utterance_id, heard.text, heard.ms))
+        self._publish(TranscriptEvent("barge_in", self._utterance_id, heard.text, details=details))
 
-    def _arm(self) -> None:
-        self._stop_timer()
-        look_at = self._barge_in.next_deadline()
-        if look_at is not None:
-            self._timer = self._loop.call_at(look_at, self._poll, look_at)
-
-    def _poll(self, planned: float) -> None:
-        self._timer = None
-        if self._barge_in.poll(self._voiced_ms(), now=max(planned, self._loop.time())):
-            self._interrupt(self._utterance_id)
-        self._arm()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _tell_machine(self) -> None:
+        """What the caller hears has changed."""
+        player = self._call.player
+        if player.is_paused or not player.is_speaking:
+            self._machine.agent_silent()
+        else:
+            self._machine.agent_speaks(is_interruptible=player.is_interruptible)
 
     # --- CallOwner -------------------------------------------------------------------------------------
 
@@ -272,12 +272,22 @@ class AgentController:
             self._answered(self._turns.sent(turn, now=self._loop.time()))
         speech.began_sample = self._session.call_samples
         self._publish_audio(speech, {"state": "begin"})
+        self._tell_machine()
 
     def speech_ended(self, speech: Speech, heard: Heard) -> None:
         """See the protocol."""
         if speech.has_begun:
             state = "played" if heard.is_whole else "cut"
             self._publish_audio(speech, {"state": state, "heard_text": heard.text, "heard_ms": heard.ms})
+            self._tell_machine()
+
+    def audio_sent(self, codes: bytes) -> None:
+        """See the protocol."""
+        self._machine.agent_sends(codes)
+
+    def expect(self, expectation: Expectation | None) -> None:
+        """See ``CallOwner``."""
+        self._machine.expect(expectation)
 
     def mark_passed(self, name: str) -> None:
         """See the protocol."""

@@ -236,18 +236,19 @@ class ReplyRunner:
             self._interrupted = Heard(event.heard_text, event.heard_ms, False)
 
     def _committed(self, utterance: Utterance) -> None:
+        text = "" if utterance.is_backchannel else utterance.text
         is_guessed = utterance.id == self._utterance_id
-        if not is_guessed and not utterance.text:
+        if not is_guessed and not text:
             return  # a reply that started on the interim of another utterance goes on
-        outcome = self._end_guess(utterance.text if is_guessed else "")
+        outcome = self._end_guess(text if is_guessed else "")
         turn = self._turn
         if outcome == "kept" and turn is not None:
             self._end_answer(is_cut=False)
             turn.interrupted, self._interrupted = self._interrupted, None
             self._answered = turn
             turn.commit(lambda speech: self._say(speech, turn))
-        elif utterance.text:
-            self._answer(utterance.text, utterance.id)
+        elif text:
+            self._answer(text, utterance.id)
         elif outcome == "changed":
             self._give_up()
 

@@ -249,9 +249,9 @@ class CallMachine:
         self.timeline.restart()
 
     @property
-    def last_voiced_sample(self) -> int:
-        """End of the newest voiced frame of the newest utterance."""
-        return self._turns.last_voiced_sample
+    def voice_sample(self) -> int:
+        """Where the newest run of the caller's voice began."""
+        return self._turns.voice_sample
 
     def commands(self) -> list[Command]:
         """The commands to execute, in order; empties the list."""
@@ -425,9 +425,13 @@ class CallMachine:
 
     # --- the agent -----------------------------------------------------------------------------------
 
-    def agent_speaks(self, *, is_interruptible: bool, level_dbfs: float) -> None:
-        """The caller hears the agent from now on, so loud at its loudest."""
-        self._turns.agent_speaks(is_interruptible=is_interruptible, level_dbfs=level_dbfs)
+    def agent_sends(self, codes: bytes) -> None:
+        """Mu-law audio of the agent is on its way to the caller."""
+        self._turns.agent_sends(codes)
+
+    def agent_speaks(self, *, is_interruptible: bool) -> None:
+        """The caller hears the agent from now on."""
+        self._turns.agent_speaks(is_interruptible=is_interruptible)
 
     def agent_silent(self) -> None:
         """The agent is not heard any more."""

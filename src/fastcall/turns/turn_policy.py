@@ -146,6 +146,8 @@ class TurnPolicy:
         self._is_backchannel = False
         """The agent was speaking when the newest turn began, and the turn is a backchannel so far."""
         self._is_ignored = self._is_held = False
+        self._has_spoken = False
+        """Whether a turn had words: what is said before that, such as a greeting, answers nothing."""
         self._decisions: list[TurnDecision] = []
 
     # --- what a machine asks ------------------------------------------------------------------------
@@ -164,6 +166,11 @@ class TurnPolicy:
     def last_voiced_sample(self) -> int:
         """End of the newest voiced frame of the newest turn."""
         return self._endpointer.last_voiced_sample
+
+    @property
+    def voice_sample(self) -> int:
+        """Where the newest run of the caller's voice began."""
+        return self.rule.run_sample
 
     @property
     def is_backchannel(self) -> bool:
@@ -257,7 +264,8 @@ class TurnPolicy:
             self._resume("backchannel" if text else "no_words")
         if self._is_held:
             self._is_held = False
-            self._decisions.append(ReleaseSpeech(is_superseded=bool(text)))
+            self._decisions.append(ReleaseSpeech(is_superseded=bool(text) and self._has_spoken))
+        self._has_spoken = self._has_spoken or bool(text)
 
     def _judge_by_lexicon(self, text: str) -> float:
         return completeness(text, self._lexicon)
@@ -290,13 +298,18 @@ class TurnPolicy:
 
     # --- the agent ----------------------------------------------------------------------------------
 
-    def agent_speaks(self, *, is_interruptible: bool, level_dbfs: float) -> None:
-        """The caller hears the agent from now on, so loud at its loudest."""
+    def agent_sends(self, codes: bytes) -> None:
+        """Mu-law audio of the agent is on its way to the caller."""
+        if self.gate is not None:
+            self.gate.agent_sends(codes)
+
+    def agent_speaks(self, *, is_interruptible: bool) -> None:
+        """The caller hears the agent from now on."""
         self._agent = "speaking"
         self._is_interruptible = is_interruptible
         self.rule.report_run(self._run_frames)
         if self.gate is not None:
-            self.gate.agent_speaks(level_dbfs)
+            self.gate.agent_speaks()
 
     def agent_silent(self) -> None:
         """The agent is not heard any more."""
@@ -371,5 +384,11 @@ class TurnPolicy:
 def foreground_gate() -> ForegroundGate:
     """The gate of a call. Telephone speech lies between -18 and -30 dBFS; a caller 18 dB below that is still heard."""
     return ForegroundGate(
-        caller_db=14, background_db=24, least_dbfs=-52, above_floor_db=6, first_level_dbfs=-36, echo_db=24
+        caller_db=14,
+        background_db=24,
+        least_dbfs=-52,
+        above_floor_db=6,
+        first_level_dbfs=-36,
+        echo_db=24,
+        first_agent_dbfs=-16,
     )

@@ -66,7 +66,7 @@ class Line:
 
     def agent(self, speaks: bool, is_interruptible: bool = True) -> Line:
         if speaks:
-            self.policy.agent_speaks(is_interruptible=is_interruptible, level_dbfs=-16)
+            self.policy.agent_speaks(is_interruptible=is_interruptible)
         else:
             self.policy.agent_silent()
         return self.note()
