@@ -302,6 +302,27 @@ async def test_an_answer_under_way_goes_on_and_is_told() -> None:
     await stage.end()
 
 
+async def test_a_reply_may_answer_a_correction_in_place_of_what_it_says() -> None:
+    async def reply(turn: Turn) -> None:
+        async def correct() -> None:
+            async for text in turn.corrections():
+                stage.call.clear()
+                stage.call.say(b"\x02" * 8000, text=text)
+
+        correcting = asyncio.create_task(correct())
+        try:
+            await stage.call.say(b"\x01" * 24_000, text=turn.text)
+        finally:
+            correcting.cancel()
+
+    stage = Stage(reply)
+    await stage.tell(said(1, "a"))
+    await stage.tell(Amendment(1, "b"))
+    assert stage.twilio.events.count("clear") == 1
+    assert stage.twilio.audio == b"\x01" * 16_000 + b"\x02" * 8000
+    await stage.end()
+
+
 async def test_a_reply_that_waits_for_corrections_ends_with_the_call() -> None:
     texts: list[str] = []
 
