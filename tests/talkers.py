@@ -49,6 +49,16 @@ async def reply_with_texts(call: Call) -> None:
     await call.answer(reply)
 
 
+async def answer_at_length(call: Call) -> None:
+    """Answers each utterance with ten seconds, and says whether the answer before was heard."""
+
+    async def reply(turn: Turn) -> None:
+        before = "first" if turn.interrupted is None else "cut" if not turn.interrupted.is_whole else "whole"
+        call.say(SPEECH[:80_000], text=before)
+
+    await call.answer(reply)
+
+
 def echo_texts_from_a_thread(call: BlockingCall) -> None:
     """The same, in a thread."""
     for utterance in call.utterances():

@@ -119,6 +119,23 @@ async def test_a_reply_that_was_begun_early_answers_sooner_and_says_by_how_much(
     assert found[100]["agent_ms"] + found[100]["gained_ms"] >= 299
 
 
+async def test_the_next_utterance_stops_an_answer_that_the_voice_did_not(prompt_emulator: str) -> None:
+    async with (
+        serving(prompt_emulator, handler="talkers:answer_at_length", barge_in=False) as served,
+        Phone(served.url, "next") as phone,
+    ):
+        await phone.start()
+        for turn, said in enumerate(("apple arrow", "autumn"), start=1):
+            await phone.speak(tones(f"[300] {said} [900]"))
+            await served.transcripts.wait_for(phone.call_sid, "first_response", turn)
+        audio = served.transcripts.of(phone.call_sid, "agent_audio")
+        barge_ins = served.transcripts.of(phone.call_sid, "barge_in")
+        await phone.stop()
+    assert [(record["state"], record["speech_id"]) for record in audio] == [("begin", 1), ("cut", 1), ("begin", 2)]
+    assert [record["text"] for record in audio if record["state"] == "begin"] == ["first", "cut"]
+    assert barge_ins == []
+
+
 async def test_callers_break_in_and_each_is_answered_by_clear(prompt_emulator: str) -> None:
     assert (await barge_ins(prompt_emulator, calls=CALLS, times=2)).problems(2 * CALLS) == []
 
