@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastcall.events import SAMPLE_RATE_HZ
 
-__all__ = ["Heard", "heard_text"]
+__all__ = ["Heard", "heard_text", "word_start"]
 
 # Assumed pace of speech while the audio's length is unknown: about 160 words a minute.
 LETTERS_PER_S = 15
@@ -39,14 +39,29 @@ def heard_text(
     if total_samples is not None and heard_samples >= total_samples:
         return text
     words = list(_WORD.finditer(text))
-    if word_ends is None or len(word_ends) != len(words):
-        word_ends = _ends_by_letters([match[0] for match in words], total_samples)
     start = last = 0
-    for match, end in zip(words, word_ends, strict=True):
+    for match, end in zip(words, _ends(words, total_samples, word_ends), strict=True):
         if (start + end) / 2 > heard_samples:
             break
         start, last = end, match.end()
     return text[:last]
+
+
+def word_start(text: str, position: int, *, total_samples: int | None, word_ends: Sequence[int] | None = None) -> int:
+    """Where the word begins that is spoken at ``position``, in samples; ``position`` itself if none is. The other
+    arguments are those of ``heard_text``."""
+    start = 0
+    for end in _ends(list(_WORD.finditer(text)), total_samples, word_ends):
+        if end > position:
+            return min(start, position)
+        start = end
+    return position
+
+
+def _ends(words: list[re.Match[str]], total_samples: int | None, word_ends: Sequence[int] | None) -> Sequence[int]:
+    if word_ends is not None and len(word_ends) == len(words):
+        return word_ends
+    return _ends_by_letters([match[0] for match in words], total_samples)
 
 
 def _ends_by_letters(words: list[str], total_samples: int | None) -> list[int]:
