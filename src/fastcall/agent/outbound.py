@@ -3,7 +3,8 @@
 The first bytes show the format: a WAV file has its own, and compressed audio is refused.
 
 Nothing is converted before it is sent: a minute of speech passed at once must not block the loop. Nor is it copied:
-calls that play the same prompt share its bytes.
+calls that play the same prompt share its bytes. The last seconds sent are kept, to be sent again when they were not
+heard; of a prompt in the telephone's own format these are views of its bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ __all__ = ["Encoding", "OutboundAudio", "PayloadEncoder", "to_mulaw"]
 # Smaller pieces are joined: a source may yield a few bytes at a time.
 SMALL_BYTES = 1600
 
+# How much of what was taken can be put back: what the peer has buffered, and a word or two before it.
+KEPT_SAMPLES = 4 * SAMPLE_RATE_HZ
+
 Encoding = Literal["mulaw", "pcm"]
 """G.711 mu-law, or LINEAR16: signed, 16 bit, little-endian. Mono."""
 
@@ -37,7 +41,7 @@ class PayloadEncoder:
         self._format = audio_format
         self._last = 0
 
-    def encode(self, mulaw: bytes) -> bytes:
+    def encode(self, mulaw: bytes | memoryview) -> bytes | memoryview:
         """The next piece. At 16 kHz, samples in between are the means of their neighbours: telephone speech has almost
         no energy at the frequencies where that filter leaves images."""
         if self._format.encoding == "mulaw":
@@ -75,6 +79,13 @@ class OutboundAudio:
         """Bytes that wait."""
         self._fed_bytes = 0
         self._is_ended = False
+        self._taken: deque[bytes | memoryview] = deque()
+        """The newest chunks taken, of ``_kept_samples`` in all; the last ends at ``_position``."""
+        self._kept_samples = 0
+        self._position = 0
+        self._again: deque[bytes | memoryview] = deque()
+        """Chunks that were put back, to be taken before anything else."""
+        self._again_samples = 0
         self._set_format(encoding, rate_hz)
 
     def _set_format(self, encoding: Encoding, rate_hz: int) -> None:
@@ -136,13 +147,15 @@ class OutboundAudio:
     def drop(self) -> None:
         """Drop the remaining audio."""
         self._pieces.clear()
-        self._taken_bytes = self._raw_bytes = 0
+        self._taken.clear()
+        self._again.clear()
+        self._taken_bytes = self._raw_bytes = self._kept_samples = self._again_samples = 0
         self._is_ended = self._is_flushed = True
 
     @property
     def waiting_samples(self) -> int:
         """Samples that wait to be taken, at 8 kHz."""
-        return self._at_8_khz(self._raw_bytes)
+        return self._again_samples + self._at_8_khz(self._raw_bytes)
 
     @property
     def total_samples(self) -> int | None:
@@ -152,15 +165,50 @@ class OutboundAudio:
     @property
     def is_empty(self) -> bool:
         """Nothing is left and nothing more will come."""
-        return self._is_ended and self._is_flushed and self._raw_bytes < self._width
+        return self._is_ended and self._is_flushed and self._raw_bytes < self._width and not self._again
 
     @property
     def is_ended(self) -> bool:
         """Nothing more will be fed."""
         return self._is_ended
 
-    def take(self, samples: int) -> bytes:
+    def take(self, samples: int) -> bytes | memoryview:
         """About so many samples of mu-law, or fewer; a filter may hold some back until the end."""
+        chunk = self._take_again(samples) if self._again else self._take_new(samples)
+        if chunk:
+            self._taken.append(chunk)
+            self._position += len(chunk)
+            self._kept_samples += len(chunk)
+            while self._kept_samples - len(self._taken[0]) >= KEPT_SAMPLES:
+                self._kept_samples -= len(self._taken.popleft())
+        return chunk
+
+    def put_back(self, position: int) -> int:
+        """Everything from this sample on was not heard: it is taken once more.
+
+        :return: where it begins; later than asked if that was too long ago
+        """
+        while self._taken and self._position > position:
+            chunk = self._taken.pop()
+            before = max(0, position - (self._position - len(chunk)))
+            if before:
+                self._taken.append(chunk[:before])
+                chunk = chunk[before:]
+            self._again.appendleft(chunk)
+            self._position -= len(chunk)
+            self._kept_samples -= len(chunk)
+            self._again_samples += len(chunk)
+        return self._position
+
+    def _take_again(self, samples: int) -> bytes | memoryview:
+        chunk = self._again.popleft()
+        if len(chunk) > samples:
+            self._again.appendleft(chunk[samples:])
+            chunk = chunk[:samples]
+        self._again_samples -= len(chunk)
+        return chunk
+
+    def _take_new(self, samples: int) -> bytes | memoryview:
         size = -(-samples * self._rate_hz // SAMPLE_RATE_HZ) * self._width
         raw = self._take_raw(min(size, self._raw_bytes // self._width * self._width))
         if self._resampler is None:
@@ -171,9 +219,13 @@ class OutboundAudio:
             pcm += self._resampler.flush()
         return mulaw_encode(pcm)
 
-    def _take_raw(self, size: int) -> bytes:
-        parts = []
+    def _take_raw(self, size: int) -> bytes | memoryview:
         self._raw_bytes -= size
+        if size and self._taken_bytes + size < len(self._pieces[0]):
+            start = self._taken_bytes
+            self._taken_bytes += size
+            return memoryview(self._pieces[0])[start : start + size]
+        parts = []
         while size:
             piece, start = self._pieces[0], self._taken_bytes
             parts.append(piece[start : start + size])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastcall._codec import mulaw_decode, mulaw_encode
 from fastcall._resample import Resampler
-from fastcall.agent.outbound import Encoding, OutboundAudio, to_mulaw
+from fastcall.agent.outbound import KEPT_SAMPLES, Encoding, OutboundAudio, to_mulaw
 from fastcall.audio.wav import write_wav
 from fastcall.errors import UsageError
 
@@ -108,6 +108,70 @@ def test_a_prompt_that_many_calls_play_is_kept_once() -> None:
         assert tracemalloc.get_traced_memory()[0] < 480_000
     finally:
         tracemalloc.stop()
+
+
+def test_of_a_prompt_that_many_calls_have_played_only_views_are_kept() -> None:
+    prompt = b"\x55" * 480_000
+    tracemalloc.start()
+    try:
+        calls = [OutboundAudio() for _ in range(100)]
+        for audio in calls:
+            audio.feed(prompt)
+            audio.end()
+            for _ in range(200):
+                audio.take(1600)
+            assert audio.put_back(0) == 320_000 - KEPT_SAMPLES
+        assert tracemalloc.get_traced_memory()[0] < 100 * KEPT_SAMPLES / 2
+    finally:
+        tracemalloc.stop()
+
+
+@given(
+    st.binary(min_size=2000, max_size=4000).map(lambda data: b"\x55\x55" + data),
+    st.sampled_from(["pcm", "mulaw"]),
+    st.sampled_from([8000, 16_000]),
+    st.lists(st.tuples(st.booleans(), st.integers(1, 900)), max_size=40),
+)
+def test_what_is_put_back_is_taken_again(
+    data: bytes, encoding: Encoding, rate_hz: int, steps: list[tuple[bool, int]]
+) -> None:
+    wanted = to_mulaw(data, encoding=encoding, rate_hz=rate_hz)
+    audio, position = OutboundAudio(encoding, rate_hz), 0
+    audio.feed(data[:1500])
+    for number, (is_back, size) in enumerate(steps):
+        if number == len(steps) // 2:
+            audio.feed(data[1500:])
+            audio.end()
+        if is_back:
+            position = max(0, position - size)
+            assert audio.put_back(position) == position
+        else:
+            chunk = audio.take(size)
+            assert chunk == wanted[position : position + len(chunk)]
+            position += len(chunk)
+        if audio.total_samples is not None and rate_hz == 8000:
+            assert audio.waiting_samples == len(wanted) - position
+    if not steps:
+        audio.feed(data[1500:])
+        audio.end()
+    assert audio.put_back(position + 1) == position
+    assert audio.total_samples == len(wanted)
+    assert all_of(audio, 300) == wanted[position:]
+    assert audio.put_back(0) == 0
+    assert not audio.is_empty
+    assert all_of(audio, 700) == wanted
+    audio.drop()
+    assert audio.put_back(0) == len(wanted)
+    assert audio.is_empty
+
+
+def test_what_was_taken_long_ago_is_not_kept() -> None:
+    audio = OutboundAudio()
+    for _ in range(100):
+        audio.feed(bytes(1600))
+        audio.take(1600)
+    assert audio.put_back(0) == 160_000 - KEPT_SAMPLES
+    assert audio.waiting_samples == KEPT_SAMPLES
 
 
 @given(SAMPLES, st.sampled_from(["pcm", "mulaw"]), st.sampled_from([8000, 16_000, 24_000]))
