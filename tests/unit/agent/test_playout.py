@@ -134,7 +134,8 @@ def test_the_lead_and_who_is_playing() -> None:
 @settings(max_examples=amount(80, thorough=300), deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["chunk", "mark", "echo", "skip", "clear", "wait"]), st.integers(0, 300)), max_size=60
+        st.tuples(st.sampled_from(["chunk", "mark", "echo", "skip", "clear", "back", "wait"]), st.integers(0, 300)),
+        max_size=60,
     )
 )
 def test_each_mark_of_the_handler_is_passed_once_and_in_order(steps: list[tuple[str, int]]) -> None:
@@ -156,6 +157,14 @@ def test_each_mark_of_the_handler_is_passed_once_and_in_order(steps: list[tuple[
             owed.pop(0)
         elif what == "clear":
             playout.clear(now=now)
+        elif what == "back":  # what is dropped is sent again
+            for each in playout.take_back(now=now):
+                if isinstance(each, str):
+                    playout.mark_sent(each, now=now)
+                    owed.append(each)
+                else:
+                    playout.set_back(each, 0, now=now)
+                    owed.append(playout.sent(each, 1600, now=now))
         playout.give_up_marks(now=now)
         passed += playout.take_passed()
         assert passed == names[: len(passed)]
@@ -166,6 +175,72 @@ def test_each_mark_of_the_handler_is_passed_once_and_in_order(steps: list[tuple[
     for name in owed:  # late ones say nothing new
         assert playout.echoed(name, now=now) == "late"
     assert (playout.take_passed(), playout.marks, playout.cleared_marks) == ([], 0, 0)
+
+
+def test_what_is_taken_back_was_not_heard_and_counts_when_it_is_sent_again() -> None:
+    playout = Playout()
+    names = [playout.sent(1, 1600, now=0.0), playout.sent(1, 1600, now=0.0)]
+    playout.mark_sent("m", now=0.0)
+    names += [playout.sent(2, 1600, now=0.0), "m"]
+    assert playout.echoed(names[0], now=0.25) == "played"
+    assert playout.take_back(now=0.375) == [1, "m", 2]
+    assert (playout.position(1, now=9.0), playout.heard_samples(2, now=9.0)) == (2600, 0)
+    assert playout.lead_s(now=0.375) == 0
+    assert (playout.cleared_marks, playout.marks) == (3, 0)
+    playout.set_back(1, 2000, now=0.375)
+    again = playout.sent(1, 1200, now=1.0)
+    playout.mark_sent("m", now=1.0)
+    assert [playout.echoed(name, now=1.0) for name in (names[1], "m", names[2])] == ["cleared"] * 3
+    assert playout.take_passed() == []
+    # What was heard stays so while a part is repeated.
+    assert [playout.heard_samples(1, now=now) for now in (1.0, 1.0625, 1.125)] == [2600, 2600, 3000]
+    assert playout.position(1, now=1.0625) == 2500
+    assert playout.echoed(again, now=1.2) == playout.echoed("m", now=1.2) == "played"
+    assert playout.heard_samples(1, now=1.2) == 3200
+    assert playout.take_passed() == ["m"]
+    playout.forget(1)
+    assert playout.heard_samples(1, now=1.2) == 0
+
+
+def test_marks_before_the_cut_pass_at_once_and_their_echoes_say_nothing() -> None:
+    playout = Playout()
+    playout.mark_sent("before", now=0.0)
+    playout.sent(1, 1600, now=0.0)
+    playout.mark_sent("after", now=0.0)
+    assert playout.take_back(now=0.1) == [1, "after"]
+    assert playout.take_passed() == ["before"]
+    assert playout.echoed("before", now=0.2) == "cleared"
+    playout.give_up_cleared()
+    assert playout.echoed("after", now=0.3) == "late"
+    assert playout.take_passed() == []
+
+
+def test_marks_before_the_cut_do_not_overtake_those_of_an_earlier_clear() -> None:
+    playout = Playout()
+    playout.mark_sent("cleared", now=0.0)
+    playout.clear(now=0.0)
+    playout.mark_sent("before the cut", now=0.0)
+    assert playout.take_back(now=0.1) == []
+    assert playout.take_passed() == []
+    playout.give_up_cleared()
+    assert playout.take_passed() == ["cleared", "before the cut"]
+
+
+def test_a_chunk_that_had_its_time_was_heard() -> None:
+    playout = Playout()
+    playout.sent(1, 1600, now=0.0)
+    playout.sent(2, 1600, now=0.0)
+    assert playout.take_back(now=1.0) == [2]
+    assert playout.heard_samples(1, now=1.0) == 1600
+
+
+def test_without_echoes_what_should_have_been_played_long_ago_was_played() -> None:
+    playout = Playout()
+    for tenths in range(0, 100, 2):
+        playout.sent(1, 1600, now=tenths / 10)
+    assert playout.take_back(now=9.85) == [1]
+    # All but the last two seconds and what the peer has buffered, in whole chunks; and the next chunk's time.
+    assert playout.position(1, now=9.85) == 80_000 - 10 * 1600 + 1600
 
 
 def test_a_mark_has_no_sound() -> None:
