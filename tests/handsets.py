@@ -31,6 +31,12 @@ class Twilio:
     def speech_ended(self, speech: Speech, heard: Heard) -> None:
         self.told.append(("ended", heard))
 
+    def speech_paused(self, speech: Speech, heard: Heard) -> None:
+        self.told.append(("paused", heard))
+
+    def speech_resumed(self, speech: Speech) -> None:
+        self.told.append(("resumed", speech.number))
+
     def mark_passed(self, name: str) -> None:
         self.told.append(("mark", name))
 

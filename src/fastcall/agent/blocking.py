@@ -78,11 +78,13 @@ class BlockingCall:
         encoding: Encoding = "mulaw",
         rate_hz: int = SAMPLE_RATE_HZ,
         word_ends_ms: list[float] | None = None,
+        interruptible: bool = True,
     ) -> BlockingSpeech:
         """Queue audio to be played: bytes, or an iterator, which is read in this thread until it ends or the speech is
         interrupted. Exceptions of the iterator are raised here; audio before them is played."""
         options: dict[str, Any] = {
-            "text": text, "encoding": encoding, "rate_hz": rate_hz, "word_ends_ms": word_ends_ms
+            "text": text, "encoding": encoding, "rate_hz": rate_hz, "word_ends_ms": word_ends_ms,
+            "interruptible": interruptible,
         }  # fmt: skip
         if isinstance(audio, bytes | bytearray | memoryview):
             data = bytes(audio)

@@ -226,6 +226,7 @@ class Call:
         encoding: Encoding = "mulaw",
         rate_hz: int = SAMPLE_RATE_HZ,
         word_ends_ms: Sequence[float] | None = None,
+        interruptible: bool = True,
     ) -> Speech:
         """Queue audio to be played, mono: bytes, or an async iterator of bytes in any pieces; samples, or a WAV file.
 
@@ -236,6 +237,8 @@ class Call:
         :param encoding: ``mulaw`` (G.711) or ``pcm`` (LINEAR16, little-endian); ignored for a WAV file
         :param rate_hz: 4,000 to 192,000, a multiple of 25; ignored for a WAV file
         :param word_ends_ms: where in the audio each word of ``text`` ends; by default estimated from word lengths
+        :param interruptible: false for what the caller must hear, such as a legal notice: the caller's voice does not
+            stop it, and no newer reply replaces it; ``clear`` drops it
         :return: awaitable: what was heard, once it was played or interrupted
         :raises TypeError: it is none of these
         :raises ValueError: no such rate or encoding
@@ -252,7 +255,7 @@ class Call:
         else:
             raise TypeError(f"audio is a {type(audio).__name__}: pass bytes, or an async iterator of bytes")
         ends = None if word_ends_ms is None else tuple(int(ms * SAMPLES_PER_MS) for ms in word_ends_ms)
-        speech = Speech(outbound, text, ends)
+        speech = Speech(outbound, text, ends, is_interruptible=interruptible)
         turn = current_turn.get()
         if outbound.is_empty or self._is_over:
             speech.finish(0)

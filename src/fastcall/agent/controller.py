@@ -289,6 +289,14 @@ class AgentController:
         """See ``CallOwner``."""
         self._machine.expect(expectation)
 
+    def speech_paused(self, speech: Speech, heard: Heard) -> None:
+        """See the protocol."""
+        self._publish_audio(speech, {"state": "paused", "heard_text": heard.text, "heard_ms": heard.ms})
+
+    def speech_resumed(self, speech: Speech) -> None:
+        """See the protocol."""
+        self._publish_audio(speech, {"state": "resumed"})
+
     def mark_passed(self, name: str) -> None:
         """See the protocol."""
         self._call.deliver(MarkPlayed(name))

@@ -1,4 +1,4 @@
-"""Sends a handler's audio: paced, in chunks, each followed by its mark; stopped by ``clear``.
+"""Sends a handler's audio: paced, in chunks, each followed by its mark; stopped by ``clear``, for good or for a while.
 
 Twilio buffers audio and plays it in order, so pacing is not needed for playback; it limits what ``clear`` discards, and
 what a slow network has to carry. The peer has one to two seconds buffered, far more than any stall of the loop. Nothing
@@ -11,16 +11,16 @@ import asyncio
 import logging
 import zlib
 from collections import deque
-from collections.abc import AsyncIterable, Generator
+from collections.abc import AsyncIterable
 from typing import Protocol
 
 from fastcall._codec import OutboundFrames
-from fastcall.agent.heard_text import Heard, heard_text
+from fastcall.agent.heard_text import Heard
 from fastcall.agent.outbound import OutboundAudio, PayloadEncoder
 from fastcall.agent.playout import ECHO_GRACE_S, Playout
-from fastcall.agent.response_latency import OpenTurn
+from fastcall.agent.speech import Speech
 from fastcall.errors import BacklogError
-from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS, AudioFormat
+from fastcall.events import SAMPLE_RATE_HZ, AudioFormat
 from fastcall.ports import CallSocket
 
 __all__ = ["AudioPlayer", "AudioPlayerOwner", "Speech"]
@@ -41,60 +41,6 @@ MAX_WAITING_SAMPLES = 300 * SAMPLE_RATE_HZ
 MAX_SPEECHES = 256
 
 
-class Speech:
-    """The speech of one ``say``. ``await`` it for what was heard, when it is over. Loop thread only."""
-
-    def __init__(
-        self, audio: OutboundAudio, text: str = "", word_ends: tuple[int, ...] | None = None, *, number: int = 0
-    ) -> None:
-        self.number = number
-        self.text = text
-        self.audio = audio
-        self.turn: OpenTurn | None = None
-        """The turn to which this is the first response, until its first audio is sent."""
-        self.has_begun = False
-        """Whether some of its audio was sent."""
-        self.is_broken = False
-        """Whether its audio source has failed."""
-        self.began_sample: int | None = None
-        """Call time at that moment; set by its owner."""
-        self.source: asyncio.Task[None] | None = None
-        self.has_room = asyncio.Event()
-        self._word_ends = word_ends
-        self._done: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-
-    def __await__(self) -> Generator[object, None, Heard]:
-        if self._done.done() and not self.number:
-            # It was never queued. A handler that says one thing after the other for ever must not hold the loop when
-            # its call is over. What was played yields nothing: a cancelled reply still notes at once what was heard.
-            yield None
-        return (yield from asyncio.shield(self._done).__await__())
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing more of it will be heard."""
-        return self._done.done()
-
-    def describe(self, heard_samples: int) -> Heard:
-        """What was heard, given the samples played."""
-        # The length of audio that broke off is not known.
-        total = None if self.is_broken else self.audio.total_samples
-        if not heard_samples:
-            return Heard("", 0, total == 0 and not self.text)
-        is_whole = total is not None and heard_samples >= total
-        text = heard_text(self.text, heard_samples, total_samples=total, word_ends=self._word_ends)
-        return Heard(text, heard_samples // SAMPLES_PER_MS, is_whole)
-
-    def finish(self, heard_samples: int) -> Heard:
-        """It is over."""
-        heard = self._done.result() if self._done.done() else self.describe(heard_samples)
-        if not self._done.done():
-            self._done.set_result(heard)
-        if self.source is not None:
-            self.source.cancel()
-        return heard
-
-
 class AudioPlayerOwner(Protocol):
     """Notified of the progress of speeches."""
 
@@ -103,6 +49,12 @@ class AudioPlayerOwner(Protocol):
 
     def speech_ended(self, speech: Speech, heard: Heard) -> None:
         """It was played, or interrupted."""
+
+    def speech_paused(self, speech: Speech, heard: Heard) -> None:
+        """The caller was hearing it; so far, this much was heard."""
+
+    def speech_resumed(self, speech: Speech) -> None:
+        """It goes on after a pause."""
 
     def mark_passed(self, name: str) -> None:
         """The handler's mark of this name was played, or cleared, or did not come back in time."""
@@ -125,7 +77,7 @@ class AudioPlayer:
         self._owner = owner
         self._playout = Playout()
         self._queue: deque[Speech | str] = deque()
-        """Speeches that are not fully sent, and the handler's marks, in order."""
+        """Speeches that are not fully sent, or must be sent again, and the handler's marks, in order."""
         self._sent: deque[Speech] = deque()
         """Speeches that were fully sent but not fully heard."""
         self._answer: deque[Speech] = deque(maxlen=MAX_SPEECHES)
@@ -135,6 +87,9 @@ class AudioPlayer:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._numbers = 0
+        self._paused_speech: Speech | None = None
+        self._is_paused = False
+        self._is_held = False
         self._is_over = False
 
     def _set_stream(self, socket: CallSocket, stream_sid: str, audio_format: AudioFormat) -> None:
@@ -160,6 +115,22 @@ class AudioPlayer:
     def is_speaking(self) -> bool:
         """Whether the caller hears the handler, or will soon."""
         return any(isinstance(each, Speech) for each in self._queue) or self._playout.is_playing(now=self._loop.time())
+
+    @property
+    def is_interruptible(self) -> bool:
+        """Whether neither what is being played nor what comes next is uninterruptible."""
+        first = next((each for each in self._queue if isinstance(each, Speech)), None)
+        return all(each.is_interruptible for each in (*self._sent, *([first] if first else ())))
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is sent until ``resume``."""
+        return self._is_paused
+
+    @property
+    def is_held(self) -> bool:
+        """Whether no speech begins until ``release``."""
+        return self._is_held
 
     def say(self, speech: Speech, source: AsyncIterable[bytes] | None = None) -> None:
         """Queue a speech; ``source`` makes its audio.
@@ -202,7 +173,20 @@ class AudioPlayer:
 
         :return: what was heard of this reply, now, and once the marks are back, after a second at the latest
         """
-        heard = self._stop_all()
+        return self._clear(is_interruption=False)
+
+    def interrupt(self) -> tuple[Heard, asyncio.Future[Heard]]:
+        """``clear``, but for what is uninterruptible: while ``is_interruptible`` is false, only speeches that have not
+        begun are dropped; otherwise uninterruptible ones that wait are played next."""
+        if self._is_paused or self.is_interruptible:
+            return self._clear(is_interruption=True)
+        self.supersede()
+        future: asyncio.Future[Heard] = self._loop.create_future()
+        future.set_result(self.heard())
+        return future.result(), future
+
+    def _clear(self, *, is_interruption: bool) -> tuple[Heard, asyncio.Future[Heard]]:
+        heard = self._stop_all(is_interruption=is_interruption)
         future: asyncio.Future[Heard] = self._loop.create_future()
         if self._is_over or not self._playout.cleared_marks:
             future.set_result(heard)
@@ -210,26 +194,108 @@ class AudioPlayer:
             self._clears.append((future, heard))
             if self._clear_timer is None:
                 self._clear_timer = self._loop.call_later(CLEAR_TIMEOUT_S, self._clear_overdue)
+        self._go_on()
         return heard, future
 
-    def _stop_all(self) -> Heard:
+    def _stop_all(self, *, is_interruption: bool) -> Heard:
+        stopped, kept = list(self._sent), deque[Speech | str]()
+        for each in self._queue:
+            if isinstance(each, Speech):
+                stays = is_interruption and not each.is_interruptible
+                (kept if stays else stopped).append(each)
+            elif kept:
+                kept.append(each)
+            elif not self._is_over:
+                # Marks queued here are cleared like those at the peer, which sends all of its marks back, in order.
+                self._send_mark(each)
         if not self._is_over:
-            # Marks queued here are cleared like those at the peer, which sends all of its marks back, in order.
-            for each in self._queue:
-                if isinstance(each, str):
-                    self._send_mark(each)
             self._socket.send_soon(self._frames.clear())
         self._playout.clear(now=self._loop.time())
-        stopped = [*self._sent, *(each for each in self._queue if isinstance(each, Speech))]
         self._sent.clear()
-        self._queue.clear()
+        self._queue = kept
+        self._is_paused, self._paused_speech = False, None
         heard = self.heard()
         for speech in stopped:
             self._end(speech)
-            speech.audio.drop()
-        self._answer.clear()
-        self._arm()
+        self._answer = deque((each for each in kept if isinstance(each, Speech)), maxlen=MAX_SPEECHES)
         return heard
+
+    def supersede(self) -> int:
+        """Drop the interruptible speeches of which nothing was heard and nothing is at the peer. The handler's marks
+        among them keep their place.
+
+        :return: how many
+        """
+        dropped = [each for each in self._queue if isinstance(each, Speech) and self._is_replaceable(each)]
+        self._queue = deque(each for each in self._queue if each not in dropped)
+        self._answer = deque((each for each in self._answer if each not in dropped), maxlen=MAX_SPEECHES)
+        for speech in dropped:
+            self._end(speech)
+        self._go_on()
+        return len(dropped)
+
+    def _is_replaceable(self, speech: Speech) -> bool:
+        if not speech.is_interruptible or self._playout.is_waiting(speech.number):
+            return False
+        return not self._playout.heard_samples(speech.number, now=self._loop.time())
+
+    # --- pauses ----------------------------------------------------------------------------------------
+
+    def pause(self) -> Heard:
+        """Stop what the caller hears, at once, until ``resume`` or ``clear``. No audio is lost: what was not heard is
+        sent again, from the beginning of the word that was cut. Without effect while ``is_interruptible`` is false.
+
+        :return: what was heard of this reply
+        """
+        if self._is_over or self._is_paused or not self.is_interruptible:
+            return self.heard()
+        self._is_paused = True
+        self._socket.send_soon(self._frames.clear())
+        self._take_back()
+        self._report_passed()
+        head = self._queue[0] if self._queue else None
+        if isinstance(head, Speech) and head.has_begun:
+            self._paused_speech = head
+            heard = head.describe(self._playout.heard_samples(head.number, now=self._loop.time()))
+            self._owner.speech_paused(head, heard)
+        self._arm()
+        return self.heard()
+
+    def _take_back(self) -> None:
+        """Queue again what the peer has not played."""
+        now = self._loop.time()
+        speeches = {each.number: each for each in (*self._sent, *self._queue) if isinstance(each, Speech)}
+        dropped = [speeches[each] if isinstance(each, int) else each for each in self._playout.take_back(now=now)]
+        for each in dropped:
+            if isinstance(each, Speech):
+                cut_at = self._playout.position(each.number, now=now)
+                self._playout.set_back(each.number, each.audio.put_back(each.word_start(cut_at)), now=now)
+        self._sent = deque(each for each in self._sent if each not in dropped)
+        if self._queue and isinstance(self._queue[0], Speech) and self._queue[0] in dropped:
+            self._queue.popleft()  # partly sent
+        self._queue.extendleft(reversed(dropped))
+        self._end_played()
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        if not self._is_paused:
+            return
+        speech, self._paused_speech = self._paused_speech, None
+        self._is_paused = False
+        if speech is not None and not speech.is_done:
+            self._owner.speech_resumed(speech)
+        self._go_on()
+
+    def hold(self) -> None:
+        """Begin no speech until ``release``; one that has begun goes on to its end."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Begin the speeches that were held."""
+        self._is_held = False
+        self._go_on()
+
+    # --- what happens ----------------------------------------------------------------------------------
 
     def heard(self) -> Heard:
         """What was heard of this reply by now."""
@@ -273,7 +339,8 @@ class AudioPlayer:
         if self._is_over:
             return
         self._is_over = True
-        self._stop_all()
+        self._stop_all(is_interruption=False)
+        self._arm()
         self._resolve_clears()
 
     # --- sending ---------------------------------------------------------------------------------------
@@ -281,7 +348,7 @@ class AudioPlayer:
     def _go_on(self, max_chunks: int | None = None) -> None:
         """Send what may be sent now, and arm the timer for the rest."""
         chunks = 0
-        while self._queue and not self._is_over:
+        while self._queue and not self._is_over and not self._is_paused:
             head = self._queue[0]
             if isinstance(head, str):
                 self._send_mark(head)
@@ -290,11 +357,14 @@ class AudioPlayer:
                 self._queue.popleft()
                 self._sent.append(head)
                 self._end_played()
-            elif chunks == max_chunks or not self._send_chunk(head):
+            elif chunks == max_chunks or self._must_wait(head) or not self._send_chunk(head):
                 break
             else:
                 chunks += 1
         self._arm()
+
+    def _must_wait(self, speech: Speech) -> bool:
+        return self._is_paused or (self._is_held and not speech.has_begun)
 
     def _send_chunk(self, speech: Speech) -> bool:
         now = self._loop.time()
@@ -357,6 +427,8 @@ class AudioPlayer:
         lead_s = self._playout.lead_s(now=now)
         deadlines = []
         head = self._queue[0] if self._queue else None
+        if isinstance(head, Speech) and self._must_wait(head):
+            head = None
         # The filter may hold the rest of audio that has ended, although nothing waits.
         if isinstance(head, Speech) and (head.audio.waiting_samples or head.audio.is_ended):
             is_short = head.audio.waiting_samples < CHUNK_SAMPLES and not head.audio.is_ended
@@ -392,6 +464,7 @@ class AudioPlayer:
     def _end(self, speech: Speech) -> None:
         heard = speech.finish(self._playout.heard_samples(speech.number, now=self._loop.time()))
         self._playout.forget(speech.number)
+        speech.audio.drop()
         self._owner.speech_ended(speech, heard)
 
     def _clear_overdue(self) -> None:

@@ -226,3 +226,16 @@ async def test_too_much_is_refused() -> None:
     call, _ = make()
     with pytest.raises(BacklogError):
         call.say(bytes(2_400_001))
+
+
+async def test_what_the_caller_must_hear_is_dropped_only_by_clear() -> None:
+    call, _ = make()
+    notice = call.say(b"\x01" * 800, text="by law", interruptible=False)
+    assert not notice.is_interruptible
+    assert not call.player.is_interruptible
+    call.player.interrupt()
+    assert not notice.is_done
+    call.clear()
+    assert not (await notice).is_whole
+    assert call.say(b"\x01" * 800).is_interruptible
+    call.finish()

@@ -34,7 +34,8 @@ async def test_a_thread_hears_and_speaks() -> None:
         events = blocking_call.events()
         for utterance in blocking_call.utterances():
             heard.append(utterance.text)
-            speech = blocking_call.say(b"\x01" * 160, text="an answer")
+            speech = blocking_call.say(b"\x01" * 160, text="an answer", interruptible=False)
+            assert not call.player.is_interruptible
             blocking_call.mark("mine")
             waits.set()
             heard.append(speech.wait().text)

@@ -116,6 +116,34 @@ async def speaks(call: Call) -> None:
 talkers: list[list[CallEvent]] = []
 
 
+async def test_a_pause_is_published_and_what_was_heard_until_then() -> None:
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+        await call.say(b"\x01" * 8000, text="one two three four", word_ends_ms=[250, 500, 750, 1000])
+
+    stage = Stage(handler)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10)
+    await stage.echo(*stage.twilio.marks[:3])
+    calls[0].player.pause()
+    await stage.hear(*[SILENCE] * 10)
+    calls[0].player.resume()
+    await stage.echo(*stage.twilio.marks[3:])
+    events = stage.told("agent_audio")
+    assert [event.details["state"] for event in events if event.details] == ["begin", "paused", "resumed", "played"]
+    _, paused, resumed, played = events
+    assert paused.details is not None
+    assert paused.details["heard_text"] == "one two"
+    assert 600 <= paused.details["heard_ms"] <= 800
+    assert resumed.details == {"speech_id": 1, "state": "resumed"}
+    assert [event.end_sample for event in (paused, resumed)] == [1600, 3200]
+    assert played.details is not None
+    assert played.details["heard_ms"] == 1000
+    await stage.end()
+
+
 async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_heard() -> None:
     stage = Stage(speaks)
     await stage.turn()
