@@ -349,6 +349,14 @@ async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulato
         await page.get_by_text("a new thing: it happened").wait_for()
         speech = {"text": "With pleasure. For how many?", "speech_id": 1, "start_ms": 1000}
         await tell(["agent_audio", {**speech, "state": "begin"}])
+        badge = page.locator(".entry.agent .badge")
+        await tell(
+            ["agent_audio", {**speech, "state": "paused", "end_ms": 1400, "heard_text": "With", "heard_ms": 400}]
+        )
+        await playwright.expect(badge).to_have_text("paused")
+        await playwright.expect(page.locator(".entry.agent .unheard")).to_have_text(" pleasure. For how many?")
+        await tell(["agent_audio", {**speech, "state": "resumed", "end_ms": 1500}])
+        await playwright.expect(badge).to_have_text("")
         parts = {"endpointing_ms": 520, "commit_ms": 210, "agent_ms": 60, "first_audio_ms": 30}
         await tell(["first_response", {"utterance_id": 1, "total_ms": 820, **parts}])
         await page.get_by_text("endpointing 520 · commit 210 · agent 60 · first audio 30").wait_for()
@@ -358,7 +366,10 @@ async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulato
         )
         await playwright.expect(page.locator(".entry.agent .unheard")).to_have_text(" For how many?")
         spans = await page.evaluate("window.fastcall.model.calls.get('MZ1').spans.items")
-        assert [(span["start"], span["cutAt"], span["end"]) for span in spans] == [(1000, 1900, 2000)]
+        assert [(span["start"], span.get("cutAt"), span["end"]) for span in spans] == [
+            (1000, None, 1400),
+            (1500, 2000, 2000),
+        ]
         await tell(["call_ended", {}])
         await page.locator("#call[data-state=ended]").wait_for()
 

@@ -270,7 +270,7 @@ const TAKERS = {
     const why = FALLBACK_REASONS[event.text];
     note(call, event, at, "fallback", why ? `The fallback hears it (${why})` : `The fallback: ${event.text ?? ""}`);
   },
-  // Comes when an answer begins, and again when it was played or cut off; or once, with both ends.
+  // Comes when an answer begins, and again when it was played or cut off, paused or resumed; or once, with both ends.
   agent_audio(call, event, at) {
     const start = event.start_ms ?? call.timeAt(at);
     const isSame = (each) => event.speech_id !== undefined && each.speechId === event.speech_id;
@@ -279,15 +279,24 @@ const TAKERS = {
       span = { speechId: event.speech_id, start, end: null, text: event.text ?? "", isLocal: false };
       call.spans.push(span);
       if (event.text) {
-        call.entries.push({ kind: "agent", speechId: event.speech_id, text: event.text, start, heard: null, version: 0 });
+        call.entries.push({ kind: "agent", speechId: event.speech_id, text: event.text, start, heard: null, isPaused: false, version: 0 });
       }
     }
-    span.end = event.end_ms ?? span.end;
-    if (event.state !== "cut") return;
-    span.cutAt = Math.min(span.start + (event.heard_ms ?? 0), span.end ?? Infinity);
     const entry = call.entries.items.findLast((each) => each.kind === "agent" && isSame(each));
-    if (entry) {
-      entry.heard = event.heard_text ?? "";
+    if (event.state === "resumed") {
+      const heardBefore = span.heardMs ?? 0;
+      call.spans.push({ speechId: event.speech_id, start: event.end_ms ?? call.timeAt(at), end: null, text: span.text, isLocal: false, heardBefore });
+    } else {
+      span.end = event.end_ms ?? span.end;
+      span.heardMs = event.heard_ms;
+    }
+    if (event.state === "cut") {
+      const heardHere = Math.max(0, (event.heard_ms ?? 0) - (span.heardBefore ?? 0));
+      span.cutAt = Math.min(span.start + heardHere, span.end ?? Infinity);
+    }
+    if (entry && ["cut", "paused", "resumed"].includes(event.state)) {
+      entry.heard = event.state === "resumed" ? null : event.heard_text ?? "";
+      entry.isPaused = event.state === "paused";
       entry.version++;
     }
   },
@@ -298,6 +307,7 @@ const TAKERS = {
     const entry = call.entries.items.findLast((each) => each.kind === "agent");
     if (entry && event.text !== null && event.text !== undefined) {
       entry.heard = event.text;
+      entry.isPaused = false;
       entry.version++;
     }
     const after = Number.isFinite(event.after_ms) ? ` The reply stopped ${Math.round(event.after_ms)} ms later.` : "";

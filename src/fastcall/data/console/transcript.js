@@ -97,9 +97,9 @@ function turnRow({ text, parts, start }) {
 
 const ROWS = { note: noteRow, turn: turnRow };
 
-function showAgent(row, { text, heard }) {
+function showAgent(row, { text, heard, isPaused }) {
   row.element.classList.toggle("is-cut", heard !== null);
-  setText(row.badge, heard === null ? "" : "interrupted");
+  setText(row.badge, isPaused ? "paused" : heard === null ? "" : "interrupted");
   if (heard !== null && text.startsWith(heard)) {
     row.text.replaceChildren(heard, make("span", { class: "unheard" }, text.slice(heard.length)));
   } else {
