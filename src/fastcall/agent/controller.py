@@ -222,16 +222,14 @@ class AgentController:
 
     # --- interruptions ----------------------------------------------------------------------------------------
 
-    def _note_interruption(
-        self, command: StopSpeech | InterruptionConfirmed | ResumeSpeech | IgnoreSpeech
-    ) -> None:
+    def _note_interruption(self, command: StopSpeech | InterruptionConfirmed | ResumeSpeech | IgnoreSpeech) -> None:
         match command:
             case StopSpeech():
                 self._stop()
             case InterruptionConfirmed():
                 heard, self._interrupted = self._interrupted, None
                 if heard is not None:
-                    self._call.player.clear()
+                    self._call.player.interrupt()
                     self._call.deliver(BargeIn(self._utterance_id, heard.text, heard.ms))
             case ResumeSpeech():
                 if self._interrupted is not None:
@@ -281,7 +279,7 @@ class AgentController:
             self._publish_audio(speech, {"state": state, "heard_text": heard.text, "heard_ms": heard.ms})
             self._tell_machine()
 
-    def audio_sent(self, codes: bytes) -> None:
+    def audio_sent(self, codes: bytes | memoryview) -> None:
         """See the protocol."""
         self._machine.agent_sends(codes)
 
@@ -296,6 +294,7 @@ class AgentController:
     def speech_resumed(self, speech: Speech) -> None:
         """See the protocol."""
         self._publish_audio(speech, {"state": "resumed"})
+        self._tell_machine()
 
     def mark_passed(self, name: str) -> None:
         """See the protocol."""

@@ -44,6 +44,9 @@ MAX_SPEECHES = 256
 class AudioPlayerOwner(Protocol):
     """Notified of the progress of speeches."""
 
+    def audio_sent(self, codes: bytes | memoryview) -> None:
+        """This mu-law audio is being sent."""
+
     def speech_began(self, speech: Speech) -> None:
         """Its first audio was sent."""
 
@@ -378,6 +381,7 @@ class AudioPlayer:
             speech.has_room.set()
         if not chunk:
             return audio.is_empty
+        self._owner.audio_sent(chunk)
         mark = self._playout.sent(speech.number, len(chunk), now=now)
         self._socket.send_soon(self._frames.media(self._encode(chunk)) + self._frames.mark(mark))
         if not speech.has_begun:

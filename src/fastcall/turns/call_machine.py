@@ -425,7 +425,7 @@ class CallMachine:
 
     # --- the agent -----------------------------------------------------------------------------------
 
-    def agent_sends(self, codes: bytes) -> None:
+    def agent_sends(self, codes: bytes | memoryview) -> None:
         """Mu-law audio of the agent is on its way to the caller."""
         self._turns.agent_sends(codes)
 

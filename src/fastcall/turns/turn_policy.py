@@ -298,7 +298,7 @@ class TurnPolicy:
 
     # --- the agent ----------------------------------------------------------------------------------
 
-    def agent_sends(self, codes: bytes) -> None:
+    def agent_sends(self, codes: bytes | memoryview) -> None:
         """Mu-law audio of the agent is on its way to the caller."""
         if self.gate is not None:
             self.gate.agent_sends(codes)
