@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections import deque
 from typing import Any
 
 from fastcall.agent.heard_text import Heard
-from fastcall.agent.player import Speech
+from fastcall.agent.player import AudioPlayer, Speech
 from peers import messages_of
 
 
@@ -60,3 +62,71 @@ class Twilio:
     @property
     def marks(self) -> list[str]:
         return [m["mark"]["name"] for m in self.sent if m["event"] == "mark"]
+
+
+class Phone(Twilio):
+    """Plays what it is sent in real time, drops it at ``clear``, and sends marks back, each way after a delay."""
+
+    def __init__(self, *, delay_s: float = 0.0, echoes: bool = True) -> None:
+        super().__init__()
+        self.player: AudioPlayer
+        self.heard = [bytearray()]
+        """What the caller heard; a new part begins at each ``clear``."""
+        self._delay_s = delay_s
+        self._echoes = echoes
+        self._loop = asyncio.get_running_loop()
+        self._coming: deque[dict[str, Any]] = deque()
+        self._going: deque[str] = deque()
+        self._buffer: deque[bytes | str] = deque()
+        self._playing: tuple[float, bytes, asyncio.TimerHandle] | None = None
+
+    def send_soon(self, frames: bytes) -> None:
+        before = len(self.sent)
+        super().send_soon(frames)
+        for message in self.sent[before:]:
+            self._coming.append(message)
+            self._loop.call_later(self._delay_s, self._arrived)
+
+    def _arrived(self) -> None:
+        message = self._coming.popleft()
+        if message["event"] == "media":
+            self._buffer.append(base64.b64decode(message["media"]["payload"]))
+        elif message["event"] == "mark":
+            self._buffer.append(message["mark"]["name"])
+        else:
+            self._cleared()
+        self._play()
+
+    def _cleared(self) -> None:
+        if self._playing is not None:
+            began_at, audio, timer = self._playing
+            timer.cancel()
+            self._playing = None
+            self.heard[-1] += audio[: round((self._loop.time() - began_at) * 8000)]
+        self.heard.append(bytearray())
+        self._buffer = deque(each for each in self._buffer if isinstance(each, str))
+
+    def _play(self) -> None:
+        while self._buffer and self._playing is None:
+            first = self._buffer.popleft()
+            if isinstance(first, bytes):
+                timer = self._loop.call_later(len(first) / 8000, self._played)
+                self._playing = (self._loop.time(), first, timer)
+            elif self._echoes:
+                self._going.append(first)
+                self._loop.call_later(self._delay_s, lambda: self.player.echoed(self._going.popleft()))
+
+    def _played(self) -> None:
+        assert self._playing is not None
+        self.heard[-1] += self._playing[1]
+        self._playing = None
+        self._play()
+
+    @property
+    def played_samples(self) -> int:
+        now = self._loop.time()
+        playing = 0 if self._playing is None else round((now - self._playing[0]) * 8000)
+        return sum(map(len, self.heard)) + playing
+
+    def told_of(self, *kinds: str) -> list[Any]:
+        return [each for each in self.told if each[0] in kinds]

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fastcall._codec import alaw_encode, mulaw_decode
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.outbound import OutboundAudio
 from fastcall.agent.player import AudioPlayer, Speech
 from fastcall.events import AudioFormat
-from handsets import Twilio
+from handsets import Phone, Twilio
 from peers import turns
 from sim.clock import VirtualLoop, elapse, in_virtual_time
-from thoroughness import amount
 
 
 def noise(samples: int, seed: int = 0) -> bytes:
@@ -34,74 +29,6 @@ def speech_of(mulaw: bytes, text: str = "", word_ends: tuple[int, ...] | None = 
     audio.feed(mulaw)
     audio.end()
     return Speech(audio, text, word_ends, **options)
-
-
-class Phone(Twilio):
-    """Plays what it is sent in real time, drops it at ``clear``, and sends marks back, each way after a delay."""
-
-    def __init__(self, *, delay_s: float = 0.0, echoes: bool = True) -> None:
-        super().__init__()
-        self.player: AudioPlayer
-        self.heard = [bytearray()]
-        """What the caller heard; a new part begins at each ``clear``."""
-        self._delay_s = delay_s
-        self._echoes = echoes
-        self._loop = asyncio.get_running_loop()
-        self._coming: deque[dict[str, Any]] = deque()
-        self._going: deque[str] = deque()
-        self._buffer: deque[bytes | str] = deque()
-        self._playing: tuple[float, bytes, asyncio.TimerHandle] | None = None
-
-    def send_soon(self, frames: bytes) -> None:
-        before = len(self.sent)
-        super().send_soon(frames)
-        for message in self.sent[before:]:
-            self._coming.append(message)
-            self._loop.call_later(self._delay_s, self._arrived)
-
-    def _arrived(self) -> None:
-        message = self._coming.popleft()
-        if message["event"] == "media":
-            self._buffer.append(base64.b64decode(message["media"]["payload"]))
-        elif message["event"] == "mark":
-            self._buffer.append(message["mark"]["name"])
-        else:
-            self._cleared()
-        self._play()
-
-    def _cleared(self) -> None:
-        if self._playing is not None:
-            began_at, audio, timer = self._playing
-            timer.cancel()
-            self._playing = None
-            self.heard[-1] += audio[: round((self._loop.time() - began_at) * 8000)]
-        self.heard.append(bytearray())
-        self._buffer = deque(each for each in self._buffer if isinstance(each, str))
-
-    def _play(self) -> None:
-        while self._buffer and self._playing is None:
-            first = self._buffer.popleft()
-            if isinstance(first, bytes):
-                timer = self._loop.call_later(len(first) / 8000, self._played)
-                self._playing = (self._loop.time(), first, timer)
-            elif self._echoes:
-                self._going.append(first)
-                self._loop.call_later(self._delay_s, lambda: self.player.echoed(self._going.popleft()))
-
-    def _played(self) -> None:
-        assert self._playing is not None
-        self.heard[-1] += self._playing[1]
-        self._playing = None
-        self._play()
-
-    @property
-    def played_samples(self) -> int:
-        now = self._loop.time()
-        playing = 0 if self._playing is None else round((now - self._playing[0]) * 8000)
-        return sum(map(len, self.heard)) + playing
-
-    def told_of(self, *kinds: str) -> list[Any]:
-        return [each for each in self.told if each[0] in kinds]
 
 
 def call_with(phone: Phone, audio_format: AudioFormat | None = None) -> tuple[AudioPlayer, Phone]:
@@ -649,94 +576,3 @@ async def test_an_interruption_ends_a_pause_even_where_only_the_uninterruptible_
     assert not player.is_paused
     assert await notice == Heard("by law", 500, True)
     assert phone.heard[-1] == noise(4000)
-
-
-SAID = st.tuples(
-    st.just("say"),
-    st.integers(200, 4000) | st.integers(4000, 40_000),
-    st.sampled_from(["", "one", "some more words", "x yyyyyyyyyyyy zzz"]),
-)
-STEPS = st.lists(
-    st.one_of(
-        SAID,
-        SAID,
-        st.tuples(st.sampled_from(["pause", "resume", "mark", "hold", "release"]), st.just(0), st.just("")),
-        st.tuples(st.just("wait"), st.integers(0, 900), st.just("")),
-        st.tuples(st.just("wait"), st.integers(0, 900), st.just("")),
-    ),
-    max_size=40,
-)
-
-
-class Expected:
-    """All that was said, in order, and where its words begin."""
-
-    def __init__(self) -> None:
-        self.audio = b""
-        self.speeches: list[tuple[int, Speech]] = []
-
-    def say(self, samples: int, text: str) -> Speech:
-        said = noise(samples, len(self.speeches))
-        self.speeches.append((len(self.audio), speech_of(said, text)))
-        self.audio += said
-        return self.speeches[-1][1]
-
-    def word_start(self, at: int) -> int:
-        start, speech = max(
-            ((start, speech) for start, speech in self.speeches if start <= at), key=lambda each: each[0]
-        )
-        return start + speech.word_start(at - start)
-
-    def check(self, heard: list[bytearray], slack: int) -> None:
-        """Each part goes on between the word that the one before was cut in and that cut."""
-        low = high = 0
-        for number, part in enumerate(heard):
-            if number and self.speeches:
-                low = self.word_start(max(0, low - slack))
-            starts = [at for at in range(low, high + 1) if self.audio.startswith(bytes(part), at)]
-            assert starts, (number, low, high, len(part))
-            low, high = starts[0] + len(part), starts[-1] + len(part)
-        assert high == len(self.audio)
-
-
-@settings(max_examples=amount(60, thorough=400), deadline=None)
-@given(STEPS, st.sampled_from([0.0, 0.03, 0.15]))
-def test_the_caller_hears_all_once_and_in_order_but_for_words_that_were_cut(
-    steps: list[tuple[str, int, str]], delay_s: float
-) -> None:
-    @in_virtual_time
-    async def run() -> None:
-        player, phone = call_with(Phone(delay_s=delay_s))
-        expected, marks = Expected(), list[tuple[str, int]]()
-        heard_ms = 0
-        for what, number, text in steps:
-            if what == "say":
-                player.say(expected.say(number, text))
-            elif what == "mark":
-                marks.append((f"m{len(marks) % 3}", len(expected.audio)))
-                player.mark(marks[-1][0])
-            elif what == "wait":
-                await elapse(number / 1000)
-            else:
-                getattr(player, what)()
-            if what == "pause":
-                assert 8 * player.heard().ms <= phone.played_samples + 2 * 8000 * delay_s + 8
-            # A mark that comes late corrects what was assumed.
-            assert delay_s or player.heard().ms >= heard_ms
-            heard_ms = player.heard().ms
-        assert len(phone.told_of("mark")) <= sum(at <= phone.played_samples + 1 for _, at in marks)
-        player.release()
-        player.resume()
-        await elapse(len(expected.audio) / 8000 + 5)
-        # To the sample in theory; times are floating-point numbers.
-        expected.check(phone.heard, slack=round(2 * delay_s * 8000) + 2)
-        numbers = range(1, len(expected.speeches) + 1)
-        assert phone.told_of("began") == [("began", number) for number in numbers]
-        ended = [Heard(speech.text, (speech.audio.total_samples or 0) // 8, True) for _, speech in expected.speeches]
-        assert [heard for _, heard in phone.told_of("ended")] == ended
-        assert [name for _, name in phone.told_of("mark")] == [name for name, _ in marks]
-        assert not player.is_speaking
-        assert phone.told_of("overdue") == []
-        assert phone.told_of("paused", "resumed")[1::2] == phone.told_of("resumed")
-
-    run()
