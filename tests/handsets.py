@@ -10,6 +10,7 @@ from typing import Any
 
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.player import AudioPlayer, Speech
+from fastcall.turns.completeness import Expectation
 from peers import messages_of
 
 
@@ -44,6 +45,12 @@ class Twilio:
 
     def clear_overdue(self, marks: int) -> None:
         self.told.append(("overdue", marks))
+
+    def audio_sent(self, codes: bytes | memoryview) -> None:
+        pass
+
+    def expect(self, expectation: Expectation | None) -> None:
+        self.expectation = expectation
 
     def source_failed(self, error: BaseException) -> None:
         self.told.append(("failed", error))

@@ -74,7 +74,7 @@ def test_an_endless_one_is_cut_and_the_next_has_no_preroll_in_it() -> None:
 def test_begins_and_ends_alternate_and_never_overlap(frames: list[bool], hangover_ms: int, preroll_ms: int) -> None:
     made = endpointer(hangover_ms=hangover_ms, preroll_ms=preroll_ms)
     changes = [change for _, change in run(made, frames)]
-    last = made.stop()
+    last = made.end("stopped")
     changes += [last] if last else []
     assert [isinstance(c, SpeechBegan) for c in changes] == [i % 2 == 0 for i in range(len(changes))]
     assert len(changes) % 2 == 0
