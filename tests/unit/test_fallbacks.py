@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
 import stub_engines
 from fastcall.errors import UsageError
-from fastcall.fallbacks import load_callable, load_fallback, start_fallback
+from fastcall.fallbacks import load_fallback, start_fallback
 from fastcall.recognition.callable_fallback import CallableFallback
 from fastcall.settings import Settings
 
@@ -25,14 +24,6 @@ def test_a_function_of_ones_own_is_found(name: str) -> None:
 def test_what_is_none_is_named(name: str) -> None:
     with pytest.raises(UsageError, match="--fallback"):
         load_fallback(name)
-
-
-def test_a_module_of_the_folder_that_one_is_in_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a console script is started: its own folder is on the path, the current one is not."""
-    (tmp_path / "somebodys_agent.py").write_text("async def agent(call): ...\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    assert load_callable("--handler", "somebodys_agent:agent").__name__ == "agent"
 
 
 def test_a_function_in_c_may_have_no_signature() -> None:

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from fastcall.agent.controller import Handler
 from fastcall.audio.wav import read_audio
+from fastcall.callables import load_callable
 from fastcall.errors import UsageError
-from fastcall.fallbacks import NO_FALLBACK, load_callable
+from fastcall.fallbacks import NO_FALLBACK
 from fastcall.google.endpoints import is_google_host, speech_endpoint
 from fastcall.settings import Settings
 from fastcall.twilio.signature import PublicUrl

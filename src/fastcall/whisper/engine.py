@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastcall.audio.upsampling import to_16k
 from fastcall.errors import UsageError
-from fastcall.whisper.audio import level_db, split_at_quiet, to_16k
+from fastcall.whisper.audio import level_db, split_at_quiet
 from fastcall.whisper.policy import SILENT_LEVEL_DB, is_invented, language_of
 
 __all__ = ["Engine", "EngineOptions", "check_model"]
