@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioSink",
     "CallSocket",
+    "EndOfTurnModel",
     "Fallback",
     "MessageReceiver",
     "ProviderState",
@@ -165,6 +166,22 @@ class Fallback(Protocol):
 
     async def aclose(self) -> None:
         """Release its resources. No requests follow."""
+
+
+class EndOfTurnModel(Protocol):
+    """Judges whether a caller's turn is over; shared by all calls of an event loop."""
+
+    async def probability(self, pcm: bytes, text: str) -> float | None:
+        """The probability that the turn is over, from 0 to 1; None: there is no answer in time, or too many wait.
+
+        Never blocks the loop, and raises nothing; the caller cancels it if the answer is no longer needed.
+
+        :param pcm: the turn so far, LINEAR16, 8 kHz mono, whole samples; only the newest 8 s count
+        :param text: the turn's text so far; may be empty
+        """
+
+    async def aclose(self) -> None:
+        """Release its resources. Requests that wait get None."""
 
 
 class VoiceDetector(Protocol):

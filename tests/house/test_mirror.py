@@ -43,6 +43,7 @@ JUDGED_BY = {
     "emulator/server_state.py": ["test_emulator_faults"],
     "emulator/service.py": ["test_emulator_conformance"],
     "emulator/stream_handler.py": ["test_emulator_conformance", "test_emulator_endless"],
+    "end_of_turn/worker.py": ["test_model_process", "test_model_worker"],
     "google/access_tokens.py": ["test_google_credentials"],
     "google/api_versions.py": ["test_google_adapter", "test_google_v2"],
     "google/channels.py": ["test_google_channels"],

@@ -8,6 +8,7 @@ import pytest
 
 from fastcall import ports
 from fastcall.audio.vad import WebRtcVoiceDetector
+from fastcall.end_of_turn.model_process import ModelProcess
 from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.recognition.callable_fallback import CallableFallback
 from fastcall.recognition.provider_stream import ProviderStream
@@ -22,6 +23,7 @@ from fastcall.whisper.pool import WhisperFallback
         (ports.CallSocket, MediaConnection),
         (ports.Fallback, CallableFallback),
         (ports.Fallback, WhisperFallback),
+        (ports.EndOfTurnModel, ModelProcess),
         (ports.VoiceDetector, WebRtcVoiceDetector),
         (ports.StreamListener, ProviderStream),
     ],

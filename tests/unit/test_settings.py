@@ -22,6 +22,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
     assert (s.call_silent_max_s, s.call_max_s) == (60, 0)
     assert (s.barge_in, s.barge_in_min_ms, s.barge_in_min_words, s.speculate_after_ms) == (True, 0, 0, 0)
     assert s.agent_failure_prompt is None
+    assert (s.turn_model, s.turn_model_timeout_ms) == (None, 250)
     assert (s.google_cloud_project, s.stt_location, s.stt_sensitivity) == (None, "global", None)
     assert (s.stt_uplink, s.stt_tls_roots) == ("auto", None)
     assert (s.language_or(), s.language_or("en-US"), s.model) == ("he-IL", "en-US", "phone_call")
@@ -47,6 +48,8 @@ def test_values_are_read_and_empty_ones_are_none() -> None:
         ("STT_BATCH_MS", "many"),
         ("STT_BATCH_MS", "5"),
         ("STT_BATCH_MS", "1.5"),
+        ("TURN_MODEL_TIMEOUT_MS", "19"),
+        ("TURN_MODEL_TIMEOUT_MS", "2001"),
         ("VAD_MODE", "4"),
         ("STT_FALLBACK_TIMEOUT_MS", "-1"),
         ("STT_FALLBACK_LIMIT_S", "0"),
