@@ -73,6 +73,15 @@ async def test_only_the_newest_8_s_are_sent_and_only_the_end_of_a_long_text() ->
         assert await model.probability(b"", " " * 5_000_000 + "1") == 1
 
 
+async def test_the_model_has_one_thread_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    async with running() as model:
+        assert await model.probability(b"", "threads") == 1
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    async with running() as model:
+        assert await model.probability(b"", "threads") == 0.5
+
+
 async def test_what_libraries_print_is_not_in_the_pipe() -> None:
     async with running() as model:
         assert await model.probability(b"", "print") is None  # it is no number
