@@ -92,7 +92,7 @@ def stop_text() -> bytes:
     return json.dumps({"event": "stop", "sequenceNumber": "9", "streamSid": SID}).encode()
 
 
-AUDIO = synthesize("[100] apple [140] arrow autumn [200]", encoding="mulaw")
+AUDIO = synthesize("[100] apple [140] arrow autumn [1000]", encoding="mulaw")
 FRAMES = [AUDIO[at : at + 160] for at in range(0, len(AUDIO) - 159, 160)]
 
 

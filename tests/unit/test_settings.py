@@ -20,7 +20,9 @@ def test_the_defaults_are_those_of_the_readme() -> None:
     assert (s.whisper_compute_type, s.whisper_threads, s.whisper_workers) == ("default", 2, 1)
     assert (s.vad_mode, s.vad_start_ms, s.vad_hangover_ms, s.vad_preroll_ms, s.utterance_max_s) == (2, 60, 500, 300, 60)
     assert (s.call_silent_max_s, s.call_max_s) == (60, 0)
-    assert (s.barge_in, s.barge_in_min_ms, s.barge_in_min_words, s.speculate_after_ms) == (True, 0, 0, 0)
+    assert (s.barge_in, s.barge_in_min_ms, s.barge_in_min_words, s.speculate_after_ms) == (True, 300, 1, 0)
+    assert (s.turn_detection, s.turn_min_silence_ms, s.turn_max_silence_ms) == ("adaptive", 400, 1800)
+    assert s.barge_in_resume_ms == 1000
     assert s.agent_failure_prompt is None
     assert (s.turn_model, s.turn_model_timeout_ms) == (None, 250)
     assert (s.google_cloud_project, s.stt_location, s.stt_sensitivity) == (None, "global", None)

@@ -39,7 +39,7 @@ class Stage:
         self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
         self.runner = CallRunner(
             self.twilio,
-            settings=Settings(**settings),
+            settings=Settings(**({"language": "en-US"} | settings)),
             recognizer=self.recognizer,
             config=StreamConfig("en-US", "default"),
             voice=LoudnessDetector(),
@@ -150,7 +150,7 @@ async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_hea
     assert stage.twilio.events.count("media") == 10
     await stage.hear(*[SILENCE] * 10)
     await stage.echo(*stage.twilio.marks[:9])
-    await stage.hear(VOICE, VOICE)
+    await stage.hear(*[VOICE] * 14)
     assert "clear" not in stage.twilio.events
     await stage.hear(VOICE)
     assert stage.twilio.events[-1] == "clear"
@@ -158,12 +158,17 @@ async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_hea
     assert (barge_in.utterance_id, barge_in.text) == (1, "one two")
     assert barge_in.details is not None
     assert 1800 <= barge_in.details["heard_ms"] <= 2000
+    # The handler is told when words show that it is an interruption.
+    assert [e for e in talkers[-1] if isinstance(e, BargeIn)] == []
+    await stage.echo(*stage.twilio.marks[9:])
+    await stage.recognize("hold on", is_final=False, end_ms=400)
     assert [e.heard_text for e in talkers[-1] if isinstance(e, BargeIn)] == ["one two"]
-    begin, cut = stage.told("agent_audio")
+    begin, paused, cut = stage.told("agent_audio")
     assert begin.details == {"speech_id": 1, "state": "begin"}
+    assert paused.details is not None
+    assert (paused.details["state"], paused.details["heard_text"]) == ("paused", "one two")
     assert cut.details is not None
     assert (cut.details["state"], cut.details["heard_text"]) == ("cut", "one two")
-    await stage.echo(*stage.twilio.marks[9:])
     # Nobody speaks any more: the rest of the caller's sentence interrupts nothing.
     await stage.hear(*[VOICE] * 50)
     assert stage.metrics.barge_ins == 1
@@ -171,10 +176,81 @@ async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_hea
     await stage.end()
 
 
+async def test_an_interruption_without_words_is_taken_back() -> None:
+    stage = Stage(speaks, barge_in_resume_ms=20)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10)
+    await stage.echo(*stage.twilio.marks[:9])
+    await stage.hear(*[VOICE] * 15, *[SILENCE] * 10)
+    await stage.until(lambda: stage.told("agent_audio")[-1].details["state"] == "resumed")  # type: ignore[index]
+    assert stage.twilio.events.index("clear") < len(stage.twilio.events) - 1
+    assert [e for e in talkers[-1] if isinstance(e, BargeIn)] == []
+    assert (stage.metrics.barge_ins, stage.metrics.barge_ins_taken_back) == (1, 1)
+    await stage.end()
+
+
+async def test_a_backchannel_is_told_and_needs_no_answer() -> None:
+    stage = Stage(speaks)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 10)
+    await stage.recognize("mhm", is_final=False, end_ms=350)
+    await stage.hear(*[VOICE] * 10, *[SILENCE] * 50)
+    await stage.recognize("mhm", is_final=True, end_ms=600)
+    assert "clear" not in stage.twilio.events
+    (ignored,) = stage.told("not_interrupted")
+    assert ignored.details == {"reason": "backchannel"}
+    (utterance,) = [e for e in talkers[-1] if isinstance(e, Utterance)]
+    assert (utterance.text, utterance.is_backchannel) == ("mhm", True)
+    await stage.end()
+
+
+async def test_speech_waits_for_the_end_of_the_caller_s_turn_and_new_words_supersede_it() -> None:
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+        async for _ in call.utterances():
+            pass
+
+    stage = Stage(handler)
+    await stage.turn()
+    for text in ("yes", "no wait"):
+        await stage.hear(*[SILENCE] * 10, *[VOICE] * 10)
+        speech = calls[0].say(b"\x01" * 1600, text="very well")
+        assert "media" not in stage.twilio.events
+        await stage.hear(*[VOICE] * 10, *[SILENCE] * 60)
+        await stage.recognize(text, is_final=True, end_ms=len(stage.told("utterance_begin")) * 1800)
+        assert len(stage.told("utterance_end")) == len(stage.told("utterance_begin"))
+        if text == "yes":
+            # Before the caller has said anything, it is no answer that could be out of date.
+            assert stage.twilio.events[:2] == ["media", "mark"]
+            await stage.echo(*stage.twilio.marks)
+            stage.twilio.sent.clear()
+    assert (await speech).ms == 0
+    assert stage.twilio.events == []
+    await stage.end()
+
+
+@pytest.mark.parametrize("interruptible", [True, False])
+async def test_a_legal_notice_is_said_to_its_end(interruptible: bool) -> None:
+    async def handler(call: Call) -> None:
+        await call.say(b"\x01" * 16_000, text="this call is recorded", interruptible=interruptible)
+
+    stage = Stage(handler)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 30)
+    await stage.recognize("stop that now", is_final=False, end_ms=700)
+    assert ("clear" in stage.twilio.events) == interruptible
+    assert [event.details for event in stage.told("not_interrupted")] == (
+        [] if interruptible else [{"reason": "uninterruptible"}]
+    )
+    await stage.end()
+
+
 @pytest.mark.parametrize("settings", [{"barge_in": False}, {"barge_in_min_ms": 400}, {"barge_in_min_words": 2}])
 async def test_a_cough_does_not_stop_it_where_that_is_set(settings: dict[str, Any]) -> None:
     stage = Stage(speaks, **settings)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 5, *[SILENCE] * 40)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 5, *[SILENCE] * 50)
     await stage.recognize("uh", is_final=True, end_ms=300)
     assert stage.told("utterance_end")
     assert "clear" not in stage.twilio.events
@@ -183,6 +259,7 @@ async def test_a_cough_does_not_stop_it_where_that_is_set(settings: dict[str, An
 
 async def test_so_much_voice_stops_it() -> None:
     stage = Stage(speaks, barge_in_min_ms=200)
+    await stage.turn()
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 9)
     assert "clear" not in stage.twilio.events
     await stage.hear(*[VOICE] * 3)
@@ -192,7 +269,8 @@ async def test_so_much_voice_stops_it() -> None:
 
 async def test_so_many_words_stop_it() -> None:
     stage = Stage(speaks, barge_in_min_words=2)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 10)
     await stage.recognize("stop", is_final=False, end_ms=500)
     assert "clear" not in stage.twilio.events
     await stage.recognize("stop it", is_final=False, end_ms=600)
@@ -208,7 +286,7 @@ async def answers(call: Call) -> None:
 
 async def test_each_turn_is_measured_with_its_parts() -> None:
     stage = Stage(answers)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 50)
     await stage.recognize("hello", is_final=True, end_ms=600)
     (response,) = stage.told("first_response")
     assert response.utterance_id == 1
@@ -259,7 +337,7 @@ LOOPS = [iterates, replies, reads_events, iterates_in_a_thread]
 async def test_words_that_come_after_the_commit_reach_every_loop_once(handler: Handler) -> None:
     given.clear()
     stage = Stage(handler, utterance_commit_ms=0)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 50)
     await stage.until(lambda: stage.told("utterance_end"))
     assert [event.text for event in stage.told("utterance_end")] == [""]
     assert given == []
@@ -276,7 +354,7 @@ async def test_a_correction_reaches_every_loop_once(handler: Handler) -> None:
     stage = Stage(handler, utterance_commit_ms=0)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
     await stage.recognize("hallo", is_final=False, end_ms=500)
-    await stage.hear(*[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 50)
     await stage.until(lambda: given)
     await stage.recognize("hello", is_final=True, end_ms=600)
     await stage.until(lambda: len(given) > 1)
@@ -288,7 +366,7 @@ async def test_a_correction_reaches_every_loop_once(handler: Handler) -> None:
 
 async def test_the_response_to_late_words_is_measured_once_they_are_there() -> None:
     stage = Stage(answers, utterance_commit_ms=0)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 50)
     await stage.until(lambda: stage.told("utterance_end"))
     waited_from = time.monotonic()
     for _ in range(20):
@@ -308,7 +386,7 @@ async def test_a_correction_is_no_turn_to_measure() -> None:
     stage = Stage(answers, utterance_commit_ms=0)
     await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
     await stage.recognize("hallo", is_final=False, end_ms=500)
-    await stage.hear(*[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 50)
     await stage.until(lambda: stage.told("first_response"))
     await stage.recognize("hello", is_final=True, end_ms=600)
     assert [event.text for event in stage.told("amended")] == ["hello"]
@@ -329,7 +407,7 @@ async def test_what_the_caller_said_can_be_had_if_it_is_kept() -> None:
             kept.append(call.audio(utterance.start_ms, utterance.end_ms))
 
     stage = Stage(keeps)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 50)
     await stage.recognize("hello", is_final=True, end_ms=600)
     assert kept == [mulaw_decode(SILENCE * 10 + VOICE * 20)]
     await stage.end()
@@ -378,7 +456,7 @@ async def test_a_handler_that_would_end_the_process_ends_alone(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = Stage(handler)
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 50)
     await stage.recognize("hello", is_final=True, end_ms=600)
     assert "SystemExit('no answer')" in caplog.text
     assert stage.metrics.agent_failures == 1
@@ -395,7 +473,7 @@ async def test_when_it_fails_the_caller_hears_the_prompt_or_silence(
     assert "the handler failed; the call continues without it call=CA1" in caplog.text
     assert "RuntimeError: no answer" in caplog.text
     assert stage.metrics.agent_failures == 1
-    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 30)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 50)
     assert stage.told("utterance_begin")
     await stage.end()
 

@@ -200,7 +200,7 @@ def test_an_utterance_from_its_begin_to_its_end() -> None:
     assert isinstance(end, TranscriptEvent)
     assert (end.event, end.text, end.end_sample) == ("utterance_end", "hello world", 70 * 160)
     assert end.details == {"turn_end": "hangover"}
-    assert released == ReleaseSpeech(is_superseded=True)
+    assert released == ReleaseSpeech(is_superseded=False)
     made.receive(RecognitionEvent("final", "hello word", 72 * 160, "emulator"), now=due + 1)
     assert kinds(made) == ["final", "amended"]
 
