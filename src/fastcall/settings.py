@@ -82,6 +82,7 @@ class Settings:
     turn_max_silence_ms: int = _env("TURN_MAX_SILENCE_MS", 1800, low=100, high=4500)
     turn_model: str | None = _env("TURN_MODEL", None)
     turn_model_timeout_ms: int = _env("TURN_MODEL_TIMEOUT_MS", 250, low=20, high=2000)
+    turn_completeness: str | None = _env("TURN_COMPLETENESS", None)
     utterance_max_s: float = _env("UTTERANCE_MAX_S", 60.0, low=1, high=3600)
     call_silent_max_s: float = _env("CALL_SILENT_MAX_S", 60.0, low=0, high=86_400)
     call_max_s: float = _env("CALL_MAX_S", 0.0, low=0, high=86_400)

@@ -11,7 +11,7 @@ cdef enum Voice:
     NO_VOICE, VOICE, BACKGROUND
 
 cdef enum Change:
-    NOTHING, BEGAN, ENDED, TOO_LONG, BACKGROUND_ONLY, LOUD
+    NOTHING, BEGAN, ENDED, TOO_LONG, BACKGROUND_ONLY, LOUD, PAUSED
 
 # The newest frames, voiced or not.
 cdef struct Window:
@@ -84,6 +84,7 @@ cdef class EndpointRule:
     cdef int64_t settle, preroll, longest
     cdef bint speaking
     cdef int64_t start, voice, last_voiced, last_caller, floor
+    cdef int quiet, pause  # frames since the caller's voice, and how many are reported
     cdef int run, gap, loud  # the caller's voice: frames without a gap, frames since then, and how many are reported
     cdef int64_t newest, run_start
     cdef bint heard
@@ -171,12 +172,17 @@ cdef class EndpointRule:
         """Report when a run of the caller's voice in an utterance has ``frames``; 0: never."""
         self.loud = frames
 
+    def report_pause(self, int frames, /):
+        """Report when the caller's voice has paused for ``frames`` in an utterance; 0: never."""
+        self.pause = frames
+
     def feed(self, int voice, int64_t end_sample, double now, /):
         """One frame that ends at ``end_sample``; frames come in order.
 
         :param voice: 0: none; 1 (or True): the caller's; 2: background voice
         :return: 0: nothing changed; 1: an utterance began; 2: it ended by its hangover; 3: because it is too long; 4: by
-            its hangover, but background voice goes on; 5: a run of the caller's voice is as long as ``report_run`` asks
+            its hangover, but background voice goes on; 5: a run of the caller's voice is as long as ``report_run`` asks;
+            6: a pause is as long as ``report_pause`` asks
         """
         return <int>self.step(<Voice>voice, end_sample, now)
 
@@ -201,6 +207,7 @@ cdef class EndpointRule:
         window_add(&self.foreground, voice == VOICE)
         if voice != NO_VOICE:
             self.last_voiced = end_sample
+        self.quiet = 0 if voice == VOICE else self.quiet + 1
         if voice == VOICE:
             self.last_caller = end_sample
             if 0 <= self.until < end_sample:
@@ -215,6 +222,8 @@ cdef class EndpointRule:
             self.last_voiced = self.last_caller
             self.stop()
             return BACKGROUND_ONLY
+        if self.quiet == self.pause and self.pause:
+            return PAUSED
         return LOUD if voice == VOICE and self.run == self.loud else NOTHING
 
     cdef void resize(self, int frames, int allowed) noexcept nogil:
@@ -243,6 +252,7 @@ cdef class EndpointRule:
         self.voice = max(voice, self.start)
         self.last_voiced = self.last_caller = end_sample
         self.speaking = True
+        self.quiet = 0
         window_clear(&self.hangover)
         window_clear(&self.foreground)
         window_clear(&self.onset)

@@ -32,7 +32,7 @@ NO_AUDIO_S = 1.0
 # Results of ``EndpointRule.feed``.
 BEGAN = 1
 _ENDS = {2: "hangover", 3: "too_long", 4: "background"}
-LOUD = 5
+LOUD, PAUSED = 5, 6
 
 
 @dataclass(slots=True, frozen=True)

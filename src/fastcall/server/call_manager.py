@@ -11,12 +11,13 @@ from typing import Any
 
 from fastcall.aio.descriptors import RESERVE, spare_descriptors
 from fastcall.audio.vad import WebRtcVoiceDetector
+from fastcall.end_of_turn.loading import load_end_of_turn_model
 from fastcall.events import CallStarted, TranscriptEvent
 from fastcall.fallbacks import NO_FALLBACK, load_fallback, start_fallback
 from fastcall.formats import log_line, one_line, record_line
 from fastcall.google.recognizer import GoogleRecognizer
 from fastcall.metrics import Metrics
-from fastcall.ports import Fallback, StreamConfig
+from fastcall.ports import EndOfTurnModel, Fallback, StreamConfig
 from fastcall.recognition.probe import Probe
 from fastcall.server.admission import CallHolder, Gate, Refusal
 from fastcall.server.authorizer import ticket_of
@@ -24,6 +25,7 @@ from fastcall.server.call_runner import CallRunner
 from fastcall.server.embedded import EmbeddedRecognizer
 from fastcall.server.loop_monitor import LoopMonitor
 from fastcall.server.options import ServeOptions, check_fallback, choose_recognizer, load_handler, load_prompt
+from fastcall.server.own_completeness import load_completeness
 from fastcall.server.websocket import MediaConnection, MediaServer, UpgradeRequest
 from fastcall.settings import Settings
 from fastcall.twilio.stream_key import StreamKey
@@ -67,6 +69,8 @@ class CallManager:
         self._watched: frozenset[str] = frozenset()
         self._kind, self._endpoint = choose_recognizer(settings, options)
         self._handler = load_handler(options.handler) if options.handler else None
+        self._completeness = load_completeness(settings.turn_completeness) if settings.turn_completeness else None
+        self._turn_model: EndOfTurnModel | None = None
         self._prompt = load_prompt(settings.agent_failure_prompt)
         self._own_fallback = load_fallback(options.fallback) if options.fallback else None
         self._fallback: Fallback | None = None
@@ -138,6 +142,7 @@ class CallManager:
             self._recognizer = self._make_recognizer()
             self._probe = Probe(self._recognizer.reach)
         self._fallback = await start_fallback(self._settings, self._own_fallback, self._config.language)
+        self._turn_model = await load_end_of_turn_model(self._settings)
         self._gate = gate
         self._leave_room = leave_room
         self._pass_on = pass_on
@@ -176,6 +181,8 @@ class CallManager:
             await self._recognizer.aclose()
         if self._fallback is not None:
             await self._fallback.aclose()
+        if self._turn_model is not None:
+            await self._turn_model.aclose()
         if self._embedded is not None:
             await self._embedded.stop()
 
@@ -274,6 +281,8 @@ class CallManager:
             prompt=self._prompt,
             gate=_ConnectionGate(self._gate, connection, self._leave_room, self._pass_on, self.metrics),
             metrics=self.metrics,
+            completeness=self._completeness,
+            turn_model=self._turn_model,
         )
         self._calls.add(runner)
         runner.on_over(lambda: self._forget(runner))

@@ -27,11 +27,12 @@ from fastcall.events import (
 )
 from fastcall.formats import one_line
 from fastcall.metrics import Metrics
-from fastcall.ports import CallSocket, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
+from fastcall.ports import CallSocket, EndOfTurnModel, Fallback, Recognizer, StreamConfig, TranscriptSink, VoiceDetector
 from fastcall.recognition.session import RecognitionSession, SessionEvent
 from fastcall.server.admission import Entrance
 from fastcall.server.call_metrics import CallMetrics
 from fastcall.server.comeback import HeldStream
+from fastcall.server.model_questions import ModelQuestions
 from fastcall.server.rate_limit import MessageRateLimit
 from fastcall.server.watchdog import Expiry, Watchdog
 from fastcall.settings import Settings
@@ -46,6 +47,7 @@ from fastcall.turns.call_machine import (
     PushAudio,
     Warn,
 )
+from fastcall.turns.turn_policy import AskEndOfTurn, Completeness
 from fastcall.twilio.messages import parse_message
 from fastcall.twilio.stream_key import StreamKey
 
@@ -77,6 +79,7 @@ class CallRunner:
     :param rand: random numbers in [0, 1), for the session's jitter
     :param gate: decides whether the call may begin
     :param metrics: the process's metrics
+    :param completeness: judges texts, as ``turn_model`` does pauses: see ``TurnPolicy``
     """
 
     key: StreamKey
@@ -101,6 +104,8 @@ class CallRunner:
         rand: Callable[[], float] = random.random,
         gate: Entrance | None = None,
         metrics: Metrics | None = None,
+        completeness: Completeness | None = None,
+        turn_model: EndOfTurnModel | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
@@ -119,7 +124,8 @@ class CallRunner:
         self.held_streams = []
         self._budget = MessageRateLimit()
         self._heard_at = self._loop.time()
-        self._machine = CallMachine(settings)
+        self._machine = CallMachine(settings, completeness, language=config.language, asks_model=bool(turn_model))
+        self._turn_model = ModelQuestions(turn_model, self._machine)
         self._watchdog = Watchdog.of(settings, now=self._loop.time())
         self._decoder = PayloadDecoder(AudioFormat())
         self._session: RecognitionSession | None = None
@@ -414,6 +420,8 @@ class CallRunner:
                 self._close_socket(code, reason)
             case Warn(message):
                 self._log.warning("%s", one_line(message[:MAX_LOG_CHARS]))
+            case AskEndOfTurn():
+                self._turn_model.ask(command, self._session)
             case _:
                 self._notify_agent(command)
 
@@ -587,6 +595,7 @@ class CallRunner:
             self._timer = None
         if self._watchdog.next_deadline() is not None:
             self._arm()  # the peer has yet to close
+        self._turn_model.close()
         if self._agent is not None:
             self._agent.finish()
             self._agent = None

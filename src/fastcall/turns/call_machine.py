@@ -57,6 +57,7 @@ from fastcall.recognition.ledger import TranscriptLedger
 from fastcall.settings import Settings
 from fastcall.turns.completeness import Expectation
 from fastcall.turns.turn_policy import (
+    AskEndOfTurn,
     Completeness,
     HoldSpeech,
     IgnoreSpeech,
@@ -157,6 +158,7 @@ Command = (
     | DtmfPressed
     | MarkPlayed
     | SpeechCommand
+    | AskEndOfTurn
 )
 
 Event = (
@@ -187,9 +189,18 @@ class CallMachine:
 
     :param settings: the configuration
     :param completeness: judges how complete a text is; by default word lists of the language
+    :param language: of the call, BCP 47; by default the settings'
+    :param asks_model: whether there is a model that knows ends of turns by their sound
     """
 
-    def __init__(self, settings: Settings, completeness: Completeness | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        completeness: Completeness | None = None,
+        *,
+        language: str | None = None,
+        asks_model: bool = False,
+    ) -> None:
         self._state: State = "waiting"
         self._call: CallStarted | None = None
         self._session_open = False
@@ -202,7 +213,7 @@ class CallMachine:
         """Maps the session's and the voice detector's audio to call time: long silence is shortened for them."""
         self.rejected: Counter[str] = Counter()
         """Rejected messages, by reason."""
-        self._turns = TurnPolicy(settings, completeness)
+        self._turns = TurnPolicy(settings, completeness, language=language, asks_model=asks_model)
         self._turn_id = 0
         """The utterance that is the newest turn."""
         self._ended_by: dict[int, str] = {}
@@ -388,7 +399,7 @@ class CallMachine:
     # --- the audio -----------------------------------------------------------------------------------
 
     def speech_changed(self, change: int, *, now: float) -> None:
-        """A frame was fed to ``endpoint_rule``, which returned 1 to 5."""
+        """A frame was fed to ``endpoint_rule``, which returned 1 to 6."""
         self._turns.changed(change, now=now)
         self._decide(now)
 
@@ -422,6 +433,10 @@ class CallMachine:
                 details["backchannel"] = True
             self._commands.append(replace(event, details=details))
         self._decide(now)
+
+    def end_of_turn(self, probability: float, end_sample: int) -> None:
+        """The model's answer to ``AskEndOfTurn``."""
+        self._turns.end_of_turn(probability, end_sample)
 
     # --- the agent -----------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """Decides when the caller's turn begins and ends, and when the agent is to stop, to hold back, and to go on.
 
 A turn begins with the caller's voice and ends in silence. How long the silence must be depends on what was said: a text
-that is whole ends sooner than one that breaks off after "my". Four witnesses:
+that is whole ends sooner than one that breaks off after "my". The witnesses:
 
 - **the ear**: the voice detector, and a gate that tells the caller's voice from others in the background;
 - **the text**: how complete it is (``turns/completeness``), or what the agent expects to hear (``expect``), as long as
   it covers what was heard; words that are still missing leave it undecided;
 - **its age**: a turn ends if no words come any more although some sound goes on;
+- **a model** of how ends of turns sound, if there is one: it is asked in each pause, and counts as much as the text;
 - **the agent**: what it is playing, and whether that may be interrupted.
 
 The agent is stopped by a run of the caller's voice, or by words that are no backchannel ("mhm", "okay"). Until words
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastcall._codec import EndpointRule, ForegroundGate
-from fastcall.audio.endpointing import LOUD, Endpointer, SpeechBegan, SpeechEnded
+from fastcall.audio.endpointing import LOUD, PAUSED, Endpointer, SpeechBegan, SpeechEnded
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 from fastcall.recognition.tokenization import tokens_of
 from fastcall.settings import Settings
@@ -31,6 +32,7 @@ from fastcall.turns.completeness import UNDECIDED, Expectation, completeness, ex
 from fastcall.turns.lexicon import Lexicon, lexicon_of
 
 __all__ = [
+    "AskEndOfTurn",
     "Completeness",
     "HoldSpeech",
     "IgnoreSpeech",
@@ -52,6 +54,9 @@ BACKGROUND_MS = 300
 COVER_SAMPLES = 260 * SAMPLES_PER_MS
 # A turn ends if no new words come for this long besides the silence that its text asks for.
 NO_WORDS_S = 1.0
+
+# In a pause of this length a model is asked.
+ASK_MODEL_MS = 200
 
 Completeness = Callable[[str], float]
 """How complete a text is: from 0 (the caller surely goes on) to 1 (it is surely whole)."""
@@ -83,6 +88,16 @@ class IgnoreSpeech:
 
 
 @dataclass(slots=True, frozen=True)
+class AskEndOfTurn:
+    """The caller pauses: ask the model whether the turn is over. ``end_of_turn`` takes its answer."""
+
+    start_sample: int
+    end_sample: int
+    """Where the turn's voice ended."""
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
 class HoldSpeech:
     """The caller's turn is open: what the agent says from now on must not begin."""
 
@@ -101,6 +116,7 @@ TurnDecision = (
     | InterruptionConfirmed
     | ResumeSpeech
     | IgnoreSpeech
+    | AskEndOfTurn
     | HoldSpeech
     | ReleaseSpeech
 )
@@ -113,10 +129,19 @@ class TurnPolicy:
 
     :param settings: ``TURN_*``, ``VAD_*`` and ``BARGE_IN*``
     :param judge: judges texts; by default the word lists of the call's language do
+    :param language: of the call, BCP 47; by default the settings'
+    :param asks_model: whether there is a model to ask
     """
 
-    def __init__(self, settings: Settings, judge: Completeness | None = None) -> None:
-        self._lexicon: Lexicon = lexicon_of(settings.language_or())
+    def __init__(
+        self,
+        settings: Settings,
+        judge: Completeness | None = None,
+        *,
+        language: str | None = None,
+        asks_model: bool = False,
+    ) -> None:
+        self._lexicon: Lexicon = lexicon_of(language or settings.language_or())
         self._judge = judge or self._judge_by_lexicon
         self._is_adaptive = settings.turn_detection == "adaptive"
         self._min_ms, self._max_ms = settings.turn_min_silence_ms, settings.turn_max_silence_ms
@@ -134,11 +159,16 @@ class TurnPolicy:
         )
         self.gate = foreground_gate() if self._is_adaptive else None
         """Tells the caller's voice from others; None: all voice is the caller's."""
+        if self._is_adaptive and asks_model:
+            self.rule.report_pause(ASK_MODEL_MS // FRAME_MS)
         self._expectation: Expectation | None = None
         self._is_recognizing = True
         self._text = ""
         self._complete = UNDECIDED
         self._asked_ms = self._silence_ms(UNDECIDED)
+        self._text_end = 0
+        self._sounds = UNDECIDED, -1
+        """What the model said, and where the voice had ended."""
         self._no_words_at: float | None = None
         self._agent: _Agent = "silent"
         self._is_interruptible = True
@@ -198,9 +228,13 @@ class TurnPolicy:
     # --- the ear ------------------------------------------------------------------------------------
 
     def changed(self, change: int, *, now: float) -> None:
-        """A frame was fed to ``rule``, which returned ``change``, from 1 to 5."""
+        """A frame was fed to ``rule``, which returned ``change``, from 1 to 6."""
         if change == LOUD:
             self._interrupt_by_voice(now)
+            return
+        if change == PAUSED:
+            end_sample = self._endpointer.last_caller_sample
+            self._decisions.append(AskEndOfTurn(self.rule.start_sample, end_sample, self._text))
             return
         event = self._endpointer.describe(change)
         if isinstance(event, SpeechEnded):
@@ -250,6 +284,12 @@ class TurnPolicy:
         if is_new and text:
             self._interrupt_by_words(text)
 
+    def end_of_turn(self, probability: float, end_sample: int) -> None:
+        """What the model says of the turn whose voice ended at ``end_sample``. Counts until the caller goes on."""
+        if self._endpointer.in_speech and self._endpointer.last_caller_sample == end_sample:
+            self._sounds = probability, end_sample
+            self._set_silence(self._text_end)
+
     def late_words(self, text: str) -> None:
         """The text of a turn that has ended and is not committed."""
         if text:
@@ -285,8 +325,11 @@ class TurnPolicy:
     def _set_silence(self, end_sample: int) -> None:
         """The silence that ends the turn, if the text covers the audio before ``end_sample``."""
         complete, covered_to = self._complete, end_sample + COVER_SAMPLES
+        self._text_end = end_sample
         if self._endpointer.last_caller_sample > covered_to:
             complete = min(complete, UNDECIDED)
+        if self._sounds[1] == self._endpointer.last_caller_sample:
+            complete, covered_to = (complete + self._sounds[0]) / 2, self._sounds[1]
         # If the caller goes on, a whole text is whole no more; one that breaks off is for the next words to complete.
         until = covered_to if complete > UNDECIDED else -1
         self._asked_ms = self._silence_ms(complete)

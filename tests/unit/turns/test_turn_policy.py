@@ -11,6 +11,7 @@ from fastcall.errors import UsageError
 from fastcall.settings import Settings
 from fastcall.turns.completeness import Expectation
 from fastcall.turns.turn_policy import (
+    AskEndOfTurn,
     HoldSpeech,
     IgnoreSpeech,
     InterruptionConfirmed,
@@ -360,3 +361,46 @@ def test_an_agent_that_speaks_is_not_held() -> None:
 
 def test_with_silence_of_one_length_nothing_is_held() -> None:
     assert line(turn_detection="silence").hear(200).of(HoldSpeech) == []
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+def asked(text: str = "the blue one") -> tuple[Line, AskEndOfTurn]:
+    """A caller who pauses, and what the model is asked."""
+    made = Line(TurnPolicy(Settings(language="en-US"), asks_model=True)).quiet(400)
+    made.hear(1000).words(text).quiet(200)
+    ((_, question),) = made.of(AskEndOfTurn)
+    assert isinstance(question, AskEndOfTurn)
+    return made, question
+
+
+def test_a_model_is_asked_in_each_pause_and_only_if_there_is_one() -> None:
+    made, question = asked()
+    assert (question.end_sample, question.text) == (1400 * 8, "the blue one")
+    assert len(made.quiet(200).hear(300).quiet(400).of(AskEndOfTurn)) == 2
+    assert line().hear(1000).quiet(3000).of(AskEndOfTurn) == []
+
+
+@pytest.mark.parametrize(("probability", "sooner"), [(1.0, True), (0.0, False)])
+def test_its_answer_counts_as_much_as_the_text(probability: float, sooner: bool) -> None:
+    made, question = asked()
+    made.policy.end_of_turn(probability, question.end_sample)
+    ((at, _),) = made.quiet(3000).ends
+    plain = line().hear(1000).words("the blue one").quiet(3000).ends[0][0]
+    assert (at < plain) == sooner
+    assert at != plain
+
+
+def test_an_answer_that_is_late_means_nothing_once_the_caller_has_gone_on() -> None:
+    made, question = asked()
+    made.hear(500).words("the blue one with")
+    made.policy.end_of_turn(1.0, question.end_sample)
+    assert made.quiet(1500).ends == []
+
+
+def test_what_it_said_is_forgotten_when_the_caller_goes_on() -> None:
+    made, question = asked("yes")
+    made.policy.end_of_turn(1.0, question.end_sample)
+    made.hear(500).quiet(600)
+    assert made.ends == []
