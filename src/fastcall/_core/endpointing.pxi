@@ -146,6 +146,11 @@ cdef class EndpointRule:
         return self.run
 
     @property
+    def quiet_frames(self):
+        """Frames since the newest one of the caller's voice, in an utterance."""
+        return self.quiet
+
+    @property
     def run_sample(self):
         """Where that run begins."""
         return self.run_start

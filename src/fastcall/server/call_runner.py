@@ -59,9 +59,7 @@ NORMAL = 1000
 POLICY_VIOLATION = 1008
 
 FLOOD = Rejected("flood", "far more messages than a call sends")
-
 MAX_LOG_CHARS = 400  # of a line about input from outside
-
 VAD_FRAME_SAMPLES = 160
 CLOSE_TIMEOUT_S = 5.0
 
@@ -168,11 +166,10 @@ class CallRunner:
                 self._watchdog.closed()  # its start was received; waiting has a separate limit
                 self._held = HeldStream(event, older, take_over=lambda: self._join(older), give_up=self._begin_late)
                 self._held.poll()
-        elif isinstance(event, CallStopped):
-            if not self._goes_on():
-                self._watchdog.stopped(now=self._loop.time())
-                self._step(event)
-        else:
+        elif not isinstance(event, CallStopped):
+            self._step(event)
+        elif not self._goes_on():
+            self._watchdog.stopped(now=self._loop.time())
             self._step(event)
 
     def _decode(self, frame: MediaFrame) -> MediaFrame | Rejected:

@@ -8,9 +8,10 @@ Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from itertools import takewhile
+from functools import lru_cache
+from itertools import chain, takewhile
 from typing import Literal, get_args
 
 from fastcall.recognition.alignment import normalized
@@ -45,6 +46,8 @@ COMPLETE = 1.0
 Kind = Literal["digits", "spelling", "yes_no", "address", "choice", "anything"]
 
 MAX_BACKCHANNEL_WORDS = 4
+# Of a phrase that ends a text.
+MAX_PHRASE_WORDS = 4
 
 # In words, as in the sentences that they were tuned on.
 _MAX_ANSWER = 3
@@ -75,17 +78,18 @@ def words_of(text: str) -> list[str]:
     >>> words_of("No—it’s 415-662, at 8:30 p.m. for $40.")
     ['no', "it's", '415', '662', 'at', '8:30', 'pm', 'for', '$40']
     """
-    words: list[str] = []
-    for chunk in text.split():
-        core = chunk.strip(_EDGES)
-        if _AMOUNT.fullmatch(core):
-            words.append(core)
-            continue
-        parts = _SEPARATORS.split(core)
-        if core.count(".") > 1:
-            parts = [piece for part in parts for piece in (part.split(".") if part[:1].isdecimal() else [part])]
-        words += [_normalized(part) for part in parts if any(map(str.isalnum, part))]
-    return words
+    return list(chain.from_iterable(map(_words_in, text.split())))
+
+
+@lru_cache(maxsize=4096)  # each interim repeats the words of the one before
+def _words_in(chunk: str) -> tuple[str, ...]:
+    core = chunk.strip(_EDGES)
+    if _AMOUNT.fullmatch(core):
+        return (core,)
+    parts = _SEPARATORS.split(core)
+    if core.count(".") > 1:
+        parts = [piece for part in parts for piece in (part.split(".") if part[:1].isdecimal() else [part])]
+    return tuple(_normalized(part) for part in parts if any(map(str.isalnum, part)))
 
 
 def _normalized(word: str) -> str:
@@ -130,8 +134,8 @@ def _completeness_of_sentence(words: Sequence[str], lexicon: Lexicon) -> float:
     return LIKELY if _has_last_item(words, lexicon) else UNDECIDED
 
 
-def _ends_with(words: Sequence[str], phrases: Collection[Phrase]) -> bool:
-    return any(tuple(words[-len(phrase) :]) == phrase for phrase in phrases)
+def _ends_with(words: Sequence[str], phrases: Set[Phrase]) -> bool:
+    return any(tuple(words[-length:]) in phrases for length in range(1, MAX_PHRASE_WORDS + 1))
 
 
 def _goes_on(words: Sequence[str], lexicon: Lexicon) -> bool:
@@ -194,9 +198,13 @@ def _is_question(words: Sequence[str], lexicon: Lexicon) -> bool:
     return any(
         words[at] in lexicon.auxiliaries
         and words[at + 1] in lexicon.inverted_subjects
-        and (at == 0 or words[at - 1] not in lexicon.clause_subjects | lexicon.determiners)
+        and (at == 0 or not _has_subject_before(words[at - 1], lexicon))
         for at in range(max(0, len(words) - _QUESTION_WINDOW), len(words) - _MIN_QUESTION + 1)
     )
+
+
+def _has_subject_before(word: str, lexicon: Lexicon) -> bool:
+    return word in lexicon.clause_subjects or word in lexicon.determiners
 
 
 def _has_last_item(words: Sequence[str], lexicon: Lexicon) -> bool:
@@ -270,8 +278,8 @@ def expected(text: str, lexicon: Lexicon, expectation: Expectation) -> float:
         case "yes_no":
             return COMPLETE if any(word in lexicon.yes_no for word in words) else plain
         case "choice":
-            choices = [tuple(words_of(choice)) for choice in expectation.choices]
-            return COMPLETE if _ends_with(words, choices) else plain
+            choices = map(words_of, expectation.choices)
+            return COMPLETE if any(words[-len(choice) :] == choice for choice in choices) else plain
         case "address":
             return SERIES if plain in (UNDECIDED, LIKELY) else plain
         case _:

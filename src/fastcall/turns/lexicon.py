@@ -48,7 +48,7 @@ class Lexicon:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known about the language."""
-        return not any(getattr(self, field.name) for field in fields(self))
+        return not (self.going_on or any(getattr(self, field.name) for field in fields(self)))
 
 
 def lexicon_of(language: str | None) -> Lexicon:

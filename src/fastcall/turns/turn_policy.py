@@ -55,8 +55,8 @@ COVER_SAMPLES = 260 * SAMPLES_PER_MS
 # A turn ends if no new words come for this long besides the silence that its text asks for.
 NO_WORDS_S = 1.0
 
-# In a pause of this length a model is asked.
-ASK_MODEL_MS = 200
+# In a pause of this length the text is judged, and a model asked; shorter ones are gaps between words.
+PAUSE_MS = 200
 
 Completeness = Callable[[str], float]
 """How complete a text is: from 0 (the caller surely goes on) to 1 (it is surely whole)."""
@@ -159,14 +159,17 @@ class TurnPolicy:
         )
         self.gate = foreground_gate() if self._is_adaptive else None
         """Tells the caller's voice from others; None: all voice is the caller's."""
-        if self._is_adaptive and asks_model:
-            self.rule.report_pause(ASK_MODEL_MS // FRAME_MS)
+        self._pause_frames = max(1, min(PAUSE_MS, self._min_ms - 2 * FRAME_MS) // FRAME_MS)
+        if self._is_adaptive:
+            self.rule.report_pause(self._pause_frames)
+        self._asks_model = asks_model
         self._expectation: Expectation | None = None
         self._is_recognizing = True
         self._text = ""
-        self._complete = UNDECIDED
-        self._asked_ms = self._silence_ms(UNDECIDED)
-        self._text_end = 0
+        self._text_at, self._text_end = 0.0, 0
+        """When the text came, and up to which sample it covers the audio."""
+        self._complete: float | None = UNDECIDED
+        """How complete it is; None: not judged yet."""
         self._sounds = UNDECIDED, -1
         """What the model said, and where the voice had ended."""
         self._no_words_at: float | None = None
@@ -221,7 +224,7 @@ class TurnPolicy:
         """Time has passed."""
         self._end(self._endpointer.handle_deadline(now=now))
         if self._no_words_at is not None and now >= self._no_words_at:
-            self._end(self._endpointer.end("no_words"))
+            self._end_without_words(now)
         if self._resume_at is not None and now >= self._resume_at:
             self._take_back(now)
 
@@ -233,16 +236,17 @@ class TurnPolicy:
             self._interrupt_by_voice(now)
             return
         if change == PAUSED:
-            end_sample = self._endpointer.last_caller_sample
-            self._decisions.append(AskEndOfTurn(self.rule.start_sample, end_sample, self._text))
+            self._set_silence()
+            if self._asks_model:
+                end_sample = self._endpointer.last_caller_sample
+                self._decisions.append(AskEndOfTurn(self.rule.start_sample, end_sample, self._text))
             return
         event = self._endpointer.describe(change)
         if isinstance(event, SpeechEnded):
             self._end(event)
             return
-        self._text, self._no_words_at, self._complete = "", None, UNDECIDED
-        self._is_ignored = False
-        self._is_backchannel = False
+        self._text, self._text_end, self._complete, self._no_words_at = "", 0, UNDECIDED, None
+        self._is_ignored = self._is_backchannel = False
         self._decisions.append(event)
         if self._agent == "silent" and self._is_adaptive:
             self._is_held = True
@@ -268,38 +272,37 @@ class TurnPolicy:
     def recognizer_changed(self, *, is_serving: bool, now: float) -> None:
         """The recognizer was lost, or serves the call again, perhaps on another stream: missing words mean nothing."""
         self._is_recognizing = is_serving
-        if self._no_words_at is not None:
-            self._wait_for_words(now)
+        self._text_at = now
+        self._no_words_at = None
 
     def words(self, text: str, end_sample: int, *, now: float) -> None:
         """The open turn's text so far, from a result that covers the audio before ``end_sample``."""
         is_new = text != self._text
+        self._text, self._text_end = text, end_sample
         if is_new:
-            self._text = text
-            self._complete = self._judged()
-        if self._is_adaptive and self._endpointer.in_speech:
-            self._set_silence(end_sample)
-            if is_new:
-                self._wait_for_words(now)
-        if is_new and text:
+            self._text_at, self._complete = now, None
             self._interrupt_by_words(text)
+        if self._is_adaptive and self._endpointer.in_speech:
+            if is_new and self._is_recognizing:
+                self._no_words_at = now + self._silence_ms(UNDECIDED) / 1000 + NO_WORDS_S
+            if self.rule.quiet_frames >= self._pause_frames:
+                self._set_silence()
 
     def end_of_turn(self, probability: float, end_sample: int) -> None:
         """What the model says of the turn whose voice ended at ``end_sample``. Counts until the caller goes on."""
         if self._endpointer.in_speech and self._endpointer.last_caller_sample == end_sample:
             self._sounds = probability, end_sample
-            self._set_silence(self._text_end)
+            self._set_silence()
 
     def late_words(self, text: str) -> None:
         """The text of a turn that has ended and is not committed."""
-        if text:
-            self._interrupt_by_words(text)
+        self._interrupt_by_words(text)
 
     def committed(self, text: str) -> None:
         """The newest turn's text is committed."""
         if text:
             self._expectation = None
-            self._interrupt_by_words(text)
+        self._interrupt_by_words(text)
         if self._agent == "stopped":
             self._resume("backchannel" if text else "no_words")
         if self._is_held:
@@ -317,27 +320,37 @@ class TurnPolicy:
     def _voiced_frames(silence_ms: int) -> int:
         return min(MAX_VOICED_FRAMES, int(silence_ms // FRAME_MS * VOICED_SHARE))
 
-    def _judged(self) -> float:
-        if self._text and self._expectation is not None:
-            return expected(self._text, self._lexicon, self._expectation)
-        return self._judge(self._text) if self._text else UNDECIDED
+    def _completeness(self) -> float:
+        """Of the text; judged only when the caller pauses, since most texts grow before that."""
+        if self._complete is None:
+            if not self._text:
+                self._complete = UNDECIDED
+            elif self._expectation is not None:
+                self._complete = expected(self._text, self._lexicon, self._expectation)
+            else:
+                self._complete = self._judge(self._text)
+        return self._complete
 
-    def _set_silence(self, end_sample: int) -> None:
-        """The silence that ends the turn, if the text covers the audio before ``end_sample``."""
-        complete, covered_to = self._complete, end_sample + COVER_SAMPLES
-        self._text_end = end_sample
+    def _set_silence(self) -> None:
+        """The silence that ends the turn."""
+        complete, covered_to = self._completeness(), self._text_end + COVER_SAMPLES
         if self._endpointer.last_caller_sample > covered_to:
             complete = min(complete, UNDECIDED)
         if self._sounds[1] == self._endpointer.last_caller_sample:
             complete, covered_to = (complete + self._sounds[0]) / 2, self._sounds[1]
         # If the caller goes on, a whole text is whole no more; one that breaks off is for the next words to complete.
         until = covered_to if complete > UNDECIDED else -1
-        self._asked_ms = self._silence_ms(complete)
-        self.rule.set_hangover(max(1, self._asked_ms // FRAME_MS), self._voiced_frames(self._asked_ms), until)
+        silence_ms = self._silence_ms(complete)
+        self.rule.set_hangover(max(1, silence_ms // FRAME_MS), self._voiced_frames(silence_ms), until)
 
-    def _wait_for_words(self, now: float) -> None:
-        is_waiting = self._is_recognizing and bool(self._text)
-        self._no_words_at = now + self._asked_ms / 1000 + NO_WORDS_S if is_waiting else None
+    def _end_without_words(self, now: float) -> None:
+        """End the turn if its text has had no more words for long enough."""
+        due_at = self._text_at + self._silence_ms(self._completeness()) / 1000 + NO_WORDS_S
+        if not self._text or now >= due_at:
+            self._end(self._endpointer.end("no_words") if self._text else None)
+            self._no_words_at = None
+        else:
+            self._no_words_at = due_at
 
     # --- the agent ----------------------------------------------------------------------------------
 
@@ -378,7 +391,7 @@ class TurnPolicy:
             self._confirm()
 
     def _interrupt_by_words(self, text: str) -> None:
-        if self._agent == "silent":
+        if self._agent == "silent" or not text:
             return
         self._is_backchannel = is_backchannel(text, self._lexicon)
         if self._is_backchannel:

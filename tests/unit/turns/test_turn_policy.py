@@ -143,6 +143,8 @@ def test_ones_own_judgement_takes_the_place_of_the_word_lists() -> None:
     ((at, _),) = made.ends
     assert at - 1400 <= 400
     assert asked == ["i would like to"]
+    made.commit("i would like to").hear(500).words("to").hear(500).words("to anna").quiet(1000)
+    assert asked == ["i would like to", "to anna"]  # what grows before the caller pauses is not judged
 
 
 @pytest.mark.parametrize(
