@@ -179,37 +179,53 @@ class Debouncer:
 
 @dataclass
 class Endpointing:
-    """Keeps every frame of the call. ``feed`` gives what changed, as (what, where): begins have two places."""
+    """Keeps every frame of the call: 0 no voice, 1 the caller's, 2 in the background. ``feed`` gives what changed, as
+    (what, where): begins have two places."""
 
     needed: int
     hangover_frames: int
     preroll_samples: int
     max_samples: int
-    frames: list[bool] = field(default_factory=list)
+    background_frames: int = 0
+    frames: list[int] = field(default_factory=list)
     since: int = 0  # the frame from which the open utterance, or the search for the next, counts
     start: int | None = None
     last_voiced: int = 0
+    last_caller: int = 0
     floor: int = 0
+    window: tuple[int, int, int] | None = None  # frames, how many may be voiced, until which sample it counts
 
-    def feed(self, voiced: bool) -> tuple[str, int, int] | None:
-        self.frames.append(voiced and len(self.frames) >= 5)
+    def feed(self, voice: int) -> tuple[str, int, int] | None:
+        self.frames.append(int(voice) if len(self.frames) >= 5 else 0)
         end = 160 * len(self.frames)
         if self.start is None:
-            window = self.frames[self.since :][-self.needed - 2 :]
-            if not self.frames[-1] or sum(window) < self.needed:
+            onset = [each == 1 for each in self.frames[self.since :][-self.needed - 2 :]]
+            if self.frames[-1] != 1 or sum(onset) < self.needed:
                 return None
-            voice = end - 160 * (len(window) - window.index(True))
-            self.start, self.last_voiced = max(self.floor, voice - self.preroll_samples, 0), end
+            voice_at = end - 160 * (len(onset) - onset.index(True))
+            self.start, self.last_voiced = max(self.floor, voice_at - self.preroll_samples, 0), end
+            self.last_caller, self.window = end, None
             self.since = len(self.frames)
-            return "began", self.start, max(voice, self.start)
+            return "began", self.start, max(voice_at, self.start)
         if self.frames[-1]:
             self.last_voiced = end
-        window = self.frames[self.since :][-self.hangover_frames :]
+        if self.frames[-1] == 1:
+            self.last_caller = end
+            if self.window is not None and 0 <= self.window[2] < end:
+                self.window = None
+        return self.ended(end)
+
+    def ended(self, end: int) -> tuple[str, int, int] | None:
+        assert self.start is not None
+        frames, allowed, _ = self.window or (self.hangover_frames, int(self.hangover_frames * 0.1), -1)
+        heard, longer = self.frames[self.since :], frames + self.background_frames
         reason = ""
         if end - self.start >= self.max_samples:
             reason = "too_long"
-        elif len(window) == self.hangover_frames and sum(window) <= int(self.hangover_frames * 0.1):
+        elif len(heard) >= frames and sum(each > 0 for each in heard[-frames:]) <= allowed:
             reason = "hangover"
+        elif self.background_frames and len(heard) >= longer and heard[-longer:].count(1) <= allowed:
+            reason, self.last_voiced = "background", self.last_caller
         if not reason:
             return None
         self.start, self.floor, self.since = None, self.last_voiced, len(self.frames)

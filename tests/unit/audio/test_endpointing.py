@@ -104,6 +104,53 @@ def test_it_is_its_slow_twin(
     assert found == expected
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 2]),
+            st.integers(1, 40),
+            st.none() | st.tuples(st.integers(1, 200), st.integers(0, 9)),
+        ),
+        max_size=30,
+    ),
+    st.sampled_from([0, 15]),
+    st.sampled_from([-1, 3200]),
+)
+def test_with_background_voice_and_windows_that_change_it_is_its_slow_twin(
+    stretches: list[tuple[int, int, tuple[int, int] | None]], background_frames: int, later: int
+) -> None:
+    made = Endpointer(start_ms=60, hangover_ms=500, preroll_ms=300, max_s=20, background_ms=20 * background_frames)
+    twin = reference.Endpointing(3, 25, 2400, 160_000, background_frames)
+    found, expected = [], []
+    for voice, count, window in stretches:
+        if window is not None and made.in_speech:
+            until = later if later < 0 else 160 * len(twin.frames) + later
+            made.rule.set_hangover(*window, until)
+            twin.window = (*window, until)
+        for _ in range(count):
+            change = made.feed(voice, 160 * (len(twin.frames) + 1), now=0.0)
+            expected.append(twin.feed(voice))
+            found.append(
+                ("began", change.start_sample, change.voice_sample)
+                if isinstance(change, SpeechBegan)
+                else change and (change.reason, change.end_sample, 0)
+            )
+    assert found == expected
+
+
+def test_a_run_of_voice_and_a_pause_are_reported_once_each() -> None:
+    made = endpointer()
+    made.rule.report_run(10)
+    made.rule.report_pause(5)
+    frames = [0] * 20 + [1] * 15 + [0] * 8 + [1] * 4 + [2] * 20
+    changes = [made.rule.feed(voice, (index + 1) * FRAME, 0.0) for index, voice in enumerate(frames)]
+    assert {index: change for index, change in enumerate(changes) if change} == {22: 1, 29: 5, 39: 6, 51: 6}
+    assert (made.rule.run_sample, made.rule.voice_run_frames) == (43 * FRAME, 0)
+    made.rule.report_run(0)
+    made.rule.report_pause(0)
+    assert {made.rule.feed(1, (67 + index) * FRAME, 0.0) for index in range(30)} == {0}
+
+
 @pytest.mark.parametrize("frames", [0, 257])
 def test_a_window_has_1_to_256_frames(frames: int) -> None:
     rest = {"hangover_voiced_frames": 0, "settle_samples": 0, "preroll_samples": 0, "max_samples": 1}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastcall.audio.endpointing import SpeechBegan, SpeechEnded
 from fastcall.errors import UsageError
@@ -406,3 +409,43 @@ def test_what_it_said_is_forgotten_when_the_caller_goes_on() -> None:
     made.policy.end_of_turn(1.0, question.end_sample)
     made.hear(500).quiet(600)
     assert made.ends == []
+
+
+# --- always ---------------------------------------------------------------------------------------
+
+happenings = st.one_of(
+    st.tuples(st.just("hear"), st.sampled_from([20, 100, 200, 400, 1000, 2500]), st.sampled_from([0, 0, 1, 1, 2])),
+    st.tuples(st.just("words"), st.sampled_from(["", "yes", "mhm", "i would like to", "five five", "stop it now"])),
+    st.tuples(st.just("commit"), st.sampled_from(["", "yes", "mhm", "stop it now"])),
+    st.tuples(st.just("agent"), st.booleans(), st.booleans()),
+    st.tuples(st.just("serving"), st.booleans()),
+    st.tuples(st.just("model"), st.floats(0, 1)),
+)
+
+
+@given(st.lists(happenings, max_size=40), st.sampled_from(["adaptive", "silence"]), st.sampled_from([0, 1000]))
+def test_whatever_happens_decisions_come_in_order(story: list[tuple[Any, ...]], detection: str, resume_ms: int) -> None:
+    settings = Settings(language="en-US", turn_detection=detection, barge_in_resume_ms=resume_ms)
+    made = Line(TurnPolicy(settings, asks_model=True)).quiet(400)
+    for what, *how in story:
+        match what:
+            case "serving":
+                made.policy.recognizer_changed(is_serving=how[0], now=made.now)
+            case "model":
+                for _, question in made.of(AskEndOfTurn)[-1:]:
+                    made.policy.end_of_turn(how[0], question.end_sample)  # type: ignore[union-attr]
+            case _:
+                getattr(made, what)(*how)
+        made.note()
+    made.policy.stop()
+    made.note().commit("")
+    turns = [kind for kind in made.kinds if kind in ("SpeechBegan", "SpeechEnded")]
+    assert turns == ["SpeechBegan", "SpeechEnded"] * (len(turns) // 2)
+    stops = [kind for kind in made.kinds if kind in ("StopSpeech", "InterruptionConfirmed", "ResumeSpeech")]
+    assert all(stop == "StopSpeech" for stop in stops[::2])
+    assert all(end != "StopSpeech" for end in stops[1::2])
+    assert len(stops) % 2 == 0
+    holds = [kind for kind in made.kinds if kind in ("HoldSpeech", "ReleaseSpeech")]
+    assert holds[-1:] != ["HoldSpeech"]
+    assert "ReleaseSpeech" not in holds[::2][:1]
+    assert made.policy.next_deadline() is None

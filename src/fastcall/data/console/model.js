@@ -218,6 +218,15 @@ function takeUnknown(call, event, at) {
 /** Of the time until an answer, in order. */
 const PARTS = ["endpointing", "commit", "agent", "first_audio"];
 
+// Why a turn ended; silence is the rule and needs no words.
+const TURN_ENDS = {
+  background: "silence, with others in the background",
+  no_words: "no more words, though there was sound",
+  no_audio: "no audio came",
+  too_long: "the longest that a turn may be",
+  stopped: "the call ended",
+};
+const NOT_INTERRUPTED = { backchannel: "a backchannel", uninterruptible: "what it says may not be interrupted" };
 const FALLBACK_REASONS = { outage: "an outage", failed: "a failure", off: "streaming is off", bound: "too much to replay" };
 
 const TAKERS = {
@@ -256,6 +265,7 @@ const TAKERS = {
     const utterance = utteranceOf(call, event);
     utterance.text = event.text ?? "";
     utterance.state = "committed";
+    utterance.ending = event.backchannel ? "the agent goes on" : (TURN_ENDS[event.turn_end] ?? "");
     if (call.speaking === utterance) call.speaking = null;
     if (utterance.text) call.snippet = utterance.text;
   },
@@ -284,6 +294,7 @@ const TAKERS = {
     }
     const entry = call.entries.items.findLast((each) => each.kind === "agent" && isSame(each));
     if (event.state === "resumed") {
+      note(call, event, at, "barge", "No interruption after all: the agent goes on");
       const heardBefore = span.heardMs ?? 0;
       call.spans.push({ speechId: event.speech_id, start: event.end_ms ?? call.timeAt(at), end: null, text: span.text, isLocal: false, heardBefore });
     } else {
@@ -312,6 +323,10 @@ const TAKERS = {
     }
     const after = Number.isFinite(event.after_ms) ? ` The reply stopped ${Math.round(event.after_ms)} ms later.` : "";
     note(call, event, at, "barge", `The caller interrupts.${after}`);
+  },
+  not_interrupted(call, event, at) {
+    const why = NOT_INTERRUPTED[event.reason] ?? event.reason;
+    note(call, event, at, "barge", `The caller is heard, and the agent goes on: ${why}`);
   },
   first_response(call, event, at) {
     const took = firstResponseMs(event);

@@ -67,9 +67,10 @@ function textRow(entry) {
     time: make("time", { class: "entry-time" }, clock(entry.start)),
     text: make("p", { class: "entry-text", dir: "auto" }),
     badge: make("span", { class: "badge" }),
+    ending: make("span", { class: "turn-parts" }),
   };
   const element = make("li", { class: `entry ${entry.kind}` });
-  element.append(parts.time, make("div", { class: "entry-body" }, make("span", { class: "who" }, who), parts.badge, parts.text));
+  element.append(parts.time, make("div", { class: "entry-body" }, make("span", { class: "who" }, who), parts.badge, parts.ending, parts.text));
   return { ...parts, element, version: -1, state: null };
 }
 
@@ -111,6 +112,7 @@ function showUtterance(row, entry) {
   row.state = entry.state;
   row.element.dataset.state = entry.state;
   setText(row.badge, BADGES[entry.state]);
+  setText(row.ending, entry.ending ?? "");
   setText(row.time, clock(entry.start));
   if (entry.state === "amended" && entry.before) {
     const marks = { same: "span", gone: "del", new: "ins" };
