@@ -483,6 +483,8 @@ class CallMachine:
             ]
 
     def _session_started(self, event: SessionStarted, now: float) -> None:
+        if event.source in ("whisper", "fallback"):
+            self._turns.recognizer_changed(is_serving=False, now=now)  # its words come when a turn is over
         self._commands.append(TranscriptEvent("session_started", source=event.source))
 
     def _session_failed(self, event: SessionFailed, now: float) -> None:

@@ -55,6 +55,9 @@ COVER_SAMPLES = 260 * SAMPLES_PER_MS
 # A turn ends if no new words come for this long besides the silence that its text asks for.
 NO_WORDS_S = 1.0
 
+# Sound without words holds the agent back, or keeps it silent, for at most so long: it may be no speech.
+MAX_HOLD_S = 2.0
+MAX_STOP_S = 3.0
 # In a pause of this length the text is judged, and a model asked; shorter ones are gaps between words.
 PAUSE_MS = 200
 
@@ -176,6 +179,8 @@ class TurnPolicy:
         self._agent: _Agent = "silent"
         self._is_interruptible = True
         self._resume_at: float | None = None
+        self._resume_by = 0.0
+        self._release_at: float | None = None
         self._is_backchannel = False
         """The agent was speaking when the newest turn began, and the turn is a backchannel so far."""
         self._is_ignored = self._is_held = False
@@ -217,7 +222,7 @@ class TurnPolicy:
 
     def next_deadline(self) -> float | None:
         """When ``handle_deadline`` must be called, or None."""
-        times = (self._endpointer.next_deadline(), self._no_words_at, self._resume_at)
+        times = (self._endpointer.next_deadline(), self._no_words_at, self._resume_at, self._release_at)
         return min((time for time in times if time is not None), default=None)
 
     def handle_deadline(self, *, now: float) -> None:
@@ -227,6 +232,8 @@ class TurnPolicy:
             self._end_without_words(now)
         if self._resume_at is not None and now >= self._resume_at:
             self._take_back(now)
+        if self._release_at is not None and now >= self._release_at:
+            self._release(is_superseded=False)
 
     # --- the ear ------------------------------------------------------------------------------------
 
@@ -250,6 +257,7 @@ class TurnPolicy:
         self._decisions.append(event)
         if self._agent == "silent" and self._is_adaptive:
             self._is_held = True
+            self._release_at = now + MAX_HOLD_S if self._is_recognizing else None
             self._decisions.append(HoldSpeech())
         elif self.rule.voice_run_frames >= self._run_frames:
             self._interrupt_by_voice(now)
@@ -260,27 +268,27 @@ class TurnPolicy:
 
     def _end(self, event: SpeechEnded | None) -> None:
         if event is not None:
-            self._no_words_at = None
+            self._no_words_at = self._release_at = None  # the commit releases it
             self._decisions.append(event)
 
     # --- the text -----------------------------------------------------------------------------------
 
     def expect(self, expectation: Expectation | None) -> None:
         """What the caller is likely to say; until a turn with words is committed."""
-        self._expectation = expectation
+        self._expectation, self._complete = expectation, None
 
     def recognizer_changed(self, *, is_serving: bool, now: float) -> None:
         """The recognizer was lost, or serves the call again, perhaps on another stream: missing words mean nothing."""
         self._is_recognizing = is_serving
         self._text_at = now
-        self._no_words_at = None
+        self._no_words_at = self._release_at = None
 
     def words(self, text: str, end_sample: int, *, now: float) -> None:
         """The open turn's text so far, from a result that covers the audio before ``end_sample``."""
         is_new = text != self._text
         self._text, self._text_end = text, end_sample
         if is_new:
-            self._text_at, self._complete = now, None
+            self._text_at, self._complete, self._release_at = now, None, None
             self._interrupt_by_words(text)
         if self._is_adaptive and self._endpointer.in_speech:
             if is_new and self._is_recognizing:
@@ -305,10 +313,13 @@ class TurnPolicy:
         self._interrupt_by_words(text)
         if self._agent == "stopped":
             self._resume("backchannel" if text else "no_words")
-        if self._is_held:
-            self._is_held = False
-            self._decisions.append(ReleaseSpeech(is_superseded=bool(text) and self._has_spoken))
+        self._release(is_superseded=bool(text) and self._has_spoken)
         self._has_spoken = self._has_spoken or bool(text)
+
+    def _release(self, *, is_superseded: bool) -> None:
+        if self._is_held:
+            self._is_held, self._release_at = False, None
+            self._decisions.append(ReleaseSpeech(is_superseded))
 
     def _judge_by_lexicon(self, text: str) -> float:
         return completeness(text, self._lexicon)
@@ -386,7 +397,7 @@ class TurnPolicy:
             return
         self._stop()
         if self._resume_s and self._is_adaptive:
-            self._resume_at = now + self._resume_s
+            self._resume_at, self._resume_by = now + self._resume_s, now + max(self._resume_s, MAX_STOP_S)
         else:
             self._confirm()
 
@@ -427,8 +438,8 @@ class TurnPolicy:
     def _take_back(self, now: float) -> None:
         """No words have come. While the caller's voice goes on, they may."""
         quiet_s = (self.rule.heard_samples - self.last_voiced_sample) / SAMPLE_RATE_HZ
-        if self._endpointer.in_speech and quiet_s < self._resume_s:
-            self._resume_at = now + max(0.02, self._resume_s - quiet_s)
+        if self._endpointer.in_speech and quiet_s < self._resume_s and now < self._resume_by:
+            self._resume_at = min(now + max(0.02, self._resume_s - quiet_s), self._resume_by)
         else:
             self._resume("backchannel" if self._text else "no_words")
 

@@ -310,10 +310,18 @@ def test_one_that_turns_out_to_be_a_backchannel_too() -> None:
 
 
 def test_it_is_not_taken_back_while_the_caller_speaks() -> None:
-    made = line().agent(True).hear(3000)
+    made = line().agent(True).hear(2500)
     assert made.of(ResumeSpeech) == []
     made.words("let me explain")
     assert made.of(InterruptionConfirmed) != []
+
+
+def test_sound_without_words_does_not_silence_the_agent_for_good() -> None:
+    made = line().agent(True).hear(8000)
+    ((stopped_at, _),), ((resumed_at, _),) = made.of(StopSpeech), made.of(ResumeSpeech)
+    assert resumed_at - stopped_at == 3000
+    made.agent(True).hear(5000)
+    assert len(made.of(StopSpeech)) == 1
 
 
 def test_words_after_it_was_taken_back_stop_it_again() -> None:
@@ -358,6 +366,22 @@ def test_speech_is_held_while_the_turn_is_open_and_superseded_by_words() -> None
 def test_a_turn_without_words_holds_it_and_supersedes_nothing() -> None:
     made = line().hear(100).quiet(1500).commit("")
     assert made.of(ReleaseSpeech)[0][1] == ReleaseSpeech(is_superseded=False)
+
+
+def test_sound_without_words_does_not_hold_it_for_good() -> None:
+    made = line().hear(5000)
+    assert made.of(ReleaseSpeech) == [(400 + 60 + 2000, ReleaseSpeech(is_superseded=False))]
+
+
+def test_words_hold_it_as_long_as_the_turn_is_open() -> None:
+    made = line().hear(1000).words("well").hear(2500).words("well you see")
+    assert made.of(ReleaseSpeech) == []
+
+
+def test_while_no_recognizer_can_tell_words_sound_holds_it() -> None:
+    made = line()
+    made.policy.recognizer_changed(is_serving=False, now=made.now)
+    assert made.hear(5000).of(ReleaseSpeech) == []
 
 
 def test_an_agent_that_speaks_is_not_held() -> None:
