@@ -3,6 +3,9 @@
 A word is a run of mu-law samples whose values count up, so that a slip of one sample inside it shows; in its middle
 stand a mark and the word's number. A recognizer finds the mark and compares the samples around it. Heard is a word of
 which all but the edges came through in one piece; what else has a mark is garbled; what has none is nothing.
+
+A word begins weaker than it goes on, by 10 dB for 50 ms: sound whose loudness does not change is not a voice, but the
+line's noise.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ EDGE_SAMPLES = 240
 
 _RAMP = bytes(_RAMP_FIRST + i % _RAMP_LENGTH for i in range(8000 + _RAMP_LENGTH))
 
+_WEAK_FIRST, _WEAK_SAMPLES = 0x30, 400
+_WEAK_LENGTH = _RAMP_FIRST + _RAMP_LENGTH - _WEAK_FIRST
+_WEAK = bytes(_WEAK_FIRST + i % _WEAK_LENGTH for i in range(_WEAK_SAMPLES))
+
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
@@ -40,6 +47,7 @@ class SpokenWord:
     def samples(self) -> bytes:
         """The run, as mu-law."""
         run = bytearray(_RAMP[: self.end - self.start])
+        run[:_WEAK_SAMPLES] = _WEAK
         at, number = self.mark_at, self.number
         run[at] = MARK
         for i in range(_DIGITS):
