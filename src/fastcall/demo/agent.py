@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from fastcall.agent.call import Call
 from fastcall.agent.player import Speech
 from fastcall.agent.replies import Turn
-from fastcall.demo.booking import Booking, answer
+from fastcall.demo.booking import Booking, answer, endings_of_answer
 from fastcall.demo.voice import join, load_prompts
 
 __all__ = ["Say", "agent", "attend", "say_prepared"]
@@ -35,12 +35,21 @@ async def attend(call: Call, say: Say, understand: Understand = answer) -> None:
         speech = say(call, names)
         await turn.wait_committed()
         booking = after
+        _expect_answer(call, booking)
         await speech
         if booking.is_over:
             call.hangup()
 
     say(call, ("greeting", "help"))
     await call.answer(reply)
+
+
+def _expect_answer(call: Call, booking: Booking) -> None:
+    """The turn ends as soon as the question is answered."""
+    if booking.is_complete:
+        call.expect("yes_no")
+    elif endings := endings_of_answer(booking):
+        call.expect("choice", choices=endings)
 
 
 async def agent(call: Call) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fastcall.wer import words
 
-__all__ = ["DAYS", "HOURS", "NAMES", "NUMBERS", "PARTS", "SENTENCES", "Booking", "answer"]
+__all__ = ["DAYS", "HOURS", "NAMES", "NUMBERS", "PARTS", "SENTENCES", "Booking", "answer", "endings_of_answer"]
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 DAYS = ("today", "tomorrow", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -79,6 +79,21 @@ def answer(booking: Booking, text: str) -> tuple[Booking, tuple[str, ...]]:
         name=_found(_NAME, line) or booking.name,
     )
     return after, (("sorry",) if after == booking else ()) + _question(after)
+
+
+def endings_of_answer(booking: Booking) -> tuple[str, ...]:
+    """How the answer to the booking's next question is likely to end; nothing: anyhow."""
+    if booking == Booking():
+        return ()
+    if booking.people is None:
+        return (*NUMBERS, *(f"{number} {noun}" for number in NUMBERS for noun in ("people", "persons", "guests")))
+    if booking.day is None:
+        return ()  # "at eight" may come before "on friday", or after it
+    if booking.hour is None:
+        return tuple(f"at {hour}" for hour in HOURS)
+    if booking.name is None:
+        return NAMES
+    return ()
 
 
 def _question(booking: Booking) -> tuple[str, ...]:

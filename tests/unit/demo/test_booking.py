@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcall.demo.booking import DAYS, HOURS, NAMES, NUMBERS, PARTS, SENTENCES, Booking, answer
+from fastcall.demo.booking import (
+    DAYS,
+    HOURS,
+    NAMES,
+    NUMBERS,
+    PARTS,
+    SENTENCES,
+    Booking,
+    answer,
+    endings_of_answer,
+)
 from fastcall.demo.voice import join, load_prompts
 
 
@@ -43,6 +54,25 @@ def test_no_begins_again_and_what_is_not_understood_is_asked_again() -> None:
     assert said[-1] == ("again",)
     _, said = talk("what", "i want to book a table", "what")
     assert said == [("sorry", "help"), ("people",), ("sorry", "people")]
+
+
+@pytest.mark.parametrize(
+    ("booking", "line"),
+    [
+        (Booking(is_asked_for=True), "a table for four"),
+        (Booking(is_asked_for=True), "there will be four people"),
+        (Booking(people="two", day="friday"), "at eight"),
+        (Booking(people="two", day="friday", hour="eight"), "my name is michael"),
+    ],
+)
+def test_how_an_answer_ends_is_known(booking: Booking, line: str) -> None:
+    assert line.endswith(endings_of_answer(booking))
+    assert answer(booking, line)[0] != booking
+
+
+@pytest.mark.parametrize("booking", [Booking(), Booking(people="two"), Booking(people="two", hour="eight")])
+def test_an_answer_of_several_parts_may_end_anyhow(booking: Booking) -> None:
+    assert endings_of_answer(booking) == ()
 
 
 WORDS = st.lists(
