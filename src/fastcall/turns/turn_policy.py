@@ -402,7 +402,11 @@ class TurnPolicy:
             self._confirm()
 
     def _interrupt_by_words(self, text: str) -> None:
-        if self._agent == "silent" or not text:
+        if not text:
+            return
+        if self._agent == "silent":
+            # One that began while the agent was heard may go on when it is not.
+            self._is_backchannel = self._is_backchannel and is_backchannel(text, self._lexicon)
             return
         self._is_backchannel = is_backchannel(text, self._lexicon)
         if self._is_backchannel:

@@ -295,6 +295,15 @@ def test_a_backchannel_that_becomes_a_sentence_stops_it() -> None:
     assert made.kinds == ["SpeechBegan", "IgnoreSpeech", "StopSpeech", "InterruptionConfirmed"]
 
 
+def test_one_that_becomes_a_sentence_when_the_agent_has_finished_is_none() -> None:
+    made = line().agent(True).hear(200).words("okay")
+    assert made.policy.is_backchannel
+    made.agent(False).hear(400).words("okay i want a table")
+    assert not made.policy.is_backchannel
+    made.quiet(2000).commit("okay i want a table for two")
+    assert not made.policy.is_backchannel
+
+
 def test_an_interruption_without_words_is_taken_back() -> None:
     made = line().agent(True).hear(400).quiet(2000)
     ((stopped_at, _),) = made.of(StopSpeech)
