@@ -61,10 +61,10 @@ async def beside_a_good_call(served: Served) -> AsyncIterator[None]:
     before, after = words_of_call(3, 2), words_of_call(5, 3)
     async with Phone(served.url, "good") as phone:
         await phone.start()
-        await phone.speak(tones(["[200]", *before, "[700]"]))
+        await phone.speak(tones(["[200]", *before, "[1000]"]))
         yield
         assert served.server.live_calls >= 1
-        await phone.speak(tones([*after, "[700]"]))
+        await phone.speak(tones([*after, "[1000]"]))
         assert await served.hang_up(phone) == [" ".join(before), " ".join(after)]
     names = [record["event"] for record in served.transcripts.of(phone.call_sid)]
     assert names.count("session_started") == names.count("session_closed") == 1

@@ -9,7 +9,8 @@ How a word is built (all frequencies are multiples of 50 Hz, so that they are or
 window, and all lie in the telephone band, 300-3400 Hz):
 
 * one of ten *low* tones and one of ten *high* tones name the word (10 x 10 = 100 words);
-* a *pilot* tone has one frequency in the first half of the word and another in its second half.
+* a *pilot* tone has one frequency in the first half of the word and another in its second half;
+* its middle 50 ms are 10 dB weaker: sound whose loudness does not change is a line's noise, and no voice.
 
 A word counts as heard when the change of the pilot is heard: at least 20 ms of the first half, then at
 least 20 ms of the second half of the same word. Hence the properties which tests rely on:
@@ -59,6 +60,8 @@ _PILOT_HZ: Final = (350, 500)
 _LOW_HZ: Final = tuple(range(700, 1700, 100))
 _HIGH_HZ: Final = tuple(range(1800, 3300, 150))
 _AMPLITUDE: Final = 5000.0  # of each tone; three of them peak below half of full scale
+_DIP_MS: Final = 50  # with its fades; so at least one frame of a voice detector, of 20 ms, is weak as a whole
+_DIP: Final = 10 ** (-10 / 20)
 _FADE_MS: Final = 5  # keeps the spectrum narrow; far too short for a voice activity detector to notice
 
 _WINDOW_MS: Final = 20
@@ -155,11 +158,13 @@ def _chord(index: int, samples: int, rate: int) -> NDArray[np.float64]:
     """The waveform of one word at 0 dB; cached because texts repeat words."""
     time_s = np.arange(samples) / rate
     low, high = _LOW_HZ[index // 10], _HIGH_HZ[index % 10]
-    second_half = np.clip((np.arange(samples) - samples / 2) / (rate * _FADE_MS / 1000) + 0.5, 0.0, 1.0)
+    from_middle = np.arange(samples) - samples / 2
+    second_half = np.clip(from_middle / (rate * _FADE_MS / 1000) + 0.5, 0.0, 1.0)
     wave = np.sin(2 * np.pi * low * time_s) + np.sin(2 * np.pi * high * time_s)
     wave += (1 - second_half) * np.sin(2 * np.pi * _PILOT_HZ[0] * time_s)
     wave += second_half * np.sin(2 * np.pi * _PILOT_HZ[1] * time_s)
     fade = rate * _FADE_MS // 1000
+    wave *= np.interp(np.abs(from_middle), [rate * _DIP_MS / 2000 - fade, rate * _DIP_MS / 2000], [_DIP, 1.0])
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
     wave[:fade] *= ramp
     wave[-fade:] *= ramp[::-1]

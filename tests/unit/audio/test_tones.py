@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastcall.audio.tones import MIN_WORD_MS, VOCABULARY, ToneRecognizer, layout, synthesize
+from fastcall.turns.turn_policy import foreground_gate
 
 WORDS = st.sampled_from(VOCABULARY)
 FRAME = 160  # samples of 20 ms at 8 kHz
@@ -107,6 +108,16 @@ def test_a_piece_of_a_word_counts_from_70_percent_and_never_below_50(
         assert heard == [word]
     if remains <= 0.5:
         assert heard == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(word=WORDS, word_ms=st.sampled_from([100, 200]), offset=st.integers(0, FRAME - 1))
+def test_words_without_a_pause_are_taken_for_a_voice_and_not_for_noise(word: str, word_ms: int, offset: int) -> None:
+    gate = foreground_gate()
+    audio = np.concatenate([silence(300), np.zeros(offset, np.int16), pcm([word] * (6000 // word_ms), word_ms=word_ms)])
+    frames = [audio[at : at + FRAME].tobytes() for at in range(0, len(audio) - FRAME + 1, FRAME)]
+    voice = [gate.feed(frame, True) == 1 for frame in frames]
+    assert all(sum(voice[at : at + 20]) >= 10 for at in range(20, len(voice) - 20))
 
 
 def test_what_is_cut_is_missing_and_what_is_sent_twice_appears_twice() -> None:
