@@ -158,12 +158,16 @@ class AgentController:
         elif event.event == "utterance_end":
             self._commit(event, utterance_id, text)
         elif event.event == "amended":
-            if utterance_id in self._wordless:
+            is_backchannel = _is_backchannel(event)
+            if utterance_id in self._wordless and not is_backchannel:
                 # The handler was told nothing yet that it could answer.
                 self._wordless.remove(utterance_id)
                 self._commit(event, utterance_id, text)
             else:
-                self._call.deliver(self._utterance_of(event, utterance_id, text, is_correction=True))
+                utterance = self._utterance_of(
+                    event, utterance_id, text, is_correction=True, is_backchannel=is_backchannel
+                )
+                self._call.deliver(utterance)
 
     def finish(self) -> None:
         """The call is over."""
@@ -186,7 +190,7 @@ class AgentController:
     # --- turns ----------------------------------------------------------------------------------------------
 
     def _commit(self, event: TranscriptEvent, utterance_id: int, text: str) -> None:
-        is_backchannel = bool((event.details or {}).get("backchannel"))
+        is_backchannel = _is_backchannel(event)
         if text and not is_backchannel:
             now, end = self._loop.time(), event.end_sample or 0
             spoken_at = now - self._session.clock.age_s(end, now=now)
@@ -347,3 +351,7 @@ class AgentController:
                 "asyncio.to_thread; logged once per call",
                 1000 * seconds,
             )
+
+
+def _is_backchannel(event: TranscriptEvent) -> bool:
+    return bool((event.details or {}).get("backchannel"))

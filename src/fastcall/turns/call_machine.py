@@ -218,6 +218,8 @@ class CallMachine:
         """The utterance that is the newest turn."""
         self._ended_by: dict[int, str] = {}
         """Why turns ended that are not committed."""
+        self._backchannel_id = 0
+        """The newest utterance that was committed as a backchannel; its final may differ."""
         self._ledger = TranscriptLedger(
             commit_s=settings.utterance_commit_ms / 1000, debounce_s=settings.partial_debounce_s
         )
@@ -422,21 +424,27 @@ class CallMachine:
 
     def _transcribe(self, now: float) -> None:
         """Pass on what the ledger has to tell."""
-        for event in self._ledger.take():
-            if event.event != "utterance_end":
-                self._commands.append(event)
-                continue
-            if event.utterance_id == self._turn_id:
-                self._turns.committed(event.text or "")
-            details: dict[str, str | bool] = {"turn_end": self._ended_by.pop(event.utterance_id or 0, "")}
-            if self._turns.is_backchannel and event.utterance_id == self._turn_id:
-                details["backchannel"] = True
-            self._commands.append(replace(event, details=details))
+        self._commands += [self._with_details(event) for event in self._ledger.take()]
         self._decide(now)
 
     def end_of_turn(self, probability: float, end_sample: int) -> None:
         """The model's answer to ``AskEndOfTurn``."""
         self._turns.end_of_turn(probability, end_sample)
+
+    def _with_details(self, event: TranscriptEvent) -> TranscriptEvent:
+        """An utterance's end, or its amendment, with what is known of its turn."""
+        utterance_id, text = event.utterance_id or 0, event.text or ""
+        if event.event == "utterance_end":
+            details: dict[str, str | bool] = {"turn_end": self._ended_by.pop(utterance_id, "")}
+            if utterance_id == self._turn_id:
+                self._turns.committed(text)
+                if self._turns.is_backchannel:
+                    details["backchannel"] = True
+                    self._backchannel_id = utterance_id
+            return replace(event, details=details)
+        if event.event == "amended" and utterance_id == self._backchannel_id and self._turns.is_backchannel_text(text):
+            return replace(event, details={"backchannel": True})
+        return event
 
     # --- the agent -----------------------------------------------------------------------------------
 

@@ -215,6 +215,10 @@ class TurnPolicy:
         """Whether the newest turn only says that the caller listens, while the agent speaks."""
         return self._is_backchannel
 
+    def is_backchannel_text(self, text: str) -> bool:
+        """Whether a listener says this without taking the turn."""
+        return is_backchannel(text, self._lexicon)
+
     def decisions(self) -> list[TurnDecision]:
         """What was decided since the last call, in order; empties the list."""
         decisions, self._decisions = self._decisions, []

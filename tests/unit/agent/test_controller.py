@@ -204,6 +204,28 @@ async def test_a_backchannel_is_told_and_needs_no_answer() -> None:
     await stage.end()
 
 
+@pytest.mark.parametrize(("final", "answered"), [("Mhm.", []), ("Mhm wait", ["Mhm wait"])])
+async def test_the_final_of_a_backchannel_is_one_too_if_it_says_no_more(final: str, answered: list[str]) -> None:
+    texts: list[str] = []
+
+    async def handler(call: Call) -> None:
+        call.say(b"\x01" * 80_000)
+        async for utterance in call.utterances():
+            texts.append(utterance.text)
+
+    stage = Stage(handler, utterance_commit_ms=0)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 10)
+    await stage.recognize("mhm", is_final=False, end_ms=400)
+    await stage.hear(*[SILENCE] * 60)
+    await stage.until(lambda: stage.told("utterance_end"))
+    await stage.recognize(final, is_final=True, end_ms=600)
+    (amended,) = stage.told("amended")
+    assert amended.text == final
+    await stage.end()
+    assert texts == answered
+
+
 async def test_speech_waits_for_the_end_of_the_caller_s_turn_and_new_words_supersede_it() -> None:
     calls: list[Call] = []
 
