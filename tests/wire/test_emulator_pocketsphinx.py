@@ -23,6 +23,7 @@ from waiting import until_so
 
 pytest.importorskip("pocketsphinx", reason="no wheel of pocketsphinx for this Python")
 
+from fastcall.demo.sounds import cough
 from fastcall.emulator.engines import pocketsphinx_pool
 from fastcall.emulator.engines.pocketsphinx import PocketsphinxEngine
 
@@ -90,6 +91,22 @@ async def test_phrases_add_no_word_that_nobody_said(running: Running, gain_db: i
     louder = np.frombuffer(RECORDING, "<i2") * 10 ** (gain_db / 20)
     pcm = np.rint(louder).clip(-32768, 32767).astype("<i2").tobytes()
     assert await running.finals(pcm, TURNS + others) == TURNS
+
+
+async def test_a_short_sound_has_no_words_if_that_is_asked_for() -> None:
+    noise = np.frombuffer(g711.ulaw2lin(cough(), 2), "<i2").tobytes()
+    found = []
+    for min_speech_s in (0.0, 0.6):
+        options = Options(port=0, engine="pocketsphinx", workers=1, max_speed=0, min_speech_s=min_speech_s)
+        engine = PocketsphinxEngine(options)
+        async with Emulator(options, engine) as emulator, grpc.aio.insecure_channel(emulator.target) as channel:
+            finals = await Running(emulator, engine, channel).finals(
+                bytes(16_000) + noise + bytes(32_000) + FIRST, TURNS
+            )
+        found.append(finals)
+    with_words, without = found
+    assert len(with_words) == 2
+    assert without == TURNS[:1]
 
 
 async def test_a_worker_that_dies_ends_its_streams_with_a_status_and_another_takes_its_place(running: Running) -> None:

@@ -126,6 +126,13 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         help="speech without a pause gets a final after this time (default: %(default)g)",
     )
+    add(
+        "--min-speech-s",
+        type=_number,
+        default=0.0,
+        help="pocketsphinx: a shorter sound, such as a cough, has no words, where a grammar would find some "
+        "(default: %(default)g)",
+    )
     add("--rewrite-rate", type=_number, default=0.1, help="share of interims that are corrected later (%(default)g)")
 
 

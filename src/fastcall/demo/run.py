@@ -22,6 +22,7 @@ from fastcall.audio.tones import synthesize
 from fastcall.audio.wav import read_wav
 from fastcall.demo.agent import attend, say_prepared
 from fastcall.demo.booking import answer
+from fastcall.demo.sounds import cough, murmur, with_pause
 from fastcall.demo.voice import Prompt, join, load_prompts
 from fastcall.errors import UsageError
 from fastcall.events import SAMPLES_PER_MS
@@ -30,7 +31,7 @@ from fastcall.server.embedded import EmbeddedRecognizer
 from fastcall.server.output import LogOutput
 from fastcall.settings import Settings
 from fastcall.simulator import CallReport, ListeningCaller
-from fastcall.simulator.scripted_caller import Sentence
+from fastcall.simulator.scripted_caller import Sentence, Sound
 from fastcall.wer import score, words
 
 __all__ = [
@@ -53,6 +54,12 @@ HEARD_TOLERANCE_MS = 100
 # The caller interrupts the agent's third sentence.
 BREAKS_IN = 2
 BREAKS_IN_AFTER_S = 1.7
+
+# The caller coughs, and says "mhm", while the agent speaks before these sentences, and hesitates within one.
+SOUNDS = {1: (Sound(0.6, cough()),), 4: (Sound(1.5, murmur()),)}
+HESITATES, HESITATES_AT_MS, HESITATES_FOR_MS = 1, 600, 500
+# The demo's grammar would find words in a cough.
+MIN_SPEECH_S = 0.6
 
 # Words of test tones have no meaning: each sentence of tones stands for one of the bundled conversation.
 TONES = {
@@ -142,10 +149,12 @@ def load_sentences(engine: str) -> tuple[Sentence, ...]:
         rows = (data / "booking.tsv").read_text(encoding="utf-8").splitlines()
         fields = [row.split("\t") for row in rows if row[:1].isdigit()]
         spoken = [(text.strip(), audio[8 * int(start) : 8 * int(end)]) for start, end, text in fields]
+        text, mulaw = spoken[HESITATES]
+        spoken[HESITATES] = text, with_pause(mulaw, HESITATES_AT_MS, HESITATES_FOR_MS)
     else:
         spoken = [(text, synthesize(text, encoding="mulaw")) for text in TONES]
     return tuple(
-        Sentence(text, mulaw, BREAKS_IN_AFTER_S if number == BREAKS_IN else None)
+        Sentence(text, mulaw, BREAKS_IN_AFTER_S if number == BREAKS_IN else None, SOUNDS.get(number, ()))
         for number, (text, mulaw) in enumerate(spoken)
     )
 
@@ -240,6 +249,29 @@ def render_interruptions(found: Sequence[Interruption]) -> list[str]:
     ]
 
 
+def render_turns(events: Sequence[dict[str, Any]]) -> list[str]:
+    """What the agent made of the sounds, and of the pause."""
+    taken_back = sum(event.get("state") == "resumed" for event in events)
+    turns = sum(event["event"] == "utterance_end" and bool(event["text"]) for event in events)
+    times = "once" if taken_back == 1 else f"{taken_back} times"
+    back = f"was stopped {times}, and went on in the same word" if taken_back else "did not stop"
+    return [
+        f"turns: at a cough and an 'mhm' the agent {back}; with a pause of {HESITATES_FOR_MS} ms in a sentence, "
+        f"the caller took {turns} turns"
+    ]
+
+
+def _kept(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The barge-ins that were not taken back."""
+    kept: list[dict[str, Any]] = []
+    for event in events:
+        if event["event"] == "barge_in":
+            kept.append(event)
+        elif event.get("state") == "resumed":
+            kept.pop()
+    return kept
+
+
 @dataclass(frozen=True, slots=True)
 class _Played:
     """The results of a call."""
@@ -254,7 +286,7 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
     grammar = resources.files("fastcall") / "data" / "booking.gram"
     with resources.as_file(grammar) as path:
         recognizer = await EmbeddedRecognizer.start(
-            engine, ["--grammar", str(path)] if engine == "pocketsphinx" else []
+            engine, ["--grammar", str(path), "--min-speech-s", str(MIN_SPEECH_S)] if engine == "pocketsphinx" else []
         )
     handler = "fastcall.demo.agent:agent" if engine == "pocketsphinx" else "fastcall.demo.run:tones_agent"
     options = ServeOptions(port=0, stt="emulator", stt_endpoint=recognizer.address, handler=handler)
@@ -284,7 +316,7 @@ async def _place_call(engine: str, settings: Settings) -> _Played:
 
 def _interruptions(played: _Played) -> list[Interruption]:
     """The barge-ins that both sides noticed."""
-    reported = [event for event in played.events if event["event"] == "barge_in"]
+    reported = _kept(played.events)
     seen = [said for said in played.caller.said if said.cleared_at is not None]
     prompt = join(load_prompts(), ("when",))
     return [
@@ -321,7 +353,7 @@ def run_demo(engine: str, settings: Settings, log_format: str = "text") -> tuple
     ]
     found = _interruptions(played)
     table = render_table(outcomes, extra)
-    table[-1:-1] = render_interruptions(found)
+    table[-1:-1] = [*render_interruptions(found), *render_turns(events)]
     if not played.caller.is_done:
         table.append(f"the conversation ended after {len(said)} sentences: the agent did not answer   <- WRONG")
     is_right = all(o.right and _is_quick(o) for o in outcomes) and not extra and played.caller.is_done

@@ -51,6 +51,7 @@ class Options:
     end_silence_s: float = 0.6
     """Silence that ends an utterance."""
     max_utterance_s: float = 60.0
+    min_speech_s: float = 0.0
     """Speech without a pause gets a final after this time."""
     final_delay_s: float = 0.0
     """Median delay of a final after the end of speech; 0: as soon as the utterance has ended."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fastcall.simulator.playback import Playback
 from fastcall.simulator.twilio_client import FRAME_S, PhoneAudio
 
-__all__ = ["Conversation", "Said", "Sentence"]
+__all__ = ["Conversation", "Said", "Sentence", "Sound"]
 
 # How long people wait before they reply, and how long before they hang up.
 PAUSE_S = 0.4
@@ -24,6 +24,15 @@ SILENCE = PhoneAudio(b"", tail_s=0.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """What a caller makes while the other side speaks, and wants no answer to: a cough, an "mhm"."""
+
+    after_s: float
+    """Relative to the begin of the other side's speech."""
+    mulaw: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """The speech: mu-law at 8 kHz."""
 
@@ -31,6 +40,8 @@ class Sentence:
     mulaw: bytes
     breaks_in_after_s: float | None = None
     """When to start, relative to the other side's speech; None: when that has ended."""
+    sounds: tuple[Sound, ...] = ()
+    """Made before it, in order."""
 
 
 @dataclass(slots=True)
@@ -63,6 +74,9 @@ class Conversation:
         self._left = list(sentences)
         self._voice: PhoneAudio | None = None
         self._offset = 0
+        self._sounds: list[Sound] = list(self._left[0].sounds) if self._left else []
+        """Still to be made before the next sentence."""
+        self._is_sound = False
         self._playback = Playback()
         self._received_bytes = 0
         self._quiet_since = now
@@ -103,12 +117,17 @@ class Conversation:
             self._quiet_since = now
         if self._voice is None and self._may_speak(now):
             self._begin(frame, now)
+        elif self._voice is None and self._sounds and self._is_due(self._sounds[0], now):
+            self._voice, self._offset = PhoneAudio(self._sounds.pop(0).mulaw, tail_s=0.0), 0
+            self._is_sound = True
         if self._voice is None:
             limit_s = TAIL_S if self.is_done and self._heard_from is not None else PATIENCE_S
             return None if now - self._quiet_since > limit_s else SILENCE.payload(frame)
         payload = self._voice.payload(self._offset)
         self._offset += 1
-        if self._offset == self._voice.frames:
+        if self._offset == self._voice.frames and self._is_sound:
+            self._voice, self._is_sound = None, False
+        elif self._offset == self._voice.frames:
             self._end(now)
         return payload
 
@@ -117,6 +136,10 @@ class Conversation:
         """Whether we interrupted and the other side has not noticed yet: its audio is no reply."""
         last = self.said[-1] if self.said else None
         return last is not None and last.sentence.breaks_in_after_s is not None and last.cleared_at is None
+
+    def _is_due(self, sound: Sound, now: float) -> bool:
+        is_heard = self._heard_from is not None and self._playback.waiting_s(now=now) > 0
+        return is_heard and self._heard_from is not None and now - self._heard_from >= sound.after_s
 
     def _may_speak(self, now: float) -> bool:
         if not self._left or self._heard_from is None or self._is_talked_over:
@@ -128,6 +151,7 @@ class Conversation:
 
     def _begin(self, frame: int, now: float) -> None:
         sentence = self._left.pop(0)
+        self._sounds = list(self._left[0].sounds) if self._left else []
         self._voice, self._offset = PhoneAudio(sentence.mulaw, tail_s=0.0), 0
         self.said.append(Said(sentence, round(1000 * frame * FRAME_S), now))
 

@@ -110,7 +110,8 @@ def test_the_sentences_are_speech_and_one_breaks_in(engine: str) -> None:
     assert len(sentences) == 6
     assert [s.breaks_in_after_s is not None for s in sentences] == [False, False, True, False, False, False]
     for sentence in sentences:
-        assert sentence.mulaw.count(0xFF) < len(sentence.mulaw) // 10
+        speech = sentence.mulaw.replace(b"\xff" * 4000, b"")  # where it hesitates
+        assert speech.count(0xFF) < len(speech) // 10
 
 
 def test_each_sentence_of_tones_stands_for_one_of_words() -> None:

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from fastcall.simulator.scripted_caller import PATIENCE_S, PAUSE_S, TAIL_S, Conversation, Sentence
+from fastcall.simulator.scripted_caller import PATIENCE_S, PAUSE_S, TAIL_S, Conversation, Sentence, Sound
 
 VOICE = b"\x10" * 800
 
@@ -102,3 +102,23 @@ def test_it_hangs_up_when_all_is_said_or_nobody_answers() -> None:
 def test_it_may_speak_first() -> None:
     phone = Telephone(Sentence("hello", VOICE), speaks_first=True)
     assert phone.run(PAUSE_S + 0.2).count(0x10) == 800
+
+
+def test_it_makes_sounds_while_the_other_side_speaks_and_waits_for_no_answer() -> None:
+    cough = Sound(0.31, b"\x20" * 320)
+    phone = Telephone(Sentence("hello", VOICE, sounds=(cough, Sound(0.51, b"\x30" * 160))))
+    assert set(phone.run(1.0)) == {0xFF}
+    phone.hear(8000)
+    said = phone.run(1.0)
+    assert (said.index(0x20), said.count(0x20)) == (2560, 320)
+    assert (said.index(0x30), said.count(0x30)) == (4160, 160)
+    assert phone.caller.said == []
+    phone.run(PAUSE_S + 0.2)
+    assert [each.sentence.text for each in phone.caller.said] == ["hello"]
+
+
+def test_sounds_that_the_other_side_ends_before_are_not_made() -> None:
+    phone = Telephone(Sentence("hello", VOICE, sounds=(Sound(5.0, b"\x20" * 320),)))
+    phone.hear(1600)
+    assert 0x20 not in phone.run(3.0)
+    assert phone.caller.is_done

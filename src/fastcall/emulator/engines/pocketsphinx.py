@@ -46,7 +46,7 @@ class _Pending:
     def __init__(self, start_s: float) -> None:
         self.start_s = start_s
         self.audio: list[NDArray[np.int16]] = []
-        self.speech_end_s = self.end_s = start_s
+        self.voice_s = self.speech_end_s = self.end_s = start_s
         self.is_cut = False
         self.job: Utterance | None = None
 
@@ -65,6 +65,7 @@ class PocketsphinxStream:
         self._vad = pocketsphinx.Vad(_VAD_MODE, rate, FRAME_S)
         self._endpointer = Endpointer(end_silence_s=options.end_silence_s, max_utterance_s=options.max_utterance_s)
         self._upsampler = Upsampler() if rate == 8000 else None
+        self._min_speech_s = options.min_speech_s
         self._frame_samples = round(rate * FRAME_S)
         self._rest = np.zeros(0, dtype=np.int16)
         self._preroll: deque[NDArray[np.int16]] = deque(maxlen=PREROLL_FRAMES)
@@ -116,6 +117,7 @@ class PocketsphinxStream:
     def _begin(self) -> None:
         start_s = (self._frame - len(self._preroll)) * FRAME_S
         self._speaking = _Pending(start_s)
+        self._speaking.voice_s = (self._frame - 1) * FRAME_S
         self._speaking.audio.extend(self._preroll)
         self._preroll.clear()
         self._pending.append(self._speaking)
@@ -156,6 +158,9 @@ class PocketsphinxStream:
             return
         pending = self._pending[0]
         said = tuple(Word(text, pending.start_s + start, pending.start_s + end) for text, start, end in words)
+        last_voice_s = pending.speech_end_s if pending.is_cut else (self._endpointer.last_voiced_frame + 1) * FRAME_S
+        if last_voice_s - pending.voice_s < self._min_speech_s:
+            said = ()
         if not settled:
             self._emit(Heard(said))
             return
