@@ -23,9 +23,9 @@ _LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
 PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "TURN_", "VAD_")
 # How soon v2 ends an utterance, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
-# The uplinks to the recognizer: libnghttp2 on the event loop, grpcio, or the first of them that is installed.
 # How a turn's end is found: by silence whose length the text decides, or by silence of one length.
 TURN_DETECTIONS = ("adaptive", "silence")
+# The uplinks to the recognizer: libnghttp2 on the event loop, grpcio, or the first of them that is installed.
 UPLINKS = ("auto", "native", "grpcio")
 MAX_PHRASES, MAX_PHRASE_LETTERS, MAX_LETTERS_IN_ALL = 5000, 100, 100_000
 MAX_ALTERNATIVES = 3
@@ -129,14 +129,9 @@ class Settings:
                 f"STT_ROTATE_AFTER_S={self.stt_rotate_after_s:g}"
             )
 
-        if self.stt_sensitivity not in (None, *SENSITIVITIES):
-            raise UsageError(f"GCP_STT_SENSITIVITY={self.stt_sensitivity!r}: use {', '.join(SENSITIVITIES)}")
-
-        if self.stt_uplink not in UPLINKS:
-            raise UsageError(f"STT_UPLINK={self.stt_uplink!r}: use {', '.join(UPLINKS)}")
-
-        if self.turn_detection not in TURN_DETECTIONS:
-            raise UsageError(f"TURN_DETECTION={self.turn_detection!r}: use {', '.join(TURN_DETECTIONS)}")
+        _check_choice("GCP_STT_SENSITIVITY", self.stt_sensitivity, SENSITIVITIES, is_optional=True)
+        _check_choice("STT_UPLINK", self.stt_uplink, UPLINKS)
+        _check_choice("TURN_DETECTION", self.turn_detection, TURN_DETECTIONS)
 
         if self.turn_max_silence_ms < self.turn_min_silence_ms:
             raise UsageError(
@@ -226,6 +221,11 @@ def _check_type(item: Field[Any], value: object) -> None:
         raise UsageError(f"{item.metadata['env'] or item.name} is {shown}: must be {what}")
     if isinstance(value, tuple) and not all(isinstance(each, str) for each in value):
         raise UsageError(f"{item.metadata['env']} is {value!r}: must be {what}")
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str, ...], *, is_optional: bool = False) -> None:
+    if value not in choices and not (is_optional and value is None):
+        raise UsageError(f"{name}={value!r}: use {', '.join(choices)}")
 
 
 def _read_bool(name: str, text: str) -> bool:
