@@ -22,8 +22,9 @@ JOBS ?= 4
 BENCH_OPTIONS := --benchmark-columns=min,median,rounds --benchmark-sort=name
 SEEDS ?= 2000
 FIRST ?= 0
+SET ?= ../shared/turns
 
-.PHONY: help build demo serve test thorough test-pythons test-uplinks check docs lossless agents bench bench-table gates density soak siege simulate-faults sanitize coverage fuzz lock clean
+.PHONY: help build demo serve test thorough test-pythons test-uplinks check docs lossless agents bench bench-table gates turns density soak siege simulate-faults sanitize coverage fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -81,14 +82,15 @@ agents: build  ## 100 calls with handlers: how soon a caller who breaks in is he
 
 bench: build  ## the tables of the benchmarks
 	$(BIN)/python -m pytest benchmarks -q -s $(BENCH_OPTIONS) --benchmark-json=build/bench.json
-gates: build  ## the speed ratios that must hold
-	$(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
+gates: build  ## the speed ratios, and the bounds on turns (of the set in SET), that must hold
+	TURNS_SET="$(SET)" $(BIN)/python -m pytest benchmarks -q -s -m gate $(BENCH_OPTIONS) --benchmark-json=build/gates.json
+bench-table: build  ## the figures and plots of benchmarks/README.md, anew
+	$(BIN)/python benchmarks/table.py
+turns: build  ## how well turns are judged on the labelled set in SET=../shared/turns: tables, and benchmarks/turns.svg
+	@$(BIN)/python benchmarks/turn_report.py --set "$(SET)" --plot benchmarks/turns.svg
 
 simulate-faults: build  ## SEEDS=2000 calls of random speech, timing and faults; SEED=n VERBOSE=1 replays one; MUTATIONS=1 breaks rules on purpose
 	@cd tests && ../$(BIN)/python -m $(if $(MUTATIONS),sim.mutations,sim.run $(if $(SEED),--seed $(SEED) $(if $(VERBOSE),--verbose),--seeds $(SEEDS) --first $(FIRST)))
-
-bench-table: build  ## the figures and plots of benchmarks/README.md, anew
-	$(BIN)/python benchmarks/table.py
 
 # These two leave their build of the core in place; the next verb that wants another compiles it.
 sanitize:  ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, leaks of the core too
@@ -106,10 +108,8 @@ fuzz: build  ## SECONDS=60 of fuzzing what reads from the wire, against the slow
 
 density: build  ## how many live calls one core carries, against the replaced design (about 15 minutes)
 	$(BIN)/python benchmarks/density.py $(DENSITY)
-
 soak: build  ## 200 calls coming and going for 20 minutes (MINUTES=20): nothing lost, nothing left, memory flat
 	$(BIN)/python benchmarks/soak.py $(or $(MINUTES),20)
-
 siege: build  ## 200 calls on two workers, and everything that strangers do at once: no audio lost, none late (2 minutes)
 	$(BIN)/python benchmarks/siege.py --judge-ages $(SIEGE)
 

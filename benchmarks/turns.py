@@ -1,4 +1,4 @@
-"""Plays labelled turns to fastcall's rules, on audio time, and writes down what they decide.
+"""Plays labelled turns to fastcall's rules, on audio time, and writes down what they decide; `make turns` reports it.
 
 A set is a folder with ``labels.json``, ``wav/`` and, to print the table, ``score.py``. Each clip goes through the real
 voice detector, gate, call machine and turn policy; the recognizer's interims and finals come from the labels' word
@@ -14,7 +14,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,22 @@ from fastcall.turns.call_machine import CallMachine, NoteSpeech
 from fastcall.turns.completeness import Expectation
 from fastcall.turns.turn_policy import StopSpeech
 
-__all__ = ["POINTS", "Decisions", "Point", "attenuated", "decide", "main", "read_set"]
+__all__ = [
+    "DEFAULT",
+    "SILENCE",
+    "SWEEP",
+    "Decisions",
+    "Point",
+    "as_scored",
+    "checked_set",
+    "decide",
+    "decide_all",
+    "main",
+    "parser_of",
+    "play",
+    "print_tables",
+    "read_set",
+]
 
 FRAME_SAMPLES = 160
 # The server sends the agent's audio in pieces of 200 ms.
@@ -50,13 +67,14 @@ class Point:
 
 
 DEFAULT = Point("default", {})
-SWEEP = [(300, 1000), (300, 1300), (400, 1500), (400, 1800), (500, 1800), (500, 2000), (600, 2000), (700, 2000)]
-SWEEP += [(800, 2200), (900, 2400)]
-POINTS = [
-    Point("silence 500", {"turn_detection": "silence", "vad_hangover_ms": 500}),
-    DEFAULT,
-    *(Point(f"{low}-{high}", {"turn_min_silence_ms": low, "turn_max_silence_ms": high}) for low, high in SWEEP),
-]
+_RANGES = [(300, 1000), (300, 1300), (400, 1500), (400, 1800), (500, 1800), (500, 2000), (600, 2000), (700, 2000)]
+_RANGES += [(800, 2200), (900, 2400), (1000, 2600)]
+_HANGOVERS_MS = [300, 400, 500, 650, 800, 1000, 1250, 1500, 1750, 2000]
+SWEEP = [Point(f"{low}-{high}", {"turn_min_silence_ms": low, "turn_max_silence_ms": high}) for low, high in _RANGES]
+"""Shorter and longer silence."""
+SILENCE = [Point(f"silence {ms}", {"turn_detection": "silence", "vad_hangover_ms": ms}) for ms in _HANGOVERS_MS]
+"""The same without texts and gate."""
+POINTS = [next(point for point in SILENCE if point.name == "silence 500"), DEFAULT, *SWEEP]
 
 
 @dataclass
@@ -67,8 +85,8 @@ class Decisions:
     ends: list[float]
     reasons: list[str]
     stops: list[float]
-    words: list[str]
-    """Of the committed utterances, in order."""
+    texts: dict[int, str]
+    """Of the committed utterances, as amended."""
 
 
 def read_set(folder: Path) -> dict[str, Any]:
@@ -123,7 +141,7 @@ def decide(folder: Path, clip: dict[str, Any], point: Point, *, lag_ms: int = 30
     codes = attenuated(_codes(folder / clip["file"]), weaker_db)
     results = sorted(results_of(clip, lag_ms), key=lambda each: each[0])
     changes = _agent_changes(folder, clip)
-    out = Decisions([], [], [], [], [])
+    out = Decisions([], [], [], [], {})
     machine.receive(CallStarted("MZ", "CA", "AC"), now=0.0)
     if point.expects:
         machine.expect(expectation_of(clip))
@@ -136,7 +154,7 @@ def decide(folder: Path, clip: dict[str, Any], point: Point, *, lag_ms: int = 30
             0,
             codes[end - FRAME_SAMPLES : end],
             now,
-            lambda change, now=now: machine.speech_changed(change, now=now),
+            partial(machine.speech_changed, now=now),
         )
         while results and results[0][0] <= end:
             machine.receive(results.pop(0)[1], now=now)
@@ -162,9 +180,10 @@ def _note(machine: CallMachine, out: Decisions, at_ms: float) -> None:
             out.ends.append(at_ms)
         elif isinstance(command, StopSpeech):
             out.stops.append(at_ms)
-        elif isinstance(command, TranscriptEvent) and command.event == "utterance_end":
-            out.words += (command.text or "").split()
-            out.reasons.append(str((command.details or {}).get("turn_end")))
+        elif isinstance(command, TranscriptEvent) and command.event in ("utterance_end", "amended"):
+            out.texts[command.utterance_id or 0] = command.text or ""
+            if command.event == "utterance_end":
+                out.reasons.append(str((command.details or {}).get("turn_end")))
 
 
 def _agent_changes(folder: Path, clip: dict[str, Any]) -> list[tuple[int, bytes | None]]:
@@ -188,51 +207,77 @@ def _codes(path: Path) -> bytes:
     return data[at + 8 :][: int.from_bytes(data[at + 4 : at + 8], "little")]
 
 
-def play(folder: Path, labels: dict[str, Any], points: Sequence[Point], **options: Any) -> dict[str, Any]:
-    """All decisions, as the scorer reads them."""
-    made = []
-    for number, point in enumerate(points, 1):
-        print(f"\r{number} of {len(points)}: {point.name}" + 20 * " ", end="", file=sys.stderr, flush=True)
-        ends = {clip["id"]: decide(folder, clip, point, **options).ends for clip in labels["turns"]}
-        stops = {clip["id"]: decide(folder, clip, point, **options).stops for clip in labels["interruptions"]}
-        made.append({"name": point.name, "ends": ends, "stops": stops})
+def decide_all(
+    folder: Path, labels: dict[str, Any], point: Point, *, lag_ms: int = 300, weaker_db: float = 0
+) -> dict[str, Decisions]:
+    """Play all clips of a set; by their ids."""
+    clips = [*labels["turns"], *labels["interruptions"]]
+    return {clip["id"]: decide(folder, clip, point, lag_ms=lag_ms, weaker_db=weaker_db) for clip in clips}
+
+
+def play(
+    folder: Path, labels: dict[str, Any], points: Sequence[Point], *, lag_ms: int = 300, weaker_db: float = 0
+) -> list[dict[str, Decisions]]:
+    """Play a set once for each point, on all cores; says on stderr how far it is."""
+    played = []
+    play_one = partial(decide_all, folder, labels, lag_ms=lag_ms, weaker_db=weaker_db)
+    with ProcessPoolExecutor() as processes:
+        for number, decisions in enumerate(processes.map(play_one, points), 1):
+            print(f"\r{number} of {len(points)} settings played", end="", file=sys.stderr, flush=True)
+            played.append(decisions)
     print(file=sys.stderr)
+    return played
+
+
+def as_scored(
+    labels: dict[str, Any], points: Sequence[Point], played: Sequence[dict[str, Decisions]]
+) -> dict[str, Any]:
+    """The decisions as a set's score.py reads them."""
+    made = []
+    for point, decisions in zip(points, played, strict=True):
+        ends = {clip["id"]: decisions[clip["id"]].ends for clip in labels["turns"]}
+        stops = {clip["id"]: decisions[clip["id"]].stops for clip in labels["interruptions"]}
+        made.append({"name": point.name, "ends": ends, "stops": stops})
     return {"points": made}
 
 
-def main() -> None:
-    """Play a set, write the decisions, print the scorer's tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def print_tables(folder: Path, decisions: Path, *options: str) -> bool:
+    """Print what the set's score.py says of a file of decisions; False: the set has none."""
+    scorer = folder / "score.py"
+    if scorer.is_file():
+        subprocess.run([sys.executable, scorer, folder / "labels.json", decisions, *options], check=True)
+    return scorer.is_file()
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """With the options that say what is played."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, required=True, help="folder with labels.json and wav/")
+    parser.add_argument("--lag-ms", type=int, default=300, help="from a word's end to the result that has it (300)")
+    return parser
+
+
+def checked_set(parser: argparse.ArgumentParser, folder: Path) -> dict[str, Any]:
+    """The labels of the set that was asked for. Ends the program if it is not there."""
+    if not (folder / "labels.json").is_file():
+        parser.error(f"there is no labelled set in {folder}: name a folder with labels.json and wav/")
+    return read_set(folder)
+
+
+def main() -> None:
+    """Play a set, write the decisions, print the scorer's table."""
+    parser = parser_of(__doc__ or "")
     parser.add_argument("--out", type=Path, default=Path("decisions.json"), help="file for the decisions")
-    parser.add_argument("--lag-ms", type=int, default=300, help="from a word's end to the result that has it")
-    parser.add_argument("--weaker-db", type=float, default=0, help="make the callers so much weaker")
-    parser.add_argument("--expect", action="store_true", help="the agent tells what it expects, where it can know")
+    parser.add_argument("--weaker-db", type=float, default=0, help="make the callers so much weaker (0)")
+    parser.add_argument("--expect", action="store_true", help="the agent says what it expects, where it can know")
     parser.add_argument("--default", action="store_true", help="the default settings only")
     arguments = parser.parse_args()
-    if not (arguments.set / "labels.json").is_file():
-        parser.error(f"--set {arguments.set}: there is no labels.json in it")
-    labels = read_set(arguments.set)
+    labels = checked_set(parser, arguments.set)
     points = [DEFAULT] if arguments.default else POINTS
-    points = [Point(each.name, each.settings, arguments.expect) for each in points]
-    decisions = play(arguments.set, labels, points, lag_ms=arguments.lag_ms, weaker_db=arguments.weaker_db)
-    arguments.out.write_text(json.dumps(decisions))
-    scorer = arguments.set / "score.py"
-    if scorer.is_file():
-        subprocess.run([sys.executable, scorer, arguments.set / "labels.json", arguments.out], check=True)
-        subprocess.run(
-            [
-                sys.executable,
-                scorer,
-                arguments.set / "labels.json",
-                arguments.out,
-                "--by",
-                "condition",
-                "--point",
-                "default",
-            ],
-            check=True,
-        )
+    points = [replace(point, expects=arguments.expect) for point in points]
+    played = play(arguments.set, labels, points, lag_ms=arguments.lag_ms, weaker_db=arguments.weaker_db)
+    arguments.out.write_text(json.dumps(as_scored(labels, points, played)))
+    print_tables(arguments.set, arguments.out)
 
 
 if __name__ == "__main__":
