@@ -23,7 +23,9 @@ __all__ = ["write_set"]
 
 Pcm = NDArray[np.float64]
 
-WORD_MS = 240
+# With gaps, as speech has them: sound of steady loudness is taken for the line's noise after a second.
+WORD_MS, GAP_MS = 200, 40
+WORD_SAMPLES = (WORD_MS + GAP_MS) * SAMPLES_PER_MS
 LEAD_MS, TAIL_MS = 800, 3000
 FLOOR_DBFS, CALLER_DB, AGENT_DB = -66, -8, -3  # the last two as synthesize takes them
 COUGH_MS = 160
@@ -94,7 +96,7 @@ def _turn(
 def _background(condition: str, samples: int, chance: np.random.Generator) -> Pcm:
     noise = _noise(samples, CONDITIONS[condition] if condition.startswith("noise") else FLOOR_DBFS, chance)
     if condition.startswith("babble"):
-        others = chance.choice(VOCABULARY, samples // (WORD_MS * SAMPLES_PER_MS) + 1)
+        others = chance.choice(VOCABULARY, samples // WORD_SAMPLES + 1)
         noise += _spoken(" ".join(others), CALLER_DB + CONDITIONS[condition])[:samples]
     return noise
 
@@ -117,14 +119,14 @@ def _case(folder: Path, name: str, kind: str, text: str, *, agent: Pcm, chance: 
 
 
 def _words(text: str, at: int) -> list[tuple[str, int, int]]:
-    word_samples = WORD_MS * SAMPLES_PER_MS
-    return [(word, at + i * word_samples, at + (i + 1) * word_samples) for i, word in enumerate(text.split())]
+    starts = [at + number * WORD_SAMPLES for number in range(len(text.split()))]
+    return [(word, start, start + WORD_MS * SAMPLES_PER_MS) for word, start in zip(text.split(), starts, strict=True)]
 
 
 def _spoken(text: str, level_db: float) -> Pcm:
     """A tone for each word; which one does not matter."""
     tones: Sequence[str] = [VOCABULARY[3 * sum(word.encode()) % len(VOCABULARY)] for word in text.split()]
-    return np.frombuffer(synthesize(tones, word_ms=WORD_MS, level_db=level_db), np.int16).astype(float)
+    return np.frombuffer(synthesize(tones, word_ms=WORD_MS, gap_ms=GAP_MS, level_db=level_db), np.int16).astype(float)
 
 
 def _noise(samples: int, dbfs: float, chance: np.random.Generator) -> Pcm:
