@@ -23,9 +23,8 @@ __all__ = ["write_set"]
 
 Pcm = NDArray[np.float64]
 
-# With gaps, as speech has them: sound of steady loudness is taken for the line's noise after a second.
-WORD_MS, GAP_MS = 200, 40
-WORD_SAMPLES = (WORD_MS + GAP_MS) * SAMPLES_PER_MS
+WORD_MS = 240
+WORD_SAMPLES = WORD_MS * SAMPLES_PER_MS
 LEAD_MS, TAIL_MS = 800, 3000
 FLOOR_DBFS, CALLER_DB, AGENT_DB = -66, -8, -3  # the last two as synthesize takes them
 COUGH_MS = 160
@@ -120,13 +119,13 @@ def _case(folder: Path, name: str, kind: str, text: str, *, agent: Pcm, chance: 
 
 def _words(text: str, at: int) -> list[tuple[str, int, int]]:
     starts = [at + number * WORD_SAMPLES for number in range(len(text.split()))]
-    return [(word, start, start + WORD_MS * SAMPLES_PER_MS) for word, start in zip(text.split(), starts, strict=True)]
+    return [(word, start, start + WORD_SAMPLES) for word, start in zip(text.split(), starts, strict=True)]
 
 
 def _spoken(text: str, level_db: float) -> Pcm:
     """A tone for each word; which one does not matter."""
     tones: Sequence[str] = [VOCABULARY[3 * sum(word.encode()) % len(VOCABULARY)] for word in text.split()]
-    return np.frombuffer(synthesize(tones, word_ms=WORD_MS, gap_ms=GAP_MS, level_db=level_db), np.int16).astype(float)
+    return np.frombuffer(synthesize(tones, word_ms=WORD_MS, level_db=level_db), np.int16).astype(float)
 
 
 def _noise(samples: int, dbfs: float, chance: np.random.Generator) -> Pcm:
