@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 
 from fastcall.agent.blocking import BlockingCall
-from fastcall.agent.call import Call, MarkPlayed
+from fastcall.agent.call import BeepHeard, Call, MachineDetected, MarkPlayed
 from fastcall.agent.replies import Turn
 from fastcall.audio.wav import write_wav
 from fastcall.errors import BacklogError, UsageError
@@ -238,3 +238,13 @@ async def speak_then_tell(call: Call) -> None:
             if event.name == "done":
                 break
     call.mark(" ".join(["told", call.stream_sid, *passed]))
+
+
+async def tell_of_machines(call: Call) -> None:
+    """A mark for what shows that a machine has answered, and one for its beep."""
+    call.mark(f"at first {call.machine_detected}")
+    async for event in call.events():
+        if isinstance(event, MachineDetected):
+            call.mark(event.reason)
+        elif isinstance(event, BeepHeard):
+            call.mark(f"{call.machine_detected} beeps")

@@ -16,6 +16,7 @@ __all__ = [
     "Amendment",
     "AudioFormat",
     "BargeIn",
+    "BeepHeard",
     "CallEvent",
     "CallStarted",
     "CallStopped",
@@ -23,6 +24,8 @@ __all__ = [
     "DtmfPressed",
     "FallbackAsked",
     "FallbackSilent",
+    "MachineDetected",
+    "MachineReason",
     "MarkPlayed",
     "MediaFrame",
     "NoWords",
@@ -320,7 +323,23 @@ class BargeIn:
     """How much of its audio the caller had heard."""
 
 
-CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed
+MachineReason = Literal["twilio", "words", "monologue", "beep"]
+
+
+@dataclass(slots=True, frozen=True)
+class MachineDetected:
+    """A machine, such as a voicemail, has answered an outbound call. Once per call."""
+
+    reason: MachineReason
+    """``twilio``: its own verdict; ``words``: of a greeting; ``monologue``: a very long first turn; ``beep``."""
+
+
+@dataclass(slots=True, frozen=True)
+class BeepHeard:
+    """The machine has beeped, and records from now on: leave your message. Once per call."""
+
+
+CallEvent = Partial | Utterance | Amendment | BargeIn | DtmfPressed | MarkPlayed | MachineDetected | BeepHeard
 
 
 # --- to the world: the transcript stream -------------------------------------------------------
@@ -340,6 +359,8 @@ TranscriptEventName = Literal[
     "fallback",
     "barge_in",
     "not_interrupted",
+    "machine_detected",
+    "beep",
     "agent_audio",
     "first_response",
     "session_closed",

@@ -21,6 +21,8 @@ _LOG_LINES = {
     "partial": "🟡 Partial: {text}",
     "utterance_end": "🟢 Final: {text}",
     "amended": "[STT] Amended: {text}",
+    "machine_detected": "[CALL] Machine detected: {reason}",
+    "beep": "[CALL] Beep",
     "session_closed": "[STT] Streaming session closed",
 }
 
@@ -74,7 +76,7 @@ def log_line(event: TranscriptEvent, *, key: StreamKey) -> str | None:
     form = _LOG_LINES.get(event.event)
     if form is None:
         return None
-    line = form.format(text=event.text or "") + f" {call_fields(key)}"
+    line = form.format(text=event.text or "", reason=(event.details or {}).get("reason", "")) + f" {call_fields(key)}"
     if event.utterance_id is not None:
         line += f" utt={event.utterance_id}"
     return one_line(line)

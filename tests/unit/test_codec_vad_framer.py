@@ -5,6 +5,8 @@ Judged against the plain way: each 20 ms decoded, asked about, and fed to the en
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import LoudnessDetector
-from fastcall._codec import EndpointRule, VadFramer, mulaw_decode
+from fastcall._codec import EndpointRule, VadFramer, mulaw_decode, mulaw_encode
 from fastcall.audio.tones import synthesize
 from fastcall.audio.vad import WebRtcVoiceDetector
+from fastcall.turns.turn_policy import foreground_gate
 
 FRAME = 160
 SILENCE = b"\xff"
@@ -116,6 +119,25 @@ def test_what_the_callback_raises_is_raised() -> None:
 
     with pytest.raises(LookupError, match="1"):
         VadFramer(LoudnessDetector()).process(rule(), 0, b"\x00" * 3200, 7.0, refuse)
+
+
+BEEP = mulaw_encode(array("h", [round(8000 * math.sin(2 * math.pi * n / 8)) for n in range(4000)]).tobytes())
+
+
+def test_the_end_of_a_tone_is_a_change_after_that_of_its_frame() -> None:
+    gate = foreground_gate()
+    vad_framer, endpoint, changes = VadFramer(LoudnessDetector(), gate=gate), rule(), list[tuple[int, int]]()
+
+    def note(change: int) -> None:
+        changes.append((change, vad_framer.processed_samples - FRAME * gate.frames_since_tone))
+
+    vad_framer.process(endpoint, 4000, BEEP + SILENCE * 1600 + BEEP, 7.0, note)
+    assert [at for change, at in changes if change == 6] == [8000]
+    vad_framer.process(endpoint, GAP, b"", 7.0, note)  # the gap is silence, most of it at once
+    assert [at for change, at in changes if change == 6] == [8000, 13_600]
+    assert gate.tone_frames == 25
+    vad_framer.process(endpoint, GAP, SILENCE * 8000, 7.0, note)
+    assert [change for change, _ in changes].count(6) == 2
 
 
 def test_silence_is_not_negative() -> None:

@@ -23,6 +23,8 @@ KEYS = ["event", "call_sid", "stream_sid", "utterance_id", "text", "start_ms", "
         (TranscriptEvent("session_closed"), "[STT] Streaming session closed call=CA1"),
         (TranscriptEvent("final", 3, "hello"), None),
         (TranscriptEvent("utterance_begin", 3), None),
+        (TranscriptEvent("machine_detected", details={"reason": "words"}), "[CALL] Machine detected: words call=CA1"),
+        (TranscriptEvent("beep", start_sample=0, end_sample=8000), "[CALL] Beep call=CA1"),
     ],
 )
 def test_log_lines_are_those_that_people_grep_for(event: TranscriptEvent, line: str | None) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
+from array import array
 
 import pytest
 
 import talkers
-from peers import PATIENCE_S, Phone, serving, tones
+from fastcall._codec import mulaw_encode
+from fastcall.audio.tones import VOCABULARY
+from peers import PATIENCE_S, Phone, both_paths, serving, tones
 from proofs.agents import KINDS, barge_ins, main, misbehaving
 from thoroughness import amount
 
@@ -150,3 +154,39 @@ def test_the_proof_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "Barge-in" in capsys.readouterr().out
+
+
+GREETING = tones("[300] " + " [60] ".join(VOCABULARY[:36]) + " [800]")
+BEEP = mulaw_encode(array("h", [round(8000 * math.sin(2 * math.pi * n / 8)) for n in range(4000)]).tobytes())
+
+
+@both_paths
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"Direction": "outbound-api"}, ["at first None", "monologue", "monologue beeps"]),
+        ({"AnsweredBy": "machine_start"}, ["at first twilio", "twilio beeps"]),
+        ({"Direction": "inbound"}, ["at first None"]),
+    ],
+)
+async def test_a_voicemail_is_known_by_its_greeting_and_its_beep_tells_when_to_speak(
+    parameters: dict[str, str], told: list[str], prompt_emulator: str
+) -> None:
+    async with (
+        serving(prompt_emulator, handler="talkers:tell_of_machines") as served,
+        Phone(served.url, "voicemail") as phone,
+    ):
+        await phone.start(parameters)
+        await phone.say(GREETING)
+        await served.transcripts.wait_for(phone.call_sid, "utterance_end")
+        if "monologue" in told:
+            await served.transcripts.wait_for(phone.call_sid, "machine_detected")
+        await phone.say(BEEP + b"\xff" * 1600)
+        if len(told) > 1:
+            beep = await served.transcripts.wait_for(phone.call_sid, "beep")
+            assert beep["end_ms"] - beep["start_ms"] == pytest.approx(500, abs=20)
+            assert beep["end_ms"] == pytest.approx(len(GREETING + BEEP) // 8, abs=20)
+        came = [json.loads(await phone.socket.recv())["mark"]["name"] for _ in told]
+        assert came == told
+        await served.hang_up(phone)
+        assert len(served.transcripts.of(phone.call_sid, "machine_detected", "beep")) == (2 if len(told) > 1 else 0)

@@ -12,6 +12,7 @@ cdef enum Voice:
 
 cdef enum Change:
     NOTHING, BEGAN, ENDED, TOO_LONG, BACKGROUND_ONLY, LOUD, PAUSED
+    TONE  # from the gate, not from the rule
 
 # The newest frames, voiced or not.
 cdef struct Window:

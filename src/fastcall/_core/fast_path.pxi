@@ -32,7 +32,7 @@ cdef class MediaFastPath:
     :param batch_samples: waiting samples that make a batch due
     :param live: sends batches that are due, of the same track; None: all are left to ``on_batch``
     :param on_batch: called without arguments when a batch is due that ``live`` cannot send
-    :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0
+    :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0, and as ``VadFramer.process`` does
     :raises ValueError: the track is not mu-law, or ``limit_samples`` is negative
     """
 
@@ -46,7 +46,7 @@ cdef class MediaFastPath:
     cdef LiveAudio live
     cdef object on_batch, on_speech
     cdef bint is_open
-    cdef bint due, flush, failed, starved  # pending for dispatch
+    cdef bint due, flush, failed, starved, tone_ended  # pending for dispatch
     cdef Change change
     cdef int64_t taken
     cdef int64_t allowed
@@ -133,10 +133,11 @@ cdef class MediaFastPath:
         self.due = step == OTHERWISE and audio_waiting(&self.track.audio) >= self.batch_samples
         self.flush = step == FLUSH
         self.failed = voice == FAILED
-        self.change = NOTHING
+        self.change, self.tone_ended = NOTHING, False
         if voice >= 0:
             self.change = self.endpoint.step(<Voice>voice, self.vad.processed, now)
-        if self.due or self.flush or self.failed or self.starved or self.change != NOTHING:
+            self.tone_ended = self.vad.hears_tone_end()
+        if self.due or self.flush or self.failed or self.starved or self.change != NOTHING or self.tone_ended:
             return DISPATCH
         return TAKEN
 
@@ -152,6 +153,8 @@ cdef class MediaFastPath:
             self.vad.raise_error()
         if self.change != NOTHING:
             self.on_speech(<int>self.change)
+        if self.tone_ended:
+            self.on_speech(<int>TONE)
         return 0
 
 

@@ -69,7 +69,8 @@ cdef class VadFramer:
         and its result to ``endpoint``. The detector receives only the first 500 ms of silence; the rest is no voice.
 
         :param now: time of arrival, for ``endpoint``
-        :param on_change: called with what ``EndpointRule.feed`` returned, if that was not 0, before the next frame
+        :param on_change: called with what ``EndpointRule.feed`` returned, if that was not 0, before the next frame; and
+            with 6 when the gate has heard the end of a steady tone
         :raises ValueError: ``silence_samples`` is negative
         :raises Exception: raised by the detector or ``on_change``; the rest of the audio is not processed
         """
@@ -102,6 +103,10 @@ cdef class VadFramer:
             voice = self.take(codes, samples if samples < VOICE_FRAME_SAMPLES else VOICE_FRAME_SAMPLES)
             if voice == FAILED or (voice != INCOMPLETE and not self.step(<Voice>voice, endpoint, now, on_change)):
                 return False
+            if voice != INCOMPLETE and self.hears_tone_end():
+                with gil:
+                    if not self.call_back(on_change, <int>TONE):
+                        return False
             codes += stride
             samples -= VOICE_FRAME_SAMPLES
         return True
@@ -137,6 +142,10 @@ cdef class VadFramer:
         except BaseException as error:
             self.error = error
             return False
+
+    cdef bint hears_tone_end(self) noexcept nogil:
+        """Whether a steady tone was over with the newest frame."""
+        return self.gate is not None and self.gate.is_tone_over
 
     cdef bint has_room(self, Py_ssize_t samples) noexcept nogil:
         """Whether ``samples`` more complete at most one frame."""

@@ -17,7 +17,7 @@ from fastcall.agent.call import Call
 from fastcall.agent.heard_text import Heard
 from fastcall.agent.outbound import Encoding
 from fastcall.agent.player import Speech
-from fastcall.events import SAMPLE_RATE_HZ, CallEvent, Utterance
+from fastcall.events import SAMPLE_RATE_HZ, CallEvent, MachineReason, Utterance
 from fastcall.turns.completeness import Kind
 
 __all__ = ["BlockingCall", "BlockingSpeech", "run_in_thread"]
@@ -56,6 +56,16 @@ class BlockingCall:
         self.stream_sid = call.stream_sid
         self.parameters: Mapping[str, str] = call.parameters
         self.state = call.state
+
+    @property
+    def machine_detected(self) -> MachineReason | None:
+        """Why a machine seems to have answered; None: nothing shows that one has."""
+        return self._call.machine_detected
+
+    @property
+    def beep_heard(self) -> bool:
+        """Whether that machine has beeped."""
+        return self._call.beep_heard
 
     def utterances(self) -> Iterator[Utterance]:
         """Iterate over committed utterances, each with words, until the call ends. Late words make another one, or

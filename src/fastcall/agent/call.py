@@ -21,9 +21,12 @@ from fastcall.events import (
     SAMPLES_PER_MS,
     Amendment,
     BargeIn,
+    BeepHeard,
     CallEvent,
     CallStarted,
     DtmfPressed,
+    MachineDetected,
+    MachineReason,
     MarkPlayed,
     Partial,
     Utterance,
@@ -37,9 +40,11 @@ from fastcall.twilio.messages import MAX_MARK_CHARS
 __all__ = [
     "Amendment",
     "BargeIn",
+    "BeepHeard",
     "Call",
     "DtmfPressed",
     "Heard",
+    "MachineDetected",
     "MarkPlayed",
     "Partial",
     "Speech",
@@ -101,6 +106,11 @@ class Call:
         """For the runner."""
         self.state: dict[str, Any] = {}
         """For the handler: any data of this call."""
+        self.machine_detected: MachineReason | None = None
+        """Why a machine seems to have answered this outbound call; None: nothing shows that one has. Known before the
+        handler runs if Twilio has said so, and later also by ``events``."""
+        self.beep_heard = False
+        """Whether that machine has beeped, and records. By ``events`` as well."""
         self._utterances: EventQueue[Utterance] = EventQueue(
             MAX_WAITING_UTTERANCES, on_drop=self._metrics.note_event_dropped
         )
@@ -154,7 +164,7 @@ class Call:
     def events(self) -> AsyncIterator[CallEvent]:
         """Iterate over all events from now on: ``Partial`` while someone speaks, ``Utterance`` (also without words; it
         comes again if they arrive later), ``Amendment`` when a text changes (and no ``Utterance`` for it), ``BargeIn``,
-        ``DtmfPressed``, and ``MarkPlayed`` for your own marks.
+        ``DtmfPressed``, ``MachineDetected``, ``BeepHeard``, and ``MarkPlayed`` for your own marks.
 
         :raises RuntimeError: 16 loops over events run already
         """
@@ -340,6 +350,10 @@ class Call:
             self._utterances.put(event)
         elif isinstance(event, DtmfPressed):
             self._keys.put(event.digit)
+        elif isinstance(event, MachineDetected):
+            self.machine_detected = event.reason
+        elif isinstance(event, BeepHeard):
+            self.beep_heard = True
         if isinstance(event, Utterance) and event.is_correction:
             event = Amendment(event.id, event.text)
         if isinstance(event, BargeIn | Utterance):

@@ -22,8 +22,10 @@ from fastcall.call_logger import call_logger
 from fastcall.events import (
     SAMPLES_PER_MS,
     BargeIn,
+    BeepHeard,
     CallStarted,
     DtmfPressed,
+    MachineDetected,
     MarkPlayed,
     Partial,
     TranscriptEvent,
@@ -157,6 +159,10 @@ class AgentController:
             self._call.deliver(Partial(utterance_id, text))
         elif event.event == "utterance_end":
             self._commit(event, utterance_id, text)
+        elif event.event == "machine_detected":
+            self._call.deliver(MachineDetected((event.details or {})["reason"]))
+        elif event.event == "beep":
+            self._call.deliver(BeepHeard())
         elif event.event == "amended":
             is_backchannel = _is_backchannel(event)
             if utterance_id in self._wordless and not is_backchannel:

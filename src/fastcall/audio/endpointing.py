@@ -33,6 +33,8 @@ NO_AUDIO_S = 1.0
 BEGAN = 1
 _ENDS = {2: "hangover", 3: "too_long", 4: "background"}
 LOUD, PAUSED = 5, 6
+# Not of the rule: a ``ForegroundGate`` has heard the end of a steady tone.
+TONE = 7
 
 
 @dataclass(slots=True, frozen=True)

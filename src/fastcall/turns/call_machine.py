@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fastcall._codec import EndpointRule, ForegroundGate
-from fastcall.audio.endpointing import SpeechBegan, SpeechEnded
+from fastcall.audio.endpointing import TONE, SpeechBegan, SpeechEnded
 from fastcall.audio.timeline import MAX_SILENCE_SAMPLES, CallTime, InboundTimeline
 from fastcall.events import (
     SAMPLE_RATE_HZ,
@@ -40,6 +40,7 @@ from fastcall.events import (
     DtmfPressed,
     FallbackAsked,
     FallbackSilent,
+    MachineDetected,
     MarkPlayed,
     MediaFrame,
     NoWords,
@@ -56,6 +57,8 @@ from fastcall.events import (
 from fastcall.recognition.ledger import TranscriptLedger
 from fastcall.settings import Settings
 from fastcall.turns.completeness import Expectation
+from fastcall.turns.lexicon import lexicon_of
+from fastcall.turns.machine_detection import MachineDetection
 from fastcall.turns.turn_policy import (
     AskEndOfTurn,
     Completeness,
@@ -87,6 +90,8 @@ POLICY_VIOLATION = 1008
 
 # A shorter pause between two streams is no gap: as in the timeline, messages jitter by some 12 ms.
 JITTER_SAMPLES = 50 * SAMPLES_PER_MS
+
+FRAME_SAMPLES = 20 * SAMPLES_PER_MS
 
 # Explanations for sockets closed without `stop`, by close code.
 _LOSSES: dict[int | None, str] = {
@@ -214,6 +219,8 @@ class CallMachine:
         self.rejected: Counter[str] = Counter()
         """Rejected messages, by reason."""
         self._turns = TurnPolicy(settings, completeness, language=language, asks_model=asks_model)
+        self._lexicon = lexicon_of(language or settings.language_or())
+        self._detection = MachineDetection({}, self._lexicon)
         self._turn_id = 0
         """The utterance that is the newest turn."""
         self._ended_by: dict[int, str] = {}
@@ -312,6 +319,8 @@ class CallMachine:
             if event.dropped_fields:
                 self.rejected["dropped_field"] += len(event.dropped_fields)
                 self._commands.append(Warn(f"left out of the start message: {'; '.join(event.dropped_fields)}"))
+            self._detection = MachineDetection(event.custom_parameters, self._lexicon)
+            self._report_machine()
         else:
             self._reject(Rejected("second_start"), now)
 
@@ -401,7 +410,10 @@ class CallMachine:
     # --- the audio -----------------------------------------------------------------------------------
 
     def speech_changed(self, change: int, *, now: float) -> None:
-        """A frame was fed to ``endpoint_rule``, which returned 1 to 6."""
+        """A frame was fed to ``endpoint_rule``, which returned 1 to 6; or 7: the gate has heard the end of a tone."""
+        if change == TONE:
+            self._hear_tone()
+            return
         self._turns.changed(change, now=now)
         self._decide(now)
 
@@ -410,12 +422,14 @@ class CallMachine:
         for decision in self._turns.decisions():
             if isinstance(decision, SpeechBegan):
                 self._turn_id = self._ledger.begin(decision.start_sample, now=now, voice_sample=decision.voice_sample)
+                self._detection.turn_began(self._turn_id, self.call_time.of(decision.voice_sample))
                 self._commands.append(NoteSpeech(True, decision.start_sample))
                 self._transcribe(now)
             elif isinstance(decision, SpeechEnded):
                 ended = self._ledger.end(decision.end_sample, now=now)
                 if ended is not None:
                     self._ended_by[ended] = decision.reason
+                self._detection.turn_ended(self.call_time.of(decision.end_sample))
                 is_last = decision.reason == "stopped"
                 self._commands.append(NoteSpeech(False, decision.end_sample, is_last=is_last))
                 self._transcribe(now)
@@ -424,12 +438,11 @@ class CallMachine:
 
     def _transcribe(self, now: float) -> None:
         """Pass on what the ledger has to tell."""
-        self._commands += [self._with_details(event) for event in self._ledger.take()]
+        for event in self._ledger.take():
+            if event.text and self._detection.is_listening:
+                self._hear_words(event.utterance_id or 0, event.text)
+            self._commands.append(self._with_details(event))
         self._decide(now)
-
-    def end_of_turn(self, probability: float, end_sample: int) -> None:
-        """The model's answer to ``AskEndOfTurn``."""
-        self._turns.end_of_turn(probability, end_sample)
 
     def _with_details(self, event: TranscriptEvent) -> TranscriptEvent:
         """An utterance's end, or its amendment, with what is known of its turn."""
@@ -446,6 +459,33 @@ class CallMachine:
             return replace(event, details={"backchannel": True})
         return event
 
+    def end_of_turn(self, probability: float, end_sample: int) -> None:
+        """The model's answer to ``AskEndOfTurn``."""
+        self._turns.end_of_turn(probability, end_sample)
+
+    # --- machines --------------------------------------------------------------------------------------
+
+    def _hear_words(self, utterance_id: int, text: str) -> None:
+        heard, run = (self.call_time.of(each) for each in (self.endpoint_rule.heard_samples, self.voice_sample))
+        self._detection.text(utterance_id, text, heard, run)
+        self._report_machine()
+
+    def _hear_tone(self) -> None:
+        gate = self.foreground_gate
+        assert gate is not None
+        end = self.endpoint_rule.heard_samples - gate.frames_since_tone * FRAME_SAMPLES
+        start = end - gate.tone_frames * FRAME_SAMPLES
+        self._detection.tone(self.call_time.of(start), self.call_time.of(end))
+        self._report_machine(start, end)
+
+    def _report_machine(self, start: int | None = None, end: int | None = None) -> None:
+        """Report what was found; ``start`` and ``end`` are the tone's, if it was found by one."""
+        for found in self._detection.take():
+            if isinstance(found, MachineDetected):
+                self._commands.append(TranscriptEvent("machine_detected", details={"reason": found.reason}))
+            else:
+                self._commands.append(TranscriptEvent("beep", start_sample=start, end_sample=end))
+
     # --- the agent -----------------------------------------------------------------------------------
 
     def agent_sends(self, codes: bytes | memoryview) -> None:
@@ -454,6 +494,7 @@ class CallMachine:
 
     def agent_speaks(self, *, is_interruptible: bool) -> None:
         """The caller hears the agent from now on."""
+        self._detection.agent_spoke(self.call_time.of(self.endpoint_rule.heard_samples))
         self._turns.agent_speaks(is_interruptible=is_interruptible)
 
     def agent_silent(self) -> None:

@@ -14,7 +14,17 @@ from fastcall.agent.call import MAX_READERS, MAX_WAITING_EVENTS, MAX_WAITING_UTT
 from fastcall.agent.heard_text import Heard
 from fastcall.audio.wav import write_wav
 from fastcall.errors import BacklogError, UsageError
-from fastcall.events import Amendment, BargeIn, CallStarted, DtmfPressed, MarkPlayed, Partial, Utterance
+from fastcall.events import (
+    Amendment,
+    BargeIn,
+    BeepHeard,
+    CallStarted,
+    DtmfPressed,
+    MachineDetected,
+    MarkPlayed,
+    Partial,
+    Utterance,
+)
 from fastcall.metrics import Metrics
 from handsets import Twilio
 
@@ -91,6 +101,17 @@ async def test_events_are_all_there_is_and_a_partial_that_waits_gives_way_to_the
     call.finish()
     assert [event async for event in events] == told[1:]
     assert [event async for event in call.events()] == []
+
+
+async def test_a_machine_and_its_beep_are_events_and_stay_known() -> None:
+    call, _ = make()
+    events = call.events()
+    assert (call.machine_detected, call.beep_heard) == (None, False)
+    for event in (MachineDetected("words"), BeepHeard()):
+        call.deliver(event)
+    call.finish()
+    assert [event async for event in events] == [MachineDetected("words"), BeepHeard()]
+    assert (call.machine_detected, call.beep_heard) == ("words", True)
 
 
 async def test_events_that_nobody_reads_are_bounded() -> None:

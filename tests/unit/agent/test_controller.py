@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from detectors import LoudnessDetector
-from fastcall._codec import mulaw_decode
+from fastcall._codec import mulaw_decode, mulaw_encode
 from fastcall.agent.blocking import BlockingCall
 from fastcall.agent.call import Call
 from fastcall.agent.controller import Handler
 from fastcall.agent.replies import Turn
-from fastcall.events import Amendment, BargeIn, CallEvent, MarkPlayed, TranscriptEvent, Utterance
+from fastcall.events import (
+    Amendment,
+    BargeIn,
+    BeepHeard,
+    CallEvent,
+    MachineDetected,
+    MarkPlayed,
+    TranscriptEvent,
+    Utterance,
+)
 from fastcall.metrics import Metrics
 from fastcall.ports import StreamConfig, StreamEnd, StreamResult
 from fastcall.server.call_runner import CallRunner
@@ -33,7 +44,9 @@ VOICE, SILENCE = b"\x10" * 160, b"\xff" * 160
 class Stage:
     """A call whose every frame the test decides."""
 
-    def __init__(self, handler: Handler, *, prompt: bytes = b"", **settings: Any) -> None:
+    def __init__(
+        self, handler: Handler, *, prompt: bytes = b"", parameters: dict[str, str] | None = None, **settings: Any
+    ) -> None:
         self.recognizer, self.twilio, self.metrics = ScriptedRecognizer(), Twilio(), Metrics()
         self.events: list[TranscriptEvent] = []
         self.messages = CallerMessages(CallIds("CA1", "MZ1"), 155)
@@ -49,7 +62,7 @@ class Stage:
             metrics=self.metrics,
         )
         self._frame = 0
-        for message in (self.messages.connected(), self.messages.start({})):
+        for message in (self.messages.connected(), self.messages.start(parameters or {})):
             self.runner.message_received(message.encode())
 
     async def hear(self, *frames: bytes) -> None:
@@ -562,3 +575,81 @@ async def test_audio_that_cannot_be_made_is_told_of(caplog: pytest.LogCaptureFix
     assert "the audio of a say() failed" in caplog.text
     assert stage.twilio.audio == b"\x01" * 160
     await stage.end()
+
+
+BEEP = mulaw_encode(array("h", [round(8000 * math.sin(2 * math.pi * n / 8)) for n in range(4000)]).tobytes())
+BEEP_FRAMES = [BEEP[at : at + 160] for at in range(0, 4000, 160)]
+OUTBOUND = {"Direction": "outbound-api"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({}, []),
+        (OUTBOUND, [MachineDetected("words"), BeepHeard()]),
+        ({"AnsweredBy": "unknown"}, [MachineDetected("words"), BeepHeard()]),
+        ({"AnsweredBy": "machine_start"}, [BeepHeard()]),  # the handler began with the verdict
+        ({"AnsweredBy": "human"} | OUTBOUND, []),
+    ],
+)
+async def test_a_machine_is_told_from_its_words_to_its_beep(parameters: dict[str, str], told: list[CallEvent]) -> None:
+    seen: list[CallEvent] = []
+    at_first: list[str | None] = []
+
+    async def handler(call: Call) -> None:
+        at_first.append(call.machine_detected)
+        seen.extend([event async for event in call.events() if isinstance(event, MachineDetected | BeepHeard)])
+
+    stage = Stage(handler, parameters=parameters)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 100)
+    await stage.recognize("leave a message after the tone", is_final=False, end_ms=2000)
+    await stage.hear(*[SILENCE] * 25, *BEEP_FRAMES, *[SILENCE] * 10)
+    await stage.end()
+    assert seen == told
+    assert at_first == ["twilio" if parameters.get("AnsweredBy") == "machine_start" else None]
+    beeps = [(event.start_sample, event.end_sample) for event in stage.told("beep")]
+    assert beeps == ([(21_600, 25_600)] if told else [])
+    reasons = [event.details for event in stage.told("machine_detected")]
+    assert reasons == [{"reason": reason} for reason in (["twilio"] if at_first[0] else ["words"] if told else [])]
+
+
+async def test_a_beep_after_a_voice_is_a_machine_s_and_a_thread_knows_it() -> None:
+    known: list[tuple[str | None, bool]] = []
+
+    listens = threading.Event()
+
+    def handler(call: BlockingCall) -> None:
+        events = call.events()
+        listens.set()
+        for event in events:
+            if isinstance(event, BeepHeard):
+                known.append((call.machine_detected, call.beep_heard))
+
+    stage = Stage(handler, parameters=OUTBOUND)
+    await stage.until(listens.is_set)
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 50, *[SILENCE] * 25, *BEEP_FRAMES, *[SILENCE] * 10)
+    await stage.until(lambda: known)
+    assert known == [("beep", True)]
+    await stage.end()
+
+
+async def test_the_agent_s_greeting_makes_a_long_answer_of_a_monologue() -> None:
+    found = []
+    for greets in (False, True):
+
+        async def handler(call: Call, greets: bool = greets) -> None:
+            if greets:
+                call.say(b"\x01" * 1600)
+            async for _ in call.utterances():
+                pass
+
+        stage = Stage(handler, parameters=OUTBOUND)
+        await stage.turn()
+        await stage.hear(*[SILENCE] * 50)
+        await stage.echo(*stage.twilio.marks)
+        await stage.hear(*([VOICE] * 40 + [SILENCE] * 10) * 9)
+        await stage.recognize("word " * 20, is_final=False, end_ms=9000)
+        found.append([event.details for event in stage.told("machine_detected")])
+        await stage.end()
+    assert found == [[{"reason": "monologue"}], []]

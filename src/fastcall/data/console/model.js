@@ -229,6 +229,8 @@ const TURN_ENDS = {
 const NOT_INTERRUPTED = { backchannel: "a backchannel", uninterruptible: "what it says may not be interrupted" };
 const FALLBACK_REASONS = { outage: "an outage", failed: "a failure", off: "streaming is off", bound: "too much to replay" };
 
+const MACHINE_REASONS = { twilio: "says Twilio", words: "by its words", monologue: "by its monologue", beep: "by its beep" };
+
 const TAKERS = {
   call_started(call, event, at) {
     call.describe(event);
@@ -248,6 +250,12 @@ const TAKERS = {
   },
   no_words(call, event, at) {
     note(call, event, at, "failure", "Speech is heard, and the recognizer returns no words");
+  },
+  machine_detected(call, event, at) {
+    note(call, event, at, "plain", `A machine answers (${MACHINE_REASONS[event.reason] ?? event.reason})`);
+  },
+  beep(call, event, at) {
+    note(call, event, at, "plain", "The machine's beep");
   },
   utterance_begin(call, event) {
     call.speaking = utteranceOf(call, event);
