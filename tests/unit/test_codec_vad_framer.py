@@ -132,12 +132,12 @@ def test_the_end_of_a_tone_is_a_change_after_that_of_its_frame() -> None:
         changes.append((change, vad_framer.processed_samples - FRAME * gate.frames_since_tone))
 
     vad_framer.process(endpoint, 4000, BEEP + SILENCE * 1600 + BEEP, 7.0, note)
-    assert [at for change, at in changes if change == 6] == [8000]
+    assert [at for change, at in changes if change == 7] == [8000]
     vad_framer.process(endpoint, GAP, b"", 7.0, note)  # the gap is silence, most of it at once
-    assert [at for change, at in changes if change == 6] == [8000, 13_600]
+    assert [at for change, at in changes if change == 7] == [8000, 13_600]
     assert gate.tone_frames == 25
     vad_framer.process(endpoint, GAP, SILENCE * 8000, 7.0, note)
-    assert [change for change, _ in changes].count(6) == 2
+    assert [change for change, _ in changes].count(7) == 2
 
 
 def test_silence_is_not_negative() -> None:

@@ -111,6 +111,8 @@ async def test_what_the_webhooks_address_says_reaches_the_agent(method: str, pro
             ("FromCity", "X"),
             ("SipHeader_X-a", "b"),
             ("StirVerstat", "c"),
+            ("Direction", "outbound-api"),
+            ("AnsweredBy", "machine_start"),
         ]
         if method == "GET":
             target = f"/twiml?{own}&{urlencode(form)}"
@@ -121,12 +123,12 @@ async def test_what_the_webhooks_address_says_reaches_the_agent(method: str, pro
             headers = {"X-Twilio-Signature": signature_of(TOKEN, PUBLIC + target, form)}
             answer = await ask(served.port, target, method="POST", form=form, headers=headers)
         url, parameters = stream_of(answer)
-        assert parameters.keys() == {"tenant", "From", PARAMETER}
+        assert parameters.keys() == {"tenant", "From", "Direction", "AnsweredBy", PARAMETER}
         assert (parameters["tenant"], parameters["From"]) == ("a&b", "+1")
         headers = {"X-Twilio-Signature": signature_of(TOKEN, url)}
         async with Phone(f"ws://127.0.0.1:{served.port}/media", "tenant", additional_headers=headers) as phone:
             await phone.start(parameters)
-            await served.transcripts.wait_for(phone.call_sid, "call_started")
+            assert (await served.transcripts.wait_for(phone.call_sid, "machine_detected"))["reason"] == "twilio"
 
 
 @pytest.mark.parametrize(

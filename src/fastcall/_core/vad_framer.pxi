@@ -70,7 +70,7 @@ cdef class VadFramer:
 
         :param now: time of arrival, for ``endpoint``
         :param on_change: called with what ``EndpointRule.feed`` returned, if that was not 0, before the next frame; and
-            with 6 when the gate has heard the end of a steady tone
+            with 7 when the gate has heard the end of a steady tone
         :raises ValueError: ``silence_samples`` is negative
         :raises Exception: raised by the detector or ``on_change``; the rest of the audio is not processed
         """

@@ -17,7 +17,7 @@ from fastcall.server.prometheus import CONTENT_TYPE, render
 from fastcall.settings import Settings
 from fastcall.twilio.signature import PublicUrl
 from fastcall.twilio.stream_tokens import PARAMETER, StreamTokens
-from fastcall.twilio.twiml import busy_twiml, connect_twiml, own_parameters, redirect_twiml
+from fastcall.twilio.twiml import PASSED_ON, busy_twiml, connect_twiml, own_parameters, redirect_twiml
 
 __all__ = ["Routes"]
 
@@ -126,7 +126,7 @@ class Routes:
         if not self._has_room() or not self._gate.reserve(call_sid, now=time.monotonic()):
             self._metrics.calls_refused["busy"] += 1
             return HttpResponse(200, redirect_twiml(self._fallback_url) if self._fallback_url else busy_twiml(), XML)
-        parameters = own_parameters(request.fields) | {name: fields.get(name, "") for name in ("From", "To")}
+        parameters = own_parameters(request.fields) | {name: fields.get(name, "") for name in PASSED_ON}
         if self._tokens is not None:
             parameters[PARAMETER] = self._tokens.mint(call_sid, now=time.time(), nonce=secrets.token_hex(16))
         return HttpResponse(200, connect_twiml(self._url.stream_url(self._path), parameters), XML)

@@ -9,18 +9,22 @@ import re
 from collections.abc import Iterable, Mapping
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-__all__ = ["busy_twiml", "connect_twiml", "own_parameters", "redirect_twiml"]
+__all__ = ["PASSED_ON", "busy_twiml", "connect_twiml", "own_parameters", "redirect_twiml"]
 
 # Name and value of a parameter together; Twilio's limit is "under 500 characters".
 MAX_PARAMETER_CHARS = 499
 # A start may have 100, including the server's.
 MAX_OWN_PARAMETERS = 64
 
+PASSED_ON = ("From", "To", "Direction", "AnsweredBy")
+"""What of a webhook's request the stream gets as parameters: who called whom, and who has answered."""
+
 # What Twilio sends with a webhook; with GET it is in the query, among the webhook address's own fields.
 # https://www.twilio.com/docs/voice/twiml#request-parameters
 _TWILIOS = re.compile(
-    "AccountSid|AddOns|ApiVersion|ApplicationSid|Call(Sid|Status|Token)|Confidence|DialCall.*|Digits|Direction|Error(Code|Url)"
-    "|FinishedOnKey|ForwardedFrom|ParentCallSid|Recording.*|SipHeader_.*|Sip(CallId|Domain|DomainSid|SourceIp)|SpeechResult"
+    "AccountSid|AddOns|AnsweredBy|ApiVersion|ApplicationSid|Call(Sid|Status|Token)|Confidence|DialCall.*|Digits|Direction"
+    "|Error(Code|Url)|FinishedOnKey|ForwardedFrom|MachineDetectionDuration|ParentCallSid|Recording.*|SipHeader_.*"
+    "|Sip(CallId|Domain|DomainSid|SourceIp)|SpeechResult"
     "|Stir.*|CallerName|(Called|Caller|From|To)(City|Country|State|Zip)?|bodySHA256|msg"
 )
 _OURS = "fastcall_"

@@ -52,6 +52,8 @@ def test_what_the_address_says_is_told_from_what_twilio_says() -> None:
         ("ToZip", "9"),
         ("fastcall_x", "no"),
         ("CallSid", "CA1"),
+        ("AnsweredBy", "human"),
+        ("MachineDetectionDuration", "2400"),
     ]
     assert own_parameters(query) == {"tenant": "2", "Tone": "z"}
     assert len(own_parameters((f"n{number}", "x") for number in range(1000))) == 64
