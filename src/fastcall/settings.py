@@ -20,7 +20,7 @@ DEFAULT_LANGUAGE = "he-IL"
 # BCP 47, as far as recognizers use it: he, he-IL, cmn-Hans-CN, es-419; and "auto" for some of Google's models.
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}", re.IGNORECASE)
 # Prefixes of our variables, to detect misspelt ones.
-PREFIXES = ("FASTCALL_", "GCP_STT_", "STT_", "TURN_", "VAD_")
+PREFIXES = ("BARGE_IN_", "FASTCALL_", "GCP_STT_", "STT_", "TURN_", "VAD_")
 # How soon v2 ends an utterance, the slowest first.
 SENSITIVITIES = ("standard", "short", "supershort")
 # How a turn's end is found: by silence whose length the text decides, or by silence of one length.

@@ -56,8 +56,15 @@ settings (environment), with their defaults:
                                   library, at several times the cost; auto: native if libnghttp2 is installed
   STT_TLS_ROOTS                   certificates (PEM) to trust instead of the system's; an emulator is then reached over
                                   TLS
-  BARGE_IN=true  BARGE_IN_MIN_MS=0  BARGE_IN_MIN_WORDS=0
-                                  whether a caller who speaks stops the handler, after how much voice or how many words
+  TURN_DETECTION=adaptive  TURN_MIN_SILENCE_MS=400  TURN_MAX_SILENCE_MS=1800
+                                  how much silence ends a turn: it depends on what was said; silence: always
+                                  VAD_HANGOVER_MS
+  TURN_COMPLETENESS               module:callable of yours that judges how complete a text is, from 0 to 1
+  TURN_MODEL  TURN_MODEL_TIMEOUT_MS=250
+                                  an end-of-turn model: an ONNX file of Smart Turn, or module:callable
+  BARGE_IN=true  BARGE_IN_MIN_MS=300  BARGE_IN_MIN_WORDS=1  BARGE_IN_RESUME_MS=1000
+                                  whether a caller who speaks stops the handler, after how much voice or how many
+                                  words; and when it goes on if no words come
   SPECULATE_AFTER_MS=0            replies may start on an interim that has not changed for so long; 0: never
   AGENT_FAILURE_PROMPT            a WAV or .ulaw file played to the caller when the handler has failed
   FASTCALL_PORT=8080              the port, without --port

@@ -80,6 +80,7 @@ class CallRunner:
     :param completeness: judges texts, as ``turn_model`` does pauses: see ``TurnPolicy``
     """
 
+    _timer: asyncio.TimerHandle | None
     key: StreamKey
     """The call's key, once it has begun."""
     place: StreamKey | None
@@ -130,8 +131,7 @@ class CallRunner:
         self._call_metrics = CallMetrics(self._metrics, self._machine)
         self._agent: AgentController | None = None
         self._close_task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer, self._timer_at = None, 0.0
         self._vad_framer = VadFramer(voice, getattr(voice, "native", None), self._machine.foreground_gate)
         self._fast_path: MediaFastPath | None = None
         self._fast_path_counted = 0

@@ -449,11 +449,11 @@ class CallMachine:
         utterance_id, text = event.utterance_id or 0, event.text or ""
         if event.event == "utterance_end":
             details: dict[str, str | bool] = {"turn_end": self._ended_by.pop(utterance_id, "")}
-            if utterance_id == self._turn_id:
-                self._turns.committed(text)
-                if self._turns.is_backchannel:
-                    details["backchannel"] = True
-                    self._backchannel_id = utterance_id
+            is_newest = utterance_id == self._turn_id
+            self._turns.committed(text, is_newest=is_newest)
+            if is_newest and self._turns.is_backchannel:
+                details["backchannel"] = True
+                self._backchannel_id = utterance_id
             return replace(event, details=details)
         if event.event == "amended" and utterance_id == self._backchannel_id and self._turns.is_backchannel_text(text):
             return replace(event, details={"backchannel": True})

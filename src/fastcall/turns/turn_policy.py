@@ -136,6 +136,8 @@ class TurnPolicy:
     :param asks_model: whether there is a model to ask
     """
 
+    _release_at: float | None
+
     def __init__(
         self,
         settings: Settings,
@@ -179,8 +181,7 @@ class TurnPolicy:
         self._agent: _Agent = "silent"
         self._is_interruptible = True
         self._resume_at: float | None = None
-        self._resume_by = 0.0
-        self._release_at: float | None = None
+        self._resume_by, self._release_at = 0.0, None
         self._is_backchannel = False
         """The agent was speaking when the newest turn began, and the turn is a backchannel so far."""
         self._is_ignored = self._is_held = False
@@ -310,15 +311,20 @@ class TurnPolicy:
         """The text of a turn that has ended and is not committed."""
         self._interrupt_by_words(text)
 
-    def committed(self, text: str) -> None:
-        """The newest turn's text is committed."""
-        if text:
-            self._expectation = None
-        self._interrupt_by_words(text)
-        if self._agent == "stopped":
-            self._resume("backchannel" if text else "no_words")
-        self._release(is_superseded=bool(text) and self._has_spoken)
-        self._has_spoken = self._has_spoken or bool(text)
+    def committed(self, text: str, *, is_newest: bool = True) -> None:
+        """A turn's text is committed.
+
+        :param is_newest: whether no other turn has begun since
+        """
+        if is_newest:
+            self._interrupt_by_words(text)
+            if self._agent == "stopped":
+                self._resume("backchannel" if text else "no_words")
+        has_words = bool(text) and not (is_newest and self._is_backchannel)
+        if is_newest:
+            self._release(is_superseded=has_words and self._has_spoken)
+        if has_words:
+            self._expectation, self._has_spoken = None, True
 
     def _release(self, *, is_superseded: bool) -> None:
         if self._is_held:

@@ -238,6 +238,25 @@ def test_while_the_recognizer_is_away_missing_words_end_nothing() -> None:
     assert [reason for _, reason in made.ends] == ["no_words"]
 
 
+def test_a_backchannel_does_not_use_up_what_is_expected() -> None:
+    made = line()
+    made.policy.expect(Expectation("digits", length=3))
+    made.agent(True).hear(200).words("okay").quiet(2500).commit("okay").agent(False)
+    made.hear(1000).words("one two three").quiet(3000)
+    assert made.ends[-1][0] - made.of(SpeechBegan)[-1][0] < 1000 + 500
+
+
+def test_a_turn_that_is_committed_after_the_next_began_uses_it_up() -> None:
+    made = line()
+    made.policy.expect(Expectation("digits", length=9))
+    made.hear(500).words("one two three").quiet(3000).hear(500)
+    made.policy.committed("one two three", is_newest=False)
+    assert made.note().of(ReleaseSpeech) == []
+    made.words("the blue one").quiet(3000)
+    first, second = (at - began for (began, _), (at, _) in zip(made.of(SpeechBegan), made.ends, strict=True))
+    assert second < first
+
+
 # --- interruptions --------------------------------------------------------------------------------
 
 
