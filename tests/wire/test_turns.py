@@ -162,6 +162,32 @@ async def test_what_is_said_while_the_caller_speaks_waits_and_new_words_supersed
     assert "begin answer 2" not in told
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_a_model_in_a_process_of_its_own_is_asked_about_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_asked: bool
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    # By its text alone the turn would go on: what sounds like an end halves the silence.
+    script = [{"words": [["i", 0.5, 0.6], ["would", 0.7, 0.8], ["like", 0.9, 1.1], ["to", 1.2, 1.4]]}]
+    model = {"turn_model": "turn_handlers:SoundModel", "turn_model_timeout_ms": 2000} if is_asked else {}
+    silences = {"turn_min_silence_ms": 400, "turn_max_silence_ms": 4500}
+    async with call(tmp_path, script, **silences, **model) as (served, phone):
+        await phone.speak(silence(0.5) + voice(0.9) + silence(3.6))
+        is_over = bool(served.transcripts.of(phone.call_sid, "utterance_end"))
+        await ended(served, phone)
+    assert is_over == is_asked
+
+
+async def test_one_s_own_judgement_decides(tmp_path: Path) -> None:
+    script = [{"words": [["yes", 0.5, 0.7], ["please", 0.8, 1.2]]}]
+    own = {"turn_completeness": "turn_handlers:never_whole", "turn_min_silence_ms": 400, "turn_max_silence_ms": 4500}
+    async with call(tmp_path, script, **own) as (served, phone):
+        await phone.speak(silence(0.5) + voice(0.9) + silence(3.0))
+        assert served.transcripts.of(phone.call_sid, "utterance_end") == []
+        records = await ended(served, phone)
+    assert [record["text"] for record in records if record["event"] == "utterance_end"] == ["yes please"]
+
+
 async def received(
     phone: Phone, *, until: str, after: str | None = None, most: int = 200, echoes: bool = False
 ) -> list[str]:
