@@ -247,21 +247,28 @@ class AgentController:
                     self._metrics.barge_ins_taken_back += 1
                     self._call.player.resume()
             case IgnoreSpeech(reason):
-                details = {"reason": reason}
-                self._publish(TranscriptEvent("not_interrupted", self._utterance_id, details=details))
+                self._publish_not_interrupted(reason)
 
     def _stop(self) -> None:
         """The caller must not hear the agent any more."""
         player = self._call.player
         if not player.is_speaking:
             return
-        heard = self._interrupted = player.pause()
+        heard = player.pause()
+        if not player.is_paused:
+            # What comes next is not interruptible, and was not known when this began.
+            self._publish_not_interrupted("uninterruptible")
+            return
+        self._interrupted = heard
         now = self._loop.time()
         after_s = self._session.clock.age_s(self._machine.voice_sample, now=now)
         self._metrics.barge_ins += 1
         self._metrics.barge_in_seconds.observe(after_s)
         details = {"heard_ms": heard.ms, "after_ms": round(1000 * after_s, 1)}
         self._publish(TranscriptEvent("barge_in", self._utterance_id, heard.text, details=details))
+
+    def _publish_not_interrupted(self, reason: str) -> None:
+        self._publish(TranscriptEvent("not_interrupted", self._utterance_id, details={"reason": reason}))
 
     def _tell_machine(self) -> None:
         """What the caller hears has changed."""

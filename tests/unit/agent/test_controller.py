@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -263,6 +263,32 @@ async def test_speech_waits_for_the_end_of_the_caller_s_turn_and_new_words_super
             stage.twilio.sent.clear()
     assert (await speech).ms == 0
     assert stage.twilio.events == []
+    await stage.end()
+
+
+async def test_an_interruption_that_stops_nothing_is_none() -> None:
+    """All of the talk was sent, and what comes next is not interruptible, but its audio is still to be made."""
+    events: list[CallEvent] = []
+
+    async def notice() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def handler(call: Call) -> None:
+        call.say(b"\x01" * 8000, text="the talk")
+        call.say(notice(), text="by law", interruptible=False)
+        async for event in call.events():
+            events.append(event)
+
+    stage = Stage(handler)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20)
+    await stage.recognize("hold on", is_final=False, end_ms=600)
+    assert "clear" not in stage.twilio.events
+    assert [event.details for event in stage.told("not_interrupted")] == [{"reason": "uninterruptible"}]
+    assert stage.told("barge_in") == []
+    assert [event for event in events if isinstance(event, BargeIn)] == []
+    assert stage.metrics.barge_ins == 0
     await stage.end()
 
 
