@@ -186,9 +186,9 @@ cdef class EndpointRule:
         """One frame that ends at ``end_sample``; frames come in order.
 
         :param voice: 0: none; 1 (or True): the caller's; 2: background voice
-        :return: 0: nothing changed; 1: an utterance began; 2: it ended by its hangover; 3: because it is too long; 4: by
-            its hangover, but background voice goes on; 5: a run of the caller's voice is as long as ``report_run`` asks;
-            6: a pause is as long as ``report_pause`` asks
+        :return: 0: nothing changed; 1: an utterance began; 2: it ended by its hangover; 3: because it is too long; 4:
+            by its hangover, but background voice goes on; 5: a run of the caller's voice is as long as ``report_run``
+            asks; 6: a pause is as long as ``report_pause`` asks
         """
         return <int>self.step(<Voice>voice, end_sample, now)
 

@@ -32,7 +32,7 @@ cdef class MediaFastPath:
     :param batch_samples: waiting samples that make a batch due
     :param live: sends batches that are due, of the same track; None: all are left to ``on_batch``
     :param on_batch: called without arguments when a batch is due that ``live`` cannot send
-    :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0, and as ``VadFramer.process`` does
+    :param on_speech: called with what ``EndpointRule.feed`` returned, if that was not 0, as ``VadFramer.process`` does
     :raises ValueError: the track is not mu-law, or ``limit_samples`` is negative
     """
 

@@ -1,7 +1,8 @@
 # Tells the caller's voice from others in the background, by loudness. Included by _codec.pyx.
 #
-# Babble, a television, hold music and the echo of the agent lie 14 dB and more below the caller. So a frame in which the
-# detector hears voice is the caller's if it is not much weaker than the caller was, and clearly above the line's noise.
+# Babble, a television, hold music and the echo of the agent lie 14 dB and more below the caller. So a frame in which
+# the detector hears voice is the caller's if it is not much weaker than the caller was, and clearly above the line's
+# noise.
 # All levels are powers (mean squares), so that a frame costs no logarithm.
 #
 # It also hears a steady tone, the beep of a voicemail: frames of the same loudness that are one tone of the same
