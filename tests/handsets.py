@@ -28,6 +28,9 @@ class Twilio:
     def close_soon(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
 
+    def speech_held(self, speech: Speech) -> None:
+        self.told.append(("held", speech.number))
+
     def speech_began(self, speech: Speech) -> None:
         self.told.append(("began", speech.number))
 

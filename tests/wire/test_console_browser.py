@@ -359,6 +359,8 @@ async def test_amendments_are_marked_and_unknown_events_are_shown(prompt_emulato
         await tell(["agent_audio", {**speech, "state": "resumed", "end_ms": 1500}])
         await playwright.expect(badge).to_have_text("")
         await page.get_by_text("No interruption after all: the agent goes on").wait_for()
+        await tell(["agent_audio", {"text": "Very well.", "speech_id": 2, "state": "held"}])
+        await page.get_by_text("The agent waits for the end of the caller's turn to say: Very well.").wait_for()
         await tell(["not_interrupted", {"utterance_id": 1, "reason": "backchannel"}])
         await page.get_by_text("The caller is heard, and the agent goes on: a backchannel").wait_for()
         parts = {"endpointing_ms": 520, "commit_ms": 210, "agent_ms": 60, "first_audio_ms": 30}

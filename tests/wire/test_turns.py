@@ -149,17 +149,24 @@ async def test_a_notice_is_said_to_its_end(tmp_path: Path) -> None:
 async def test_what_is_said_while_the_caller_speaks_waits_and_new_words_supersede_it(tmp_path: Path) -> None:
     script = [
         {"words": [["yes", 0.6, 0.8], ["please", 0.9, 1.2]]},
-        {"words": [["no", 4.1, 4.3], ["thanks", 4.4, 4.8]]},
+        {"words": [["no", 7.1, 7.3], ["thanks", 7.4, 7.8]]},
     ]
     async with call(tmp_path, script, "speak_too_early") as (served, phone):
-        await phone.speak(silence(0.5) + voice(0.9) + silence(2.6) + voice(3.0) + silence(1.5))
+        await phone.speak(silence(0.5) + voice(0.9) + silence(5.6) + voice(3.0) + silence(1.5))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end", 2)
         records = await ended(served, phone)
-    # The first answered nothing that could be out of date; the second was said before the words that it answers.
+    # The phone returns no marks: the first counts as heard 2 s after its end. It answered nothing that could be out of
+    # date; the second was said before the words that it answers.
     told = events_of(records, "utterance_end", "agent_audio")
-    assert told[:2] == ["utterance_end yes please", "begin answer 1"]
-    assert told[-1] == "utterance_end no thanks"
-    assert "begin answer 2" not in told
+    assert told[:5] == [
+        "held answer 1",
+        "utterance_end yes please",
+        "begin answer 1",
+        "cut answer 1",
+        "held answer 2",
+    ]
+    assert told[5] == "utterance_end no thanks"
+    assert told[-1] == "dropped answer 2"
 
 
 @pytest.mark.parametrize("is_asked", [False, True])

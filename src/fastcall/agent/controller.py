@@ -280,6 +280,10 @@ class AgentController:
 
     # --- CallOwner -------------------------------------------------------------------------------------
 
+    def speech_held(self, speech: Speech) -> None:
+        """See the protocol."""
+        self._publish_audio(speech, {"state": "held"})
+
     def speech_began(self, speech: Speech) -> None:
         """See the protocol."""
         turn, speech.turn = speech.turn, None
@@ -295,6 +299,8 @@ class AgentController:
             state = "played" if heard.is_whole else "cut"
             self._publish_audio(speech, {"state": state, "heard_text": heard.text, "heard_ms": heard.ms})
             self._tell_machine()
+        elif speech.was_held:
+            self._publish_audio(speech, {"state": "dropped"})
 
     def audio_sent(self, codes: bytes | memoryview) -> None:
         """See the protocol."""
@@ -329,7 +335,7 @@ class AgentController:
 
     def _publish_audio(self, speech: Speech, details: dict[str, Any]) -> None:
         start = speech.began_sample
-        end = None if details["state"] == "begin" else self._session.call_samples
+        end = None if details["state"] in ("held", "begin") else self._session.call_samples
         details = {"speech_id": speech.number, **details}
         self._publish(
             TranscriptEvent(

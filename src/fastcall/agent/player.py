@@ -47,6 +47,9 @@ class AudioPlayerOwner(Protocol):
     def audio_sent(self, codes: bytes | memoryview) -> None:
         """This mu-law audio is being sent."""
 
+    def speech_held(self, speech: Speech) -> None:
+        """It waits for the end of the caller's turn."""
+
     def speech_began(self, speech: Speech) -> None:
         """Its first audio was sent."""
 
@@ -151,6 +154,9 @@ class AudioPlayer:
             self.draw(speech, source)
         self._queue.append(speech)
         self._answer.append(speech)
+        if self._is_held:
+            speech.was_held = True
+            self._owner.speech_held(speech)
         self._go_on()
 
     def check_room(self, audio: OutboundAudio) -> None:

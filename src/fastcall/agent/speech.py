@@ -34,6 +34,8 @@ class Speech:
         """The turn to which this is the first response, until its first audio is sent."""
         self.has_begun = False
         """Whether some of its audio was sent."""
+        self.was_held = False
+        """Whether it was said in a turn of the caller's."""
         self.is_broken = False
         """Whether its audio source has failed."""
         self.began_sample: int | None = None

@@ -184,7 +184,7 @@ class TurnPolicy:
         self._resume_by, self._release_at = 0.0, None
         self._is_backchannel = False
         """The agent was speaking when the newest turn began, and the turn is a backchannel so far."""
-        self._is_ignored = self._is_held = False
+        self._is_ignored = self._is_held = self._is_superseded = False
         self._has_spoken = False
         """Whether a turn had words: what is said before that, such as a greeting, answers nothing."""
         self._decisions: list[TurnDecision] = []
@@ -238,7 +238,7 @@ class TurnPolicy:
         if self._resume_at is not None and now >= self._resume_at:
             self._take_back(now)
         if self._release_at is not None and now >= self._release_at:
-            self._release(is_superseded=False)
+            self._release()
 
     # --- the ear ------------------------------------------------------------------------------------
 
@@ -261,6 +261,7 @@ class TurnPolicy:
         self._is_ignored = self._is_backchannel = False
         self._decisions.append(event)
         if self._agent == "silent" and self._is_adaptive:
+            self._is_superseded = self._is_superseded and self._is_held
             self._is_held = True
             self._release_at = now + MAX_HOLD_S if self._is_recognizing else None
             self._decisions.append(HoldSpeech())
@@ -320,16 +321,16 @@ class TurnPolicy:
             self._interrupt_by_words(text)
             if self._agent == "stopped":
                 self._resume("backchannel" if text else "no_words")
-        has_words = bool(text) and not (is_newest and self._is_backchannel)
-        if is_newest:
-            self._release(is_superseded=has_words and self._has_spoken)
-        if has_words:
+        if text and not (is_newest and self._is_backchannel):
+            self._is_superseded = self._is_superseded or self._has_spoken
             self._expectation, self._has_spoken = None, True
+        if is_newest:
+            self._release()
 
-    def _release(self, *, is_superseded: bool) -> None:
+    def _release(self) -> None:
         if self._is_held:
             self._is_held, self._release_at = False, None
-            self._decisions.append(ReleaseSpeech(is_superseded))
+            self._decisions.append(ReleaseSpeech(self._is_superseded))
 
     def _judge_by_lexicon(self, text: str) -> float:
         return completeness(text, self._lexicon)

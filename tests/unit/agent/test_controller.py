@@ -263,6 +263,8 @@ async def test_speech_waits_for_the_end_of_the_caller_s_turn_and_new_words_super
             stage.twilio.sent.clear()
     assert (await speech).ms == 0
     assert stage.twilio.events == []
+    states = [event.details["state"] for event in stage.told("agent_audio") if event.details]
+    assert states == ["held", "begin", "played", "held", "dropped"]
     await stage.end()
 
 

@@ -401,6 +401,16 @@ def test_sound_without_words_does_not_hold_it_for_good() -> None:
     assert made.of(ReleaseSpeech) == [(400 + 60 + 2000, ReleaseSpeech(is_superseded=False))]
 
 
+def test_words_supersede_it_though_another_turn_has_begun_when_they_are_committed() -> None:
+    made = line().hear(500).words("yes").quiet(1500).commit("yes")
+    made.hear(500).words("no thanks").quiet(1500).hear(500)
+    made.policy.committed("no thanks", is_newest=False)
+    made.note().quiet(1500).commit("")
+    assert [each for _, each in made.of(ReleaseSpeech)][1:] == [ReleaseSpeech(is_superseded=True)]
+    made.hear(100).quiet(1500).commit("")
+    assert made.of(ReleaseSpeech)[-1][1] == ReleaseSpeech(is_superseded=False)
+
+
 def test_words_hold_it_as_long_as_the_turn_is_open() -> None:
     made = line().hear(1000).words("well").hear(2500).words("well you see")
     assert made.of(ReleaseSpeech) == []

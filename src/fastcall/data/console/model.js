@@ -226,6 +226,7 @@ const TURN_ENDS = {
   too_long: "the longest that a turn may be",
   stopped: "the call ended",
 };
+const NOT_SAID = { held: "The agent waits for the end of the caller's turn to say", dropped: "The agent no longer says" };
 const NOT_INTERRUPTED = { backchannel: "a backchannel", uninterruptible: "what it says may not be interrupted" };
 const FALLBACK_REASONS = { outage: "an outage", failed: "a failure", off: "streaming is off", bound: "too much to replay" };
 
@@ -290,6 +291,10 @@ const TAKERS = {
   },
   // Comes when an answer begins, and again when it was played or cut off, paused or resumed; or once, with both ends.
   agent_audio(call, event, at) {
+    if (event.state in NOT_SAID) {
+      note(call, event, at, "barge", `${NOT_SAID[event.state]}: ${event.text ?? "audio"}`);
+      return;
+    }
     const start = event.start_ms ?? call.timeAt(at);
     const isSame = (each) => event.speech_id !== undefined && each.speechId === event.speech_id;
     let span = call.spans.items.findLast((each) => isSame(each));
