@@ -101,7 +101,7 @@ async def test_a_short_sound_has_no_words_if_that_is_asked_for() -> None:
         engine = PocketsphinxEngine(options)
         async with Emulator(options, engine) as emulator, grpc.aio.insecure_channel(emulator.target) as channel:
             finals = await Running(emulator, engine, channel).finals(
-                bytes(16_000) + noise + bytes(32_000) + FIRST, TURNS
+                bytes(16_000) + noise + bytes(32_000) + FIRST, TURNS + OTHERS
             )
         found.append(finals)
     with_words, without = found

