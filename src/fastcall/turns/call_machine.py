@@ -441,15 +441,18 @@ class CallMachine:
         for event in self._ledger.take():
             if event.text and self._detection.is_listening:
                 self._hear_words(event.utterance_id or 0, event.text)
-            self._commands.append(self._with_details(event))
+            self._commands.append(self._with_details(event, now))
         self._decide(now)
 
-    def _with_details(self, event: TranscriptEvent) -> TranscriptEvent:
+    def _with_details(self, event: TranscriptEvent, now: float) -> TranscriptEvent:
         """An utterance's end, or its amendment, with what is known of its turn."""
         utterance_id, text = event.utterance_id or 0, event.text or ""
         if event.event == "utterance_end":
             details: dict[str, str | bool] = {"turn_end": self._ended_by.pop(utterance_id, "")}
             is_newest = utterance_id == self._turn_id
+            if is_newest:
+                self._turns.commits(text)
+                self._decide(now)  # who is told of the utterance knows of the interruption
             self._turns.committed(text, is_newest=is_newest)
             if is_newest and self._turns.is_backchannel:
                 details["backchannel"] = True

@@ -312,15 +312,17 @@ class TurnPolicy:
         """The text of a turn that has ended and is not committed."""
         self._interrupt_by_words(text)
 
+    def commits(self, text: str) -> None:
+        """The text of the newest turn will be committed next. It confirms an interruption, or takes it back."""
+        self._interrupt_by_words(text)
+        if self._agent == "stopped":
+            self._resume("backchannel" if text else "no_words")
+
     def committed(self, text: str, *, is_newest: bool = True) -> None:
-        """A turn's text is committed.
+        """A turn's text is committed; if it is the newest turn's, after ``commits``.
 
         :param is_newest: whether no other turn has begun since
         """
-        if is_newest:
-            self._interrupt_by_words(text)
-            if self._agent == "stopped":
-                self._resume("backchannel" if text else "no_words")
         if text and not (is_newest and self._is_backchannel):
             self._is_superseded = self._is_superseded or self._has_spoken
             self._expectation, self._has_spoken = None, True

@@ -202,6 +202,27 @@ async def test_an_interruption_without_words_is_taken_back() -> None:
     await stage.end()
 
 
+async def test_an_interruption_is_told_before_the_utterance_also_if_the_words_come_with_its_commit() -> None:
+    """Some recognizers, and the fallback, have no interims. What the handler answers must be heard."""
+    events: list[CallEvent] = []
+
+    async def handler(call: Call) -> None:
+        call.say(b"\x01" * 80_000, text="one two three")
+        async for event in call.events():
+            events.append(event)
+            if isinstance(event, Utterance):
+                call.say(b"\x01" * 1600, text="very well")
+
+    stage = Stage(handler)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 20, *[SILENCE] * 45)
+    assert stage.twilio.events[-1] == "clear"
+    await stage.recognize("hold on please", is_final=True, end_ms=1500)
+    assert [type(event) for event in events] == [BargeIn, Utterance]
+    assert stage.told("agent_audio")[-1].text == "very well"
+    await stage.end()
+
+
 async def test_a_backchannel_is_told_and_needs_no_answer() -> None:
     stage = Stage(speaks)
     await stage.turn()

@@ -65,6 +65,7 @@ class Line:
         return self.note()
 
     def commit(self, text: str) -> Line:
+        self.policy.commits(text)
         self.policy.committed(text)
         return self.note()
 
