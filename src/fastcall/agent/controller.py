@@ -258,6 +258,7 @@ class AgentController:
         if not player.is_paused:
             # What comes next is not interruptible, and was not known when this began.
             self._publish_not_interrupted("uninterruptible")
+            self._tell_machine()
             return
         self._interrupted = heard
         now = self._loop.time()

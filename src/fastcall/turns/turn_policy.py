@@ -385,7 +385,9 @@ class TurnPolicy:
 
     def agent_speaks(self, *, is_interruptible: bool) -> None:
         """The caller hears the agent from now on."""
-        self._agent = "speaking"
+        # What was to be stopped was not, which is told already, or was dropped for something else.
+        self._is_ignored = self._is_ignored or self._agent == "stopped"
+        self._agent, self._resume_at = "speaking", None
         self._is_interruptible = is_interruptible
         self.rule.report_run(self._run_frames)
         if self.gate is not None:

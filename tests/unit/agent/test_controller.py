@@ -223,6 +223,28 @@ async def test_an_interruption_is_told_before_the_utterance_also_if_the_words_co
     await stage.end()
 
 
+async def test_what_the_handler_says_after_its_own_clear_can_be_interrupted() -> None:
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+        call.say(b"\x01" * 80_000)
+        await asyncio.Event().wait()
+
+    stage = Stage(handler, barge_in_resume_ms=20)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10, *[VOICE] * 16)
+    assert stage.twilio.events[-1] == "clear"
+    calls[0].clear()
+    calls[0].say(b"\x01" * 80_000)
+    await stage.hear(*[SILENCE] * 60)
+    await asyncio.sleep(0.05)
+    cleared = stage.twilio.events.count("clear")
+    await stage.hear(*[VOICE] * 16)
+    assert stage.twilio.events.count("clear") == cleared + 1
+    await stage.end()
+
+
 async def test_a_backchannel_is_told_and_needs_no_answer() -> None:
     stage = Stage(speaks)
     await stage.turn()
@@ -312,6 +334,9 @@ async def test_an_interruption_that_stops_nothing_is_none() -> None:
     assert stage.told("barge_in") == []
     assert [event for event in events if isinstance(event, BargeIn)] == []
     assert stage.metrics.barge_ins == 0
+    # The agent is still heard: what the caller says next is no turn in its silence, either.
+    await stage.hear(*[SILENCE] * 100, *[VOICE] * 20)
+    assert [event.utterance_id for event in stage.told("not_interrupted")] == [1, 2]
     await stage.end()
 
 
