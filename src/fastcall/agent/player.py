@@ -262,8 +262,8 @@ class AudioPlayer:
         self._socket.send_soon(self._frames.clear())
         self._take_back()
         self._report_passed()
-        head = self._queue[0] if self._queue else None
-        if isinstance(head, Speech) and head.has_begun:
+        head = next((each for each in self._queue if isinstance(each, Speech)), None)
+        if head is not None and head.has_begun:
             self._paused_speech = head
             heard = head.describe(self._playout.heard_samples(head.number, now=self._loop.time()))
             self._owner.speech_paused(head, heard)

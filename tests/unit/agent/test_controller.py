@@ -245,6 +245,24 @@ async def test_what_the_handler_says_after_its_own_clear_can_be_interrupted() ->
     await stage.end()
 
 
+async def test_what_goes_on_after_a_mark_can_be_interrupted_again() -> None:
+    async def handler(call: Call) -> None:
+        call.say(b"\x01" * 1600)
+        call.mark("then")
+        call.say(b"\x01" * 80_000)
+        await asyncio.Event().wait()
+
+    stage = Stage(handler, barge_in_resume_ms=20)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 10)
+    await asyncio.sleep(0.22)  # the first was heard, and its mark is on its way back
+    await stage.hear(*[VOICE] * 16, *[SILENCE] * 60)
+    await stage.until(lambda: stage.told("agent_audio")[-1].details["state"] == "resumed")  # type: ignore[index]
+    await stage.hear(*[VOICE] * 16)
+    assert stage.twilio.events.count("clear") == 2
+    await stage.end()
+
+
 async def test_a_backchannel_is_told_and_needs_no_answer() -> None:
     stage = Stage(speaks)
     await stage.turn()
