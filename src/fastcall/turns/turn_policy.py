@@ -284,10 +284,16 @@ class TurnPolicy:
         self._expectation, self._complete = expectation, None
 
     def recognizer_changed(self, *, is_serving: bool, now: float) -> None:
-        """The recognizer was lost, or serves the call again, perhaps on another stream: missing words mean nothing."""
+        """The recognizer was lost, or serves the call again, perhaps on another stream: that no words have come so far
+        means nothing."""
         self._is_recognizing = is_serving
         self._text_at = now
         self._no_words_at = self._release_at = None
+        if is_serving and self._is_adaptive and self._endpointer.in_speech:
+            if self._text:
+                self._await_words(now)
+            elif self._is_held:
+                self._release_at = now + MAX_HOLD_S
 
     def words(self, text: str, end_sample: int, *, now: float) -> None:
         """The open turn's text so far, from a result that covers the audio before ``end_sample``."""
@@ -298,7 +304,7 @@ class TurnPolicy:
             self._interrupt_by_words(text)
         if self._is_adaptive and self._endpointer.in_speech:
             if is_new and self._is_recognizing:
-                self._no_words_at = now + self._silence_ms(UNDECIDED) / 1000 + NO_WORDS_S
+                self._await_words(now)
             if self.rule.quiet_frames >= self._pause_frames:
                 self._set_silence()
 
@@ -366,6 +372,10 @@ class TurnPolicy:
         until = covered_to if complete > UNDECIDED else -1
         silence_ms = self._silence_ms(complete)
         self.rule.set_hangover(max(1, silence_ms // FRAME_MS), self._voiced_frames(silence_ms), until)
+
+    def _await_words(self, now: float) -> None:
+        """End the turn if none come."""
+        self._no_words_at = now + self._silence_ms(UNDECIDED) / 1000 + NO_WORDS_S
 
     def _end_without_words(self, now: float) -> None:
         """End the turn if its text has had no more words for long enough."""

@@ -239,6 +239,29 @@ def test_while_the_recognizer_is_away_missing_words_end_nothing() -> None:
     assert [reason for _, reason in made.ends] == ["no_words"]
 
 
+def test_missing_words_count_again_once_another_stream_serves() -> None:
+    made = line().hear(1000).words("book a table")
+    made.policy.recognizer_changed(is_serving=True, now=made.now)
+    made.hear(5000)
+    assert [reason for _, reason in made.ends] == ["no_words"]
+
+
+def test_with_silence_of_one_length_another_stream_ends_nothing() -> None:
+    made = line(turn_detection="silence").hear(1000).words("book a table")
+    made.policy.recognizer_changed(is_serving=True, now=made.now)
+    assert made.hear(5000).ends == []
+
+
+def test_sound_without_words_holds_speech_for_2_s_once_the_recognizer_is_back() -> None:
+    made = line().hear(500)
+    made.policy.recognizer_changed(is_serving=False, now=made.now)
+    made.hear(3000)
+    assert made.of(ReleaseSpeech) == []
+    made.policy.recognizer_changed(is_serving=True, now=made.now)
+    made.hear(2100)
+    assert [each for _, each in made.of(ReleaseSpeech)] == [ReleaseSpeech(is_superseded=False)]
+
+
 def test_a_backchannel_does_not_use_up_what_is_expected() -> None:
     made = line()
     made.policy.expect(Expectation("digits", length=3))
