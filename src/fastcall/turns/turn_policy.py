@@ -28,7 +28,7 @@ from fastcall.audio.endpointing import LOUD, PAUSED, Endpointer, SpeechBegan, Sp
 from fastcall.events import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 from fastcall.recognition.tokenization import tokens_of
 from fastcall.settings import Settings
-from fastcall.turns.completeness import UNDECIDED, Expectation, completeness, expected, is_backchannel
+from fastcall.turns.completeness import COMPLETE, UNDECIDED, Expectation, completeness, expected, is_backchannel
 from fastcall.turns.lexicon import Lexicon, lexicon_of
 
 __all__ = [
@@ -319,10 +319,24 @@ class TurnPolicy:
         self._interrupt_by_words(text)
 
     def commits(self, text: str) -> None:
-        """The text of the newest turn will be committed next. It confirms an interruption, or takes it back."""
+        """The text of the newest turn will be committed next. It confirms an interruption, or takes it back.
+
+        A backchannel that answers the question is an answer unless the agent speaks on: callers are quicker than the
+        last mark of a question, and nobody repeats a "yes" unasked.
+        """
         self._interrupt_by_words(text)
-        if self._agent == "stopped":
+        if self._is_backchannel and self._agent != "speaking" and self._is_asked_for(text):
+            self._is_backchannel = False
+        if self._agent == "stopped" and text and not self._is_backchannel:
+            self._confirm()
+        elif self._agent == "stopped":
             self._resume("backchannel" if text else "no_words")
+
+    def _is_asked_for(self, text: str) -> bool:
+        asked = self._expectation
+        if asked is None or asked.kind not in ("yes_no", "choice"):
+            return False
+        return expected(text, self._lexicon, asked) == COMPLETE
 
     def committed(self, text: str, *, is_newest: bool = True) -> None:
         """A turn's text is committed; if it is the newest turn's, after ``commits``.

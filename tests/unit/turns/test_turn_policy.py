@@ -333,6 +333,40 @@ def test_the_same_word_is_an_answer_when_the_agent_is_silent() -> None:
     assert made.of(IgnoreSpeech) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "expectation", "is_answer"),
+    [
+        ("yes", Expectation("yes_no"), True),
+        ("mhm", Expectation("yes_no"), False),
+        ("yes", None, False),
+        ("yes", Expectation("digits"), False),
+        ("fine", Expectation("choice", choices=("fine", "not so good")), True),
+    ],
+)
+def test_an_answer_that_comes_with_the_end_of_the_question_is_one(
+    text: str, expectation: Expectation | None, is_answer: bool
+) -> None:
+    made = line().agent(True)
+    made.policy.expect(expectation)
+    made.hear(200).words(text).agent(False).quiet(1500).commit(text)
+    assert made.policy.is_backchannel != is_answer
+
+
+def test_an_answer_that_stops_the_question_is_one() -> None:
+    made = line().agent(True)
+    made.policy.expect(Expectation("yes_no"))
+    made.hear(400).words("yes").quiet(600).commit("yes")
+    assert made.kinds == ["SpeechBegan", "StopSpeech", "SpeechEnded", "InterruptionConfirmed"]
+    assert not made.policy.is_backchannel
+
+
+def test_the_same_word_is_no_answer_while_the_agent_goes_on() -> None:
+    made = line().agent(True)
+    made.policy.expect(Expectation("yes_no"))
+    made.hear(200).words("yes").quiet(1500).commit("yes")
+    assert made.policy.is_backchannel
+
+
 def test_a_backchannel_that_becomes_a_sentence_stops_it() -> None:
     made = line().agent(True).hear(200).words("okay").hear(300).words("okay but i need")
     assert made.kinds == ["SpeechBegan", "IgnoreSpeech", "StopSpeech", "InterruptionConfirmed"]
