@@ -57,6 +57,9 @@ _LIST_WINDOW = 5
 _MIN_SPELLED = 3
 _MIN_DICTATED_DIGITS = 3
 
+# What is longer is no word, as in scripts without spaces; thousands of them would be kept for nothing.
+_MAX_KNOWN_LETTERS = 40
+
 _QUESTION_MARKS = ("?", "？", "؟")
 _CONTINUATION_MARKS = (",", "،", "，", "-", "–", "—", "־", "...", "…")
 _CLOSING_QUOTES = "\"'”’״)"
@@ -78,10 +81,18 @@ def words_of(text: str) -> list[str]:
     >>> words_of("No—it’s 415-662, at 8:30 p.m. for $40.")
     ['no', "it's", '415', '662', 'at', '8:30', 'pm', 'for', '$40']
     """
-    return list(chain.from_iterable(map(_words_in, text.split())))
+    return list(
+        chain.from_iterable(
+            _known_words_in(chunk) if len(chunk) <= _MAX_KNOWN_LETTERS else _words_in(chunk) for chunk in text.split()
+        )
+    )
 
 
 @lru_cache(maxsize=4096)  # each interim repeats the words of the one before
+def _known_words_in(chunk: str) -> tuple[str, ...]:
+    return _words_in(chunk)
+
+
 def _words_in(chunk: str) -> tuple[str, ...]:
     core = chunk.strip(_EDGES)
     if _AMOUNT.fullmatch(core):
@@ -253,13 +264,13 @@ class Expectation:
             raise ValueError(f"kind={self.kind!r} is unknown: use one of {', '.join(get_args(Kind))}")
         if self.length is not None and self.kind not in ("digits", "spelling"):
             raise ValueError(f"leave length out for kind={self.kind!r}: only digits and spelling have one")
-        if self.length is not None and self.length < 1:
-            raise ValueError(f"length={self.length} is too small: give at least 1, or None if it is unknown")
+        if self.length is not None and (not isinstance(self.length, int) or self.length < 1):
+            raise ValueError(f"length={self.length!r}: give a whole number, at least 1, or None if it is unknown")
         if self.kind == "choice" and not self.choices:
             raise ValueError("give the choices for kind='choice', for example choices=('small', 'large')")
         if self.kind != "choice" and self.choices:
             raise ValueError(f"leave choices out for kind={self.kind!r}, or use kind='choice'")
-        if isinstance(self.choices, str) or not all(map(words_of, self.choices)):
+        if isinstance(self.choices, str) or not all(isinstance(each, str) and words_of(each) for each in self.choices):
             raise ValueError(f"choices={self.choices!r}: give a tuple of texts with at least one word each")
 
 
