@@ -224,6 +224,10 @@ class Call:
         :param choices: the answers to choose from
         :raises ValueError: the parameters contradict each other
         """
+        if isinstance(choices, str):
+            raise ValueError(f"choices={choices!r} is one text: give a list of them")
+        if kind is None and (length is not None or choices):
+            raise ValueError("give a kind with length or choices")
         self._owner.expect(None if kind is None else Expectation(kind, length, tuple(choices)))
 
     # --- out --------------------------------------------------------------------------------------------

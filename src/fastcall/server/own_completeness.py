@@ -35,7 +35,7 @@ def load_completeness(name: str) -> Completeness:
     def safe(text: str) -> float:
         try:
             complete = float(judge(text))
-        except Exception:  # whatever a user's function may raise must not end a call
+        except (Exception, SystemExit):  # whatever a user's function may raise must not end a call, or all of them
             log.exception("TURN_COMPLETENESS failed; the text is taken as undecided")
             return UNDECIDED
         return complete if math.isfinite(complete) else UNDECIDED

@@ -6,6 +6,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -260,3 +261,18 @@ async def test_what_the_caller_must_hear_is_dropped_only_by_clear() -> None:
     assert not (await notice).is_whole
     assert call.say(b"\x01" * 800).is_interruptible
     call.finish()
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "says"),
+    [
+        ("choice", {"choices": "small"}, "is one text"),
+        (None, {"choices": ["small"]}, "give a kind"),
+        (None, {"length": 4}, "give a kind"),
+        ("number", {}, "unknown: use one of digits"),
+    ],
+)
+async def test_an_expectation_that_cannot_be_is_refused(kind: Any, parameters: dict[str, Any], says: str) -> None:
+    call, _ = make()
+    with pytest.raises(ValueError, match=says):
+        call.expect(kind, **parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 
@@ -18,6 +19,8 @@ def halves(text: str) -> float:
 def odd(text: str) -> object:
     if text == "raise":
         raise LookupError("no such text")
+    if text == "exit":
+        sys.exit("for good")
     return {"nan": float("nan"), "none": None, "words": "many", "number": "0.25"}[text]
 
 
@@ -33,7 +36,7 @@ def test_its_answer_is_taken_as_it_is() -> None:
     assert load_completeness(f"{__name__}:halves")("abc") == 1.5
 
 
-@pytest.mark.parametrize("text", ["raise", "nan", "none", "words", "unknown"])
+@pytest.mark.parametrize("text", ["raise", "exit", "nan", "none", "words", "unknown"])
 def test_whatever_else_it_does_leaves_the_text_undecided(text: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     judge = load_completeness(f"{__name__}:odd")

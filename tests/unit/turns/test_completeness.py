@@ -364,7 +364,10 @@ def test_digits_and_choices_need_no_lexicon() -> None:
     [
         ({"kind": "number"}, "use one of digits, spelling"),
         ({"kind": "yes_no", "length": 3}, "leave length out"),
-        ({"kind": "digits", "length": 0}, "give at least 1"),
+        ({"kind": "digits", "length": 0}, "at least 1"),
+        ({"kind": "digits", "length": "4"}, "give a whole number"),
+        ({"kind": "digits", "length": 2.5}, "give a whole number"),
+        ({"kind": "choice", "choices": (5,)}, "give a tuple of texts"),
         ({"kind": "choice"}, "give the choices"),
         ({"kind": "digits", "choices": ("a",)}, "leave choices out"),
         ({"kind": "choice", "choices": ("a", "!")}, "at least one word each"),
