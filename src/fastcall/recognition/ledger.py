@@ -254,7 +254,14 @@ class TranscriptLedger:
 
     def _orphan(self, start_sample: int, end_sample: int) -> Utterance:
         """Make text outside all utterances a new utterance, begun and ended at once."""
+        newest = self._utterances[-1:]
+        is_open = bool(newest) and newest[0].end_sample is None
+        if is_open:
+            self._utterances.pop()
+            start_sample = min(start_sample, newest[0].start_sample)
         utterance = self._new(start_sample, start_sample)
+        if is_open:
+            self._utterances += newest  # it must stay the newest, or it would never be ended
         utterance.end_sample, utterance.commit_at = end_sample, AT_ONCE
         return utterance
 

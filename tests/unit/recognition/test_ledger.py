@@ -611,6 +611,14 @@ def test_a_final_in_no_utterance_becomes_one_of_its_own() -> None:
     assert [e.event for _, e in observer.events][:3] == ["utterance_begin", "final", "utterance_end"]
 
 
+@pytest.mark.parametrize("end_s", [2.5, 2.3])
+def test_a_late_final_in_no_utterance_leaves_the_open_one_open(end_s: float) -> None:
+    """A stream repeats a final's time, or a second one returns words for the same time."""
+    observer = Rule(f"3.0 final 2.5 hello; 3.1 begin 2.4; 3.2 final {end_s} my; 4.0 end 3.8; 9.0").play()
+    assert observer.of("utterance_end") == [(1, "hello"), (3, "my"), (2, "")]
+    assert observer.ledger.next_deadline() is None
+
+
 def test_nothing_was_recognized() -> None:
     observer = Rule("1.0 begin 0.7; 2.5 end 2.0; 3.0").play()
     assert observer.of("utterance_end") == [(1, "")]
