@@ -245,7 +245,8 @@ class Call:
         """Queue audio to be played, mono: bytes, or an async iterator of bytes in any pieces; samples, or a WAV file.
 
         Audio queued between a barge-in and the commit of the caller's utterance still belongs to the interrupted
-        reply: it is not played.
+        reply: it is not played, unless it is uninterruptible. Audio queued while the caller's turn is open may be held
+        until it is over, and is not played if the turn has words: what is returned has then nothing heard.
 
         :param text: the words in it, for ``heard_text``
         :param encoding: ``mulaw`` (G.711) or ``pcm`` (LINEAR16, little-endian); ignored for a WAV file
@@ -275,7 +276,7 @@ class Call:
             speech.finish(0)
         elif turn is not None and not turn.is_committed:
             turn.hold(speech, source, self.player)
-        elif self._is_interrupted:
+        elif self._is_interrupted and interruptible:
             outbound.drop()
             speech.finish(0)
         else:

@@ -227,6 +227,15 @@ async def test_the_rest_of_an_answer_that_was_interrupted_is_not_played() -> Non
     assert len(twilio.audio) == 320
 
 
+async def test_what_the_caller_must_hear_is_played_also_after_an_interruption() -> None:
+    """Such as the message for a machine whose greeting has interrupted ours."""
+    call, twilio = make()
+    call.deliver(BargeIn(1, "heard", 100))
+    speech = call.say(bytes(1600), interruptible=False)
+    assert twilio.events == ["media", "mark"]
+    assert not speech.is_done
+
+
 async def test_when_it_is_over_nothing_is_said_and_nobody_waits() -> None:
     call, twilio = make()
     call.finish()
