@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import time
 
+from fastcall.aio.log_throttle import LogThrottle
 from fastcall.callables import load_callable
 from fastcall.errors import UsageError
 from fastcall.turns.completeness import UNDECIDED
@@ -14,6 +16,8 @@ from fastcall.turns.turn_policy import Completeness
 __all__ = ["load_completeness"]
 
 log = logging.getLogger("fastcall")
+
+LOG_EVERY_S = 30.0
 
 
 def load_completeness(name: str) -> Completeness:
@@ -32,11 +36,16 @@ def load_completeness(name: str) -> Completeness:
     if inspect.iscoroutinefunction(judge):
         raise UsageError(f"TURN_COMPLETENESS {name!r} is async: use a plain function, which answers at once")
 
+    throttle = LogThrottle(LOG_EVERY_S)
+
     def safe(text: str) -> float:
         try:
             complete = float(judge(text))
         except (Exception, SystemExit):  # whatever a user's function may raise must not end a call, or all of them
-            log.exception("TURN_COMPLETENESS failed; the text is taken as undecided")
+            held_back = throttle.passes(now=time.monotonic())
+            if held_back is not None:
+                what = "TURN_COMPLETENESS failed; the text is taken as undecided (%d more not logged)"
+                log.exception(what, held_back)
             return UNDECIDED
         return complete if math.isfinite(complete) else UNDECIDED
 

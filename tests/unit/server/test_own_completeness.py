@@ -45,6 +45,12 @@ def test_whatever_else_it_does_leaves_the_text_undecided(text: str, caplog: pyte
     assert judge("number") == 0.25
 
 
+def test_one_that_fails_for_every_text_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    judge = load_completeness(f"{__name__}:odd")
+    assert {judge("raise") for _ in range(100)} == {UNDECIDED}
+    assert caplog.text.count("TURN_COMPLETENESS failed") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
