@@ -35,7 +35,9 @@ def test_the_demo_in_tones_is_a_conversation_without_a_wrong_word() -> None:
     assert done.stderr == ""
     assert f"{6 - len(late)} of 6 answers within 1200 ms" in lines
     assert re.fullmatch(r"barge-in: clear \d+ ms after .* the agent got 'for which day, and at.*'", lines[-3])
-    assert re.fullmatch(r"turns: at a cough and an 'mhm' the agent (was stopped|did not stop).* took 6 turns", lines[-2])
+    assert re.fullmatch(
+        r"turns: at a cough and an 'mhm' the agent (was stopped|did not stop).* took 6 turns", lines[-2]
+    )
     assert lines[-1] == "6 of 6 sentences word for word: all right"
 
 

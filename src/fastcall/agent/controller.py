@@ -275,7 +275,8 @@ class AgentController:
         """What the caller hears has changed."""
         player = self._call.player
         if player.is_paused or not player.is_speaking:
-            self._machine.agent_silent()
+            if self._machine.agent_silent():
+                player.hold()
         else:
             self._machine.agent_speaks(is_interruptible=player.is_interruptible)
 

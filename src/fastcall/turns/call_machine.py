@@ -500,9 +500,12 @@ class CallMachine:
         self._detection.agent_spoke(self.call_time.of(self.endpoint_rule.heard_samples))
         self._turns.agent_speaks(is_interruptible=is_interruptible)
 
-    def agent_silent(self) -> None:
-        """The agent is not heard any more."""
-        self._turns.agent_silent()
+    def agent_silent(self) -> bool:
+        """The agent is not heard any more.
+
+        :return: whether what it says next must be held, at once
+        """
+        return self._turns.agent_silent()
 
     def expect(self, expectation: Expectation | None) -> None:
         """What the agent expects to hear next."""

@@ -417,11 +417,20 @@ class TurnPolicy:
         if self.gate is not None:
             self.gate.agent_speaks()
 
-    def agent_silent(self) -> None:
-        """The agent is not heard any more."""
-        if self._agent == "speaking":
+    def agent_silent(self) -> bool:
+        """The agent is not heard any more.
+
+        :return: whether what it says next must be held, at once: the caller has begun to say something meanwhile
+        """
+        was_speaking = self._agent == "speaking"
+        if was_speaking:
             self._agent = "silent"
         self._hush()
+        has_floor = self._endpointer.in_speech and bool(self._text) and not self._is_backchannel
+        if not (was_speaking and self._is_adaptive and has_floor) or self._is_held:
+            return False
+        self._is_held, self._is_superseded = True, False
+        return True
 
     def _hush(self) -> None:
         self.rule.report_run(0)

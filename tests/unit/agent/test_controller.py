@@ -93,6 +93,12 @@ class Stage:
             while not condition():
                 await _tick()
 
+    async def pass_time(self, seconds: float) -> None:
+        """Until timers that are due by then have fired."""
+        loop = asyncio.get_running_loop()
+        until_at = loop.time() + seconds
+        await self.until(lambda: loop.time() > until_at)
+
     async def end(self) -> None:
         self.runner.message_received(self.messages.stop().encode())
         self.runner.socket_closed(1000, "")
@@ -238,7 +244,7 @@ async def test_what_the_handler_says_after_its_own_clear_can_be_interrupted() ->
     calls[0].clear()
     calls[0].say(b"\x01" * 80_000)
     await stage.hear(*[SILENCE] * 60)
-    await asyncio.sleep(0.05)
+    await stage.pass_time(0.05)  # when the stopped speech would have been resumed
     cleared = stage.twilio.events.count("clear")
     await stage.hear(*[VOICE] * 16)
     assert stage.twilio.events.count("clear") == cleared + 1
@@ -255,7 +261,7 @@ async def test_what_goes_on_after_a_mark_can_be_interrupted_again() -> None:
     stage = Stage(handler, barge_in_resume_ms=20)
     await stage.turn()
     await stage.hear(*[SILENCE] * 10)
-    await asyncio.sleep(0.22)  # the first was heard, and its mark is on its way back
+    await stage.pass_time(0.22)  # the first was heard, and its mark is on its way back
     await stage.hear(*[VOICE] * 16, *[SILENCE] * 60)
     await stage.until(lambda: stage.told("agent_audio")[-1].details["state"] == "resumed")  # type: ignore[index]
     await stage.hear(*[VOICE] * 16)

@@ -35,6 +35,7 @@ class Line:
 
     policy: TurnPolicy
     frames: int = 0
+    is_to_hold: bool = False
     decided: list[tuple[int, TurnDecision]] = field(default_factory=list)
     """In ms."""
 
@@ -73,7 +74,7 @@ class Line:
         if speaks:
             self.policy.agent_speaks(is_interruptible=is_interruptible)
         else:
-            self.policy.agent_silent()
+            self.is_to_hold = self.policy.agent_silent()
         return self.note()
 
     def note(self) -> Line:
@@ -482,6 +483,17 @@ def test_while_no_recognizer_can_tell_words_sound_holds_it() -> None:
 
 def test_an_agent_that_speaks_is_not_held() -> None:
     assert line().agent(True).hear(200).of(HoldSpeech) == []
+
+
+def test_an_agent_that_ends_while_the_caller_says_something_is_held_from_then_on() -> None:
+    made = line().agent(True, is_interruptible=False).hear(400).words("wait a moment").agent(False)
+    assert made.is_to_hold
+    made.quiet(2000).commit("wait a moment")
+    assert made.of(ReleaseSpeech) != []
+    for text in ("", "mhm"):
+        made = line().agent(True, is_interruptible=False).hear(200).words(text).agent(False)
+        assert not made.is_to_hold
+    assert not line(turn_detection="silence").agent(True).hear(400).words("wait a moment").agent(False).is_to_hold
 
 
 def test_with_silence_of_one_length_nothing_is_held() -> None:
