@@ -8,6 +8,7 @@ import math
 import time
 
 from fastcall.aio.log_throttle import LogThrottle
+from fastcall.aio.stall_monitor import is_async
 from fastcall.callables import load_callable
 from fastcall.errors import UsageError
 from fastcall.turns.completeness import UNDECIDED
@@ -33,7 +34,7 @@ def load_completeness(name: str) -> Completeness:
         raise UsageError(f"TURN_COMPLETENESS {name!r} is not a function of one argument, the text: {error}") from error
     except ValueError:
         pass  # a C function may have no signature
-    if inspect.iscoroutinefunction(judge):
+    if is_async(judge):
         raise UsageError(f"TURN_COMPLETENESS {name!r} is async: use a plain function, which answers at once")
 
     throttle = LogThrottle(LOG_EVERY_S)

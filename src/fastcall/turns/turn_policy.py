@@ -321,12 +321,12 @@ class TurnPolicy:
     def commits(self, text: str) -> None:
         """The text of the newest turn will be committed next. It confirms an interruption, or takes it back.
 
-        A backchannel that answers the question is an answer unless the agent speaks on: callers are quicker than the
-        last mark of a question, and nobody repeats a "yes" unasked.
+        A backchannel is an answer if the agent has fallen silent by now: callers are quicker than the last mark of a
+        question. If the turn has stopped the agent, it is one only if it was asked for.
         """
         self._interrupt_by_words(text)
-        if self._is_backchannel and self._agent != "speaking" and self._is_asked_for(text):
-            self._is_backchannel = False
+        is_answer = self._agent == "silent" or (self._agent == "stopped" and self._is_asked_for(text))
+        self._is_backchannel = self._is_backchannel and not is_answer
         if self._agent == "stopped" and text and not self._is_backchannel:
             self._confirm()
         elif self._agent == "stopped":

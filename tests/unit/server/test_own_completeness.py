@@ -32,6 +32,14 @@ async def later(text: str) -> float:
     return 1.0
 
 
+class _Later:
+    async def __call__(self, text: str) -> float:
+        return 1.0
+
+
+later_object = _Later()
+
+
 def test_its_answer_is_taken_as_it_is() -> None:
     assert load_completeness(f"{__name__}:halves")("abc") == 1.5
 
@@ -56,6 +64,7 @@ def test_one_that_fails_for_every_text_does_not_fill_the_log(caplog: pytest.LogC
     [
         ("no_text", "is not a function of one argument"),
         ("later", "is async: use a plain function"),
+        ("later_object", "is async: use a plain function"),
         ("missing", "cannot be loaded"),
     ],
 )
