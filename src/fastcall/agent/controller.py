@@ -98,8 +98,6 @@ class AgentController:
         self._turns = ResponseLatency()
         self._wordless: deque[int] = deque(maxlen=MAX_WORDLESS)
         """Ids of utterances committed without words, which may still arrive."""
-        self._utterance_id = 0
-        """Of the newest turn."""
         self._interrupted: Heard | None = None
         """What had been heard when the agent was stopped, until that is confirmed or taken back."""
         self._has_stalled = False
@@ -153,9 +151,7 @@ class AgentController:
     def note(self, event: TranscriptEvent) -> None:
         """A transcript event."""
         utterance_id, text = event.utterance_id or 0, event.text or ""
-        if event.event == "utterance_begin":
-            self._utterance_id = utterance_id
-        elif event.event == "partial":
+        if event.event == "partial":
             self._call.deliver(Partial(utterance_id, text))
         elif event.event == "utterance_end":
             self._commit(event, utterance_id, text)
@@ -240,7 +236,7 @@ class AgentController:
                 heard, self._interrupted = self._interrupted, None
                 if heard is not None:
                     self._call.player.interrupt()
-                    self._call.deliver(BargeIn(self._utterance_id, heard.text, heard.ms))
+                    self._call.deliver(BargeIn(self._machine.turn_id, heard.text, heard.ms))
             case ResumeSpeech():
                 if self._interrupted is not None:
                     self._interrupted = None
@@ -266,10 +262,10 @@ class AgentController:
         self._metrics.barge_ins += 1
         self._metrics.barge_in_seconds.observe(after_s)
         details = {"heard_ms": heard.ms, "after_ms": round(1000 * after_s, 1)}
-        self._publish(TranscriptEvent("barge_in", self._utterance_id, heard.text, details=details))
+        self._publish(TranscriptEvent("barge_in", self._machine.turn_id, heard.text, details=details))
 
     def _publish_not_interrupted(self, reason: str) -> None:
-        self._publish(TranscriptEvent("not_interrupted", self._utterance_id, details={"reason": reason}))
+        self._publish(TranscriptEvent("not_interrupted", self._machine.turn_id, details={"reason": reason}))
 
     def _tell_machine(self) -> None:
         """What the caller hears has changed."""

@@ -221,8 +221,8 @@ class CallMachine:
         self._turns = TurnPolicy(settings, completeness, language=language, asks_model=asks_model)
         self._lexicon = lexicon_of(language or settings.language_or())
         self._detection = MachineDetection({}, self._lexicon)
-        self._turn_id = 0
-        """The utterance that is the newest turn."""
+        self.turn_id = 0
+        """The utterance that is the newest turn of the caller; 0: none yet."""
         self._ended_by: dict[int, str] = {}
         """Why turns ended that are not committed."""
         self._backchannel_id = 0
@@ -421,8 +421,8 @@ class CallMachine:
         """Carry out what the policy has decided."""
         for decision in self._turns.decisions():
             if isinstance(decision, SpeechBegan):
-                self._turn_id = self._ledger.begin(decision.start_sample, now=now, voice_sample=decision.voice_sample)
-                self._detection.turn_began(self._turn_id, self.call_time.of(decision.voice_sample))
+                self.turn_id = self._ledger.begin(decision.start_sample, now=now, voice_sample=decision.voice_sample)
+                self._detection.turn_began(self.turn_id, self.call_time.of(decision.voice_sample))
                 self._commands.append(NoteSpeech(True, decision.start_sample))
                 self._transcribe(now)
             elif isinstance(decision, SpeechEnded):
@@ -449,7 +449,7 @@ class CallMachine:
         utterance_id, text = event.utterance_id or 0, event.text or ""
         if event.event == "utterance_end":
             details: dict[str, str | bool] = {"turn_end": self._ended_by.pop(utterance_id, "")}
-            is_newest = utterance_id == self._turn_id
+            is_newest = utterance_id == self.turn_id
             if is_newest:
                 self._turns.commits(text)
                 self._decide(now)  # who is told of the utterance knows of the interruption

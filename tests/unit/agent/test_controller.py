@@ -195,6 +195,18 @@ async def test_a_caller_who_speaks_stops_the_handler_and_it_is_told_what_was_hea
     await stage.end()
 
 
+async def test_an_interruption_is_of_the_turn_that_made_it_and_not_of_late_words() -> None:
+    stage = Stage(speaks)
+    await stage.turn()
+    await stage.hear(*[SILENCE] * 150, *[VOICE] * 16)
+    assert stage.told("barge_in")[0].utterance_id == 1
+    await stage.recognize("hello", is_final=True, end_ms=1000)  # an utterance in which nobody was heard
+    assert [event.utterance_id for event in stage.told("utterance_begin")] == [1, 2]
+    await stage.recognize("hold on", is_final=False, end_ms=3300)
+    assert [event.id for event in talkers[-1] if isinstance(event, BargeIn)] == [1]
+    await stage.end()
+
+
 async def test_an_interruption_without_words_is_taken_back() -> None:
     stage = Stage(speaks, barge_in_resume_ms=20)
     await stage.turn()
