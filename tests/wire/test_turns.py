@@ -36,6 +36,8 @@ async def call(
     )
     try:
         handler = handler and f"turn_handlers:{handler}"
+        # A busy machine may be late with the words of a turn that is over.
+        settings = {"utterance_commit_ms": 5000} | settings
         async with serving(emulator.ready[1], handler=handler, **settings) as served, Phone(served.url) as phone:
             await phone.start()
             yield served, phone
@@ -151,7 +153,7 @@ async def test_what_is_said_while_the_caller_speaks_waits_and_new_words_supersed
         {"words": [["yes", 0.6, 0.8], ["please", 0.9, 1.2]]},
         {"words": [["no", 7.1, 7.3], ["thanks", 7.4, 7.8]]},
     ]
-    async with call(tmp_path, script, "speak_too_early") as (served, phone):
+    async with call(tmp_path, script, "speak_too_early", utterance_commit_ms=300) as (served, phone):
         await phone.speak(silence(0.5) + voice(0.9) + silence(5.6) + voice(3.0) + silence(1.5))
         await served.transcripts.wait_for(phone.call_sid, "utterance_end", 2)
         records = await ended(served, phone)
